@@ -1,0 +1,1 @@
+"""The method: attribution, ablation, editing and fact checking of knowledge neurons, and the runs that store their results."""
