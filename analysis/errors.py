@@ -7,7 +7,7 @@ class ModelError(ValueError):
     """A model (or method on that model) cannot be used; the text says why and what to do."""
 
 
-class UnusableQuery(ValueError):
+class UnusableQuery(ValueError):  # noqa: N818 - it names the query's state; a run lists it and goes on
     """One query cannot be used by one model; the others go on.
 
     `reason` is a short stable code (counted and listed), the text says what is wrong and what to do.
