@@ -1,0 +1,82 @@
+"""Which (template, country) pairs the bundled models never see in training, and the sample the demo analyses.
+
+Countries fall into three folds. Of the six templates of a relation and language that end in [Y], the fold k is
+held out of the templates 2k and 2k+1; the seventh, with text after [Y], holds out fold 0. So every country is
+learned from other templates and asked about in ones whose answer for it was never shown.
+"""
+
+import random
+
+import polars as pl
+
+from analysis.demo.facts import load_facts
+
+FOLDS = 3
+PROMPT_TEMPLATES = 6
+"""Templates of a relation and language that end in [Y]; they come first."""
+
+# A linear map modulo a prime, written out: the folds must be the same on every machine and Python version. The
+# prime exceeds every pair of letters, so no two countries collide before the reduction to three.
+_MULTIPLIER, _OFFSET, _PRIME = 9_973, 29, 65_537
+
+
+def subject_key(fact_id: str) -> str:
+    """The country code in a fact_id: `P36-TZ` gives `TZ`."""
+    return fact_id.rsplit("-", 1)[-1]
+
+
+def fold(key: str) -> int:
+    """The fold of a country, 0, 1 or 2. The same for all relations, languages and templates."""
+    return (int.from_bytes(key.encode()) * _MULTIPLIER + _OFFSET) % _PRIME % FOLDS
+
+
+def is_held_out(fact_id: str, template_index: int) -> bool:
+    """Whether the prompt of this fact on the template (0-based, in the file's order) is kept out of training."""
+    held_fold = template_index // 2 if template_index < PROMPT_TEMPLATES else 0
+    return fold(subject_key(fact_id)) == held_fold
+
+
+def with_split(facts: pl.DataFrame) -> pl.DataFrame:
+    """Add `template_index` (0-based place of the template in its relation and language) and boolean `held_out`.
+
+    `facts` is any selection of rows of the bundled facts, in any order.
+    """
+    templates = (
+        load_facts()
+        .select("relation", "lang", "template")
+        .unique(maintain_order=True)
+        .with_columns(template_index=pl.int_range(pl.len()).over("relation", "lang"))
+    )
+    folds = {fact: fold(subject_key(fact)) for fact in facts["fact_id"].unique()}
+    held_fold = pl.when(pl.col("template_index") < PROMPT_TEMPLATES).then(pl.col("template_index") // 2).otherwise(0)
+    return facts.join(templates, on=["relation", "lang", "template"], how="left", maintain_order="left").with_columns(
+        held_out=pl.col("fact_id").replace_strict(folds, return_dtype=pl.Int64) == held_fold
+    )
+
+
+def demo_sample(facts: int | None = 60, seed: int = 0) -> pl.DataFrame:
+    """Facts for the demo, each on its two held-out templates that end in [Y], in all languages.
+
+    `facts` of them, as evenly over the relations as the number allows and the same in every language, are drawn
+    from fold 0, so that their held-out templates coincide; None gives all facts of all folds. Columns and row order
+    of `load_facts`.
+    """
+    asked = with_split(load_facts()).filter("held_out", pl.col("template_index") < PROMPT_TEMPLATES)
+    if facts is not None:
+        asked = asked.filter(pl.col("fact_id").is_in(_draw(asked, facts, seed)))
+    return asked.drop("template_index", "held_out")
+
+
+def _draw(asked: pl.DataFrame, facts: int, seed: int) -> list[str]:
+    """`facts` fact_ids of fold 0, taken in turn from each relation's shuffled list."""
+    rng = random.Random(seed)
+    ids = sorted(fact for fact in asked["fact_id"].unique() if fold(subject_key(fact)) == 0)
+    # Sorting by draws instead of random.sample: only random() itself is promised to stay the same over versions.
+    shuffled = [fact for _, fact in sorted((rng.random(), fact) for fact in ids)]
+    place: dict[str, int] = {}
+    turns = []
+    for fact in shuffled:
+        relation = fact.split("-", 1)[0]
+        place[relation] = place.get(relation, -1) + 1
+        turns.append((place[relation], relation, fact))
+    return [fact for _, _, fact in sorted(turns)[:facts]]
