@@ -60,7 +60,9 @@ class MethodConfig:
     def __post_init__(self) -> None:
         for name, allowed in _CHOICES.items():
             if getattr(self, name) not in allowed:
-                raise ModelError(f"method option {name}={getattr(self, name)!r} is unknown; choose one of {', '.join(allowed)}")
+                raise ModelError(
+                    f"method option {name}={getattr(self, name)!r} is unknown; choose one of {', '.join(allowed)}"
+                )
         if not 1 <= self.nodes <= 1000:
             raise ModelError(f"method option nodes={self.nodes} is out of range; give a whole number from 1 to 1000")
         if self.positions == "all" and self.kind in ("activation", "ablation"):
@@ -83,7 +85,9 @@ class MethodConfig:
 
 
 def _changes(base: MethodConfig, other: MethodConfig) -> dict[str, Any]:
-    return {f.name: getattr(other, f.name) for f in fields(MethodConfig) if getattr(base, f.name) != getattr(other, f.name)}
+    return {
+        f.name: getattr(other, f.name) for f in fields(MethodConfig) if getattr(base, f.name) != getattr(other, f.name)
+    }
 
 
 _PAPER = MethodConfig(last_word="keep", multiplier="activation", rule="right", nodes=20, normalise="layer")
@@ -109,7 +113,9 @@ def parse_method(text: str) -> MethodConfig:
     """The method a person typed: a preset's name, optionally `+option=value,option=value`. Raises ModelError."""
     name, _, rest = text.strip().partition("+")
     if name not in PRESETS:
-        raise ModelError(f"unknown method {name!r}; choose one of {', '.join(PRESETS)}, optionally with +option=value,option=value")
+        raise ModelError(
+            f"unknown method {name!r}; choose one of {', '.join(PRESETS)}, optionally with +option=value,option=value"
+        )
     known = {f.name: f for f in fields(MethodConfig)}
     changes: dict[str, Any] = {}
     for part in filter(None, (piece.strip() for piece in rest.split(","))):

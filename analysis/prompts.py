@@ -141,9 +141,17 @@ def _fill(loaded: Encodable, query: Query) -> _Filled:
         tokens = tokens[: last + 1]
     places = _answer_places(text, answer, tokens, query)
     unknown = loaded.tokenizer.unk_token_id
-    if unknown is not None and unknown != loaded.tokenizer.eos_token_id and any(tokens[place][0] == unknown for place in places):
-        raise _unusable("unknown-answer", query, f"the object {query.object!r} holds tokens unknown to the model's tokenizer")
-    if loaded.tokenizer.mask_token_id is not None and any(token == loaded.tokenizer.mask_token_id for token, _ in tokens):
+    if (
+        unknown is not None
+        and unknown != loaded.tokenizer.eos_token_id
+        and any(tokens[place][0] == unknown for place in places)
+    ):
+        raise _unusable(
+            "unknown-answer", query, f"the object {query.object!r} holds tokens unknown to the model's tokenizer"
+        )
+    if loaded.tokenizer.mask_token_id is not None and any(
+        token == loaded.tokenizer.mask_token_id for token, _ in tokens
+    ):
         raise _unusable("literal-mask", query, "the text itself holds the mask token; write [Y] where the answer goes")
     if len(tokens) > loaded.context:
         raise _unusable("too-long", query, f"{len(tokens)} tokens, and the model reads at most {loaded.context}")
@@ -164,7 +172,9 @@ def _sentence(query: Query, cut: bool) -> tuple[str, Span, list[Span]]:
     before, after = template.split("[Y]")
     if cut:
         if any(unicodedata.category(character)[0] not in "PZ" for character in after.strip()):
-            raise _unusable("answer-not-last", query, "a decoder reads nothing after [Y]; use a template that ends in [Y]")
+            raise _unusable(
+                "answer-not-last", query, "a decoder reads nothing after [Y]; use a template that ends in [Y]"
+            )
         after = ""
     text, words, answer = "", [], (0, 0)
     for part in (before, "[Y]", after):
@@ -193,13 +203,17 @@ def _tokenise(tokenizer: Any, text: str) -> list[Token]:
 
 
 def _answer_places(text: str, answer: Span, tokens: list[Token], query: Query) -> list[int]:
-    places = [place for place, (_, (start, end)) in enumerate(tokens) if start < answer[1] and end > answer[0] and start < end]
+    places = [
+        place for place, (_, (start, end)) in enumerate(tokens) if start < answer[1] and end > answer[0] and start < end
+    ]
     if not places:
         raise _unusable("empty-answer", query, f"the tokenizer makes no token of the object {query.object!r}")
     for place in places:
         start, end = tokens[place][1]
         if start < answer[0] or end > answer[1]:
-            raise _unusable("token-straddles", query, f"the token {text[start:end]!r} covers both the object and its neighbour")
+            raise _unusable(
+                "token-straddles", query, f"the token {text[start:end]!r} covers both the object and its neighbour"
+            )
     return places
 
 
@@ -208,9 +222,15 @@ def _check_prefix(loaded: Encodable, filled: _Filled, prompt: list[int], query: 
     text = filled.text[: filled.answer[0]]
     for candidate in (text.rstrip(), text):
         tokens = [token for token, _ in _tokenise(loaded.tokenizer, candidate)] if candidate else []
-        if prompt and tokens[: len(prompt)] == prompt and set(tokens[len(prompt) :]) <= set(loaded.tokenizer.all_special_ids):
+        if (
+            prompt
+            and tokens[: len(prompt)] == prompt
+            and set(tokens[len(prompt) :]) <= set(loaded.tokenizer.all_special_ids)
+        ):
             return
-    raise _unusable("prompt-not-prefix", query, "the prompt's tokens change when the object follows; the answer cannot be predicted")
+    raise _unusable(
+        "prompt-not-prefix", query, "the prompt's tokens change when the object follows; the answer cannot be predicted"
+    )
 
 
 def _words(filled: _Filled, n_prompt: int) -> tuple[Word, ...]:
@@ -222,7 +242,9 @@ def _words(filled: _Filled, n_prompt: int) -> tuple[Word, ...]:
             owner = next((word for word in filled.words if word[0] < end and word[1] > start), None)
             if owner:
                 owned.setdefault(owner, []).append(place)
-    return tuple(Word(filled.text[start:end], tuple(owned[start, end])) for start, end in filled.words if (start, end) in owned)
+    return tuple(
+        Word(filled.text[start:end], tuple(owned[start, end])) for start, end in filled.words if (start, end) in owned
+    )
 
 
 def _between(text: str, span: Span, middle: str) -> str:

@@ -1,0 +1,432 @@
+"""Attribution of a fact to every neuron (eq. 1-5): integrated gradients of the answer's F along paths of one layer at a time.
+
+For query q, step t, path i and layer l, with w the activations at the answer position and w' where the path starts:
+
+    x(a)      = w' + a (w - w')                         all neurons of the layer move together
+    score_j  += (w_j - w'_j) * sum_k c_k dF/dw_j (x(a_k))        eq. 2, nodes a_k and weights c_k of the rule
+    residual  = sum_j score_j - (F(w) - F(w'))          0 for an exact integral (completeness)
+
+Scores are summed over paths (eq. 3) and averaged over steps (summed where F is a log probability). All (path, layer) pairs of all queries of
+one shape are rows of the same passes; those whose residual is too large get twice as many nodes, up to 80.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from analysis import memory
+from analysis.errors import UnusableQuery
+from analysis.method import MethodConfig
+from analysis.passes import Circuit, Edit, Rows
+from analysis.probe import replace_rows
+from analysis.prompts import EncodedQuery
+from analysis.quadrature import MAX_NODES, converged, nodes_and_weights
+from analysis.replay import Doubles, Engine, FlatEdits, Ints, Prediction, Prepared, Variant, shapes
+
+WINDOW = 32
+"""Queries looked at together for passes to share; bounds what is held before results are handed out."""
+
+
+@dataclass(frozen=True)
+class PathRecords:
+    """One entry per (step, path, layer), as parallel arrays. `path` is the word's index, 0 where there is one path.
+
+    total: sum of the path's attributions in the `difference` form; residual: total - (f_end - f_start).
+    """
+
+    step: Ints
+    path: Ints
+    word: tuple[str, ...]
+    layer: Ints
+    f_start: Doubles
+    f_end: Doubles
+    total: Doubles
+    residual: Doubles
+    nodes: Ints
+    converged: NDArray[np.bool_]
+
+    def __len__(self) -> int:
+        return len(self.step)
+
+
+@dataclass(frozen=True)
+class Attribution:
+    """scores: (neurons,), float32 (float64 for a float64 model); flagged_layers: where eq. 5's sum is negative or near zero."""
+
+    query: EncodedQuery
+    scores: NDArray[np.floating]
+    prediction: Prediction
+    paths: PathRecords
+    flagged_layers: tuple[int, ...]
+
+
+def attribute(engine: Engine, queries: Sequence[EncodedQuery], method: MethodConfig) -> Iterator[Attribution]:
+    """Attribute each query, in order. Raises ModelError where the method has no meaning on the model."""
+    for start in range(0, len(queries), WINDOW):
+        window = queries[start : start + WINDOW]
+        found: dict[int, Attribution] = {}
+        for indices in shapes(window):
+            group = [window[index] for index in indices]
+            size = _group_size(engine, group[0], method)
+            for low, high in memory.spans(len(group), size):
+                found |= dict(
+                    zip(indices[low:high], _Group(engine, group[low:high], method).attributions(), strict=True)
+                )
+        for index in range(len(window)):
+            yield found[index]
+
+
+def _group_size(engine: Engine, query: EncodedQuery, method: MethodConfig) -> int:
+    """Queries whose path ends and gradients together stay within a quarter of the budget."""
+    tokens = len(query.steps[-1].ids) if method.positions == "all" else 1
+    paths = len(query.steps) * (query.n_words if method.baseline == "per_word" else 1)
+    return max(1, engine.budget // (4 * 8 * engine.loaded.n_neurons * tokens * (3 * paths + 1)))
+
+
+@dataclass
+class _Paths:
+    """The paths of a group: parallel tensors and arrays, and where they start, layer by layer."""
+
+    state: Tensor
+    path: Ints
+    word: list[str]
+    start: list[Tensor]
+    """(paths, width) by layer, or (paths, tokens, width)."""
+
+    def __len__(self) -> int:
+        return len(self.path)
+
+
+@dataclass
+class _Integral:
+    """What is known of each (path, layer) so far."""
+
+    shape: tuple[int, int]
+    f_start: Doubles = field(init=False)
+    total: Doubles = field(init=False)
+    nodes: Ints = field(init=False)
+    converged: NDArray[np.bool_] = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.f_start, self.total = np.zeros(self.shape), np.zeros(self.shape)
+        self.nodes, self.converged = np.zeros(self.shape, np.int64), np.zeros(self.shape, np.bool_)
+
+
+class _Group:
+    """Queries of one shape under one method."""
+
+    def __init__(self, engine: Engine, queries: Sequence[EncodedQuery], method: MethodConfig) -> None:
+        self.engine, self.queries = engine, list(queries)
+        self.method = _as_integral(method)
+        self.kind = method.kind
+        self.whole = method.positions == "all"
+        self.recipe = engine.recipe_whole if self.whole else engine.recipe
+        self.circuit = self._circuit()
+        self.prepared, self.paths = self._prepare()
+        self.steps = self.prepared.n_steps
+        self.f_end = self._target(self.prepared.logits, self.prepared.gold).double().cpu().numpy()
+        width = engine.loaded.n_neurons
+        self.scores = np.zeros((len(self.queries), width))
+
+    def attributions(self) -> list[Attribution]:
+        integral = _Integral((len(self.paths), len(self.engine.loaded.sites)))
+        if self.kind == "activation":
+            self._add_activations()
+        elif self.kind == "ablation":
+            self._add_ablations()
+        else:
+            self._integrate(integral)
+        if self.method.target != "logprob":
+            self.scores /= self.steps
+        if self.kind == "random":
+            self._shuffle()
+        predictions = Engine.predictions(self.prepared.logits, self.prepared.gold, self.steps)
+        kind = np.float64 if self.engine.loaded.dtype == torch.float64 else np.float32
+        results = []
+        for index, query in enumerate(self.queries):
+            scores, flagged = self._normalised(self.scores[index])
+            records = self._records(index, integral)
+            results.append(Attribution(query, scores.astype(kind), predictions[index], records, flagged))
+        return results
+
+    # --- paths -----------------------------------------------------------------------------------------------------------
+
+    def _circuit(self) -> Circuit:
+        loaded, site = self.engine.loaded, self.method.site
+        released = site == "released" and loaded.kind == "decoder" and not any(each.gated for each in loaded.sites)
+        return self.engine.circuit_for(site == "pre_act" or released)
+
+    def _prepare(self) -> tuple[Prepared, _Paths]:
+        """Record the queries and read where their paths start (eq. 3)."""
+        entries = [entry for index in range(len(self.queries)) for entry in self._entries(index)]
+        variants = list(dict.fromkeys(Variant(ids, states) for ids, states, _ in entries))
+        prepared = self.engine.prepare(self.queries, variants, whole=self.whole, circuit=self.circuit)
+        reading = ((variant.ids, state) for variant in variants for state in variant.states)
+        row = {key: index for index, key in enumerate(reading)}
+        by_state: list[list[tuple[int, int]]] = [[] for _ in prepared.gold]
+        for ids, states, place in entries:
+            for each in states:
+                by_state[each].append((row[ids, each], place))
+        state: list[int] = []
+        path: list[int] = []
+        word: list[str] = []
+        reads: list[list[int]] = []
+        for each, mine in enumerate(by_state):
+            query, step = divmod(each, prepared.n_steps)
+            kept = self._kept(query, step, mine)
+            single = self.method.baseline != "per_word"
+            for read, place in (
+                [([read for read, _ in mine], 0)] if single else [([read], place) for read, place in kept]
+            ):
+                state.append(each)
+                path.append(place)
+                word.append("" if single else self.queries[query].words[place].text)
+                reads.append(read)
+        start = [
+            self._starts(clean, extra, reads, state)
+            for clean, extra in zip(prepared.activations, prepared.extra, strict=True)
+        ]
+        where = torch.tensor(state, device=self.engine.loaded.device, dtype=torch.long)
+        return prepared, _Paths(where, np.array(path, np.int64), word, start)
+
+    def _entries(self, index: int) -> list[tuple[tuple[int, ...], tuple[int, ...], int]]:
+        """Changed sequences of one query, each with the states that read it and the place of what was changed."""
+        query, steps = self.queries[index], len(self.queries[index].steps)
+        if self.method.baseline == "zero":
+            return []
+        shared = self.engine.loaded.kind == "decoder"
+        result = []
+        for step in [steps - 1] if shared else range(steps):
+            ids = query.steps[step].ids
+            states = tuple(range(index * steps, (index + 1) * steps)) if shared else (index * steps + step,)
+            if self.method.baseline == "per_word":
+                changes = [(word.tokens, place) for place, word in enumerate(query.words)]
+            else:
+                changes = [((place,), place) for place in range(len(ids))]
+            for tokens, place in changes:
+                changed = tuple(
+                    self.engine.loaded.substitute if at in tokens else token for at, token in enumerate(ids)
+                )
+                result.append((changed, states, place))
+        return result
+
+    def _kept(self, query: int, step: int, mine: list[tuple[int, int]]) -> list[tuple[int, int]]:
+        """Without the path of the word at a decoder's answer position, where that is asked and other words remain."""
+        if (
+            self.method.last_word == "keep"
+            or self.engine.loaded.kind != "decoder"
+            or self.method.baseline != "per_word"
+        ):
+            return mine
+        position, words = self.queries[query].steps[step].position, self.queries[query].words
+        return [entry for entry in mine if position not in words[entry[1]].tokens] or mine
+
+    def _starts(self, clean: Tensor, extra: Tensor, reads: list[list[int]], state: list[int]) -> Tensor:
+        if self.method.baseline == "zero":
+            return torch.zeros_like(clean)
+        if self.method.baseline == "per_word":
+            return extra[torch.tensor([read for (read,) in reads], device=extra.device)]
+        return torch.stack([extra[torch.tensor(read, device=extra.device)].mean(0) for read in reads])
+
+    # --- integration -----------------------------------------------------------------------------------------------------
+
+    def _integrate(self, integral: _Integral) -> None:
+        adaptive = self.method.is_adaptive
+        paths, layers = integral.shape
+        pending = np.ones((layers, paths), np.bool_)
+        nodes = self.method.nodes
+        while pending.any():
+            layer, path = np.nonzero(pending)
+            gradients = self._gradients(layer, path, nodes, integral, first=not integral.nodes.any())
+            for number, gradient in gradients.items():
+                here = path[layer == number]
+                self._judge(number, here, gradient, nodes, integral)
+                done = integral.converged[here, number] | (not adaptive) | (nodes >= MAX_NODES)
+                self._add(number, here[done], gradient[torch.from_numpy(done).to(gradient.device)])
+                pending[number, here[done]] = False
+            nodes = min(2 * nodes, MAX_NODES)
+
+    def _gradients(self, layer: Ints, path: Ints, nodes: int, integral: _Integral, first: bool) -> dict[int, Tensor]:
+        """Weighted mean gradients (jobs, width) by layer, of the jobs (layer, path) ordered by layer; F(w') on the way."""
+        at, weights = nodes_and_weights(self.method.rule, nodes)
+        if first:  # one more row a job, of no weight: where the path starts
+            at, weights = np.append(at, 0.0), np.append(weights, 0.0)
+        result = {
+            int(number): torch.zeros((int((layer == number).sum()), *self.paths.start[number].shape[1:]),
+                                     dtype=self.engine.loaded.dtype, device=self.engine.loaded.device)
+            for number in np.unique(layer)
+        }  # fmt: skip
+        start_of = {number: int(np.searchsorted(layer, number)) for number in result}
+        state = self.paths.state.cpu().numpy()
+        blocks = np.array([site.block for site in self.engine.loaded.sites])
+        for part in self.prepared.parts(self.recipe):
+            jobs = np.flatnonzero(np.isin(state[path], part.cpu().numpy()))
+            row_job, row_node = np.repeat(jobs, len(at)), np.tile(np.arange(len(at)), len(jobs))
+
+            def work(low: int, high: int, row_job: Ints = row_job, row_node: Ints = row_node) -> None:
+                job, node = row_job[low:high], row_node[low:high]
+                f, gradients = self._pass(layer[job], path[job], at[node])
+                if first:
+                    starts = node == nodes
+                    integral.f_start[path[job[starts]], layer[job[starts]]] = f[starts]
+                for number, gradient in gradients.items():
+                    mine = layer[job] == number
+                    scale = torch.from_numpy(weights[node[mine]]).to(gradient)
+                    to = torch.from_numpy(job[mine] - start_of[number]).to(gradient.device)
+                    result[number].index_add_(0, to, gradient * scale.view(-1, *[1] * (gradient.dim() - 1)))
+
+            for low, high in self.engine.chunks(self.prepared, blocks[layer[row_job]], gradient=True, whole=self.whole):
+                memory.halving(low, high, work)
+        return result
+
+    def _pass(self, layer: Ints, path: Ints, at: Doubles) -> tuple[Doubles, dict[int, Tensor]]:
+        """F (rows,) and dF/dx by layer, of rows (layer, path, place on the path) ordered by layer."""
+        device = self.engine.loaded.device
+        paths = torch.from_numpy(path).to(device)
+        state = self.paths.state[paths]
+        position = self.prepared.position[state]
+        leaves: dict[int, Tensor] = {}
+        edits: dict[int, Edit] = {}
+        for number in np.unique(layer).tolist():
+            low, high = np.searchsorted(layer, (number, number + 1))
+            start = self.paths.start[number][paths[low:high]]
+            end = self.prepared.activations[number][state[low:high]]
+            alpha = torch.from_numpy(at[low:high]).to(start).view(-1, *[1] * (start.dim() - 1))
+            leaves[number] = (start + alpha * (end - start)).requires_grad_(True)
+            where = None if self.whole or self.recipe.prefix else position[low:high]
+            edits[number] = replace_rows(leaves[number], int(low), where)
+        blocks = [self.engine.loaded.sites[number].block for number in layer.tolist()]
+        rows = Rows(self.prepared.sequence[state], position, blocks)
+        logits = self.circuit.replay(self.prepared.recording, rows, edits, self.recipe)
+        gold = self.prepared.gold[state]
+        gradients = torch.autograd.grad(logits, list(leaves.values()), self._slope(logits.detach(), gold))
+        f = self._target(logits.detach(), gold).double().cpu().numpy()
+        return f, dict(zip(leaves, gradients, strict=True))
+
+    def _target(self, logits: Tensor, gold: Tensor) -> Tensor:
+        """F (rows,) of logits (rows, vocabulary)."""
+        logits = logits if logits.dtype == torch.float64 else logits.float()
+        chosen = logits.gather(1, gold[:, None])[:, 0]
+        if self.method.target == "logit":
+            return chosen
+        log_p = chosen - logits.logsumexp(-1)
+        return log_p if self.method.target == "logprob" else log_p.exp()
+
+    def _slope(self, logits: Tensor, gold: Tensor) -> Tensor:
+        """dF/dlogits (rows, vocabulary), written out: p_y (1[v = y] - p_v), without the p_y for log p."""
+        rows = torch.arange(len(gold), device=gold.device)
+        if self.method.target == "logit":
+            slope = torch.zeros_like(logits)
+            slope[rows, gold] = 1
+            return slope
+        p = logits.softmax(-1, dtype=torch.float64 if logits.dtype == torch.float64 else torch.float32)
+        at_gold = p[rows, gold]
+        scale = torch.ones_like(at_gold) if self.method.target == "logprob" else at_gold
+        p.mul_(-scale[:, None])
+        p[rows, gold] += scale
+        return p.to(logits.dtype)
+
+    def _judge(self, layer: int, path: Ints, gradient: Tensor, nodes: int, integral: _Integral) -> None:
+        """Compare each job's sum of attributions with the change of F it should account for."""
+        chosen = torch.from_numpy(path).to(gradient.device)
+        state = self.paths.state[chosen]
+        difference = self.prepared.activations[layer][state] - self.paths.start[layer][chosen]
+        total = (difference.double() * gradient.double()).flatten(1).sum(1).cpu().numpy()
+        integral.total[path, layer], integral.nodes[path, layer] = total, nodes
+        integral.converged[path, layer] = converged(
+            total, integral.f_start[path, layer], self.f_end[state.cpu().numpy()]
+        )
+
+    def _add(self, layer: int, path: Ints, gradient: Tensor) -> None:
+        if not len(path):
+            return
+        chosen = torch.from_numpy(path).to(gradient.device)
+        state = self.paths.state[chosen]
+        factor = self.prepared.activations[layer][state]
+        if self.method.multiplier == "difference":
+            factor = factor - self.paths.start[layer][chosen]
+        product = factor.double() * gradient.double()
+        self._accumulate(layer, state, product.sum(1) if self.whole else product)
+
+    def _accumulate(self, layer: int, state: Tensor, values: Tensor) -> None:
+        """Add (paths, width) to the scores of the queries that the states belong to."""
+        low, high = self.engine.offsets[layer], self.engine.offsets[layer + 1]
+        np.add.at(self.scores[:, low:high], (state // self.steps).cpu().numpy(), values.cpu().numpy())
+
+    # --- the other kinds -------------------------------------------------------------------------------------------------
+
+    def _add_activations(self) -> None:
+        everyone = torch.arange(len(self.prepared.gold), device=self.prepared.gold.device)
+        for layer, activations in enumerate(self.prepared.activations):
+            self._accumulate(layer, everyone, activations.double().abs())
+
+    def _add_ablations(self) -> None:
+        """F(w) - F(w_j <- w'_j), one row a neuron and path."""
+        neurons = self.engine.loaded.n_neurons
+        starts = torch.cat(self.paths.start, dim=1).double().cpu().numpy()
+        state = self.paths.state.cpu().numpy()
+        for path in range(len(self.paths)):
+            everyone = np.arange(neurons)
+            query = state[path] // self.steps
+
+            def keep(
+                rows: Ints, states: Tensor, logits: Tensor, query: int = query, end: float = self.f_end[state[path]]
+            ) -> None:
+                self.scores[query, rows] += (
+                    end - self._target(logits, self.prepared.gold[states]).double().cpu().numpy()
+                )
+
+            edits = FlatEdits(everyone, everyone, np.zeros(neurons), starts[path])
+            self.engine.run_edits(self.prepared, np.full(neurons, state[path]), edits, keep)
+
+    def _shuffle(self) -> None:
+        """Each layer keeps its scores and loses which neuron has which: seeded by the method and the query."""
+        for index, query in enumerate(self.queries):
+            generator = np.random.default_rng([self.method.seed, int(query.query.id, 16)])
+            for low, high in zip(self.engine.offsets, self.engine.offsets[1:], strict=False):
+                generator.shuffle(self.scores[index, low:high])
+
+    # --- results ---------------------------------------------------------------------------------------------------------
+
+    def _normalised(self, scores: Doubles) -> tuple[Doubles, tuple[int, ...]]:
+        """Eq. 5: by the layer's signed sum. A neuron negative before it stays so, whatever the sign of the sum."""
+        if self.method.normalise == "none":
+            return scores, ()
+        result, flagged = np.zeros_like(scores), []
+        for layer, (low, high) in enumerate(zip(self.engine.offsets, self.engine.offsets[1:], strict=False)):
+            part = scores[low:high]
+            total, size = part.sum(), np.abs(part).sum()
+            if total <= 0 or abs(total) < 0.05 * size:
+                flagged.append(layer)
+            if total != 0:
+                result[low:high] = np.where(part < 0, -np.abs(part / total), part / total)
+        return result, tuple(flagged)
+
+    def _records(self, index: int, integral: _Integral) -> PathRecords:
+        state = self.paths.state.cpu().numpy()
+        layers = integral.shape[1]
+        if self.kind in ("activation", "ablation"):
+            state, layers = np.empty(0, np.int64), 0
+        mine = np.flatnonzero(state // self.steps == index)
+        path, layer = np.repeat(mine, layers), np.tile(np.arange(layers), len(mine))
+        f_end, f_start, total = self.f_end[state[path]], integral.f_start[path, layer], integral.total[path, layer]
+        return PathRecords(
+            state[path] % self.steps, self.paths.path[path], tuple(self.paths.word[each] for each in path), layer, f_start, f_end,
+            total, total - (f_end - f_start), integral.nodes[path, layer], integral.converged[path, layer],
+        )  # fmt: skip
+
+
+def _as_integral(method: MethodConfig) -> MethodConfig:
+    """Gradient times activation is the one-node right rule from zero, by w."""
+    if method.kind != "grad_x_act":
+        return method
+    return replace(method, baseline="zero", rule="right", nodes=1, multiplier="activation")
+
+
+__all__ = ["Attribution", "PathRecords", "UnusableQuery", "attribute"]

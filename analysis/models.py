@@ -1,0 +1,280 @@
+"""Load a model by hub id or folder: safetensors only, no remote code, dtype explicit; and say exactly which model it is."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+import transformers
+from torch import Tensor, nn
+from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForMaskedLM, AutoTokenizer
+from transformers.models.auto import modeling_auto
+from transformers.utils import logging as hf_logging
+
+from analysis.errors import ModelError
+from analysis.sites import Anatomy, Site, find_sites
+
+DTYPES = {"float32": torch.float32, "float64": torch.float64, "bfloat16": torch.bfloat16, "float16": torch.float16}
+
+
+@dataclass(frozen=True)
+class ModelIdentity:
+    """Two models with the same hashes, dtype and attention implementation give the same results."""
+
+    name: str
+    source: str
+    revision: str
+    architecture: str
+    dtype: str
+    attention: str
+    weights_hash: str
+    tokenizer_hash: str
+
+    @property
+    def label(self) -> str:
+        """`<name>@<8 hex>`: how tables and people call the model."""
+        parts = (self.weights_hash, self.tokenizer_hash, self.dtype, self.attention)
+        return f"{self.name}@{hashlib.sha256(':'.join(parts).encode()).hexdigest()[:8]}"
+
+
+@dataclass(frozen=True)
+class LoadedModel:
+    """A model ready for reading and editing its neurons: in evaluation mode, no parameter requires a gradient."""
+
+    model: Any
+    tokenizer: Any
+    kind: str
+    """`encoder` (fills masks) or `decoder` (predicts the next token)."""
+    identity: ModelIdentity
+    anatomy: Anatomy
+    context: int
+    """Tokens it can read."""
+
+    @property
+    def label(self) -> str:
+        return self.identity.label
+
+    @property
+    def sites(self) -> tuple[Site, ...]:
+        return self.anatomy.sites
+
+    @property
+    def n_neurons(self) -> int:
+        return self.anatomy.n_neurons
+
+    @property
+    def device(self) -> torch.device:
+        return next(self.model.parameters()).device  # type: ignore[no-any-return]
+
+    @property
+    def dtype(self) -> torch.dtype:
+        return DTYPES[self.identity.dtype]
+
+    @property
+    def substitute(self) -> int:
+        """The token that stands for a hidden word in eq. 3: <mask>, or <eos> for decoders."""
+        return int(self.tokenizer.mask_token_id if self.kind == "encoder" else self.tokenizer.eos_token_id)
+
+
+def load_model(
+    source: str | Path,
+    *,
+    dtype: str = "float32",
+    device: str = "cpu",
+    threads: int | None = None,
+    site_pattern: str | None = None,
+) -> LoadedModel:
+    """A model from a folder or a hub id. Raises ModelError with what is wrong and what to do.
+
+    `threads` sets torch's threads for this process. `site_pattern` names the second MLP linears of an unknown family.
+    """
+    if dtype not in DTYPES:
+        raise ModelError(f"unknown dtype {dtype!r}; choose one of {', '.join(DTYPES)}")
+    if device.startswith("cuda") and not torch.cuda.is_available():
+        raise ModelError(f"device {device} is not available: torch sees no CUDA device here; use --device cpu")
+    if threads is not None:
+        torch.set_num_threads(threads)
+    text = str(source)
+    _check_folder(text)
+    with _quiet(), _explained(text):
+        config = AutoConfig.from_pretrained(text, trust_remote_code=False)
+        auto, kind = _auto_class(config, text)
+        model, report = auto.from_pretrained(
+            text,
+            config=config,
+            dtype=DTYPES[dtype],
+            use_safetensors=True,
+            trust_remote_code=False,
+            output_loading_info=True,
+        )
+        tokenizer = AutoTokenizer.from_pretrained(text, use_fast=True, trust_remote_code=False)
+    missing = sorted(report["missing_keys"])
+    if missing:
+        raise ModelError(
+            f"{text}: the weights lack {len(missing)} tensors of {type(model).__name__} (such as {missing[0]}), which would be random; "
+            "use a checkpoint that holds its language-model head"
+        )
+    name = (Path(text).resolve() if Path(text).is_dir() else Path(text)).name
+    revision = getattr(config, "_commit_hash", None) or ""
+    return wrap_model(
+        model.to(device), tokenizer, kind, name=name, source=text, revision=revision, site_pattern=site_pattern
+    )
+
+
+def wrap_model(
+    model: Any,
+    tokenizer: Any,
+    kind: str,
+    *,
+    name: str,
+    source: str = "memory",
+    revision: str = "",
+    site_pattern: str | None = None,
+) -> LoadedModel:
+    """A LoadedModel of a transformers model and fast tokenizer already in memory. Raises ModelError."""
+    if not getattr(tokenizer, "is_fast", False):
+        raise ModelError(
+            f"{source}: its tokenizer has no fast version, so tokens cannot be traced to characters; convert it first"
+        )
+    needed = "mask" if kind == "encoder" else "eos"
+    if getattr(tokenizer, f"{needed}_token_id") is None:
+        raise ModelError(
+            f"{source}: its tokenizer has no {needed} token, which a hidden word is replaced by; add one to its configuration"
+        )
+    model.eval().requires_grad_(False)
+    dtype = str(next(model.parameters()).dtype).removeprefix("torch.")
+    attention = str(getattr(model.config, "_attn_implementation", None) or "eager")
+    identity = ModelIdentity(
+        name, source, revision, type(model).__name__, dtype, attention, _weights_hash(model), _tokenizer_hash(tokenizer)
+    )
+    probe = probe_ids(model, tokenizer, rows=1, tokens=7)
+    return LoadedModel(
+        model, tokenizer, kind, identity, find_sites(model, probe, site_pattern), _context(model, tokenizer)
+    )
+
+
+def probe_ids(model: Any, tokenizer: Any, rows: int, tokens: int) -> Tensor:
+    """(rows, tokens) of ordinary token ids, the same at every call, no two rows alike."""
+    vocabulary = model.get_input_embeddings().weight.shape[0]
+    special = set(tokenizer.all_special_ids)
+    generator = torch.Generator().manual_seed(0)
+    shuffled = torch.randperm(vocabulary, generator=generator).tolist()
+    ordinary = [token for token in shuffled if token not in special]
+    ids = [ordinary[index % len(ordinary)] for index in range(rows * tokens)]
+    return torch.tensor(ids, device=next(model.parameters()).device).view(rows, tokens)
+
+
+def _check_folder(text: str) -> None:
+    folder = Path(text).expanduser()
+    if not folder.exists():
+        if text.startswith((".", "/", "~")) or text.count("/") > 1:
+            raise ModelError(f"{text}: no such folder")
+        return
+    if not folder.is_dir():
+        raise ModelError(f"{text}: is a file; give the folder that holds config.json and the weights")
+    if not (folder / "config.json").is_file():
+        raise ModelError(f"{text}: holds no config.json; give a folder saved by transformers")
+    if list(folder.glob("*.safetensors")):
+        return
+    if pickles := sorted([*folder.glob("*.bin"), *folder.glob("*.pt"), *folder.glob("*.ckpt")]):
+        raise ModelError(
+            f"{text}: its weights are a pickle ({pickles[0].name}), which can run code when opened; "
+            "convert it with save_pretrained(..., safe_serialization=True) on a machine you trust it on"
+        )
+    raise ModelError(f"{text}: holds no weights (model.safetensors)")
+
+
+def _auto_class(config: Any, source: str) -> tuple[Any, str]:
+    """Which head to load: what the checkpoint says it is, else what its model type has (fills masks before next token)."""
+    masked, causal = modeling_auto.MODEL_FOR_MASKED_LM_MAPPING_NAMES, modeling_auto.MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
+    for architecture in config.architectures or ():
+        if architecture in masked.values():
+            return AutoModelForMaskedLM, "encoder"
+        if architecture in causal.values():
+            return AutoModelForCausalLM, "decoder"
+    decodes = getattr(config, "is_decoder", False) or getattr(config, "is_encoder_decoder", False)
+    if config.model_type in masked and not decodes:
+        return AutoModelForMaskedLM, "encoder"
+    if config.model_type in causal and not getattr(config, "is_encoder_decoder", False):
+        return AutoModelForCausalLM, "decoder"
+    raise ModelError(
+        f"{source}: {config.model_type} has no head that fills masks or predicts the next token; "
+        "use an encoder with a masked-LM head or a decoder with a causal-LM head"
+    )
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """No progress bars or chatter of the library on a terminal that is not its own."""
+    level = hf_logging.get_verbosity()
+    hf_logging.set_verbosity(logging.ERROR)
+    hf_logging.disable_progress_bar()  # type: ignore[no-untyped-call]
+    try:
+        yield
+    finally:
+        hf_logging.set_verbosity(level)
+        hf_logging.enable_progress_bar()  # type: ignore[no-untyped-call]
+
+
+@contextmanager
+def _explained(source: str) -> Iterator[None]:
+    """What the library raises for a bad source, as one sentence that says what to do."""
+    try:
+        yield
+    except ModelError:
+        raise
+    except (OSError, ValueError, KeyError, ImportError) as error:
+        first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        if "trust_remote_code" in str(error) or "custom code" in str(error):
+            why = (
+                "wants to run code of its own, which is never done here; use a model that transformers supports itself"
+            )
+        elif "safetensors" in str(error):
+            why = f"has no safetensors weights ({first})"
+        elif not Path(source).is_dir():
+            why = f"is no folder here and could not be had from the hub ({first})"
+        else:
+            why = f"cannot be loaded by transformers {transformers.__version__} ({first})"
+        raise ModelError(f"{source}: {why}") from error
+
+
+def _context(model: Any, tokenizer: Any) -> int:
+    """Tokens the model can read: what the configuration says, less the rows that some position tables keep for padding."""
+    limits = [int(tokenizer.model_max_length)]
+    for name in ("max_position_embeddings", "n_positions", "max_seq_len"):
+        value = getattr(model.config, name, None)
+        if isinstance(value, int) and value > 0:
+            limits.append(value)
+    for name, module in model.named_modules():
+        if isinstance(module, nn.Embedding) and "position" in name and module.padding_idx is not None:
+            limits.append(module.num_embeddings - module.padding_idx - 1)
+    return min(limits)
+
+
+def _weights_hash(model: Any) -> str:
+    """sha256 of every tensor and of the configuration that says how they are used."""
+    config = {
+        k: v
+        for k, v in model.config.to_dict().items()
+        if k not in ("_name_or_path", "transformers_version", "architectures")
+    }
+    config = {
+        k: v for k, v in config.items() if k not in ("dtype", "torch_dtype", "_commit_hash", "_attn_implementation")
+    }
+    digest = hashlib.sha256(json.dumps(config, sort_keys=True, default=str).encode())
+    for name, tensor in sorted(model.state_dict().items()):
+        digest.update(f"{name}:{tensor.dtype}:{tuple(tensor.shape)}".encode())
+        digest.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data)
+    return digest.hexdigest()
+
+
+def _tokenizer_hash(tokenizer: Any) -> str:
+    special = json.dumps(tokenizer.special_tokens_map, sort_keys=True, default=str)
+    return hashlib.sha256((tokenizer.backend_tokenizer.to_str() + special).encode()).hexdigest()

@@ -1,0 +1,41 @@
+"""Nodes and weights on [0, 1] for the path integral of eq. 2."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+
+import numpy as np
+from numpy.typing import NDArray
+
+from analysis.errors import ModelError
+
+MAX_NODES = 80
+"""Where doubling stops."""
+
+
+@lru_cache(maxsize=64)
+def nodes_and_weights(rule: str, n: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """(n,) nodes in [0, 1] and (n,) weights that sum to 1.
+
+    `gauss-legendre` is exact for polynomials up to degree 2n - 1; `right` takes k/n for k = 1..n (eq. 4); `left` k = 0..n-1;
+    `endpoints` n evenly spaced points from 0 to 1, both included, each of weight 1/n.
+    """
+    if rule == "gauss-legendre":
+        x, w = np.polynomial.legendre.leggauss(n)
+        return (x + 1) / 2, w / 2
+    if rule == "endpoints":
+        return np.linspace(0.0, 1.0, n), np.full(n, 1 / n)
+    if rule not in ("left", "right"):
+        raise ModelError(f"unknown quadrature rule {rule!r}; choose gauss-legendre, right, left or endpoints")
+    return (np.arange(n) + (rule == "right")) / n, np.full(n, 1 / n)
+
+
+def converged(total: NDArray[np.float64], start: NDArray[np.float64], end: NDArray[np.float64]) -> NDArray[np.bool_]:
+    """Whether attributions of sum `total` account for F(w) - F(w') closely enough: |total - dF| <= 1e-3 |dF| + 1e-5 max F.
+
+    F may be negative (a logit, a log probability): its size counts then.
+    """
+    change = end - start
+    scale = np.maximum(np.abs(end), np.abs(start))
+    result: NDArray[np.bool_] = np.abs(total - change) <= 1e-3 * np.abs(change) + 1e-5 * scale
+    return result

@@ -1,0 +1,377 @@
+"""The engine: predictions, activations and edits of neurons, each computed from the lowest edited block up.
+
+    engine = Engine(load_model("bert-base-multilingual-cased"))
+    query = encode(engine.loaded, Query("tz", "P36", "en", "The capital of [X] is [Y]", "Tanzania", "Dodoma"))
+    before, = engine.predict([query])
+    after, = engine.edited(query, [Edit.suppress([17, 4711])])
+
+Queries of one shape share a pass and are never padded, so a result does not depend on what else is computed with it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from itertools import pairwise
+
+import numpy as np
+import torch
+from numpy.typing import ArrayLike, NDArray
+from torch import Tensor
+
+from analysis import memory, probe
+from analysis.models import LoadedModel
+from analysis.passes import Circuit, Recipe, Recording, Rows
+from analysis.prompts import EncodedQuery, Step, encode_statement
+
+Ints = NDArray[np.int64]
+Doubles = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """What the model makes of the answer's T tokens, each predicted with the gold ones before it filled in."""
+
+    p_steps: Doubles
+    ranks: Ints
+    """1 for the most probable token."""
+    argmax: Ints
+    """Token ids."""
+
+    @property
+    def p(self) -> float:
+        return float(np.prod(self.p_steps))
+
+    @property
+    def p_root(self) -> float:
+        """p^(1/T), comparable between answers of different lengths."""
+        return float(self.p ** (1 / len(self.p_steps)))
+
+    @property
+    def rank(self) -> int:
+        return int(self.ranks[0])
+
+    @property
+    def known(self) -> bool:
+        return bool((self.ranks == 1).all())
+
+
+@dataclass(frozen=True)
+class Edit:
+    """New activations of some neurons: scale * old + shift, at the answer position of each step.
+
+    neurons: flat indices (k,), scale and shift (k,). A neuron that stands in it twice is edited twice, in order.
+    """
+
+    neurons: Ints
+    scale: NDArray[np.float32]
+    shift: NDArray[np.float32]
+
+    def __post_init__(self) -> None:
+        if len(np.unique(self.neurons)) < len(self.neurons):
+            merged: dict[int, tuple[np.float32, np.float32]] = {}
+            for neuron, scale, shift in zip(self.neurons.tolist(), self.scale, self.shift, strict=True):
+                old_scale, old_shift = merged.get(neuron, (np.float32(1), np.float32(0)))
+                merged[neuron] = (scale * old_scale, scale * old_shift + shift)
+            object.__setattr__(self, "neurons", np.array(list(merged), np.int64))
+            object.__setattr__(self, "scale", np.array([s for s, _ in merged.values()], np.float32))
+            object.__setattr__(self, "shift", np.array([s for _, s in merged.values()], np.float32))
+
+    @classmethod
+    def suppress(cls, neurons: ArrayLike) -> Edit:
+        return cls.scaled(neurons, 0.0)
+
+    @classmethod
+    def enhance(cls, neurons: ArrayLike) -> Edit:
+        return cls.scaled(neurons, 2.0)
+
+    @classmethod
+    def scaled(cls, neurons: ArrayLike, factor: float) -> Edit:
+        flat = np.asarray(neurons, np.int64).reshape(-1)
+        return cls(flat, np.full(len(flat), factor, np.float32), np.zeros(len(flat), np.float32))
+
+    @classmethod
+    def replace(cls, neurons: ArrayLike, values: ArrayLike) -> Edit:
+        flat = np.asarray(neurons, np.int64).reshape(-1)
+        return cls(flat, np.zeros(len(flat), np.float32), np.asarray(values, np.float32).reshape(-1))
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """Queries of one shape, recorded. State q*T + t is query q at step t; sequence, position and gold are per state.
+
+    activations[layer]: (states, width) at the answer positions, or (states, tokens, width) where asked for.
+    """
+
+    queries: tuple[EncodedQuery, ...]
+    recording: Recording
+    sequence: Tensor
+    position: Tensor
+    gold: Tensor
+    activations: list[Tensor]
+    extra: list[Tensor]
+    """Activations of the extra sequences, layer by layer."""
+    logits: Tensor
+
+    @property
+    def n_steps(self) -> int:
+        return len(self.queries[0].steps)
+
+    def parts(self, recipe: Recipe) -> list[Tensor]:
+        """States that may share a replay: all, or one answer position at a time over a cached prefix."""
+        states = torch.arange(len(self.gold), device=self.gold.device)
+        return [states[step :: self.n_steps] for step in range(self.n_steps)] if recipe.prefix else [states]
+
+
+@dataclass(frozen=True)
+class Variant:
+    """A sequence to read that differs from a query's own: `ids` read at the answer position of each state in `states`."""
+
+    ids: tuple[int, ...]
+    states: tuple[int, ...]
+
+
+class Engine:
+    """A loaded model with proven passes and a memory budget. Construction runs the proof (some ten small forwards)."""
+
+    def __init__(self, loaded: LoadedModel, memory_bytes: int | None = None, recipe: Recipe | None = None) -> None:
+        """`memory_bytes` bounds what the passes may fill (default: half of what is free); `recipe` skips the choice, for tests."""
+        self.loaded = loaded
+        self.circuit = Circuit(loaded)
+        self.proof = probe.prove(self.circuit, loaded, recipe)
+        self.recipe = self.proof.recipe
+        self.recipe_whole = self.proof.recipe_whole
+        self.budget = memory.budget(memory_bytes, loaded.device)
+        self.offsets = np.array([site.offset for site in loaded.sites] + [loaded.n_neurons], np.int64)
+        self._pre_act: Circuit | None = None
+
+    @property
+    def replay(self) -> bool:
+        return self.recipe.enter != "start"
+
+    def circuit_for(self, pre_act: bool) -> Circuit:
+        """The circuit whose sites lie after or before the activation function. Raises ModelError where the latter has no meaning."""
+        if not pre_act:
+            return self.circuit
+        if self._pre_act is None:
+            self._pre_act = probe.prove_pre_act(self.loaded)
+        return self._pre_act
+
+    def capacity(self, tokens: int, gradient: bool) -> int:
+        """Rows of `tokens` tokens that one pass may hold."""
+        return self.proof.cost.rows(self.budget, tokens, gradient, self.loaded.device.type == "cpu")
+
+    # --- what a query does -----------------------------------------------------------------------------------------------
+
+    def predict(self, queries: Sequence[EncodedQuery]) -> list[Prediction]:
+        """The unedited model on each query, in order."""
+        found: dict[int, Prediction] = {}
+        for indices in shapes(queries):
+            group = [queries[index] for index in indices]
+            rows = self.capacity(len(group[0].steps[-1].ids), gradient=False)
+            for start, end in memory.spans(len(group), max(1, rows // len(group[0].steps))):
+                found |= dict(zip(indices[start:end], self._predict(group[start:end]), strict=True))
+        return [found[index] for index in range(len(queries))]
+
+    def _predict(self, group: Sequence[EncodedQuery]) -> list[Prediction]:
+        prepared = self.prepare(group, replayed=False)
+        return self.predictions(prepared.logits, prepared.gold, len(group[0].steps))
+
+    def activations(self, query: EncodedQuery) -> NDArray[np.float32]:
+        """(T, neurons): every neuron at each step's answer position."""
+        prepared = self.prepare([query], replayed=False, logits=False)
+        return torch.cat(prepared.activations, dim=1).float().cpu().numpy()
+
+    def object_activations(self, query: EncodedQuery) -> NDArray[np.float32]:
+        """(neurons,): the answer filled into the text, mean over its tokens' own positions."""
+        statement = encode_statement(self.loaded, query.query)
+        mean: NDArray[np.float32] = self.activations(statement).mean(axis=0)
+        return mean
+
+    def edited(self, query: EncodedQuery, edits: Sequence[Edit]) -> list[Prediction]:
+        """The query under each edit, every edit applied at each step's answer position. Any number of edits."""
+        prepared = self.prepare([query])
+        steps = len(query.steps)
+        p = np.empty((len(edits), steps), np.float64)
+        ranks, argmax = np.empty((len(edits), steps), np.int64), np.empty((len(edits), steps), np.int64)
+
+        def keep(rows: Ints, states: Tensor, logits: Tensor) -> None:
+            found = self.predictions(logits, prepared.gold[states], 1)
+            edit, step = rows // steps, rows % steps
+            p[edit, step] = [each.p_steps[0] for each in found]
+            ranks[edit, step] = [each.ranks[0] for each in found]
+            argmax[edit, step] = [each.argmax[0] for each in found]
+
+        self.run_edits(prepared, np.tile(np.arange(steps), len(edits)), _flatten(edits, steps), keep)
+        return [Prediction(*row) for row in zip(p, ranks, argmax, strict=True)]
+
+    def log_probs(self, query: EncodedQuery, edits: Sequence[Edit]) -> NDArray[np.float32]:
+        """(1 + edits, vocabulary): log probabilities of the first step's next token, unedited in row 0, then under each edit."""
+        query = replace(query, steps=query.steps[:1])
+        prepared = self.prepare([query])
+        result = np.empty((1 + len(edits), prepared.logits.shape[-1]), np.float32)
+        result[0] = prepared.logits.float().log_softmax(-1).cpu().numpy()[0]
+
+        def keep(rows: Ints, _states: Tensor, logits: Tensor) -> None:
+            result[1 + rows] = logits.float().log_softmax(-1).cpu().numpy()
+
+        self.run_edits(prepared, np.zeros(len(edits), np.int64), _flatten(edits, 1), keep)
+        return result
+
+    # --- passes ----------------------------------------------------------------------------------------------------------
+
+    def prepare(
+        self,
+        queries: Sequence[EncodedQuery],
+        variants: Sequence[Variant] = (),
+        *,
+        replayed: bool = True,
+        logits: bool = True,
+        whole: bool = False,
+        circuit: Circuit | None = None,
+    ) -> Prepared:
+        """Record queries of one shape, and read the activations of `variants` of them (`extra`: one row per variant and state).
+
+        `replayed=False` keeps nothing to replay from; `whole=True` keeps the activations of all tokens.
+        """
+        circuit, device = circuit or self.circuit, self.loaded.device
+        steps: list[Step] = [step for query in queries for step in query.steps]
+        if self._shares_sequence(queries[0]):
+            ids = [query.steps[-1].ids for query in queries]
+            sequence = [index for index, query in enumerate(queries) for _ in query.steps]
+        else:
+            ids, sequence = [step.ids for step in steps], list(range(len(steps)))
+        position = [step.position for step in steps]
+        recipe = self.recipe_whole if whole else self.recipe
+        room = max(1, self.capacity(len(ids[0]), gradient=False) - len(ids))
+        chunks = [variants[start:end] for start, end in memory.spans(len(variants), room)] or [()]
+        extra: list[list[Tensor]] = []
+        first: Recording | None = None
+        for chunk in chunks:
+            own = ids if first is None else []
+            reads = [(len(own) + row, position[state]) for row, variant in enumerate(chunk) for state in variant.states]
+            if first is None:
+                reads = [*zip(sequence, position, strict=True), *reads]
+            rows = torch.tensor([*own, *(variant.ids for variant in chunk)], device=device)
+            at = torch.tensor(reads, device=device)
+            n_logits = len(steps) if first is None and logits else 0
+            found = circuit.record(rows, len(own) if replayed else 0, at[:, 0], at[:, 1], n_logits, recipe, whole)
+            extra.append([site[len(steps) :] if first is None else site for site in found.sites])
+            first = first or found
+        assert first is not None
+        return Prepared(
+            tuple(queries), first, torch.tensor(sequence, device=device), torch.tensor(position, device=device),
+            torch.tensor([step.gold for step in steps], device=device), [site[: len(steps)] for site in first.sites],
+            [torch.cat(parts) for parts in zip(*extra, strict=True)] if len(extra) > 1 else extra[0], first.logits,
+        )  # fmt: skip
+
+    def _shares_sequence(self, query: EncodedQuery) -> bool:
+        """Causal: every step can be read off the longest one. (A statement's steps are one sequence for any model.)"""
+        return self.loaded.kind == "decoder" or all(step.ids is query.steps[0].ids for step in query.steps)
+
+    def run_edits(
+        self, prepared: Prepared, states: Ints, edits: FlatEdits, keep: Callable[[Ints, Tensor, Tensor], None]
+    ) -> None:
+        """Run one row per entry of `states`, edited by `edits`; keep(rows, states, logits) gets each chunk's results."""
+        layers = np.searchsorted(self.offsets, edits.neurons, side="right") - 1
+        blocks = np.array([site.block for site in self.loaded.sites])
+        first = np.full(len(states), self.circuit.n_blocks - 1, np.int64)
+        np.minimum.at(first, edits.rows, blocks[layers])
+        for part in prepared.parts(self.recipe):
+            mine = np.flatnonzero(np.isin(states, part.cpu().numpy()))
+            mine = mine[np.argsort(first[mine], kind="stable")]
+            for start, end in self.chunks(prepared, first[mine], gradient=False):
+                rows = mine[start:end]
+                work = partial(self._edit_rows, prepared, states, edits, layers, first, rows, keep)
+                memory.halving(0, len(rows), work)
+
+    def _edit_rows(
+        self, prepared: Prepared, states: Ints, edits: FlatEdits, layers: Ints, first: Ints, ordered: Ints,
+        keep: Callable[[Ints, Tensor, Tensor], None], start: int, end: int,
+    ) -> None:  # fmt: skip
+        device, chosen = self.loaded.device, ordered[start:end]
+        place = np.full(len(states), -1)
+        place[chosen] = np.arange(len(chosen))
+        row, tokens = place[edits.rows], self._tokens(prepared)
+        state = torch.from_numpy(states[chosen]).to(device)
+        local = torch.zeros_like(state) if self.recipe.prefix else prepared.position[state]
+        functions = {}
+        for layer in np.unique(layers[row >= 0]).tolist():
+            here = np.flatnonzero((row >= 0) & (layers == layer))
+            at = torch.from_numpy(row[here]).to(device)
+            neuron = torch.from_numpy(edits.neurons[here] - self.offsets[layer]).to(device)
+            scale, shift = (torch.from_numpy(x[here]).to(device, self.loaded.dtype) for x in (edits.scale, edits.shift))
+            functions[layer] = _sparse_edit(at, local[at] if tokens > 1 else torch.zeros_like(at), neuron, scale, shift)
+        rows = Rows(prepared.sequence[state], prepared.position[state], first[chosen].tolist())
+        with torch.no_grad():
+            logits = self.circuit.replay(prepared.recording, rows, functions, self.recipe)
+        keep(chosen, state, logits)
+
+    def _tokens(self, prepared: Prepared) -> int:
+        return 1 if self.recipe.prefix else prepared.recording.ids.shape[1]
+
+    def chunks(self, prepared: Prepared, first: Ints, gradient: bool, whole: bool = False) -> Iterator[tuple[int, int]]:
+        """Stretches of rows, ordered by the block they enter at, that fit a pass; of one block each where rows cannot mix."""
+        recipe = self.recipe_whole if whole else self.recipe
+        size = self.capacity(1 if recipe.prefix else prepared.recording.ids.shape[1], gradient)
+        bounds = [0, len(first)]
+        if recipe.enter == "shared":
+            bounds = [0, *(np.flatnonzero(np.diff(first)) + 1).tolist(), len(first)]
+        for low, high in pairwise(bounds):
+            for start, end in memory.spans(high - low, size):
+                yield low + start, low + end
+
+    @staticmethod
+    def predictions(logits: Tensor, gold: Tensor, steps: int) -> list[Prediction]:
+        """Predictions from logits (rows, vocabulary) whose rows are queries times steps."""
+        logits = logits if logits.dtype == torch.float64 else logits.float()
+        at_gold = logits.gather(1, gold[:, None])
+        p = (at_gold[:, 0] - logits.logsumexp(-1)).exp().double().view(-1, steps).cpu().numpy()
+        ranks = (1 + (logits > at_gold).sum(-1)).view(-1, steps).cpu().numpy()
+        argmax = logits.argmax(-1).view(-1, steps).cpu().numpy()
+        return [Prediction(*row) for row in zip(p, ranks, argmax, strict=True)]
+
+
+@dataclass(frozen=True)
+class FlatEdits:
+    """Edits of many rows, one entry a (row, neuron): new = scale * old + shift."""
+
+    rows: Ints
+    neurons: Ints
+    scale: NDArray[np.float32] | Doubles
+    shift: NDArray[np.float32] | Doubles
+
+
+def _flatten(edits: Sequence[Edit], steps: int) -> FlatEdits:
+    """Edit e at step t is row e * steps + t."""
+    sizes = [len(edit.neurons) for edit in edits]
+    of_edit = np.repeat(np.arange(len(edits)), sizes)
+    rows = (of_edit[:, None] * steps + np.arange(steps)).reshape(-1)
+
+    def joined(parts: Iterable[NDArray[np.generic]]) -> NDArray[np.generic]:
+        together = list(parts)
+        return np.repeat(np.concatenate(together) if together else np.empty(0), steps)
+
+    neurons = joined(edit.neurons for edit in edits).astype(np.int64)
+    scale = joined(edit.scale for edit in edits).astype(np.float32)
+    return FlatEdits(rows, neurons, scale, joined(edit.shift for edit in edits).astype(np.float32))
+
+
+def _sparse_edit(
+    row: Tensor, token: Tensor, neuron: Tensor, scale: Tensor, shift: Tensor
+) -> Callable[[Tensor], Tensor]:
+    def edit(x: Tensor) -> Tensor:
+        new = x[row, token, neuron] * scale + shift
+        return x.index_put((row, token, neuron), new.to(x.dtype))
+
+    return edit
+
+
+def shapes(queries: Sequence[EncodedQuery]) -> list[list[int]]:
+    """Indices of queries that may share a pass (same lengths and number of steps), in order of first appearance."""
+    groups: dict[tuple[int, ...], list[int]] = {}
+    for index, query in enumerate(queries):
+        lengths = tuple(len(step.ids) for step in query.steps)
+        groups.setdefault(lengths, []).append(index)
+    return list(groups.values())
