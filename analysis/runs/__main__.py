@@ -1,0 +1,185 @@
+"""`python -m analysis.runs job STORE RUN` does a run; `… worker STORE RUN` serves a model over stdin and stdout."""
+
+from __future__ import annotations
+
+import argparse
+import io
+import json
+import os
+import queue
+import sys
+import threading
+import traceback
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, TextIO
+
+from analysis.runs.executors import Executor
+from analysis.runs.plan import RunConfig
+from store import runs as run_files
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="python -m analysis.runs", description=__doc__)
+    parts = parser.add_subparsers(dest="part", required=True)
+    job = parts.add_parser("job", help="do a run that is written down in STORE")
+    worker = parts.add_parser("worker", help="serve a model: one JSON object a line")
+    for part in (job, worker):
+        part.add_argument("store", type=Path)
+        part.add_argument("run")
+    worker.add_argument("--log", type=Path, required=True)
+    worker.add_argument("--device", default="auto")
+    worker.add_argument("--dtype", default="float32")
+    worker.add_argument("--memory", type=int)
+    worker.add_argument("--threads", type=int, default=1)
+    look = parts.add_parser("inspect", help="print what a model is, as JSON")
+    check = parts.add_parser("check", help="print what a model can do with some facts, as JSON")
+    for part in (look, check):
+        part.add_argument("model")
+        part.add_argument("--device", default="auto")
+        part.add_argument("--dtype", default="float32")
+    check.add_argument("--data", required=True)
+    check.add_argument("--facts", default="all")
+    check.add_argument("--langs", default="")
+    check.add_argument("--relations", default="")
+    options = parser.parse_args()
+    if options.part == "job":
+        return do_job(options.store, options.run)
+    return serve(options) if options.part == "worker" else report(options)
+
+
+def do_job(store_path: Path, run: str) -> int:
+    from analysis.runs import job
+
+    status = job.execute(store_path, run, lambda config, cancelled: make_executor(store_path, run, config, cancelled))
+    return {"done": 0, "cancelled": 130}.get(status, 1)
+
+
+def make_executor(store_path: Path, run: str, config: RunConfig, cancelled: Callable[[], bool]) -> Executor:
+    """Child processes, one a device; or, for `inline`, this process (which then imports torch)."""
+    from analysis.runs import executors
+
+    settings = executors.settings_of(config)
+    if config.engine == "process":
+        return executors.ProcessExecutor(store_path, run, settings, run_files.run_folder(store_path, run))
+    from analysis.runs import worker as room
+
+    return executors.InlineExecutor(room.Worker(store_path, run, settings[0]), room.USER_ERRORS, cancelled)
+
+
+def report(options: argparse.Namespace) -> int:
+    """`inspect` and `check`: one JSON document on stdout; a person's error on stderr with exit code 2."""
+    with _kept_stdout() as answer:
+        from analysis.runs import inspection
+        from analysis.runs.worker import USER_ERRORS
+
+        try:
+            if options.part == "inspect":
+                document = inspection.inspect_model(options.model, options.device, options.dtype)
+            else:
+                facts = None if options.facts == "all" else int(options.facts)
+                langs, relations = (tuple(filter(None, text.split(","))) for text in (options.langs, options.relations))
+                config = inspection.check_config(options.model, options.data, facts, langs, relations)
+                document = inspection.check_data(replace(config, device=options.device, dtype=options.dtype))
+        except USER_ERRORS as error:
+            sys.stderr.write(f"{error}\n")
+            return 2
+        answer.write(json.dumps(document, ensure_ascii=False, default=str))
+    return 0
+
+
+@contextmanager
+def _kept_stdout() -> Iterator[TextIO]:
+    """stdout for our own answer alone: whatever a library prints goes to stderr."""
+    with os.fdopen(os.dup(1), "w", buffering=1, encoding="utf-8") as answer:
+        os.dup2(2, 1)
+        yield answer
+
+
+class Requests:
+    """Requests off stdin, read on a thread so that `cancel` and end of file are heard while a unit is computed."""
+
+    def __init__(self, lines: io.BufferedReader) -> None:
+        self.waiting: queue.SimpleQueue[tuple[Mapping[str, Any] | None, threading.Event]] = queue.SimpleQueue()
+        self._given: list[threading.Event] = []
+        self._lines = lines
+        threading.Thread(target=self._read, name="requests", daemon=True).start()
+
+    def _read(self) -> None:
+        for line in self._lines:
+            request = json.loads(line)
+            if request["request"] == "cancel":
+                self._cancel_all()
+            else:
+                self._given.append(threading.Event())
+                self.waiting.put((request, self._given[-1]))
+        self._cancel_all()
+        self.waiting.put((None, threading.Event()))
+
+    def _cancel_all(self) -> None:
+        """Cancels what is under way and what waits, never what is asked afterwards."""
+        for event in self._given:
+            event.set()
+        self._given.clear()
+
+
+def serve(options: argparse.Namespace) -> int:
+    """The worker's loop. fd 1 is kept for events; whatever libraries print goes to the log."""
+    events = os.fdopen(os.dup(1), "w", buffering=1, encoding="utf-8")
+    log = os.open(options.log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+    os.dup2(log, 1)
+    os.dup2(log, 2)
+    os.close(log)
+
+    def send(event: str, **fields: Any) -> None:
+        events.write(json.dumps({"event": event, **fields}, ensure_ascii=False) + "\n")
+
+    requests = Requests(sys.stdin.buffer)
+    send("state", state="starting", pid=os.getpid())
+    from analysis.runs import worker as room
+    from analysis.runs.client import WorkerSettings
+
+    room.lower_priority()
+    settings = WorkerSettings(options.device, options.dtype, options.memory, options.threads)
+    worker = room.Worker(options.store, options.run, settings)
+    send("state", state="idle", loaded=[])
+    while True:
+        request, cancelled = requests.waiting.get()
+        if request is None:
+            return 0
+        try:
+            _answer(request, worker, cancelled.is_set, send)
+        except BrokenPipeError:
+            return 0
+        except Exception as error:  # noqa: BLE001 - a unit that fails is reported, and the next one served
+            traceback.print_exc()
+            fatal = isinstance(error, room.USER_ERRORS)
+            text = str(error) if fatal else f"{type(error).__name__}: {error}"
+            send("error", number=request.get("number", 0), message=text, fatal=fatal)
+
+
+def _answer(request: Mapping[str, Any], worker: Any, cancelled: Callable[[], bool], send: Callable[..., None]) -> None:
+    from analysis.runs.plan import Unit
+
+    kind = request["request"]
+    if kind == "unload":
+        worker.unload()
+        send("state", state="idle", loaded=[])
+    elif kind == "load":
+        send("state", state="loading", source=request["source"])
+        row = worker.load(request["source"]).row
+        send("state", state="ready", source=request["source"], model=row, loaded=worker.loaded)
+    elif kind == "compute":
+        unit, number = Unit.from_json(request["unit"]), request.get("number", 0)
+
+        def progress(done: int) -> None:
+            send("progress", number=number, done=done, total=unit.size)
+
+        stored, model = worker.compute(unit, cancelled, progress)
+        send("done", number=number, stored=stored, keys=worker.keys, model=model, loaded=worker.loaded)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

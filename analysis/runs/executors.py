@@ -1,0 +1,243 @@
+"""Who computes the units of a run: this process (inline) or child processes that are replaced when they die. Same
+interface.
+"""
+
+from __future__ import annotations
+
+import os
+import queue
+import shutil
+import subprocess
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol
+
+import psutil
+
+from analysis.runs import plan
+from analysis.runs.client import ModelWorker, WorkerSettings
+from analysis.runs.plan import RunConfig, Unit
+
+MAX_CPU_WORKERS = 8
+MAX_DEATHS = 3  # of workers on one unit, before the unit counts as failed
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of a submitted unit: `error` is None when it is committed; `stored` counts results, `model` comes
+    with a load.
+    """
+
+    unit: Unit
+    error: str | None = None
+    stored: int = 0
+    model: Mapping[str, Any] | None = None
+    fatal: bool = False
+
+
+class Executor(Protocol):
+    """Takes units while it has a free slot and hands back outcomes in any order."""
+
+    def free(self) -> list[int]: ...
+
+    def holds(self, slot: int) -> frozenset[str]:
+        """Sources of the models the slot has loaded."""
+
+    def submit(self, slot: int, unit: Unit) -> None: ...
+
+    def outcomes(self, timeout: float) -> list[Outcome]: ...
+
+    def busy(self) -> bool: ...
+
+    def cancel(self) -> None: ...
+
+    def close(self) -> None: ...
+
+
+class Computes(Protocol):
+    """What `worker.Worker` offers to whoever runs it in the same process."""
+
+    def compute(self, unit: Unit, cancelled: Callable[[], bool]) -> tuple[int, Mapping[str, Any] | None]: ...
+
+
+class InlineExecutor:
+    """One slot, in this process: for debugging, and for a GPU box where one process is all there should be."""
+
+    def __init__(
+        self, worker: Computes, user_errors: tuple[type[Exception], ...], cancelled: Callable[[], bool]
+    ) -> None:
+        self._worker = worker
+        self._user_errors = user_errors
+        self._cancelled = cancelled
+        self._unit: Unit | None = None
+        self._sources: set[str] = set()
+
+    def free(self) -> list[int]:
+        return [] if self._unit else [0]
+
+    def holds(self, slot: int) -> frozenset[str]:
+        return frozenset(self._sources)
+
+    def submit(self, slot: int, unit: Unit) -> None:
+        self._unit = unit
+
+    def outcomes(self, timeout: float) -> list[Outcome]:
+        unit, self._unit = self._unit, None
+        if unit is None:
+            return []
+        try:
+            stored, model = self._worker.compute(unit, self._cancelled)
+        except self._user_errors as error:
+            return [Outcome(unit, str(error), fatal=True)]
+        except Exception as error:  # noqa: BLE001 - whatever a unit does, the run goes on and reports it
+            return [Outcome(unit, f"{type(error).__name__}: {error}")]
+        self._sources = {unit.source}
+        return [Outcome(unit, stored=stored, model=model)]
+
+    def busy(self) -> bool:
+        return self._unit is not None
+
+    def cancel(self) -> None:
+        """Nothing to do: `cancelled` is asked between rows."""
+
+    def close(self) -> None:
+        """Nothing to free: the process ends with the run."""
+
+
+@dataclass
+class _Slot:
+    worker: ModelWorker | None = None
+    unit: Unit | None = None
+    number: int = 0
+    deaths: int = 0  # on the present unit
+    sources: set[str] = field(default_factory=set)
+
+
+class ProcessExecutor:
+    """One child process a slot; a child that dies is replaced, and its unit tried again a few times."""
+
+    def __init__(self, store_path: Path, run: str, settings: list[WorkerSettings], logs: Path) -> None:
+        self._store_path = store_path
+        self._run = run
+        self._settings = settings
+        self._logs = logs
+        self._slots = [_Slot() for _ in settings]
+        self._events: queue.SimpleQueue[tuple[int, ModelWorker | None, Mapping[str, Any]]] = queue.SimpleQueue()
+        self._numbers = 0
+
+    def free(self) -> list[int]:
+        return [index for index, slot in enumerate(self._slots) if slot.unit is None]
+
+    def holds(self, slot: int) -> frozenset[str]:
+        return frozenset(self._slots[slot].sources)
+
+    def busy(self) -> bool:
+        return any(slot.unit is not None for slot in self._slots)
+
+    def pids(self) -> list[int]:
+        return [slot.worker.pid for slot in self._slots if slot.worker]
+
+    def submit(self, slot: int, unit: Unit) -> None:
+        self._slots[slot].deaths = 0
+        self._send(slot, unit)
+
+    def _send(self, slot: int, unit: Unit) -> None:
+        held = self._slots[slot]
+        self._numbers += 1
+        held.unit, held.number = unit, self._numbers
+        if held.worker is None:
+            held.worker = self._start(slot)
+            held.sources = set()
+        held.worker.compute(unit, held.number)
+
+    def outcomes(self, timeout: float) -> list[Outcome]:
+        outcomes: list[Outcome] = []
+        try:
+            slot, worker, event = self._events.get(timeout=timeout)
+            while True:
+                outcomes.extend(self._handle(slot, worker, event))
+                slot, worker, event = self._events.get_nowait()
+        except queue.Empty:
+            return outcomes
+
+    def cancel(self) -> None:
+        for slot in self._slots:
+            if slot.worker and slot.unit:
+                slot.worker.cancel()
+
+    def close(self) -> None:
+        for slot in self._slots:
+            if slot.worker:
+                slot.worker.close()
+                slot.worker = None
+
+    def _start(self, slot: int) -> ModelWorker:
+        box: list[ModelWorker] = []
+
+        def put(event: Mapping[str, Any]) -> None:
+            self._events.put((slot, box[0] if box else None, event))
+
+        worker = ModelWorker(self._store_path, self._run, put, self._logs / f"worker-{slot}.log", self._settings[slot])
+        box.append(worker)
+        return worker
+
+    def _handle(self, slot: int, worker: ModelWorker | None, event: Mapping[str, Any]) -> list[Outcome]:
+        held = self._slots[slot]
+        if worker is not None and worker is not held.worker:
+            return []  # a late word of a worker that has been replaced
+        if event["event"] == "ended":
+            return self._died(slot, int(event["code"]))
+        if event["event"] not in ("done", "error") or held.unit is None or event.get("number") != held.number:
+            return []
+        unit, held.unit = held.unit, None
+        if event["event"] == "error":
+            return [Outcome(unit, str(event["message"]), fatal=bool(event.get("fatal")))]
+        held.sources = set(event.get("loaded", ()))
+        return [Outcome(unit, stored=int(event["stored"]), model=event.get("model"))]
+
+    def _died(self, slot: int, code: int) -> list[Outcome]:
+        held = self._slots[slot]
+        unit, held.worker, held.unit = held.unit, None, None
+        if unit is None:
+            return []
+        held.deaths += 1
+        if held.deaths < MAX_DEATHS:
+            self._send(slot, unit)
+            return []
+        how = f"signal {-code}" if code < 0 else f"exit code {code}"
+        return [
+            Outcome(
+                unit, f"the worker process died {MAX_DEATHS} times ({how}); see {self._logs / f'worker-{slot}.log'}"
+            )
+        ]
+
+
+def settings_of(config: RunConfig) -> list[WorkerSettings]:
+    """One worker a named device; on CPU one torch thread each, as many as there are processors and room for the
+    models.
+    """
+    if config.device not in ("auto", "cpu"):
+        devices = config.device.split(",")
+    elif config.device == "auto" and (gpus := _gpu_count()):
+        devices = [f"cuda:{number}" for number in range(gpus)]
+    else:
+        devices = ["cpu"] * (config.processes or _cpu_workers(config))
+    return [WorkerSettings(device, config.dtype, config.memory) for device in devices]
+
+
+def _cpu_workers(config: RunConfig) -> int:
+    largest = max(sum(file.stat().st_size for file in Path(m.source).glob("*.safetensors")) for m in config.models)
+    room = psutil.virtual_memory().available // max(6 * largest, 2**29)
+    return int(max(1, min(plan.cpu_count(), MAX_CPU_WORKERS, room)))
+
+
+def _gpu_count() -> int:
+    """GPUs this process may use, without loading torch to ask."""
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if visible is not None:
+        return len([name for name in visible.split(",") if name.strip() not in ("", "-1")])
+    if shutil.which("nvidia-smi") is None:
+        return 0
+    listing = subprocess.run(["nvidia-smi", "-L"], capture_output=True, text=True, check=False)
+    return sum(line.startswith("GPU ") for line in listing.stdout.splitlines())

@@ -1,0 +1,232 @@
+"""One run from start to end: plan, hand out, follow, and keep run.json true. Knows no torch; the workers do."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import os
+import platform
+import signal
+import socket
+import threading
+import time
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from store.reader import Reader
+
+import store
+from analysis.method import NUMERICS_VERSION, parse_method
+from analysis.runs import plan
+from analysis.runs.executors import Executor, Outcome
+from analysis.runs.plan import Facts, RunConfig
+from analysis.runs.schedule import Schedule
+from store import runs as run_files
+
+BEAT_SECONDS = 1.0
+LIBRARIES = ("torch", "transformers", "tokenizers", "numpy", "polars", "pyarrow", "duckdb")
+
+
+class ReaderStored:
+    """`schedule.Stored` over a reader, which is polled before each answer so that it includes what was committed a
+    moment ago.
+    """
+
+    def __init__(self, reader: Reader) -> None:
+        self._reader = reader
+
+    def keys(self, table: str, keys: Collection[str]) -> set[str]:
+        if not keys:
+            return set()
+        self._reader.poll()
+        found = self._reader.sql(f"SELECT key FROM {table} WHERE key IN (SELECT unnest($keys))", {"keys": list(keys)})
+        return set(found["key"].to_list())
+
+    def known(self, model: str) -> Mapping[str, bool]:
+        self._reader.poll()
+        rows = self._reader.sql("SELECT query, known FROM prediction WHERE model = $model", {"model": model})
+        return dict(zip(rows["query"].to_list(), rows["known"].to_list(), strict=True))
+
+    def unusable(self, model: str) -> set[str]:
+        self._reader.poll()
+        rows = self._reader.sql("SELECT DISTINCT query FROM unusable WHERE model = $model", {"model": model})
+        return set(rows["query"].to_list())
+
+    def mean_rel(self, keys: Sequence[str]) -> NDArray[np.float64]:
+        self._reader.poll()
+        present = self.keys("attribution", keys)
+        total: NDArray[np.float64] = np.zeros(0)
+        for key in keys:
+            if key in present:
+                scores = np.asarray(self._reader.dense(key), dtype=np.float64)
+                best = scores.max(initial=0.0)
+                rel = scores / best if best > 0 else np.zeros_like(scores)
+                total = rel if not total.size else total + rel
+        return total / max(len(present), 1)
+
+
+class RunFile:
+    """Keeps a run's run.json: a thread of its own beats once a second, whatever the run is doing."""
+
+    def __init__(self, store_path: Path, run: str) -> None:
+        self._path = store_path
+        self._record = run_files.read_run(store_path, run)
+        self._lock = threading.Lock()
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._beat, name="heartbeat", daemon=True)
+
+    def update(self, **changes: Any) -> None:
+        """Change fields; they are on disk with the next beat, or at once with `flush`."""
+        with self._lock:
+            self._record = replace(self._record, **changes)
+
+    def flush(self) -> None:
+        with self._lock:
+            self._record = replace(self._record, heartbeat=run_files.beat(self._record.heartbeat))
+            run_files.write_run(self._path, self._record)
+
+    def __enter__(self) -> RunFile:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stop.set()
+        self._thread.join()
+        self.flush()
+
+    def _beat(self) -> None:
+        while not self._stop.wait(BEAT_SECONDS):
+            self.flush()
+
+
+class Job:
+    """Drives a schedule over an executor until nothing is left or somebody cancels."""
+
+    def __init__(self, config: RunConfig, facts: Facts, reader: Reader, executor: Executor) -> None:
+        stay = len(config.models) > 1 and plan.folder_bytes(config) > plan.KEEP_BYTES
+        self.schedule = Schedule(config, facts.rows, ReaderStored(reader), stay)
+        self.executor = executor
+        self.cancelled = False
+        self.fatal: list[str] = []
+
+    def run(self, cancel_asked: Callable[[], bool], progress: Callable[[Schedule], None]) -> None:
+        """Blocks until done. `cancel_asked` is looked at a few times a second; `progress` is called after every
+        change.
+        """
+        while not (self.schedule.exhausted or (self.cancelled and not self.executor.busy())):
+            if not self.cancelled and cancel_asked():
+                self.cancelled = True
+                self.executor.cancel()
+            if not self.cancelled:
+                self._hand_out()
+            if not self.executor.busy() and not self.cancelled and not self.schedule.exhausted:
+                raise RuntimeError("the schedule has units under way that no worker has")
+            for outcome in self.executor.outcomes(timeout=0.3):
+                self._settle(outcome)
+                progress(self.schedule)
+
+    def _hand_out(self) -> None:
+        for slot in self.executor.free():
+            unit = self.schedule.next(self.executor.holds(slot))
+            if unit is None:
+                return
+            self.executor.submit(slot, unit)
+
+    def _settle(self, outcome: Outcome) -> None:
+        if outcome.error is None:
+            self.schedule.finish(outcome.unit, outcome.stored, outcome.model)
+            return
+        if outcome.fatal:
+            self.fatal.append(outcome.error)
+        self.schedule.fail(outcome.unit, outcome.error)
+
+
+def provenance(config: RunConfig, facts: Facts) -> dict[str, Any]:
+    """Where and with what a run computes; the models' own part is in table `model`."""
+    return {
+        "libraries": {name: _version(name) for name in LIBRARIES},
+        "python": platform.python_version(),
+        "host": socket.gethostname(),
+        "pid": os.getpid(),
+        "platform": platform.platform(),
+        "code": _version("knscope"),
+        "numerics_version": NUMERICS_VERSION,
+        "dataset": facts.dataset,
+        "dataset_hash": facts.hash,
+        "queries": len(facts.rows),
+        "seed": config.seed,
+        "device": config.device,
+        "methods": {label: parse_method(label).to_json() for label in config.methods},
+        "models": {},
+    }
+
+
+def execute(store_path: Path, run: str, make_executor: Callable[[RunConfig, Callable[[], bool]], Executor]) -> str:
+    """Do a run that `new_run` has written down; returns its final status. Errors end in run.json."""
+    config = RunConfig.from_json(run_files.read_run(store_path, run).config)
+    stopped = threading.Event()
+
+    def cancel_asked() -> bool:
+        return stopped.is_set() or run_files.cancel_requested(store_path, run)
+
+    with RunFile(store_path, run) as file, _signals(stopped), store.open(store_path) as reader:
+        file.update(status="running", started=time.time())
+        file.flush()
+        try:
+            facts = plan.load_facts(config)
+            where = provenance(config, facts)
+            file.update(provenance=where)
+            executor = make_executor(config, cancel_asked)
+            job = Job(config, facts, reader, executor)
+
+            def report(schedule: Schedule) -> None:
+                models = {source: dict(model.row) for source, model in schedule.models.items()}
+                file.update(
+                    total=schedule.total,
+                    done=schedule.done,
+                    failures=tuple(schedule.failures),
+                    provenance={**where, "models": models},
+                )
+
+            try:
+                report(job.schedule)
+                job.run(cancel_asked, report)
+                report(job.schedule)
+            finally:
+                executor.close()
+        except store.errors.UserError as error:
+            file.update(status="failed", message=str(error))
+            return "failed"
+        except Exception as error:
+            file.update(status="failed", message=f"{type(error).__name__}: {error}")
+            raise
+        status = "cancelled" if job.cancelled else "failed" if job.schedule.failures else "done"
+        message = "; ".join(dict.fromkeys(job.fatal)) or (job.schedule.failures[0] if job.schedule.failures else "")
+        file.update(status=status, message=message)
+        return status
+
+
+@contextmanager
+def _signals(stopped: threading.Event) -> Iterator[None]:
+    """SIGTERM and SIGINT cancel: what is under way is committed, then the run ends."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    names = (signal.SIGTERM, signal.SIGINT)
+    before = [signal.signal(name, lambda *_: stopped.set()) for name in names]
+    try:
+        yield
+    finally:
+        for name, handler in zip(names, before, strict=True):
+            signal.signal(name, handler)
+
+
+def _version(distribution: str) -> str:
+    try:
+        return importlib.metadata.version(distribution)
+    except importlib.metadata.PackageNotFoundError:
+        return ""

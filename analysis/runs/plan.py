@@ -1,0 +1,286 @@
+"""What a run is asked to do, the units it is cut into, and the keys that say whether a result is already stored."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+
+from analysis.method import NUMERICS_VERSION, parse_method
+from analysis.prompts import Query
+from store.errors import UserError
+
+PHASES = ("attribution", "dkn", "edit", "factcheck")
+ENGINES = ("process", "inline")
+ROLES = ("kn", "layer_control", "drop_control")
+SCAN_SIZE = 20  # METHOD §5: singles and pairs of the 20 neurons of highest rel
+KEEP_BYTES = 512 * 2**20  # a worker holds models beside each other up to this much; above it, one at a time
+QUERY_COLUMNS = ("fact", "relation", "lang", "template", "subject", "object")
+
+
+@dataclass(frozen=True)
+class ModelSource:
+    """A model to run, and the languages it is meant for (none named: all the facts have)."""
+
+    source: str
+    langs: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class RunConfig:
+    """Everything that decides what a run computes; written into its run.json and enough to start it again."""
+
+    models: tuple[ModelSource, ...]
+    data: str
+    langs: tuple[str, ...] = ()
+    relations: tuple[str, ...] = ()
+    facts: int | None = None
+    templates: str = "all"
+    methods: tuple[str, ...] = ("amig",)
+    what: tuple[str, ...] = ("attribution", "dkn")
+    device: str = "auto"
+    engine: str = "process"
+    processes: int = 0
+    dtype: str = "float32"
+    memory: int | None = None
+    seed: int = 0
+    prefix: str = ""
+    fact_ids: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        if not self.models:
+            raise UserError("no model named; add --model FOLDER (or a hub id)")
+        for method in self.methods:
+            parse_method(method)
+        _check("--what", self.what, PHASES)
+        _check("--engine", (self.engine,), ENGINES)
+
+    def to_json(self) -> dict[str, Any]:
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, stored: Mapping[str, Any]) -> RunConfig:
+        plain = {name: tuple(value) if isinstance(value, list) else value for name, value in stored.items()}
+        plain["models"] = tuple(ModelSource(m["source"], tuple(m["langs"])) for m in stored["models"])
+        return cls(**plain)
+
+
+@dataclass(frozen=True)
+class ScanItem:
+    """A main query with the flat neurons to ablate, and every flat neuron that counts as serving the fact (never a
+    control).
+    """
+
+    query: Query
+    chosen: tuple[int, ...]
+    serving: tuple[tuple[int, float], ...]
+    roles: tuple[str, ...] = ROLES
+
+
+@dataclass(frozen=True)
+class Unit:
+    """What one worker does in one go, and what one shard holds."""
+
+    phase: str
+    source: str
+    method: str = ""
+    queries: tuple[Query, ...] = ()
+    scans: tuple[ScanItem, ...] = ()
+    payload: Mapping[str, Any] = field(default_factory=dict)
+    seed: int = 0
+
+    @property
+    def size(self) -> int:
+        """Results it yields; what progress counts."""
+        return int(self.payload.get("size", 0)) or len(self.queries) or sum(len(item.roles) for item in self.scans)
+
+    def halves(self) -> tuple[Unit, ...]:
+        """The unit cut in two, to corner a row that makes it fail; none when it cannot be cut."""
+        rows: Sequence[Any] = self.queries or self.scans
+        if len(rows) < 2 or self.payload:
+            return ()
+        name = "queries" if self.queries else "scans"
+        middle = len(rows) // 2
+        return tuple(replace(self, **{name: tuple(part)}) for part in (rows[:middle], rows[middle:]))  # type: ignore[arg-type]
+
+    def to_json(self) -> dict[str, Any]:
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, stored: Mapping[str, Any]) -> Unit:
+        return cls(
+            phase=stored["phase"],
+            source=stored["source"],
+            method=stored["method"],
+            queries=tuple(Query(**row) for row in stored["queries"]),
+            scans=tuple(
+                ScanItem(
+                    Query(**item["query"]),
+                    tuple(item["chosen"]),
+                    tuple((int(n), float(s)) for n, s in item["serving"]),
+                    tuple(item["roles"]),
+                )
+                for item in stored["scans"]
+            ),
+            payload=stored["payload"],
+            seed=stored["seed"],
+        )
+
+
+def model_hash(model: Mapping[str, Any]) -> str:
+    """What makes two loads of a model the same: weights, tokenizer, dtype, attention implementation (a row of table
+    `model`).
+    """
+    return ":".join(str(model[name]) for name in ("weights_hash", "tokenizer_hash", "dtype", "attention"))
+
+
+def result_key(kind: str, model: str, query: str, **depends: Any) -> str:
+    """32 hex naming a stored result by everything its value depends on.
+
+    :param model: what `model_hash` returns
+    :param query: the query's id, which stands for prompt and answer
+    """
+    text = json.dumps([kind, model, NUMERICS_VERSION, query, depends], sort_keys=True, ensure_ascii=False)
+    return hashlib.sha256(text.encode()).hexdigest()[:32]
+
+
+def prediction_key(model: str, query: str) -> str:
+    return result_key("prediction", model, query)
+
+
+def attribution_key(model: str, query: str, method: str) -> str:
+    return result_key("attribution", model, query, method=method)
+
+
+def scan_key(model: str, query: str, method: str, role: str, seed: int, chosen: Iterable[int]) -> str:
+    """Controls are drawn from `chosen` and the seed, so these stand for the neurons of every role."""
+    drawn = {} if role == "kn" else {"seed": seed}
+    return result_key("scan", model, query, method=method, role=role, chosen=sorted(chosen), operation="zero", **drawn)
+
+
+def query_rows(frame: pl.DataFrame, prefix: str = "") -> list[Query]:
+    """The facts frame as rows, the facts of all relations taken in turn, so that an early look sees some of
+    everything.
+    """
+    names = ("fact_id", *QUERY_COLUMNS[1:])
+    turn: dict[str, dict[str, int]] = {}
+    rows = [Query(*(str(value) for value in row)) for row in frame.select(names).iter_rows()]
+    if prefix:
+        rows = [replace(row, template=prefix + row.template) for row in rows]
+    for row in rows:
+        facts = turn.setdefault(row.relation, {})
+        facts.setdefault(row.fact, len(facts))
+    return sorted(dict.fromkeys(rows), key=lambda row: turn[row.relation][row.fact])
+
+
+@dataclass(frozen=True)
+class Facts:
+    """The rows a run works on, and the hash of the data they came from."""
+
+    rows: tuple[Query, ...]
+    dataset: str
+    hash: str
+    left_out: int = 0
+
+
+def load_facts(config: RunConfig) -> Facts:
+    """Read and sample the data a run names; the same call gives the same rows in the same order.
+
+    :raises UserError: when the data cannot be read or nothing is left of it
+    """
+    if config.data == "demo" and config.templates == "all":
+        name, digest, frame = _demo_facts(config)
+    else:
+        from analysis import datasets
+
+        dataset = datasets.load(config.data)
+        name, digest = dataset.name, dataset.hash
+        frame = datasets.sample(
+            dataset.frame,
+            facts=config.facts,
+            seed=config.seed,
+            langs=config.langs,
+            relations=config.relations,
+            templates=config.templates,
+        )
+    if config.fact_ids:
+        frame = frame.filter(pl.col("fact_id").is_in(config.fact_ids))
+    if frame.is_empty():
+        raise UserError(
+            f"{config.data}: no fact is left after --langs, --relations and --facts; "
+            f"see what there is: knscope data check {config.data}"
+        )
+    return Facts(tuple(query_rows(frame, config.prefix)), name, digest)
+
+
+def _demo_facts(config: RunConfig) -> tuple[str, str, pl.DataFrame]:
+    """The bundled facts, each on the templates that training held out for it."""
+    from analysis.demo.facts import FACTS_CSV
+    from analysis.demo.split import demo_sample
+
+    frame = demo_sample(config.facts, seed=config.seed)
+    for column, wanted in (("lang", config.langs), ("relation", config.relations)):
+        if wanted:
+            frame = frame.filter(pl.col(column).is_in(wanted))
+    return "demo", hashlib.sha256(FACTS_CSV.read_bytes()).hexdigest(), frame
+
+
+def main_queries(rows: Iterable[Query], known: Mapping[str, bool]) -> dict[tuple[str, str], Query]:
+    """The main query of each (fact, language): its template on which most facts of the relation are known, ties first
+    (METHOD §1).
+
+    :param rows: usable rows, in the data's order
+    :param known: query id -> known, for every usable row
+    """
+    rows = list(rows)
+    counts: dict[tuple[str, str, str], int] = {}
+    for row in rows:
+        place = (row.relation, row.lang, row.template)
+        counts[place] = counts.get(place, 0) + known[row.id]
+    order = {place: position for position, place in enumerate(counts)}
+    best: dict[tuple[str, str], Query] = {}
+
+    def rank(row: Query) -> tuple[int, int]:
+        place = (row.relation, row.lang, row.template)
+        return -counts[place], order[place]
+
+    for row in rows:
+        held = best.get((row.fact, row.lang))
+        if held is None or rank(row) < rank(held):
+            best[row.fact, row.lang] = row
+    return best
+
+
+def cpu_count() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def folder_bytes(config: RunConfig) -> int:
+    """Size on disk of the weights of all models that are folders."""
+    return sum(file.stat().st_size for model in config.models for file in Path(model.source).glob("*.safetensors"))
+
+
+def absolute_source(source: str) -> str:
+    """A folder's absolute path, so that a job started elsewhere finds it; a hub id stays as it is."""
+    path = Path(source).expanduser()
+    return str(path.resolve()) if path.exists() else source
+
+
+def absolute_data(data: str) -> str:
+    """The data's name with its path made absolute: `mlama:DIR`, a file, or `demo` as it is."""
+    kind, found, path = data.partition(":")
+    if found and "/" not in kind and not Path(data).exists():
+        return f"{kind}:{Path(path).expanduser().resolve()}"
+    return data if data == "demo" else str(Path(data).expanduser().resolve())
+
+
+def _check(option: str, values: Iterable[str], allowed: tuple[str, ...]) -> None:
+    wrong = [value for value in values if value not in allowed]
+    if wrong:
+        raise UserError(f"{option}: {', '.join(wrong)} is not one of {', '.join(allowed)}")

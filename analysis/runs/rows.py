@@ -1,0 +1,159 @@
+"""From what the numeric core returns to rows of the store's tables. Knows no torch: it reads attributes and numpy
+arrays.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from typing import Any
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+
+from analysis.method import NUMERICS_VERSION, parse_method
+from analysis.prompts import Query
+
+FLOOR = 0.05  # sparse rows keep every neuron with rel at or above it
+Row = Mapping[str, Any]
+
+
+class Batch:
+    """Rows by table, and dense score rows, until they are written as one shard."""
+
+    def __init__(self) -> None:
+        self._rows: dict[str, list[Row]] = {}
+        self._frames: dict[str, list[pl.DataFrame]] = {}
+        self._dense: list[NDArray[np.float32]] = []
+
+    def __bool__(self) -> bool:
+        return bool(self._rows or self._frames)
+
+    def add(self, table: str, *rows: Row) -> None:
+        self._rows.setdefault(table, []).extend(rows)
+
+    def add_frame(self, table: str, frame: pl.DataFrame) -> None:
+        if frame.height:
+            self._frames.setdefault(table, []).append(frame)
+
+    def add_dense(self, scores: NDArray[np.float32]) -> int:
+        """Keep a dense row; returns its place in the shard's dense.npy."""
+        self._dense.append(scores)
+        return len(self._dense) - 1
+
+    def tables(self) -> dict[str, pl.DataFrame]:
+        made = {name: [pl.DataFrame(rows, infer_schema_length=None)] for name, rows in self._rows.items()}
+        for name, frames in self._frames.items():
+            made.setdefault(name, []).extend(frames)
+        return {name: pl.concat(frames, how="diagonal_relaxed") for name, frames in made.items()}
+
+    def dense(self) -> NDArray[np.float32] | None:
+        return np.stack(self._dense) if self._dense else None
+
+
+class Sites:
+    """Turns flat neurons into (layer, neuron) by the offsets of table `site`."""
+
+    def __init__(self, layers: Sequence[int], offsets: Sequence[int], widths: Sequence[int]) -> None:
+        self.layers = np.asarray(layers, dtype=np.int16)
+        self.offsets = np.asarray(offsets, dtype=np.int64)
+        self.widths = np.asarray(widths, dtype=np.int64)
+
+    def address(self, flat: NDArray[np.int64]) -> tuple[NDArray[np.int16], NDArray[np.int32]]:
+        site = np.searchsorted(self.offsets, flat, side="right") - 1
+        return self.layers[site], (flat - self.offsets[site]).astype(np.int32)
+
+
+def query_row(query: Query) -> Row:
+    return {"query": query.id, **asdict(query), "prompt_note": None}
+
+
+def method_row(label: str) -> Row:
+    import json
+
+    options = json.dumps(parse_method(label).to_json(), sort_keys=True)
+    return {"method": label, "options": options, "numerics_version": NUMERICS_VERSION}
+
+
+def prediction_row(key: str, model: str, encoded: Any, prediction: Any, argmax_tokens: Sequence[str]) -> Row:
+    return {
+        "key": key,
+        "model": model,
+        "query": encoded.query.id,
+        "p": float(prediction.p),
+        "p_root": float(prediction.p_root),
+        "rank": int(prediction.rank),
+        "known": bool(prediction.known),
+        "p_steps": [float(p) for p in prediction.p_steps],
+        "ranks": [int(rank) for rank in prediction.ranks],
+        "answer_tokens": list(encoded.answer_tokens),
+        "argmax_tokens": list(argmax_tokens),
+        "n_words": encoded.n_words,
+        "prompt": encoded.prompt,
+    }
+
+
+def add_attribution(batch: Batch, key: str, model: str, method: str, attribution: Any, sites: Sites) -> None:
+    """Table `attribution` (one row), `score` (rel >= FLOOR, sorted by rel descending), `path`, and the dense row."""
+    scores = np.asarray(attribution.scores, dtype=np.float32)
+    best = float(scores.max(initial=0.0))
+    rel = scores.astype(np.float64) / best if best > 0 else np.zeros(scores.shape)
+    kept = np.flatnonzero(rel >= FLOOR)
+    kept = kept[np.argsort(-rel[kept], kind="stable")]
+    layers, neurons = sites.address(kept)
+    paths = attribution.paths
+    residual = np.abs(np.asarray(paths.residual, dtype=np.float64))
+    batch.add(
+        "attribution",
+        {
+            "key": key,
+            "model": model,
+            "method": method,
+            "query": attribution.query.query.id,
+            "max_score": best,
+            "n_positive": int((scores > 0).sum()),
+            "kept": len(kept),
+            "floor": FLOOR,
+            "paths": len(residual),
+            "converged": int(np.asarray(paths.converged, dtype=bool).sum()),
+            "max_nodes": int(np.max(paths.nodes, initial=0)),
+            "max_residual": float(residual.max(initial=0.0)),
+            "flagged_layers": [int(layer) for layer in attribution.flagged_layers],
+            "dense_row": batch.add_dense(scores),
+        },
+    )
+    columns = {"layer": layers, "neuron": neurons, "score": scores[kept], "rel": rel[kept]}
+    batch.add_frame("score", _keyed(key, columns))
+    names = ("step", "path", "word", "layer", "f_start", "f_end", "total", "residual", "nodes", "converged")
+    batch.add_frame("path", _keyed(key, {name: getattr(paths, name) for name in names}))
+
+
+def add_scan(batch: Batch, key: str, row: Row, scan: Any, sites: Sites) -> None:
+    """Tables `scan`, `scan_neuron` and `ablation`: singles (layer_b null), then pairs."""
+    layers, places = sites.address(scan.neurons)
+    before = {"p": float(scan.p_before), "p_root": float(scan.p_root_before)}
+    batch.add("scan", {"key": key, "operation": "zero", "n": len(scan.neurons), **row, **before})
+    order = np.arange(len(scan.neurons), dtype=np.int16)
+    batch.add_frame("scan_neuron", _keyed(key, {"position": order, "layer": layers, "neuron": places}))
+    paired = scan.second >= 0
+    columns = {
+        "layer_a": layers[scan.first],
+        "neuron_a": places[scan.first],
+        "layer_b": _where(paired, layers[scan.second]),
+        "neuron_b": _where(paired, places[scan.second]),
+        **{name: getattr(scan, name) for name in ("p", "p_root", "rank", "argmax_kept")},
+    }
+    batch.add_frame("ablation", _keyed(key, columns))
+
+
+def _where(present: NDArray[np.bool_], values: NDArray[Any]) -> pl.Series:
+    """The values, null where not present."""
+    return pl.Series(values).zip_with(
+        pl.Series(present), pl.Series([None] * len(values), dtype=pl.Series(values).dtype)
+    )
+
+
+def _keyed(key: str, columns: Mapping[str, Any]) -> pl.DataFrame:
+    frame = pl.DataFrame(dict(columns))
+    return frame.select(pl.lit(key).alias("key"), *frame.columns)

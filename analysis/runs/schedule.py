@@ -1,0 +1,273 @@
+"""Which unit comes next: predictions, then attributions and scans, a few facts at a time over all models and methods.
+
+The order is by breadth, so that a workbench opened on a running job has something to show in every pane early. What
+needs earlier
+results (the main queries, the neurons of highest rel) is planned when these are stored.
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections import Counter
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import count
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from analysis.prompts import Query
+from analysis.runs import plan
+from analysis.runs.plan import RunConfig, ScanItem, Unit
+
+PREDICT_ROWS = 64
+ATTRIBUTE_ROWS = 32
+SERVING_FLOOR = 0.05  # a neuron at or above this rel may be in N at some threshold, so it is no control
+
+
+class Stored(Protocol):
+    """What planning asks of the store; answered through the reader."""
+
+    def keys(self, table: str, keys: Collection[str]) -> set[str]: ...
+
+    def known(self, model: str) -> Mapping[str, bool]:
+        """Query id -> known, of every stored prediction of the model."""
+
+    def unusable(self, model: str) -> set[str]: ...
+
+    def mean_rel(self, keys: Sequence[str]) -> NDArray[np.float64]:
+        """Mean over the attributions `keys` of rel, (n_neurons,); empty where none is stored."""
+
+
+@dataclass
+class ModelPlan:
+    """How far one model is; `row` is its row of table `model`."""
+
+    row: Mapping[str, Any]
+    rows: list[Query]
+    mains: dict[tuple[str, str], Query] = field(default_factory=dict)
+    chunks: list[list[Query]] = field(default_factory=list)
+
+    @property
+    def label(self) -> str:
+        return str(self.row["model"])
+
+    @property
+    def hash(self) -> str:
+        return plan.model_hash(self.row)
+
+
+class Schedule:
+    """Hands out units by priority and plans the next ones as results arrive. Not thread-safe; one per run."""
+
+    def __init__(self, config: RunConfig, rows: Sequence[Query], stored: Stored, stay: bool = False) -> None:
+        self.config = config
+        self.models: dict[str, ModelPlan] = {}
+        self.failures: list[str] = []
+        self._rows = list(rows)
+        self._stored = stored
+        self._stay = stay
+        self._heap: list[tuple[tuple[int, ...], int, str, Unit]] = []
+        self._tie = count()
+        self._open: Counter[str] = Counter()
+        self._then: dict[str, Callable[[], None]] = {}
+        self._group_of: dict[int, str] = {}
+        self._totals: dict[tuple[str, str, str], int] = {}
+        self._done: Counter[tuple[str, str, str]] = Counter()
+        for model in config.models:
+            self._estimate(model.source, self._rows_of(model.source))
+            self._add(f"load {model.source}", (0,), [Unit("load", model.source)], lambda: None)
+
+    # what the job asks
+
+    @property
+    def total(self) -> int:
+        return sum(self._totals.values())
+
+    @property
+    def done(self) -> int:
+        return sum(self._done.values())
+
+    @property
+    def exhausted(self) -> bool:
+        """Nothing waits and nothing is under way."""
+        return not self._heap and not any(self._open.values())
+
+    def progress(self) -> list[dict[str, Any]]:
+        """Stored and planned results of each model, phase and method."""
+        return [
+            {"source": source, "phase": phase, "method": method, "done": self._done[place], "total": total}
+            for place, total in self._totals.items()
+            for source, phase, method in [place]
+        ]
+
+    def next(self, loaded: Collection[str] = ()) -> Unit | None:
+        """The next unit; among those of equal rank one of a model the worker holds already.
+
+        Where models are too large to be held beside each other, any unit of a held model comes before all others.
+        """
+        if not self._heap:
+            return None
+        mine = [entry for entry in self._heap if entry[3].source in loaded] if self._stay else []
+        first = min(mine or self._heap)[0]
+        equal = [entry for entry in mine or self._heap if entry[0] == first]
+        entry = min(equal, key=lambda e: (e[3].source not in loaded, e[1]))
+        self._heap.remove(entry)
+        heapq.heapify(self._heap)
+        self._group_of[id(entry[3])] = entry[2]
+        return entry[3]
+
+    def finish(self, unit: Unit, stored: int | None = None, model: Mapping[str, Any] | None = None) -> None:
+        """A unit's results are committed. `model` is the row a load brings; `stored` counts its results (default:
+        all).
+        """
+        if unit.phase == "load" and model is not None:
+            self._loaded(unit.source, model)
+        elif unit.phase != "load":
+            self._done[unit.source, unit.phase, unit.method] += unit.size if stored is None else stored
+        self._close(unit)
+
+    def fail(self, unit: Unit, message: str) -> None:
+        """A unit went wrong: cut it to find the row that does, or write the failure down and go on."""
+        halves = unit.halves()
+        if unit.phase == "load":
+            self._totals = {place: total for place, total in self._totals.items() if place[0] != unit.source}
+        if halves:
+            group = self._group_of[id(unit)]
+            self._open[group] += len(halves)
+            for half in halves:
+                heapq.heappush(self._heap, ((1,), next(self._tie), group, half))
+        else:
+            self.failures.append(
+                f"{unit.phase} {unit.method} {unit.source} {_where(unit)}: {message}".replace("  ", " ")
+            )
+        self._close(unit)
+
+    # planning
+
+    def _rows_of(self, source: str) -> list[Query]:
+        langs = next(model.langs for model in self.config.models if model.source == source)
+        return [row for row in self._rows if not langs or row.lang in langs]
+
+    def _estimate(self, source: str, rows: Sequence[Query]) -> None:
+        """Before anything is known of a model: every row usable, one main query a fact and language."""
+        self._totals[source, "predict", ""] = len(rows)
+        for method in self.config.methods:
+            if "attribution" in self.config.what or "dkn" in self.config.what:
+                self._totals[source, "attribute", method] = len(rows)
+            if "dkn" in self.config.what:
+                self._totals[source, "scan", method] = len({(row.fact, row.lang) for row in rows}) * len(plan.ROLES)
+
+    def _loaded(self, source: str, row: Mapping[str, Any]) -> None:
+        model = self.models[source] = ModelPlan(row, self._rows_of(source))
+        keys = {plan.prediction_key(model.hash, query.id): query for query in model.rows}
+        have = {keys[key].id for key in self._stored.keys("prediction", keys)} | self._stored.unusable(model.label)
+        missing = [query for query in model.rows if query.id not in have]
+        self._done[source, "predict", ""] = len(model.rows) - len(missing)
+        units = [Unit("predict", source, queries=tuple(part)) for part in _cut(missing, PREDICT_ROWS)]
+        self._add(f"predict {source}", (2,), units, lambda: self._predicted(source))
+
+    def _predicted(self, source: str) -> None:
+        model = self.models[source]
+        unusable = self._stored.unusable(model.label)
+        known = self._stored.known(model.label)
+        usable = [row for row in model.rows if row.id in known and row.id not in unusable]
+        model.mains = plan.main_queries(usable, known)
+        model.chunks = _by_fact(usable, ATTRIBUTE_ROWS)
+        for place in [p for p in self._totals if p[0] == source and p[1] != "predict"]:
+            self._totals[place] = len(usable) if place[1] == "attribute" else len(model.mains) * len(plan.ROLES)
+            self._done[place] = 0
+        for number in range(len(model.chunks)):
+            self._chunk(source, number)
+
+    def _chunk(self, source: str, number: int) -> None:
+        """Plan the attributions of a few facts with every method; their scans follow as each method is done."""
+        if not {"attribution", "dkn"} & set(self.config.what):
+            return
+        model = self.models[source]
+        for turn, method in enumerate(self.config.methods):
+            keys = {plan.attribution_key(model.hash, row.id, method): row for row in model.chunks[number]}
+            have = self._stored.keys("attribution", keys)
+            missing = [row for key, row in keys.items() if key not in have]
+            self._done[source, "attribute", method] += len(have)
+            units = [Unit("attribute", source, method, queries=tuple(part)) for part in _cut(missing, ATTRIBUTE_ROWS)]
+            name = f"attribute {source} {method} {number}"
+            self._add(name, (3, number, turn), units, self._scan_planner(source, method, number, turn))
+
+    def _scan_planner(self, source: str, method: str, number: int, turn: int) -> Callable[[], None]:
+        def scans() -> None:
+            if "dkn" not in self.config.what:
+                return
+            model = self.models[source]
+            items = []
+            for place in dict.fromkeys((row.fact, row.lang) for row in model.chunks[number]):
+                item = self._scan_item(model, method, place, model.chunks[number])
+                wanted = len(item.roles) if item else 0
+                self._done[source, "scan", method] += len(plan.ROLES) - wanted
+                if item:
+                    items.append(item)
+            units = [Unit("scan", source, method, scans=tuple(items), seed=self.config.seed)] if items else []
+            self._add(
+                f"scan {source} {method} {number}", (3, number, len(self.config.methods) + turn), units, lambda: None
+            )
+
+        return scans
+
+    def _scan_item(self, model: ModelPlan, method: str, place: tuple[str, str], rows: list[Query]) -> ScanItem | None:
+        """The n neurons of highest mean rel over the fact's templates, and the roles not stored yet; None when none
+        is missing.
+        """
+        query = model.mains[place]
+        keys = [plan.attribution_key(model.hash, row.id, method) for row in rows if (row.fact, row.lang) == place]
+        rel = self._stored.mean_rel(keys)
+        best = np.argsort(-rel, kind="stable")[: plan.SCAN_SIZE]
+        chosen = tuple(int(neuron) for neuron in best if rel[neuron] > 0)
+        if len(chosen) < 2:
+            return None
+        roles = {
+            plan.scan_key(model.hash, query.id, method, role, self.config.seed, chosen): role for role in plan.ROLES
+        }
+        have = self._stored.keys("scan", roles)
+        missing = tuple(role for key, role in roles.items() if key not in have)
+        serving = tuple((int(n), float(rel[n])) for n in np.flatnonzero(rel >= SERVING_FLOOR))
+        return ScanItem(query, chosen, serving, missing) if missing else None
+
+    # groups: what is planned when the last unit of a group is done
+
+    def _add(self, group: str, priority: tuple[int, ...], units: Sequence[Unit], then: Callable[[], None]) -> None:
+        if not units:
+            then()
+            return
+        self._then[group] = then
+        self._open[group] = len(units)
+        for unit in units:
+            heapq.heappush(self._heap, (priority, next(self._tie), group, unit))
+
+    def _close(self, unit: Unit) -> None:
+        group = self._group_of.pop(id(unit))
+        self._open[group] -= 1
+        if self._open[group] == 0:
+            self._then.pop(group)()
+
+
+def _cut(rows: Sequence[Query], size: int) -> list[Sequence[Query]]:
+    return [rows[start : start + size] for start in range(0, len(rows), size)]
+
+
+def _by_fact(rows: Sequence[Query], size: int) -> list[list[Query]]:
+    """Chunks of about `size` rows that never part a fact: its neurons are a mean over its templates."""
+    facts: dict[str, list[Query]] = {}
+    for row in rows:
+        facts.setdefault(row.fact, []).append(row)
+    chunks: list[list[Query]] = []
+    for group in facts.values():
+        if not chunks or len(chunks[-1]) + len(group) > size:
+            chunks.append([])
+        chunks[-1].extend(group)
+    return chunks
+
+
+def _where(unit: Unit) -> str:
+    row = unit.queries[0] if unit.queries else unit.scans[0].query if unit.scans else None
+    return f"{row.fact} {row.lang} {row.template!r}" if row else ""

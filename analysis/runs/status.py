@@ -1,0 +1,112 @@
+"""What runs are doing, as an observer sees them: progress, rate, time left, and whether anybody is still there."""
+
+from __future__ import annotations
+
+import socket
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import psutil
+
+from store import runs as run_files
+from store.runs import RunRecord
+
+LOST_AFTER = 30.0  # seconds of the observer's own clock without a heartbeat
+ACTIVE = ("queued", "running")
+
+
+@dataclass(frozen=True)
+class RunStatus:
+    """One run at one moment. `rate` is results a second since its start, `left` seconds; None where nobody can say."""
+
+    record: RunRecord
+    status: str
+    rate: float | None
+    left: float | None
+
+    @property
+    def run(self) -> str:
+        return self.record.run
+
+    def to_json(self) -> dict[str, object]:
+        record = self.record
+        return {
+            "run": record.run,
+            "status": self.status,
+            "done": record.done,
+            "total": record.total,
+            "rate": self.rate,
+            "seconds_left": self.left,
+            "failures": list(record.failures),
+            "message": record.message,
+            "config": record.config,
+            "provenance": record.provenance,
+        }
+
+
+class Observer:
+    """Looks at a store's runs again and again. Clocks of other machines are never trusted: only whether a beat moves."""
+
+    def __init__(self, store_path: Path, clock: Callable[[], float] = time.monotonic) -> None:
+        self._path = store_path
+        self._clock = clock
+        self._moved: dict[str, tuple[int, float]] = {}
+        self._first: dict[str, tuple[int, float]] = {}
+
+    def look(self) -> list[RunStatus]:
+        """All runs as they are now, oldest first."""
+        return [self._judge(record) for record in run_files.read_runs(self._path)]
+
+    def run(self, name: str) -> RunStatus:
+        return self._judge(run_files.read_run(self._path, name))
+
+    def settled(self, patience: float = 3.0) -> list[RunStatus]:
+        """Like `look`; where a run of another machine claims to be active, waits a moment for its heart to beat.
+
+        One that stays silent is judged after `patience` seconds already: a person waits for this answer.
+        """
+        seen = self.look()
+        deadline = self._clock() + patience
+        doubtful = {one.run: one.record.beat for one in seen if one.status == "running" and not _is_here(one.record)}
+        while doubtful and self._clock() < deadline:
+            time.sleep(0.2)
+            seen = self.look()
+            doubtful = {one.run: beat for one in seen if (beat := doubtful.get(one.run)) == one.record.beat}
+        return [
+            RunStatus(one.record, "lost", None, None) if one.run in doubtful and one.status in ACTIVE else one
+            for one in seen
+        ]
+
+    def _judge(self, record: RunRecord) -> RunStatus:
+        now = self._clock()
+        beat, since = self._moved.get(record.run, (-1, now))
+        if beat != record.beat:
+            since = now
+            self._moved[record.run] = (record.beat, now)
+        status = record.status
+        if status in ACTIVE and (now - since > LOST_AFTER or _is_dead(record)):
+            status = "lost"
+        first, start = self._first.setdefault(record.run, (record.done, now))
+        rate = (record.done - first) / (now - start) if now - start > 1.0 else None
+        if not rate or status not in ACTIVE:
+            rate = _mean_rate(record)
+        left = (record.total - record.done) / rate if rate and status in ACTIVE else None
+        return RunStatus(record, status, rate, left)
+
+
+def _mean_rate(record: RunRecord) -> float | None:
+    """Results a second over the run's whole life, by its own machine's clock."""
+    seconds = record.heartbeat - record.started if record.started else 0.0
+    return record.computed / seconds if seconds > 1.0 and record.computed else None
+
+
+def _is_here(record: RunRecord) -> bool:
+    return bool(record.provenance.get("host") == socket.gethostname())
+
+
+def _is_dead(record: RunRecord) -> bool:
+    """Whether the run's process, on this very machine, is gone."""
+    pid = record.provenance.get("pid")
+    return _is_here(record) and isinstance(pid, int) and not psutil.pid_exists(pid)

@@ -1,0 +1,231 @@
+"""Computes units: keys, core, rows, shards. Holds the models. Imports torch, so it lives in a process of its own."""
+
+from __future__ import annotations
+
+import gc
+import os
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from analysis import attribution, degenerate, models, prompts, replay
+from analysis.errors import ModelError, UnusableQuery
+from analysis.method import parse_method
+from analysis.prompts import Query
+from analysis.runs import plan, rows
+from analysis.runs.client import WorkerSettings
+from analysis.runs.plan import ScanItem, Unit
+from store import shards
+from store.errors import UserError
+
+USER_ERRORS = (ModelError, UserError)  # what a person can put right; told without a traceback
+SHARD_SECONDS = 15.0  # a slow unit commits what it has this often
+
+
+@dataclass(frozen=True)
+class Held:
+    """A loaded model, proven, with what its rows need."""
+
+    loaded: models.LoadedModel
+    engine: replay.Engine
+    row: Mapping[str, Any]
+    sites: rows.Sites
+
+    @property
+    def hash(self) -> str:
+        return plan.model_hash(self.row)
+
+    @property
+    def label(self) -> str:
+        return str(self.row["model"])
+
+
+class Worker:
+    """Loads models on demand and commits what units ask for into one run of one store."""
+
+    def __init__(self, store_path: Path, run: str, settings: WorkerSettings) -> None:
+        self._store_path = store_path
+        self._run = run
+        self._settings = settings
+        self._held: dict[str, Held] = {}
+        self._batch = rows.Batch()
+        self._written = time.monotonic()
+        self.keys: list[str] = []
+        torch.set_num_threads(settings.threads)
+
+    @property
+    def loaded(self) -> list[str]:
+        return list(self._held)
+
+    def compute(
+        self,
+        unit: Unit,
+        cancelled: Callable[[], bool],
+        progress: Callable[[int], None] = lambda done: None,
+    ) -> tuple[int, Mapping[str, Any] | None]:
+        """Do a unit and commit it. Returns how many of its results are stored (fewer when cancelled), and a load's
+        model row.
+        """
+        self.keys = []
+        held = self.load(unit.source)
+        if unit.phase == "load":
+            return 1, held.row
+        steps: Mapping[str, Callable[[Held, Unit], Iterable[int]]] = {
+            "predict": self._predict,
+            "attribute": self._attribute,
+            "scan": self._scan,
+        }
+        done = 0
+        try:
+            for finished in steps[unit.phase](held, unit):
+                done += finished
+                progress(done)
+                if time.monotonic() - self._written > SHARD_SECONDS:
+                    self._commit()
+                if cancelled():
+                    break
+        except Exception:
+            self._batch = rows.Batch()
+            raise
+        self._commit()
+        return done, None
+
+    def load(self, source: str) -> Held:
+        """The model, loaded and proven; its rows of tables `model` and `site` are committed the first time."""
+        if source in self._held:
+            return self._held[source]
+        device = resolve_device(self._settings.device)
+        if sum(_bytes(held.loaded) for held in self._held.values()) > plan.KEEP_BYTES:
+            self.unload()
+        settings = self._settings
+        loaded = models.load_model(source, dtype=settings.dtype, device=device, threads=settings.threads)
+        engine = replay.Engine(loaded, memory_bytes=settings.memory)
+        identity = asdict(loaded.identity)
+        sites = [asdict(site) for site in loaded.sites]
+        row = {
+            "model": loaded.label,
+            **{name: identity[name] for name in MODEL_COLUMNS},
+            "kind": loaded.kind,
+            "n_layers": len({site["layer"] for site in sites}),
+            "n_neurons": loaded.n_neurons,
+            "replay": engine.replay,
+        }
+        columns = ("stack", "layer", "width", "offset", "module", "call", "gated")
+        self._batch.add("model", row)
+        self._batch.add("site", *({"model": loaded.label, **{name: site[name] for name in columns}} for site in sites))
+        self._commit()
+        place = rows.Sites(*([site[name] for site in sites] for name in ("layer", "offset", "width")))
+        self._held[source] = Held(loaded, engine, row, place)
+        return self._held[source]
+
+    def unload(self) -> None:
+        self._held.clear()
+        gc.collect()
+        if torch.cuda.is_available():
+            torch.cuda.empty_cache()
+
+    def _commit(self) -> None:
+        if self._batch:
+            batch, self._batch = self._batch, rows.Batch()
+            shards.write_shard(self._store_path, self._run, batch.tables(), batch.dense())
+        self._written = time.monotonic()
+
+    def _encode(self, held: Held, wanted: Sequence[Query]) -> list[prompts.EncodedQuery]:
+        """Encode rows; those the model cannot use go to table `unusable`."""
+        usable = []
+        for row in wanted:
+            try:
+                usable.append(prompts.encode(held.loaded, row))
+            except UnusableQuery as error:
+                reason = {"model": held.label, "query": row.id, "reason": error.reason, "detail": str(error)}
+                self._batch.add("unusable", reason)
+        return usable
+
+    def _predict(self, held: Held, unit: Unit) -> Iterable[int]:
+        self._batch.add("query", *(rows.query_row(row) for row in unit.queries))
+        usable = self._encode(held, unit.queries)
+        yield len(unit.queries) - len(usable)
+        for encoded, prediction in zip(usable, held.engine.predict(usable), strict=True):
+            key = plan.prediction_key(held.hash, encoded.query.id)
+            tokens = held.loaded.tokenizer.convert_ids_to_tokens([int(token) for token in prediction.argmax])
+            self._batch.add("prediction", rows.prediction_row(key, held.label, encoded, prediction, tokens))
+            self.keys.append(key)
+            yield 1
+
+    def _attribute(self, held: Held, unit: Unit) -> Iterable[int]:
+        method = parse_method(unit.method)
+        self._batch.add("method", rows.method_row(unit.method))
+        usable = self._encode(held, unit.queries)
+        yield len(unit.queries) - len(usable)
+        for result in attribution.attribute(held.engine, usable, method):
+            key = plan.attribution_key(held.hash, result.query.query.id, unit.method)
+            rows.add_attribution(self._batch, key, held.label, unit.method, result, held.sites)
+            self.keys.append(key)
+            yield 1
+
+    def _scan(self, held: Held, unit: Unit) -> Iterable[int]:
+        for item in unit.scans:
+            encoded = self._encode(held, [item.query])
+            if not encoded:
+                yield len(item.roles)
+                continue
+            for role, scan in _roles(held, encoded[0], item, unit.seed):
+                key = plan.scan_key(held.hash, item.query.id, unit.method, role, unit.seed, item.chosen)
+                row = {"model": held.label, "method": unit.method, "query": item.query.id, "role": role}
+                rows.add_scan(self._batch, key, row, scan, held.sites)
+                self.keys.append(key)
+                yield 1
+
+
+def _roles(
+    held: Held, encoded: prompts.EncodedQuery, item: ScanItem, seed: int
+) -> Iterable[tuple[str, degenerate.Scan]]:
+    """The scan of the fact's own neurons and of its controls (METHOD §5), as far as the item asks for them."""
+    chosen = np.asarray(item.chosen, dtype=np.int64)
+    rel = np.zeros(held.loaded.n_neurons)
+    for neuron, value in item.serving:
+        rel[neuron] = value
+    own = degenerate.scan(held.engine, encoded, chosen)
+    for role in item.roles:
+        if role == "kn":
+            yield role, own
+            continue
+        if role == "layer_control":
+            control = degenerate.control_neurons(rel, chosen, held.loaded.sites, seed)
+        else:
+            candidates = degenerate.drop_candidates(rel, chosen)
+            control = degenerate.matched_neurons(held.engine, encoded, own.single_drops, candidates)
+        yield role, degenerate.scan(held.engine, encoded, control)
+
+
+MODEL_COLUMNS = (
+    "name",
+    "source",
+    "revision",
+    "architecture",
+    "dtype",
+    "attention",
+    "weights_hash",
+    "tokenizer_hash",
+)
+
+
+def resolve_device(device: str) -> str:
+    """`auto` is a GPU where there is one."""
+    if device != "auto":
+        return device
+    return "cuda:0" if torch.cuda.is_available() else "cpu"
+
+
+def lower_priority() -> None:
+    """A worker yields the processor to whoever types."""
+    os.nice(10)
+
+
+def _bytes(loaded: models.LoadedModel) -> int:
+    return sum(parameter.numel() * parameter.element_size() for parameter in loaded.model.parameters())

@@ -1,0 +1,82 @@
+"""Keys, units and main queries."""
+
+import pytest
+
+from analysis.errors import ModelError
+from analysis.prompts import Query
+from analysis.runs import plan
+from analysis.runs.plan import ModelSource, RunConfig, ScanItem, Unit
+from store.errors import UserError
+
+
+def query(fact: str, template: str = "t", lang: str = "en", relation: str = "R") -> Query:
+    return Query(fact, relation, lang, template, f"s-{fact}", f"o-{fact}")
+
+
+def test_a_configuration_survives_being_written_down() -> None:
+    config = RunConfig((ModelSource("a", ("en",)), ModelSource("b")), "demo", facts=3, methods=("amig", "bkn"))
+    assert RunConfig.from_json(config.to_json()) == config
+
+
+def test_a_unit_survives_the_pipe() -> None:
+    item = ScanItem(query("1"), (3, 1), ((3, 1.0), (1, 0.5)), ("kn",))
+    for unit in (
+        Unit("attribute", "m", "amig", (query("1"), query("2"))),
+        Unit("scan", "m", "amig", scans=(item,), seed=4),
+    ):
+        assert Unit.from_json(unit.to_json()) == unit
+
+
+def test_what_is_not_asked_for_rightly_is_said_before_anything_starts() -> None:
+    with pytest.raises(UserError, match="--what"):
+        RunConfig((ModelSource("a"),), "demo", what=("atribution",))
+    with pytest.raises(ModelError, match="unknown method"):
+        RunConfig((ModelSource("a"),), "demo", methods=("nope",))
+    with pytest.raises(UserError, match="no model"):
+        RunConfig((), "demo")
+
+
+def test_keys_differ_in_whatever_a_value_depends_on_and_agree_otherwise() -> None:
+    one = query("1").id
+    keys = {
+        plan.prediction_key("m", one),
+        plan.prediction_key("n", one),
+        plan.attribution_key("m", one, "amig"),
+        plan.attribution_key("m", one, "bkn"),
+        plan.scan_key("m", one, "amig", "kn", 0, [1, 2]),
+        plan.scan_key("m", one, "amig", "kn", 0, [1, 3]),
+        plan.scan_key("m", one, "amig", "layer_control", 0, [1, 2]),
+        plan.scan_key("m", one, "amig", "layer_control", 1, [1, 2]),
+    }
+    assert len(keys) == 8 and all(len(key) == 32 for key in keys)
+    # what a pair ablation of given neurons gives does not depend on the seed of the controls, nor on the order
+    assert plan.scan_key("m", one, "amig", "kn", 7, [2, 1]) == plan.scan_key("m", one, "amig", "kn", 0, [1, 2])
+
+
+def test_the_main_query_has_the_template_on_which_most_facts_are_known_and_ties_go_to_the_first() -> None:
+    rows = [query(fact, template) for fact in "123" for template in ("t1", "t2")]
+    known = {row.id: row.template == "t2" and row.fact != "3" for row in rows}
+    mains = plan.main_queries(rows, known)
+    assert {row.template for row in mains.values()} == {"t2"}
+    assert {row.template for row in plan.main_queries(rows, dict.fromkeys(known, True)).values()} == {"t1"}
+
+
+def test_a_fact_without_the_best_template_has_its_own_best_as_main_query() -> None:
+    rows = [query("1", "t1"), query("1", "t2"), query("2", "t1"), query("2", "t2"), query("3", "t1"), query("3", "t3")]
+    known = {row.id: row.template in ("t2", "t3") for row in rows}
+    mains = plan.main_queries(rows, known)
+    assert mains["1", "en"].template == "t2" and mains["3", "en"].template == "t3"
+
+
+def test_a_unit_that_fails_can_be_cut_down_to_its_rows() -> None:
+    unit = Unit("predict", "m", queries=tuple(query(str(n)) for n in range(5)))
+    first, second = unit.halves()
+    assert first.queries + second.queries == unit.queries
+    assert Unit("predict", "m", queries=(query("1"),)).halves() == ()
+
+
+def test_the_demo_takes_facts_of_all_relations_in_turn() -> None:
+    facts = plan.load_facts(RunConfig((ModelSource("m"),), "demo", facts=8, langs=("en", "zh")))
+    first = dict.fromkeys(row.fact for row in facts.rows)
+    assert len(first) == 8 and len({fact.split("-")[0] for fact in list(first)[:4]}) == 4
+    assert {row.lang for row in facts.rows} == {"en", "zh"}

@@ -1,0 +1,194 @@
+"""The order of work, and what is planned from what is stored, against a store that is a dictionary."""
+
+from collections.abc import Collection, Mapping, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from analysis.prompts import Query
+from analysis.runs import plan
+from analysis.runs.plan import ModelSource, RunConfig, Unit
+from analysis.runs.schedule import Schedule
+
+MODEL = {"weights_hash": "w", "tokenizer_hash": "t", "dtype": "float32", "attention": "sdpa"}
+
+
+class Shelf:
+    """Computes what a unit asks for out of thin air and remembers the keys, as worker and reader together would."""
+
+    def __init__(self) -> None:
+        self.stored: dict[str, set[str]] = {"prediction": set(), "attribution": set(), "scan": set()}
+        self.rows: dict[str, dict[str, bool]] = {}
+        self.bad: set[str] = set()
+        self.order: list[Unit] = []
+
+    def keys(self, table: str, keys: Collection[str]) -> set[str]:
+        return self.stored[table] & set(keys)
+
+    def known(self, model: str) -> Mapping[str, bool]:
+        return self.rows.get(model, {})
+
+    def unusable(self, model: str) -> set[str]:
+        return self.bad
+
+    def mean_rel(self, keys: Sequence[str]) -> NDArray[np.float64]:
+        assert any(key in self.stored["attribution"] for key in keys), "scans are planned after their attributions"
+        return np.linspace(1.0, 0.01, 60)
+
+    def compute(self, unit: Unit) -> Mapping[str, str] | None:
+        self.order.append(unit)
+        row = {"model": f"label-{unit.source}", **MODEL, "weights_hash": unit.source}
+        model = plan.model_hash(row)
+        if unit.phase == "load":
+            return row
+        for query in unit.queries:
+            if unit.phase == "predict" and query.id not in self.bad:
+                self.rows.setdefault(row["model"], {})[query.id] = True
+                self.stored["prediction"].add(plan.prediction_key(model, query.id))
+            elif unit.phase == "attribute":
+                self.stored["attribution"].add(plan.attribution_key(model, query.id, unit.method))
+        for item in unit.scans:
+            for role in item.roles:
+                key = plan.scan_key(model, item.query.id, unit.method, role, unit.seed, item.chosen)
+                self.stored["scan"].add(key)
+        return None
+
+
+def rows(facts: int = 9, langs: Sequence[str] = ("en", "zh"), templates: int = 2) -> list[Query]:
+    return [
+        Query(f"{relation}-{n}", relation, lang, f"{relation} {lang} {t} [X] [Y]", f"s{n}", f"o{n}")
+        for n in range(facts)
+        for relation in ("P1", "P2")
+        for lang in langs
+        for t in range(templates)
+    ]
+
+
+def config(**changes: object) -> RunConfig:
+    models = (ModelSource("multi"), ModelSource("english", ("en",)))
+    return RunConfig(**{"models": models, "data": "demo", "methods": ("amig", "bkn"), **changes})  # type: ignore[arg-type]
+
+
+def drain(schedule: Schedule, shelf: Shelf, units: int = 10_000) -> None:
+    for _ in range(units):
+        unit = schedule.next()
+        if unit is None:
+            return
+        schedule.finish(unit, model=shelf.compute(unit))
+
+
+def test_everything_asked_for_is_computed_once_and_progress_ends_at_its_total() -> None:
+    shelf = Shelf()
+    schedule = Schedule(config(), rows(), shelf)
+    drain(schedule, shelf)
+    assert schedule.exhausted and schedule.done == schedule.total
+    assert len(shelf.stored["prediction"]) == 72 + 36
+    assert len(shelf.stored["attribution"]) == 2 * (72 + 36)
+    assert len(shelf.stored["scan"]) == 2 * 3 * (36 + 18)
+    asked = [
+        query for unit in shelf.order for query in unit.queries if unit.phase == "attribute" and unit.method == "amig"
+    ]
+    assert len(asked) == 72 + 36
+
+
+def test_a_second_run_loads_the_models_and_finds_nothing_to_do() -> None:
+    shelf = Shelf()
+    drain(Schedule(config(), rows(), shelf), shelf)
+    shelf.order.clear()
+    again = Schedule(config(), rows(), shelf)
+    drain(again, shelf)
+    assert [unit.phase for unit in shelf.order] == ["load", "load"]
+    assert again.done == again.total
+
+
+def test_a_run_stopped_anywhere_is_finished_by_the_next_one() -> None:
+    whole = Shelf()
+    drain(Schedule(config(), rows(), whole), whole)
+    for stop in range(1, len(whole.order), 3):
+        shelf = Shelf()
+        drain(Schedule(config(), rows(), shelf), shelf, units=stop)
+        drain(Schedule(config(), rows(), shelf), shelf)
+        assert shelf.stored == whole.stored
+
+
+def test_every_pane_has_something_early_because_work_goes_breadth_first() -> None:
+    shelf = Shelf()
+    drain(Schedule(config(), rows(facts=60), shelf), shelf)
+    compute = [unit for unit in shelf.order if unit.phase in ("attribute", "scan")]
+    first = compute[: len(compute) // 4]
+    assert {(unit.phase, unit.source, unit.method) for unit in first} == {
+        (phase, source, method)
+        for phase in ("attribute", "scan")
+        for source in ("multi", "english")
+        for method in ("amig", "bkn")
+    }
+
+
+def test_a_worker_is_given_a_model_it_holds_among_units_of_equal_rank() -> None:
+    schedule = Schedule(config(), rows(), Shelf())
+    unit = schedule.next(loaded={"english"})
+    assert unit is not None and unit.source == "english"
+
+
+def test_models_too_large_to_be_held_together_are_done_one_after_the_other() -> None:
+    shelf = Shelf()
+    schedule = Schedule(config(), rows(), shelf, stay=True)
+    held: set[str] = set()
+    while (unit := schedule.next(held)) is not None:
+        held = {unit.source}
+        schedule.finish(unit, model=shelf.compute(unit))
+    sources = [unit.source for unit in shelf.order]
+    assert sources == sorted(sources, key=sources.index)
+
+
+def test_a_fact_is_never_parted_over_units_because_its_neurons_are_a_mean_over_templates() -> None:
+    shelf = Shelf()
+    drain(Schedule(config(methods=("amig",)), rows(facts=20, templates=5), shelf), shelf)
+    units = [unit for unit in shelf.order if unit.phase == "scan" and unit.source == "multi"]
+    places = [(item.query.fact, item.query.lang) for unit in units for item in unit.scans]
+    assert len(places) == len(set(places)) == 80
+
+
+def test_a_row_that_makes_its_unit_fail_is_cornered_and_the_others_are_computed() -> None:
+    shelf = Shelf()
+    wanted = rows()
+    poison = wanted[5]
+    schedule = Schedule(config(methods=("amig",), what=("attribution",)), wanted, shelf)
+    while (unit := schedule.next()) is not None:
+        if unit.phase == "attribute" and unit.source == "multi" and poison in unit.queries:
+            schedule.fail(unit, "boom")
+        else:
+            schedule.finish(unit, model=shelf.compute(unit))
+    assert schedule.exhausted
+    assert len(schedule.failures) == 1 and poison.fact in schedule.failures[0] and "boom" in schedule.failures[0]
+    assert len(shelf.stored["attribution"]) == 72 + 36 - 1
+
+
+def test_a_model_that_cannot_be_loaded_does_not_stop_the_others() -> None:
+    shelf = Shelf()
+    schedule = Schedule(config(), rows(), shelf)
+    while (unit := schedule.next()) is not None:
+        if unit.source == "english":
+            schedule.fail(unit, "no such folder")
+        else:
+            schedule.finish(unit, model=shelf.compute(unit))
+    assert schedule.exhausted and schedule.done == schedule.total
+    assert schedule.failures == ["load english : no such folder"] or "no such folder" in schedule.failures[0]
+
+
+def test_rows_a_model_cannot_use_are_neither_attributed_nor_waited_for() -> None:
+    shelf = Shelf()
+    wanted = rows()
+    shelf.bad = {wanted[0].id, wanted[1].id}
+    schedule = Schedule(config(), wanted, shelf)
+    drain(schedule, shelf)
+    assert schedule.exhausted and schedule.done == schedule.total
+    assert not any(query.id in shelf.bad for unit in shelf.order if unit.phase == "attribute" for query in unit.queries)
+
+
+def test_scans_get_the_neurons_of_highest_rel_and_all_that_may_serve_the_fact() -> None:
+    shelf = Shelf()
+    drain(Schedule(config(), rows(facts=2), shelf), shelf)
+    item = next(unit for unit in shelf.order if unit.phase == "scan").scans[0]
+    assert item.chosen == tuple(range(20))
+    assert len(item.serving) == int((np.linspace(1.0, 0.01, 60) >= 0.05).sum())

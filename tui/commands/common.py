@@ -1,0 +1,104 @@
+"""Options that several commands share, and what they mean."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    pass
+
+Store = Annotated[Path, typer.Argument(metavar="STORE", help="A folder of results, by habit named *.knstore.")]
+Model = Annotated[str | None, typer.Option("--model", help="Model, by name or a unique prefix of its label.")]
+Method = Annotated[str | None, typer.Option("--method", help="Attribution method; needed where several are stored.")]
+Format = Annotated[str, typer.Option("--format", help="table, csv, json or parquet.")]
+Output = Annotated[Path | None, typer.Option("-o", "--output", help="Write to this file; its ending names the format.")]
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
+Device = Annotated[str, typer.Option(help="auto, cpu, cuda:0, or several: cuda:0,cuda:1.")]
+Dtype = Annotated[str, typer.Option(help="float32, float64, bfloat16 or float16.")]
+
+
+def words(text: str | None) -> tuple[str, ...]:
+    """`en, zh` -> ("en", "zh")."""
+    return tuple(part.strip() for part in (text or "").split(",") if part.strip())
+
+
+def methods(text: str) -> tuple[str, ...]:
+    """`amig,bkn+nodes=10,last_word=keep` -> two methods: a part with an option's `=` continues the method before it."""
+    from analysis.method import parse_method
+
+    found: list[str] = []
+    for part in words(text):
+        if "=" in part and "+" not in part and found:
+            found[-1] += f",{part}"
+        else:
+            found.append(part)
+    return tuple(dict.fromkeys(parse_method(method).label for method in found))
+
+
+def taus(text: str | None) -> dict[str, float]:
+    """`en=0.3,zh=0.2` -> {"en": 0.3, "zh": 0.2}; a bare number counts for every language (key "")."""
+    from store.errors import UserError
+
+    found: dict[str, float] = {}
+    for part in words(text):
+        lang, _, value = part.rpartition("=")
+        try:
+            found[lang] = float(value)
+        except ValueError:
+            raise UserError(f"--tau {part}: write a language and a number, as in --tau en=0.3,zh=0.2") from None
+    return found
+
+
+def size(text: str | None) -> int | None:
+    """`8GiB`, `512MB` or a count of bytes."""
+    from store.errors import UserError
+
+    if text is None:
+        return None
+    units = {"gib": 2**30, "mib": 2**20, "gb": 10**9, "mb": 10**6, "g": 2**30, "m": 2**20, "": 1}
+    digits = text.strip().lower().rstrip("bgim")
+    unit = text.strip().lower()[len(digits) :]
+    try:
+        return int(float(digits) * units[unit])
+    except (ValueError, KeyError):
+        raise UserError(f"--memory {text}: write a size such as 8GiB or 512MB") from None
+
+
+def facts_count(text: str) -> int | None:
+    """`all` -> None; otherwise a positive whole number."""
+    from store.errors import UserError
+
+    if text == "all":
+        return None
+    if not text.isdecimal() or int(text) == 0:
+        raise UserError(f"--facts {text}: write a positive whole number, or all")
+    return int(text)
+
+
+def choose(kind: str, wanted: str | None, stored: list[str]) -> str:
+    """The one label a person means: exact, by name (what stands before @), or by unique prefix; the only one unasked.
+
+    :raises UserError: listing what is stored
+    """
+    from store.errors import UserError
+
+    listed = "\n".join(f"  {label}" for label in stored) or "  (none yet)"
+    if wanted is None:
+        if len(stored) == 1:
+            return stored[0]
+        if not stored:
+            raise UserError(f"the store holds no {kind} yet; start one with: knscope run STORE --model M --data D")
+        raise UserError(f"the store holds several {kind}s; name one with --{kind}:\n{listed}")
+    for match in (
+        [label for label in stored if label == wanted],
+        [label for label in stored if label.partition("@")[0] == wanted],
+        [label for label in stored if label.startswith(wanted)],
+    ):
+        if len(match) == 1:
+            return match[0]
+        if match:
+            raise UserError(f"--{kind} {wanted} could be any of:\n" + "\n".join(f"  {label}" for label in match))
+    raise UserError(f"--{kind} {wanted} is not in the store; there is:\n{listed}")

@@ -1,0 +1,176 @@
+"""`knscope models inspect`, `data check` and `doctor`: will it work here, and if not, why."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import json
+import os
+import platform
+import shutil
+import subprocess
+import sys
+from typing import Annotated, Any
+
+import typer
+
+from tui.commands import common
+from tui.commands.common import Device, Dtype, Json
+
+models_app = typer.Typer(help="Look at a model before using it.", rich_markup_mode=None)
+data_app = typer.Typer(help="Look at data before using it.", rich_markup_mode=None)
+LIBRARIES = ("torch", "transformers", "textual", "rich", "duckdb", "polars", "pyarrow", "numpy", "scipy")
+
+
+@models_app.command(name="inspect")
+def inspect_model(
+    model: Annotated[str, typer.Argument(metavar="MODEL", help="A folder or hub id.")],
+    device: Device = "auto",
+    dtype: Dtype = "float32",
+    as_json: Json = False,
+) -> None:
+    """Sites found and proven, replay or full forward, cost and memory of one query."""
+    import polars as pl
+
+    from analysis.runs import plan
+    from tui import output
+
+    report = _child("inspect", plan.absolute_source(model), "--device", device, "--dtype", dtype)
+    if as_json:
+        output.write_json(report)
+        return
+    sites = pl.DataFrame(report.pop("sites"))
+    facts = pl.DataFrame({"what": list(report), "value": [output.cell(value) for value in report.values()]})
+    notes = (
+        "neurons are the inputs of the listed modules (each block's second MLP linear), proven on a forward pass",
+        "replay: passes after the first start at the edited layer; shown equal to a full forward on this very model",
+    )
+    output.emit(
+        [output.one_table("model", str(report["model"]), facts, *notes), output.one_table("sites", "sites", sites)]
+    )
+
+
+@data_app.command()
+def check(
+    data: Annotated[str, typer.Argument(metavar="PATH", help="demo, mlama:DIR, mpararel:DIR, pararel:DIR or a file.")],
+    model: Annotated[
+        str | None, typer.Option("--model", help="Also: what this model can use, and what it knows.")
+    ] = None,
+    langs: Annotated[str | None, typer.Option(help="Languages, as in en,zh-hans.")] = None,
+    relations: Annotated[str | None, typer.Option(help="Relations, as in P36,P37.")] = None,
+    facts: Annotated[str, typer.Option(help="With --model: try so many facts, or all.")] = "200",
+    device: Device = "auto",
+    as_json: Json = False,
+) -> None:
+    """What PATH holds, and what of it cannot be used and why."""
+    from analysis.runs import plan
+    from analysis.tables import data_check
+    from tui import output
+
+    tables = data_check.build(plan.absolute_data(data), common.words(langs), common.words(relations))
+    if model is not None:
+        options = ["--facts", facts, "--langs", langs or "", "--relations", relations or "", "--device", device]
+        report = _child("check", plan.absolute_source(model), "--data", plan.absolute_data(data), *options)
+        tables = [*tables, *data_check.of_model(report)]
+    output.emit(tables, "json" if as_json else "table")
+
+
+@data_app.callback()
+def _data() -> None:
+    """Keeps `data check` a command of its own."""
+
+
+@models_app.callback()
+def _models() -> None:
+    """Keeps `models inspect` a command of its own."""
+
+
+def _child(part: str, *arguments: str) -> dict[str, Any]:
+    """Ask a process that may import torch. Its answer is one JSON document on stdout.
+
+    :raises UserError: with what the process says is wrong
+    """
+    from analysis.runs.client import child_environment
+    from store.errors import UserError
+
+    command = [sys.executable, "-m", "analysis.runs", part, *arguments]
+    done = subprocess.run(command, capture_output=True, text=True, env=child_environment(1), check=False)
+    if done.returncode == 2:
+        raise UserError(done.stderr.strip())
+    if done.returncode != 0:
+        raise RuntimeError(f"{' '.join(command)} ended with {done.returncode}:\n{done.stderr}")
+    answer: dict[str, Any] = json.loads(done.stdout)
+    return answer
+
+
+def doctor(as_json: Json = False) -> None:
+    """Terminal, colours, clipboard, CUDA and versions, with what to change."""
+    import polars as pl
+
+    from tui import output
+
+    rows = [*_terminal(), *_machine(), *((name, _version(name), "") for name in ("knscope", *LIBRARIES))]
+    if as_json:
+        output.write_json({name: {"value": value, "advice": advice} for name, value, advice in rows})
+        return
+    columns = {"what": [r[0] for r in rows], "value": [r[1] for r in rows], "what to change": [r[2] for r in rows]}
+    output.emit([output.one_table("doctor", "doctor", pl.DataFrame(columns))])
+
+
+def _terminal() -> list[tuple[str, str, str]]:
+    term, true_colour = os.environ.get("TERM", ""), os.environ.get("COLORTERM", "") in ("truecolor", "24bit")
+    tmux, ssh = "TMUX" in os.environ, "SSH_CONNECTION" in os.environ
+    columns, lines = shutil.get_terminal_size()
+    colours = "true colour" if true_colour else "256 colours" if "256color" in term else "few colours"
+    advice = (
+        "" if true_colour else "export COLORTERM=truecolor where the terminal can (ssh drops it: SendEnv COLORTERM)"
+    )
+    if tmux and not true_colour:
+        advice = "in ~/.tmux.conf: set -g default-terminal tmux-256color; set -as terminal-overrides ',*:Tc'"
+    copy = (
+        "in ~/.tmux.conf: set -g set-clipboard on" if tmux else "macOS Terminal cannot copy this way; iTerm2, kitty can"
+    )
+    utf8 = (sys.stdout.encoding or "").lower().replace("-", "") == "utf8"
+    return [
+        ("terminal", term or "none", "" if term not in ("", "dumb") else "set TERM, as in xterm-256color"),
+        (
+            "size",
+            f"{columns}x{lines}",
+            "" if columns >= 80 and lines >= 24 else "80x24 is the least the workbench needs",
+        ),
+        ("colours", "none (NO_COLOR is set)" if "NO_COLOR" in os.environ else colours, advice),
+        (
+            "encoding",
+            sys.stdout.encoding or "unknown",
+            "" if utf8 else "export LANG=C.UTF-8 (or your own .UTF-8 locale)",
+        ),
+        ("connection", f"{'ssh' if ssh else 'local'}{', tmux' if tmux else ''}", ""),
+        ("clipboard", "OSC 52, through the terminal", copy),
+    ]
+
+
+def _machine() -> list[tuple[str, str, str]]:
+    import psutil
+
+    from analysis.runs.plan import cpu_count
+
+    gpus = "none"
+    if shutil.which("nvidia-smi"):
+        query = ["nvidia-smi", "--query-gpu=name,memory.total", "--format=csv,noheader"]
+        listing = subprocess.run(query, capture_output=True, text=True, check=False)
+        gpus = "; ".join(listing.stdout.strip().splitlines()) or "none"
+    memory = psutil.virtual_memory()
+    torch = _version("torch")
+    wrong = gpus != "none" and torch.endswith("+cpu")
+    return [
+        ("processors", str(cpu_count()), ""),
+        ("memory", f"{memory.available / 2**30:.1f} of {memory.total / 2**30:.1f} GiB free", ""),
+        ("GPU", gpus, "this torch is built without CUDA; install the CUDA build" if wrong else ""),
+        ("python", platform.python_version(), ""),
+    ]
+
+
+def _version(distribution: str) -> str:
+    try:
+        return importlib.metadata.version(distribution)
+    except importlib.metadata.PackageNotFoundError:
+        return "missing"

@@ -1,0 +1,215 @@
+"""`knscope run`, `status`, `cancel` and `query`: starting computations and following them."""
+
+from __future__ import annotations
+
+import json
+import tempfile
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from tui.commands import common
+from tui.commands.common import Device, Dtype, Json, Store
+
+if TYPE_CHECKING:
+    from analysis.runs.plan import RunConfig
+    from analysis.runs.status import RunStatus
+
+EXIT_CODES = {"done": 0, "cancelled": 130}
+POLL_SECONDS = 0.3
+
+
+def run(
+    store: Store,
+    model: Annotated[list[str], typer.Option("--model", help="A folder or hub id; repeat for several.")],
+    data: Annotated[str, typer.Option(help="demo, mlama:DIR, mpararel:DIR, pararel:DIR, or a CSV/JSONL/Parquet file.")],
+    langs: Annotated[str | None, typer.Option(help="Languages, as in en,zh-hans. Default: all there are.")] = None,
+    relations: Annotated[str | None, typer.Option(help="Relations, as in P36,P37. Default: all there are.")] = None,
+    facts: Annotated[str, typer.Option(help="How many facts (seeded, even over relations), or all.")] = "all",
+    templates: Annotated[str, typer.Option(help="best, all, or how many templates a relation and language.")] = "all",
+    method: Annotated[str, typer.Option("--method", help="Methods, as in amig,bkn.")] = "amig",
+    what: Annotated[str, typer.Option(help="attribution, dkn, edit, factcheck.")] = "attribution,dkn",
+    device: Device = "auto",
+    engine: Annotated[str, typer.Option(help="process or inline.")] = "process",
+    dtype: Dtype = "float32",
+    memory: Annotated[str | None, typer.Option(help="Memory one process may fill with a batch, as in 8GiB.")] = None,
+    prefix: Annotated[str, typer.Option(help="Text put before every template (an instruction, examples).")] = "",
+    seed: Annotated[int, typer.Option(help="Decides samples and controls.")] = 0,
+    follow: Annotated[bool, typer.Option("--follow", help="Wait, with progress; ctrl+c cancels the run.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Compute what is missing in STORE: in a process of its own, which goes on when this terminal is gone."""
+    from analysis.runs import client, plan
+    from tui import output
+
+    config = plan.RunConfig(
+        models=tuple(plan.ModelSource(plan.absolute_source(one)) for one in model),
+        data=plan.absolute_data(data),
+        langs=common.words(langs),
+        relations=common.words(relations),
+        facts=common.facts_count(facts),
+        templates=templates,
+        methods=common.methods(method),
+        what=common.words(what),
+        device=device,
+        engine=engine,
+        dtype=dtype,
+        memory=common.size(memory),
+        prefix=prefix,
+        seed=seed,
+    )
+    plan.load_facts(config)  # whatever is wrong with the data is said here, before anything is started
+    name = client.start_job(store, config)
+    if not follow:
+        if as_json:
+            output.write_json({"store": str(store), "run": name, "status": "queued"})
+        output.say(f"run {name} started; watch it with: knscope status {store}   or: knscope open {store}")
+        return
+    status = follow_run(store, name)
+    if as_json:
+        output.write_json({"store": str(store), **status.to_json()})
+    raise typer.Exit(EXIT_CODES.get(status.status, 1))
+
+
+def follow_run(store: Path, name: str, cancel_on_interrupt: bool = True) -> RunStatus:
+    """Show a run's progress until it ends; ctrl+c asks it to stop at the next unit. Failures are told on stderr."""
+    from analysis.runs import client, status
+    from tui import output
+
+    observer = status.Observer(store)
+    with output.progress_bar() as bar:
+        while True:
+            try:
+                seen = observer.run(name)
+                bar.show(seen.record.done, seen.record.total, f"{seen.status}, {output.duration(seen.left)} left")
+                if seen.status not in status.ACTIVE:
+                    break
+                time.sleep(POLL_SECONDS)
+            except KeyboardInterrupt:
+                if not cancel_on_interrupt:
+                    raise
+                client.cancel_job(store, name)
+                cancel_on_interrupt = False  # a second ctrl+c leaves at once
+                output.say("stopping at the next unit; press ctrl+c again to leave without waiting")
+    tell_failures(seen)
+    return seen
+
+
+def tell_failures(seen: RunStatus) -> None:
+    from tui import output
+
+    if seen.status == "lost":
+        output.say(f"run {seen.run} has not been heard of for a while; its results are kept, start it again to go on")
+    if seen.record.message:
+        output.say(f"run {seen.run} {seen.status}: {seen.record.message}")
+    for failure in seen.record.failures[:10]:
+        output.say(f"  {failure}")
+    if len(seen.record.failures) > 10:
+        output.say(f"  … and {len(seen.record.failures) - 10} more; see knscope status --json")
+
+
+def status(store: Store, as_json: Json = False) -> None:
+    """Runs of STORE: progress, rate, time left, failures."""
+    import polars as pl
+
+    from analysis.runs.status import Observer
+    from tui import output
+
+    seen = Observer(store).settled()
+    if as_json:
+        output.write_json({"store": str(store), "runs": [one.to_json() for one in seen]})
+        return
+    columns: dict[str, list[Any]] = {
+        "run": [one.run for one in seen],
+        "status": [one.status for one in seen],
+        "done": [one.record.done for one in seen],
+        "of": [one.record.total for one in seen],
+        "per second": [one.rate for one in seen],
+        "time left": [output.duration(one.left) for one in seen],
+        "failures": [len(one.record.failures) for one in seen],
+        "what": [describe(one.record.config) for one in seen],
+    }
+    frame = pl.DataFrame(columns, strict=False)
+    output.emit([output.one_table("runs", f"runs of {store}", frame)])
+    for one in seen:
+        if one.status not in ("done", "running", "queued"):
+            tell_failures(one)
+
+
+def describe(config: Any) -> str:
+    """A run's configuration in a few words."""
+    names = ",".join(Path(model["source"]).name for model in config["models"])
+    return f"{names} · {Path(config['data']).name} · {','.join(config['methods'])} · {','.join(config['what'])}"
+
+
+def cancel(
+    store: Store, name: Annotated[str | None, typer.Argument(metavar="RUN", help="Default: all.")] = None
+) -> None:
+    """Stop a run (or all that are active) at the next unit boundary; what is computed stays."""
+    from analysis.runs import client
+    from analysis.runs.status import ACTIVE, Observer
+    from store.errors import UserError
+    from tui import output
+
+    seen = {one.run: one for one in Observer(store).look()}
+    if name is not None and name not in seen:
+        raise UserError(f"{store} has no run {name}; there is: {', '.join(seen) or 'none'}")
+    wanted = [name] if name is not None else [run for run, one in seen.items() if one.status in ACTIVE]
+    for run in wanted:
+        client.cancel_job(store, run)
+        output.say(f"run {run} will stop at its next unit")
+    if not wanted:
+        output.say("no run is active")
+
+
+def query(
+    model: Annotated[str, typer.Argument(metavar="MODEL", help="A folder or hub id.")],
+    template: Annotated[str, typer.Argument(help="As in 'The capital of [X] is [Y]'.")],
+    subject: Annotated[str, typer.Option(help="What [X] is.")],
+    object_: Annotated[str, typer.Option("--object", help="What [Y] is: the answer.")],
+    lang: Annotated[str, typer.Option(help="Its language.")] = "en",
+    method: Annotated[str, typer.Option("--method", help="Attribution method.")] = "amig",
+    device: Device = "auto",
+    dtype: Dtype = "float32",
+    as_json: Json = False,
+) -> None:
+    """One fact, now: what MODEL answers, and which neurons hold it."""
+    from analysis.runs import plan
+
+    with tempfile.TemporaryDirectory(prefix="knscope-") as folder:
+        data = Path(folder, "query.jsonl")
+        row = {"fact_id": "query", "relation": "query", "lang": lang, "template": template}
+        data.write_text(json.dumps({**row, "subject": subject, "object": object_}) + "\n", encoding="utf-8")
+        config = plan.RunConfig(
+            models=(plan.ModelSource(plan.absolute_source(model)),),
+            data=str(data),
+            methods=common.methods(method),
+            what=("attribution",),
+            device=device,
+            dtype=dtype,
+            processes=1,
+        )
+        code = _answer(Path(folder, "query.knstore"), config, as_json)
+    raise typer.Exit(code)
+
+
+def _answer(store: Path, config: RunConfig, as_json: bool) -> int:
+    from analysis.runs import client
+    from analysis.tables import one_query
+    from store import open as open_store
+    from store.errors import UserError
+    from tui import output
+
+    name = client.start_job(store, config)
+    seen = follow_run(store, name)
+    if seen.status != "done":
+        return EXIT_CODES.get(seen.status, 1)
+    with open_store(store) as reader:
+        unusable = reader.sql("SELECT detail FROM unusable")
+        if unusable.height:
+            raise UserError(unusable["detail"][0])
+        tables = one_query.build(reader, config.methods[0])
+    output.emit(tables, "json" if as_json else "table")
+    return 0

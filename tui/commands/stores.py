@@ -1,0 +1,59 @@
+"""`knscope open` and `knscope store …`: a store as a whole."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import typer
+
+from tui.commands.common import Json, Store
+
+store_app = typer.Typer(help="Check or compact a store.", rich_markup_mode=None)
+
+
+def open_store(store: Store) -> None:
+    """The workbench on STORE, also while a run is writing."""
+    open_workbench(store)
+
+
+def open_workbench(store: Path | None) -> None:
+    from tui.app import run_workbench
+
+    run_workbench(store)
+
+
+def print_summary(store: Path) -> None:
+    """The tables of a finished analysis, for people without a workbench at hand."""
+    from analysis.tables import summary
+    from store import open as open_existing
+    from tui import output
+
+    with open_existing(store) as reader:
+        output.emit(summary.build(reader))
+
+
+@store_app.command()
+def verify(store: Store, as_json: Json = False) -> None:
+    """Read every shard and compare it with its checksums; exit code 1 when one is damaged."""
+    from store import shards
+    from tui import output
+
+    report = shards.verify(store)
+    damaged = {name: why for name, why in report.items() if why}
+    if as_json:
+        output.write_json({"store": str(store), "shards": len(report), "damaged": damaged})
+    else:
+        for name, why in damaged.items():
+            output.say(f"{name}: {why}")
+        output.say(f"{len(report):,} shards, {len(damaged):,} damaged; run again to compute again what they held")
+    raise typer.Exit(1 if damaged else 0)
+
+
+@store_app.command()
+def compact(store: Store) -> None:
+    """Publish results.duckdb: one file that any DuckDB client opens, with the macros inside."""
+    from store import snapshot
+    from tui import output
+
+    place = snapshot.publish(store)
+    output.say(f"wrote {place} ({place.stat().st_size / 2**20:,.1f} MiB)")
