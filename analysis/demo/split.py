@@ -5,10 +5,9 @@ held out of the templates 2k and 2k+1; the seventh, with text after [Y], holds o
 learned from other templates and asked about in ones whose answer for it was never shown.
 """
 
-import random
-
 import polars as pl
 
+from analysis.datasets.sampling import draw_balanced
 from analysis.demo.facts import load_facts
 
 FOLDS = 3
@@ -63,20 +62,7 @@ def demo_sample(facts: int | None = 60, seed: int = 0) -> pl.DataFrame:
     """
     asked = with_split(load_facts()).filter("held_out", pl.col("template_index") < PROMPT_TEMPLATES)
     if facts is not None:
-        asked = asked.filter(pl.col("fact_id").is_in(_draw(asked, facts, seed)))
+        ids = asked.select("relation", "fact_id").unique().iter_rows()
+        drawn = draw_balanced(((relation, fact) for relation, fact in ids if fold(subject_key(fact)) == 0), facts, seed)
+        asked = asked.filter(pl.col("fact_id").is_in(drawn))
     return asked.drop("template_index", "held_out")
-
-
-def _draw(asked: pl.DataFrame, facts: int, seed: int) -> list[str]:
-    """`facts` fact_ids of fold 0, taken in turn from each relation's shuffled list."""
-    rng = random.Random(seed)
-    ids = sorted(fact for fact in asked["fact_id"].unique() if fold(subject_key(fact)) == 0)
-    # Sorting by draws instead of random.sample: only random() itself is promised to stay the same over versions.
-    shuffled = [fact for _, fact in sorted((rng.random(), fact) for fact in ids)]
-    place: dict[str, int] = {}
-    turns = []
-    for fact in shuffled:
-        relation = fact.split("-", 1)[0]
-        place[relation] = place.get(relation, -1) + 1
-        turns.append((place[relation], relation, fact))
-    return [fact for _, _, fact in sorted(turns)[:facts]]

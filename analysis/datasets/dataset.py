@@ -1,0 +1,148 @@
+"""What every loader hands back: one frame of prompts, and the rows that could not become one."""
+
+import hashlib
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import polars as pl
+
+from store.errors import UserError
+
+COLUMNS = ("fact_id", "relation", "lang", "template", "subject", "object")
+"""The facts frame, one row a prompt, all strings. [X] in the template is the subject's place, [Y] the object's."""
+
+UNUSABLE = {
+    "relation": pl.String,
+    "lang": pl.String,
+    "reason": pl.String,
+    "item": pl.String,
+    "count": pl.Int64,
+    "example": pl.String,
+}
+"""Rows left out of a frame, counted by reason: `item` is what was left out (fact or template), `example` the first
+of them with its file and line."""
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """Facts as a model can be asked about them.
+
+    `frame` has the columns COLUMNS, then `subject_uri` and `object_uri` (null where the source has none),
+    `alternatives` (list of strings: the subject's other right objects in that language) and, where the source has
+    it, `split`. `unusable` has the columns UNUSABLE. `hash` is that of the files read, whatever their folder.
+    """
+
+    name: str
+    frame: pl.DataFrame
+    unusable: pl.DataFrame
+    hash: str
+
+    @property
+    def langs(self) -> tuple[str, ...]:
+        return tuple(self.frame["lang"].unique(maintain_order=True))
+
+    @property
+    def relations(self) -> tuple[str, ...]:
+        return tuple(self.frame["relation"].unique(maintain_order=True))
+
+
+def make_dataset(name: str, frame: pl.DataFrame, unusable: Sequence[pl.DataFrame], files: Iterable[Path]) -> Dataset:
+    """Close a loader's work: right answers gathered, reports joined, files hashed.
+
+    Raises UserError if no prompt is left.
+    """
+    left_out = pl.concat([pl.DataFrame(schema=UNUSABLE), *unusable])
+    if frame.is_empty():
+        reasons = "; ".join(f"{reason}: {example}" for reason, example in left_out.select("reason", "example").rows())
+        raise UserError(f"{name}: no fact can be used ({reasons or 'there is none'})")
+    return Dataset(name, with_alternatives(frame), left_out, hash_files(files))
+
+
+def report(rows: pl.DataFrame, reason: str, item: str, text: pl.Expr) -> pl.DataFrame:
+    """Count rows that are left out (columns relation, lang, file, line) in the shape of UNUSABLE.
+
+    `text` is what to show of such a row.
+    """
+    return (
+        rows.group_by("relation", "lang", maintain_order=True)
+        .agg(
+            count=pl.len().cast(pl.Int64),
+            example=pl.format("{}, line {}: {}", "file", "line", text.fill_null("")).first(),
+        )
+        .select(
+            "relation",
+            "lang",
+            pl.lit(reason).alias("reason"),
+            pl.lit(item).alias("item"),
+            "count",
+            "example",
+        )
+    )
+
+
+def with_alternatives(frame: pl.DataFrame) -> pl.DataFrame:
+    """Add or extend `alternatives`: what else is right for the same relation and subject, in the row's language.
+
+    Subjects are the same when their URIs are, in any language, or their names within one; an object known only from
+    another language's row counts under the name it has in this one. So a wrong fact drawn outside of object and
+    alternatives is wrong.
+    """
+    frame = _with_optional_columns(frame)
+    facts = frame.select("relation", "lang", "subject", "object", "subject_uri", "object_uri").unique()
+    answers = _right_answers(facts)
+    several = answers.filter(pl.len().over("relation", "lang", "subject") > 1)
+    fact = ["relation", "lang", "subject", "object"]
+    others = (
+        facts.select(fact)
+        .unique()
+        .join(several, on=fact[:3])
+        .filter(pl.col("answer") != pl.col("object"))
+        .group_by(fact)
+        .agg(others=pl.col("answer").sort())
+    )
+    joined = frame.join(others, on=fact, how="left", maintain_order="left")
+    found = pl.col("others").fill_null(pl.lit([], dtype=pl.List(pl.String)))
+    if frame["alternatives"].null_count() < frame.height:
+        given = pl.col("alternatives").fill_null(pl.lit([], dtype=pl.List(pl.String)))
+        found = given.list.set_union(found).list.set_difference(pl.concat_list("object")).list.sort()
+    return joined.with_columns(alternatives=found).drop("others")
+
+
+def _right_answers(facts: pl.DataFrame) -> pl.DataFrame:
+    """Every right answer (relation, lang, subject, answer), each once."""
+    linked = facts.drop_nulls(["subject_uri", "object_uri"])
+    pairs = linked.select("relation", "subject_uri", "object_uri").unique()
+    several = pairs.filter(pl.len().over("relation", "subject_uri") > 1)
+    names = linked.select("lang", "object_uri", answer="object").unique()
+    by_uri = (
+        linked.select("relation", "lang", "subject", "subject_uri")
+        .unique()
+        .join(several, on=["relation", "subject_uri"])
+        .join(names, on=["lang", "object_uri"])
+        .select("relation", "lang", "subject", "answer")
+    )
+    return pl.concat([facts.select("relation", "lang", "subject", answer="object"), by_uri]).unique()
+
+
+def _with_optional_columns(frame: pl.DataFrame) -> pl.DataFrame:
+    optional: dict[str, pl.DataType] = {
+        "subject_uri": pl.String(),
+        "object_uri": pl.String(),
+        "alternatives": pl.List(pl.String),
+    }
+    frame = frame.with_columns(
+        pl.lit(None, dtype=dtype).alias(name) for name, dtype in optional.items() if name not in frame.columns
+    )
+    split = ["split"] if "split" in frame.columns else []
+    return frame.select(*COLUMNS, *optional, *split)
+
+
+def hash_files(files: Iterable[Path]) -> str:
+    """sha256 over names and bytes of the files, in order of name: the same wherever the dataset lies."""
+    digest = hashlib.sha256()
+    for path in sorted(files):
+        with path.open("rb") as stream:
+            digest.update(f"{path.parent.name}/{path.name}\0".encode())
+            digest.update(hashlib.file_digest(stream, "sha256").digest())
+    return digest.hexdigest()

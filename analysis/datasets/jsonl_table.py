@@ -1,0 +1,43 @@
+"""A person's own facts in a JSONL file: one object a line."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+
+from analysis.datasets.dataset import COLUMNS, Dataset, make_dataset
+from analysis.datasets.files import check_file, check_record, json_lines
+from analysis.datasets.own_table import OPTIONAL, Source, check_table
+from store.errors import UserError
+
+
+def load_jsonl(name: str, path: Path, langs: Sequence[str], relations: Sequence[str]) -> Dataset:
+    """Every column text, `alternatives`, if there, a list of texts.
+
+    Read line by line and not by polars, which would turn a number where text belongs into text.
+    """
+    check_file(path)
+    lines: list[int] = []
+    records: dict[str, list[Any]] = {column: [] for column in (*COLUMNS, *OPTIONAL)}
+    for number, record in json_lines(path):
+        _check(f"{path}, line {number}", record)
+        lines.append(number)
+        for column, cells in records.items():
+            cells.append(record.get(column))
+    if not lines:
+        raise UserError(f"{path} is empty: it has no line with a JSON object")
+    schema = {column: pl.List(pl.String) if column == "alternatives" else pl.String for column in records}
+    table = pl.DataFrame(records, schema=schema)
+    table = table.drop(column for column in OPTIONAL if table[column].null_count() == table.height)
+    rows, reports = check_table(table, Source(path, lambda: lines), langs, relations)
+    return make_dataset(name, rows, reports, [path])
+
+
+def _check(place: str, record: dict[str, Any]) -> None:
+    check_record(place, record, COLUMNS)
+    optional = [column for column in OPTIONAL if column != "alternatives" and record.get(column) is not None]
+    check_record(place, record, optional)
+    others = record.get("alternatives")
+    if others is not None and not (isinstance(others, list) and all(isinstance(other, str) for other in others)):
+        raise UserError(f"{place}: alternatives must be a list of texts")

@@ -1,0 +1,34 @@
+"""Which of a dataset's languages are meant."""
+
+from collections.abc import Iterable, Sequence
+
+from store.errors import UserError
+
+
+def choose_langs(available: Iterable[str], wanted: Sequence[str]) -> tuple[str, ...]:
+    """The dataset's own codes for the languages asked for; all of them when none is.
+
+    A code matches itself, or the one language it is the primary subtag of: `zh` finds `zh-hans` unless `zh-hant` is
+    there too, which are two languages here and never taken for one another. Raises UserError otherwise.
+    """
+    codes = tuple(dict.fromkeys(available))
+    if not wanted:
+        return codes
+    chosen = []
+    for code in wanted:
+        matches = [code] if code in codes else [have for have in codes if have.split("-")[0] == code]
+        if len(matches) > 1:
+            raise UserError(f"language {code!r} may mean {' or '.join(matches)}: write the one you want")
+        if not matches:
+            raise UserError(f"language {code!r} is not in the data; it has {', '.join(sorted(codes))}")
+        chosen += matches
+    return tuple(dict.fromkeys(chosen))
+
+
+def choose_relations(available: Iterable[str], wanted: Sequence[str]) -> tuple[str, ...]:
+    """The relations asked for, all of them when none is. Raises UserError for one that is not there."""
+    names = tuple(dict.fromkeys(available))
+    missing = [name for name in wanted if name not in names]
+    if missing:
+        raise UserError(f"relation {missing[0]!r} is not in the data; it has {', '.join(sorted(names))}")
+    return tuple(dict.fromkeys(wanted)) or names

@@ -1,0 +1,100 @@
+"""What a person's own table of facts must satisfy, whatever its format; each failing names the line."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import polars as pl
+
+from analysis.datasets.dataset import COLUMNS, report
+from analysis.datasets.languages import choose_langs, choose_relations
+from store.errors import UserError
+
+OPTIONAL = ("subject_uri", "object_uri", "alternatives", "split")
+
+
+@dataclass(frozen=True)
+class Source:
+    """The file a table came from, to say where a row of it stands."""
+
+    path: Path
+    numbers: Callable[[], Sequence[int]]
+    """Line numbers of all rows; asked for only when something is wrong."""
+    unit: str = "line"
+
+    @cached_property
+    def lines(self) -> Sequence[int]:
+        return self.numbers()
+
+    def at(self, row: int) -> str:
+        """`facts.csv, line 7` for the row (0-based)."""
+        return f"{self.path}, {self.unit} {self.lines[row]}"
+
+
+def check_table(
+    table: pl.DataFrame, source: Source, langs: Sequence[str], relations: Sequence[str]
+) -> tuple[pl.DataFrame, list[pl.DataFrame]]:
+    """The rows of the languages and relations asked for, sound, and a report of repeated rows left out.
+
+    `table` has the columns COLUMNS and any of OPTIONAL, in file order. Raises UserError for an empty cell, a template
+    without its slots, an id that stands for two facts and a relation that lacks one of the languages.
+    """
+    table = table.with_row_index("row").with_columns(pl.col(COLUMNS).str.strip_chars())
+    _check_cells(table, source)
+    _check_ids(table, source)
+    table = table.filter(
+        pl.col("lang").is_in(choose_langs(table["lang"].unique(maintain_order=True), langs)),
+        pl.col("relation").is_in(choose_relations(table["relation"].unique(maintain_order=True), relations)),
+    )
+    _check_languages(table, source)
+    repeated = pl.struct("fact_id", "lang", "template").is_first_distinct().not_()
+    copies = table.filter(repeated).with_columns(
+        file=pl.lit(str(source.path)),
+        line=pl.col("row").map_elements(lambda row: source.lines[row], return_dtype=pl.Int64),
+    )
+    text = pl.format("{} → {}", "subject", "object")
+    reports = [report(copies, "duplicate-row", "prompt", text)] if copies.height else []
+    return table.filter(repeated.not_()).drop("row"), reports
+
+
+def _check_cells(table: pl.DataFrame, source: Source) -> None:
+    for column in COLUMNS:
+        empty = table.filter(pl.col(column).fill_null("") == "")
+        if empty.height:
+            raise UserError(f"{source.at(empty['row'][0])}: {column} is empty")
+    for slot, meaning in (("[X]", "the subject"), ("[Y]", "the object")):
+        wrong = table.filter(pl.col("template").str.count_matches(slot, literal=True) != 1)
+        if wrong.height:
+            template = wrong["template"][0]
+            count = "no" if slot not in template else "more than one"
+            raise UserError(
+                f"{source.at(wrong['row'][0])}: the template has {count} {slot} for {meaning}: {template!r}"
+            )
+
+
+def _check_ids(table: pl.DataFrame, source: Source) -> None:
+    """One relation for an id, and one subject and object for it in each language."""
+    for group, column in ((["fact_id"], "relation"), (["fact_id", "lang"], "subject"), (["fact_id", "lang"], "object")):
+        clash = table.filter(pl.col(column) != pl.col(column).first().over(group))
+        if clash.height:
+            row = clash.row(0, named=True)
+            same = table.filter(*(pl.col(name) == row[name] for name in group)).row(0, named=True)
+            raise UserError(
+                f"{source.at(row['row'])}: fact_id {row['fact_id']!r} has the {column} {row[column]!r} here and "
+                f"{same[column]!r} at {source.unit} {source.lines[same['row']]}; give every fact an id of its own "
+                "(other right answers of one subject are facts of their own)"
+            )
+
+
+def _check_languages(table: pl.DataFrame, source: Source) -> None:
+    """Every relation in every language, else nothing could be compared."""
+    langs = table["lang"].unique(maintain_order=True).to_list()
+    for (relation,), rows in table.group_by("relation", maintain_order=True):
+        missing = [lang for lang in langs if lang not in rows["lang"]]
+        if missing:
+            have = ", ".join(rows["lang"].unique(maintain_order=True))
+            raise UserError(
+                f"{source.at(rows['row'][0])}: relation {relation!r} has templates in {have} only, none in "
+                f"{', '.join(missing)}; add them, or choose with --langs or --relations"
+            )

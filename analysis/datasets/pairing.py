@@ -1,0 +1,81 @@
+"""From published tuples and templates to prompts: languages paired by line id and checked by URI."""
+
+from collections.abc import Callable
+
+import polars as pl
+
+from analysis.datasets.dataset import report
+
+SUBJECT, ANSWER = "[X]", "[Y]"
+
+
+def prompts(tuples: pl.DataFrame, templates: pl.DataFrame) -> tuple[pl.DataFrame, list[pl.DataFrame]]:
+    """Every usable fact on every usable template of its relation and language.
+
+    `tuples`: relation, lang, file, line, lineid, subject, object, subject_uri, object_uri. `templates`: relation,
+    lang, file, line, template. The fact_id is `<relation>-<lineid>`; a row whose URIs differ from those most
+    languages have under that id is another fact and left out. Returns the prompts and the reports of what was left
+    out and why.
+    """
+    facts, left_out = _usable_facts(tuples)
+    good, bad = _usable_templates(templates)
+    with_template = good.select("relation", "lang").unique()
+    silent = facts.join(with_template, on=["relation", "lang"], how="anti")
+    left_out += bad
+    if silent.height:
+        left_out.append(report(silent, "no-template", "fact", _fact_text()))
+    rows = facts.join(
+        good.select("relation", "lang", "template"), on=["relation", "lang"], maintain_order="left_right"
+    ).select(
+        pl.format("{}-{}", "relation", "lineid").alias("fact_id"),
+        *("relation", "lang", "template", "subject", "object", "subject_uri", "object_uri"),
+    )
+    return rows, left_out
+
+
+def _fact_text() -> pl.Expr:
+    return pl.format("{} → {}", pl.col("subject").fill_null("?"), pl.col("object").fill_null("?"))
+
+
+def _usable_facts(tuples: pl.DataFrame) -> tuple[pl.DataFrame, list[pl.DataFrame]]:
+    tuples = tuples.with_columns(pl.col("subject", "object").str.strip_chars())
+    uris = pl.concat_str("subject_uri", "object_uri", separator=" ")
+    # The pair of URIs most languages have; of several equally frequent ones the smallest, on every machine.
+    agreed = uris.drop_nulls().mode().min().over("relation", "lineid")
+    same_fact = ["relation", "lang", "subject", "object", "subject_uri", "object_uri"]
+    checks: dict[str, pl.Expr] = {
+        "no-line-id": pl.col("lineid").is_null(),
+        "empty-subject": pl.col("subject").fill_null("") == "",
+        "empty-answer": pl.col("object").fill_null("") == "",
+        "duplicate-id": pl.struct("relation", "lang", "lineid").is_first_distinct().not_(),
+        "duplicate-fact": pl.struct(same_fact).is_first_distinct().not_(),
+        "uri-mismatch": uris.is_not_null() & (uris != agreed),
+    }
+    return _sift(tuples, checks, "fact", _fact_text)
+
+
+def _usable_templates(templates: pl.DataFrame) -> tuple[pl.DataFrame, list[pl.DataFrame]]:
+    templates = templates.with_columns(pl.col("template").str.strip_chars().fill_null(""))
+    subjects = pl.col("template").str.count_matches(SUBJECT, literal=True)
+    answers = pl.col("template").str.count_matches(ANSWER, literal=True)
+    checks: dict[str, pl.Expr] = {
+        "no-subject-slot": subjects == 0,
+        "no-answer-slot": answers == 0,
+        "repeated-slot": (subjects > 1) | (answers > 1),
+        "duplicate-template": pl.struct("relation", "lang", "template").is_first_distinct().not_(),
+    }
+    return _sift(templates, checks, "template", lambda: pl.col("template"))
+
+
+def _sift(
+    rows: pl.DataFrame, checks: dict[str, pl.Expr], item: str, text: Callable[[], pl.Expr]
+) -> tuple[pl.DataFrame, list[pl.DataFrame]]:
+    """Take out, check after check, the rows that fail it, and report them."""
+    reports = []
+    for reason, fails in checks.items():
+        marked = rows.with_columns(_fails=fails.fill_null(False))
+        failing = marked.filter("_fails")
+        if failing.height:
+            reports.append(report(failing, reason, item, text()))
+            rows = marked.filter(pl.col("_fails").not_()).drop("_fails")
+    return rows, reports

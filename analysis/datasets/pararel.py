@@ -1,0 +1,45 @@
+"""ParaRel as published (English): `trex_lms_vocab/<relation>.jsonl` and `graphs_json/<relation>.jsonl`."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import polars as pl
+
+from analysis.datasets.dataset import Dataset, make_dataset
+from analysis.datasets.files import scan_published
+from analysis.datasets.languages import choose_langs, choose_relations
+from analysis.datasets.mpararel import NAMES, TUPLE
+from analysis.datasets.pairing import prompts
+from store.errors import UserError
+
+LANG = "en"
+FACT_FOLDERS = ("trex_lms_vocab", "data/trex_lms_vocab")
+PATTERN_FOLDERS = ("graphs_json", "pattern_data/graphs_json", "data/graphs_json", "data/pattern_data/graphs_json")
+
+
+def load_pararel(name: str, folder: Path, langs: Sequence[str], relations: Sequence[str]) -> Dataset:
+    """Facts of LAMA on ParaRel's patterns. Facts have no line id, so a fact_id counts the lines from 0."""
+    choose_langs([LANG], langs)
+    facts = _find(folder, FACT_FOLDERS)
+    patterns = _find(folder, PATTERN_FOLDERS)
+    files = {path.stem: path for path in sorted(facts.glob("*.jsonl"))}
+    if not files:
+        raise UserError(f"{facts}: no <relation>.jsonl there")
+    fact_files = {(LANG, relation): files[relation] for relation in choose_relations(files, relations)}
+    pattern_files = {
+        key: path for key in fact_files if (path := patterns / f"{key[1]}.jsonl").exists() and path.stat().st_size
+    }
+    if not pattern_files:
+        raise UserError(f"{patterns}: no <relation>.jsonl for what is in {facts}")
+    fields = {name: dtype for name, dtype in TUPLE.items() if name != "lineid"}
+    tuples = scan_published(fact_files, fields).rename(NAMES).with_columns(lineid=pl.col("line") - 1)
+    templates = scan_published(pattern_files, {"pattern": pl.String()}).rename({"pattern": "template"})
+    rows, left_out = prompts(tuples, templates)
+    return make_dataset(name, rows, left_out, [*fact_files.values(), *pattern_files.values()])
+
+
+def _find(folder: Path, places: Sequence[str]) -> Path:
+    for place in places:
+        if (folder / place).is_dir():
+            return folder / place
+    raise UserError(f"{folder}: no folder {' or '.join(places)} there")

@@ -1,0 +1,38 @@
+"""What of a dataset can be used before any model is asked."""
+
+from collections.abc import Sequence
+
+import polars as pl
+
+from analysis.datasets.languages import choose_langs
+from analysis.datasets.sampling import ends_in_answer
+
+
+def usability(frame: pl.DataFrame, langs: Sequence[str] = ()) -> pl.DataFrame:
+    """One row a relation and language of a facts frame.
+
+    facts; paired: those with prompts in all of the languages (`langs`, all when empty); unpaired: the others;
+    templates; decoder_templates: those with nothing after [Y]; prompts; decoder_prompts; several_answers: facts whose
+    subject has other right objects. A relation that a language lacks altogether has a row of zeros.
+    """
+    kept = choose_langs(frame["lang"].unique(maintain_order=True), langs)
+    frame = frame.filter(pl.col("lang").is_in(kept)).with_columns(
+        _last=ends_in_answer(),
+        _paired=pl.col("lang").n_unique().over("relation", "fact_id") == len(kept),
+    )
+    fact, template = pl.col("fact_id"), pl.col("template")
+    several = pl.col("alternatives").list.len() > 0 if "alternatives" in frame.columns else pl.lit(False)
+    counts = frame.group_by("relation", "lang").agg(
+        facts=fact.n_unique(),
+        paired=fact.filter("_paired").n_unique(),
+        unpaired=fact.filter(pl.col("_paired").not_()).n_unique(),
+        templates=template.n_unique(),
+        decoder_templates=template.filter("_last").n_unique(),
+        prompts=pl.len(),
+        decoder_prompts=pl.col("_last").sum(),
+        several_answers=fact.filter(several).n_unique(),
+    )
+    grid = frame.select(pl.col("relation").unique().sort()).join(pl.DataFrame({"lang": kept}), how="cross")
+    return grid.join(counts, on=["relation", "lang"], how="left", maintain_order="left").with_columns(
+        pl.exclude("relation", "lang").fill_null(0).cast(pl.Int64)
+    )
