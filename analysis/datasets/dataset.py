@@ -12,7 +12,7 @@ from store.errors import UserError
 COLUMNS = ("fact_id", "relation", "lang", "template", "subject", "object")
 """The facts frame, one row a prompt, all strings. [X] in the template is the subject's place, [Y] the object's."""
 
-UNUSABLE = {
+REPORT = {
     "relation": pl.String,
     "lang": pl.String,
     "reason": pl.String,
@@ -30,12 +30,12 @@ class Dataset:
 
     `frame` has the columns COLUMNS, then `subject_uri` and `object_uri` (null where the source has none),
     `alternatives` (list of strings: the subject's other right objects in that language) and, where the source has
-    it, `split`. `unusable` has the columns UNUSABLE. `hash` is that of the files read, whatever their folder.
+    it, `split`. `report` counts what was left out, with the columns REPORT. `hash` is that of the files read, whatever their folder.
     """
 
     name: str
     frame: pl.DataFrame
-    unusable: pl.DataFrame
+    report: pl.DataFrame
     hash: str
 
     @property
@@ -47,20 +47,20 @@ class Dataset:
         return tuple(self.frame["relation"].unique(maintain_order=True))
 
 
-def make_dataset(name: str, frame: pl.DataFrame, unusable: Sequence[pl.DataFrame], files: Iterable[Path]) -> Dataset:
+def make_dataset(name: str, frame: pl.DataFrame, left_out: Sequence[pl.DataFrame], files: Iterable[Path]) -> Dataset:
     """Close a loader's work: right answers gathered, reports joined, files hashed.
 
     Raises UserError if no prompt is left.
     """
-    left_out = pl.concat([pl.DataFrame(schema=UNUSABLE), *unusable])
+    report = pl.concat([pl.DataFrame(schema=REPORT), *left_out])
     if frame.is_empty():
-        reasons = "; ".join(f"{reason}: {example}" for reason, example in left_out.select("reason", "example").rows())
+        reasons = "; ".join(f"{reason}: {example}" for reason, example in report.select("reason", "example").rows())
         raise UserError(f"{name}: no fact can be used ({reasons or 'there is none'})")
-    return Dataset(name, with_alternatives(frame), left_out, hash_files(files))
+    return Dataset(name, with_alternatives(frame), report, hash_files(files))
 
 
-def report(rows: pl.DataFrame, reason: str, item: str, text: pl.Expr) -> pl.DataFrame:
-    """Count rows that are left out (columns relation, lang, file, line) in the shape of UNUSABLE.
+def count_left_out(rows: pl.DataFrame, reason: str, item: str, text: pl.Expr) -> pl.DataFrame:
+    """Count rows that are left out (columns relation, lang, file, line) in the shape of REPORT.
 
     `text` is what to show of such a row.
     """

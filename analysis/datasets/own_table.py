@@ -7,7 +7,7 @@ from pathlib import Path
 
 import polars as pl
 
-from analysis.datasets.dataset import COLUMNS, report
+from analysis.datasets.dataset import COLUMNS, count_left_out
 from analysis.datasets.languages import choose_langs, choose_relations
 from store.errors import UserError
 
@@ -54,7 +54,7 @@ def check_table(
         line=pl.col("row").map_elements(lambda row: source.lines[row], return_dtype=pl.Int64),
     )
     text = pl.format("{} → {}", "subject", "object")
-    reports = [report(copies, "duplicate-row", "prompt", text)] if copies.height else []
+    reports = [count_left_out(copies, "duplicate-row", "prompt", text)] if copies.height else []
     return table.filter(repeated.not_()).drop("row"), reports
 
 

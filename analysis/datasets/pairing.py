@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 import polars as pl
 
-from analysis.datasets.dataset import report
+from analysis.datasets.dataset import count_left_out
 
 SUBJECT, ANSWER = "[X]", "[Y]"
 
@@ -23,7 +23,7 @@ def prompts(tuples: pl.DataFrame, templates: pl.DataFrame) -> tuple[pl.DataFrame
     silent = facts.join(with_template, on=["relation", "lang"], how="anti")
     left_out += bad
     if silent.height:
-        left_out.append(report(silent, "no-template", "fact", _fact_text()))
+        left_out.append(count_left_out(silent, "no-template", "fact", _fact_text()))
     rows = facts.join(
         good.select("relation", "lang", "template"), on=["relation", "lang"], maintain_order="left_right"
     ).select(
@@ -76,6 +76,6 @@ def _sift(
         marked = rows.with_columns(_fails=fails.fill_null(False))
         failing = marked.filter("_fails")
         if failing.height:
-            reports.append(report(failing, reason, item, text()))
+            reports.append(count_left_out(failing, reason, item, text()))
             rows = marked.filter(pl.col("_fails").not_()).drop("_fails")
     return rows, reports

@@ -45,7 +45,7 @@ def test_a_bilingual_csv_works_on_the_first_try(tmp_path: Path) -> None:
     dataset = load(write(tmp_path, BILINGUAL))
     assert dataset.frame.height == 10
     assert dataset.langs == ("en", "zh")
-    assert dataset.unusable.is_empty()
+    assert dataset.report.is_empty()
 
 
 def test_two_right_answers_of_a_subject_are_each_others_alternatives(tmp_path: Path) -> None:
@@ -92,7 +92,7 @@ def test_alternatives_may_be_given_and_never_contain_the_answer(tmp_path: Path) 
 def test_a_repeated_row_is_left_out_and_reported(tmp_path: Path) -> None:
     dataset = load(write(tmp_path, f"{HEADER}\n{TZ}\n{KE}\n{TZ}\n"))
     assert dataset.frame.height == 2
-    row = dataset.unusable.row(0, named=True)
+    row = dataset.report.row(0, named=True)
     assert (row["reason"], row["item"], row["count"]) == ("duplicate-row", "prompt", 1)
     assert row["example"].endswith("facts.csv, line 4: Tanzania → Dodoma")
 

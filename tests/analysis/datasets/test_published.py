@@ -10,7 +10,7 @@ from store.errors import UserError
 
 
 def reasons(dataset: Dataset) -> dict[tuple[str, str, str], int]:
-    rows = dataset.unusable.select("relation", "lang", "reason", "count").iter_rows()
+    rows = dataset.report.select("relation", "lang", "reason", "count").iter_rows()
     return {(relation, lang, reason): count for relation, lang, reason, count in rows}
 
 
@@ -30,7 +30,7 @@ def test_mpararel_gives_every_fact_on_every_pattern_paired_by_line_id(mpararel: 
 def test_a_line_id_that_means_another_fact_in_one_language_is_left_out_there_and_reported(mpararel: Path) -> None:
     dataset = load(f"mpararel:{mpararel}")
     assert set(dataset.frame.filter(fact_id="P47-3")["lang"]) == {"en", "fr"}
-    row = dataset.unusable.filter(reason="uri-mismatch").row(0, named=True)
+    row = dataset.report.filter(reason="uri-mismatch").row(0, named=True)
     assert (row["lang"], row["count"], row["example"]) == ("zh-hans", 1, "zh-hans/P47.jsonl, line 3: 不丹 → 印度")
 
 
