@@ -1,0 +1,69 @@
+"""Where things lie in a store folder, and which format version it has."""
+
+from __future__ import annotations
+
+import json
+import os
+import uuid
+from pathlib import Path
+from typing import Any
+
+from store.errors import UserError
+
+FORMAT = 1
+STORE_FILE = "store.json"
+
+
+def create(path: Path | str) -> Path:
+    """Make a store, or leave the one that is there. Raises UserError where something else is in the way."""
+    folder = Path(path).expanduser()
+    if (folder / STORE_FILE).exists():
+        return check(folder)
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise UserError(f"{folder} exists and is no store of results; name another folder")
+    try:
+        (folder / "runs").mkdir(parents=True, exist_ok=True)
+        write_json(folder / STORE_FILE, {"format": FORMAT})
+    except OSError as error:
+        raise UserError(f"{folder}: a store cannot be made there ({error.strerror}); name another folder") from error
+    return folder
+
+
+def check(path: Path | str) -> Path:
+    """The folder of an existing store. Raises UserError where there is none, or one of another format."""
+    folder = Path(path).expanduser()
+    if not folder.exists():
+        raise UserError(f"{folder} does not exist; make a store with `knscope run {folder} …` or `knscope demo`")
+    if not (folder / STORE_FILE).is_file():
+        raise UserError(f"{folder} is no store of results (it holds no {STORE_FILE}); name a folder made by knscope")
+    found = read_json(folder / STORE_FILE).get("format")
+    if found != FORMAT:
+        raise UserError(
+            f"{folder} has store format {found}, and this knscope reads format {FORMAT}; "
+            "open it with the version that wrote it, or run the analysis again into a new folder"
+        )
+    return folder
+
+
+def write_json(path: Path, value: dict[str, Any]) -> None:
+    """Replace a JSON file atomically: a reader sees the old text or the new one, never a part."""
+    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}")
+    try:
+        with temporary.open("w", encoding="utf-8") as file:
+            json.dump(value, file, ensure_ascii=False, indent=1)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """Raises UserError where the file cannot be read."""
+    try:
+        value = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise UserError(f"{path} cannot be read ({error}); the store may be damaged: knscope store verify") from error
+    if not isinstance(value, dict):
+        raise UserError(f"{path} does not hold a JSON object; the store may be damaged: knscope store verify")
+    return value

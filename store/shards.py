@@ -1,0 +1,148 @@
+"""Immutable result shards: all of one is seen, or none of it.
+
+A shard is written beside its final place, every file and the folder are flushed to disk, and then the folder is renamed: the rename is the
+commit. A reader never opens a folder whose name starts with a dot. `manifest.json` holds row counts and checksums of every file.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import secrets
+import shutil
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import polars as pl
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from store.errors import UserError
+from store.layout import read_json, write_json
+from store.runs import run_folder
+from store.schema import tables
+
+DENSE_FILE = "dense.npy"
+MANIFEST = "manifest.json"
+_TEMPORARY = ".tmp-"
+
+
+class DamagedShardError(Exception):
+    """A shard is not what its manifest says: which one, and how."""
+
+
+@dataclass(frozen=True)
+class Shard:
+    """One committed shard, read and checked. `dense` is its float32 matrix (rows, neurons), mapped, or None."""
+
+    path: Path
+    tables: Mapping[str, pa.Table]
+    dense: npt.NDArray[np.float32] | None
+
+
+def write_shard(
+    store: Path, run: str, frames: Mapping[str, pa.Table | pl.DataFrame], dense: npt.NDArray[np.float32] | None = None
+) -> str:
+    """Commit results; returns the shard's name, which sorts by time within a run.
+
+    :param frames: rows by table name; columns are those of schema.sql, in any order
+    :param dense: float32 (rows, neurons); `dense_row` of table attribution points into it
+    :raises UserError: when the folder cannot be written (disk full, read-only); nothing is left behind
+    :raises ValueError: when a frame does not fit the schema
+    """
+    ready = {name: _fitting(name, frame) for name, frame in frames.items()}
+    folder = run_folder(store, run) / "shards"
+    name = f"{time.time_ns():019d}-{secrets.token_hex(4)}"
+    temporary = folder / f"{_TEMPORARY}{name}"
+    try:
+        temporary.mkdir(parents=True)
+        for table, rows in ready.items():
+            pq.write_table(rows, temporary / f"{table}.parquet", compression="zstd")
+        if dense is not None:
+            np.save(temporary / DENSE_FILE, np.ascontiguousarray(dense, dtype=np.float32), allow_pickle=False)
+        files = {path.name: _checksum(path) for path in sorted(temporary.iterdir())}
+        write_json(temporary / MANIFEST, {"rows": {t: rows.num_rows for t, rows in ready.items()}, "sha256": files})
+        for path in [*temporary.iterdir(), temporary]:
+            _flush(path)
+        temporary.rename(folder / name)
+        _flush(folder)
+    except OSError as error:
+        shutil.rmtree(temporary, ignore_errors=True)
+        raise UserError(
+            f"{folder}: results cannot be written ({error.strerror}); free space or make it writable, then run again: "
+            "what is stored is kept and not computed again"
+        ) from error
+    return name
+
+
+def list_shards(store: Path) -> Iterator[Path]:
+    """Committed shards of all runs, oldest first within a run. A folder that vanishes meanwhile is passed over."""
+    for run in _entries(store / "runs"):
+        for shard in _entries(Path(run) / "shards"):
+            if not Path(shard).name.startswith("."):
+                yield Path(shard)
+
+
+def read_shard(path: Path, verify: bool = True) -> Shard:
+    """Read a shard, checking every file against the manifest. Raises DamagedShardError, naming the file."""
+    try:
+        manifest = read_json(path / MANIFEST)
+        if verify:
+            for name, expected in manifest["sha256"].items():
+                if _checksum(path / name) != expected:
+                    raise DamagedShardError(f"{path}: {name} is not what was written (checksum differs)")
+        found = {table: pq.read_table(path / f"{table}.parquet") for table in manifest["rows"] if table in tables()}
+        dense = (
+            np.load(path / DENSE_FILE, mmap_mode="r", allow_pickle=False) if DENSE_FILE in manifest["sha256"] else None
+        )
+    except (OSError, ValueError, KeyError, pa.ArrowException, UserError) as error:
+        raise DamagedShardError(f"{path}: {error}") from error
+    for table, rows in found.items():
+        if rows.num_rows != manifest["rows"][table]:
+            raise DamagedShardError(f"{path}: {table}.parquet has {rows.num_rows} rows, not {manifest['rows'][table]}")
+    return Shard(path, found, dense)
+
+
+def remove_unfinished(store: Path, run: str) -> int:
+    """Delete what a killed writer of this run left half-written; returns how many. Only the run's own writer may."""
+    leftovers = [path for path in _entries(run_folder(store, run) / "shards") if Path(path).name.startswith(_TEMPORARY)]
+    for path in leftovers:
+        shutil.rmtree(path, ignore_errors=True)
+    return len(leftovers)
+
+
+def _fitting(name: str, frame: pa.Table | pl.DataFrame) -> pa.Table:
+    table = tables().get(name)
+    if table is None:
+        raise ValueError(f"{name} is no table of the store; tables are {', '.join(tables())}")
+    rows: Any = frame.to_arrow() if isinstance(frame, pl.DataFrame) else frame
+    wanted = table.schema.names
+    if set(rows.column_names) != set(wanted):
+        different = sorted(set(rows.column_names) ^ set(wanted))
+        raise ValueError(f"table {name}: columns {', '.join(different)} are missing or unknown")
+    return rows.select(wanted).cast(table.schema)
+
+
+def _entries(folder: Path) -> list[str]:
+    try:
+        return sorted(entry.path for entry in os.scandir(folder) if entry.is_dir())
+    except (FileNotFoundError, NotADirectoryError):
+        return []
+
+
+def _checksum(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _flush(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
