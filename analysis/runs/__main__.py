@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import argparse
-import io
 import json
 import os
 import queue
 import sys
 import threading
 import traceback
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -101,7 +100,7 @@ def _kept_stdout() -> Iterator[TextIO]:
 class Requests:
     """Requests off stdin, read on a thread so that `cancel` and end of file are heard while a unit is computed."""
 
-    def __init__(self, lines: io.BufferedReader) -> None:
+    def __init__(self, lines: Iterable[bytes]) -> None:
         self.waiting: queue.SimpleQueue[tuple[Mapping[str, Any] | None, threading.Event]] = queue.SimpleQueue()
         self._given: list[threading.Event] = []
         self._lines = lines

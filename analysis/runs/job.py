@@ -39,12 +39,9 @@ class ReaderStored:
     def __init__(self, reader: Reader) -> None:
         self._reader = reader
 
-    def keys(self, table: str, keys: Collection[str]) -> set[str]:
-        if not keys:
-            return set()
+    def keys(self, table: str, keys: Collection[str]) -> frozenset[str]:
         self._reader.poll()
-        found = self._reader.sql(f"SELECT key FROM {table} WHERE key IN (SELECT unnest($keys))", {"keys": list(keys)})
-        return set(found["key"].to_list())
+        return self._reader.keys(table) & set(keys)
 
     def known(self, model: str) -> Mapping[str, bool]:
         self._reader.poll()
@@ -86,7 +83,7 @@ class RunFile:
 
     def flush(self) -> None:
         with self._lock:
-            self._record = replace(self._record, heartbeat=run_files.beat(self._record.heartbeat))
+            self._record = run_files.beating(self._record)
             run_files.write_run(self._path, self._record)
 
     def __enter__(self) -> RunFile:
@@ -188,6 +185,7 @@ def execute(store_path: Path, run: str, make_executor: Callable[[RunConfig, Call
                 file.update(
                     total=schedule.total,
                     done=schedule.done,
+                    computed=schedule.computed,
                     failures=tuple(schedule.failures),
                     provenance={**where, "models": models},
                 )

@@ -66,7 +66,7 @@ class RunConfig:
 
     @classmethod
     def from_json(cls, stored: Mapping[str, Any]) -> RunConfig:
-        plain = {name: tuple(value) if isinstance(value, list) else value for name, value in stored.items()}
+        plain: dict[str, Any] = {name: tuple(value) if isinstance(value, list) else value for name, value in stored.items()}
         plain["models"] = tuple(ModelSource(m["source"], tuple(m["langs"])) for m in stored["models"])
         return cls(**plain)
 
@@ -198,17 +198,16 @@ def load_facts(config: RunConfig) -> Facts:
         name, digest, frame = _demo_facts(config)
     else:
         from analysis import datasets
+        from analysis.datasets.sampling import ends_in_answer
 
-        dataset = datasets.load(config.data)
+        dataset = datasets.load(config.data, langs=config.langs, relations=config.relations)
         name, digest = dataset.name, dataset.hash
-        frame = datasets.sample(
-            dataset.frame,
-            facts=config.facts,
-            seed=config.seed,
-            langs=config.langs,
-            relations=config.relations,
-            templates=config.templates,
-        )
+        templates = int(config.templates) if config.templates.isdecimal() else config.templates
+        frame = dataset.frame
+        if config.facts is not None and all(is_decoder(model.source) for model in config.models):
+            # drawn facts should be ones the models can use; without a draw the others are counted as unusable
+            frame = frame.filter(ends_in_answer())
+        frame = datasets.sample(frame, facts=config.facts, seed=config.seed, templates=templates)
     if config.fact_ids:
         frame = frame.filter(pl.col("fact_id").is_in(config.fact_ids))
     if frame.is_empty():
@@ -259,6 +258,15 @@ def main_queries(rows: Iterable[Query], known: Mapping[str, bool]) -> dict[tuple
 
 def cpu_count() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def is_decoder(source: str) -> bool:
+    """Whether a folder's configuration names a causal model; False where that cannot be read without loading it."""
+    try:
+        named = json.loads((Path(source) / "config.json").read_text(encoding="utf-8")).get("architectures") or []
+    except (OSError, ValueError):
+        return False
+    return any(name.endswith(("ForCausalLM", "LMHeadModel")) for name in named)
 
 
 def folder_bytes(config: RunConfig) -> int:

@@ -103,7 +103,10 @@ def add_attribution(batch: Batch, key: str, model: str, method: str, attribution
     kept = kept[np.argsort(-rel[kept], kind="stable")]
     layers, neurons = sites.address(kept)
     paths = attribution.paths
-    residual = np.abs(np.asarray(paths.residual, dtype=np.float64))
+    residual = np.abs(paths.residual)
+    highest = np.maximum(np.abs(paths.f_end), np.abs(paths.f_start))
+    scale = np.abs(paths.f_end - paths.f_start) + 0.01 * highest  # at most 1e-3 of it where a path converged
+    relative = residual / np.where(scale > 0, scale, 1.0)
     batch.add(
         "attribution",
         {
@@ -118,15 +121,15 @@ def add_attribution(batch: Batch, key: str, model: str, method: str, attribution
             "paths": len(residual),
             "converged": int(np.asarray(paths.converged, dtype=bool).sum()),
             "max_nodes": int(np.max(paths.nodes, initial=0)),
-            "max_residual": float(residual.max(initial=0.0)),
+            "max_residual": float(relative.max(initial=0.0)),
             "flagged_layers": [int(layer) for layer in attribution.flagged_layers],
             "dense_row": batch.add_dense(scores),
         },
     )
     columns = {"layer": layers, "neuron": neurons, "score": scores[kept], "rel": rel[kept]}
     batch.add_frame("score", _keyed(key, columns))
-    names = ("step", "path", "word", "layer", "f_start", "f_end", "total", "residual", "nodes", "converged")
-    batch.add_frame("path", _keyed(key, {name: getattr(paths, name) for name in names}))
+    names = ("step", "path", "word", "layer", "f_start", "f_end", "total", "nodes", "converged")
+    batch.add_frame("path", _keyed(key, {name: getattr(paths, name) for name in names} | {"residual": residual}))
 
 
 def add_scan(batch: Batch, key: str, row: Row, scan: Any, sites: Sites) -> None:

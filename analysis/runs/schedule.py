@@ -29,7 +29,7 @@ SERVING_FLOOR = 0.05  # a neuron at or above this rel may be in N at some thresh
 class Stored(Protocol):
     """What planning asks of the store; answered through the reader."""
 
-    def keys(self, table: str, keys: Collection[str]) -> set[str]: ...
+    def keys(self, table: str, keys: Collection[str]) -> Collection[str]: ...
 
     def known(self, model: str) -> Mapping[str, bool]:
         """Query id -> known, of every stored prediction of the model."""
@@ -65,6 +65,7 @@ class Schedule:
         self.config = config
         self.models: dict[str, ModelPlan] = {}
         self.failures: list[str] = []
+        self.computed = 0
         self._rows = list(rows)
         self._stored = stored
         self._stay = stay
@@ -125,7 +126,9 @@ class Schedule:
         if unit.phase == "load" and model is not None:
             self._loaded(unit.source, model)
         elif unit.phase != "load":
-            self._done[unit.source, unit.phase, unit.method] += unit.size if stored is None else stored
+            results = unit.size if stored is None else stored
+            self._done[unit.source, unit.phase, unit.method] += results
+            self.computed += results
         self._close(unit)
 
     def fail(self, unit: Unit, message: str) -> None:

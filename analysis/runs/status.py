@@ -47,7 +47,7 @@ class RunStatus:
 
 
 class Observer:
-    """Looks at a store's runs again and again. Clocks of other machines are never trusted: only whether a beat moves."""
+    """Looks at a store's runs again and again. Never trusts another machine's clock: only whether a beat moves."""
 
     def __init__(self, store_path: Path, clock: Callable[[], float] = time.monotonic) -> None:
         self._path = store_path

@@ -1,0 +1,98 @@
+"""The neuron sets of a View as arrays: what the overlap of languages is computed from."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import polars as pl
+
+from analysis.neuron_sets import NeuronSets
+from analysis.overlap import FactKeys
+from store.reader import Reader
+from store.view import View
+
+_ATTRIBUTED = """
+    SELECT q.fact, q.lang, first(q.relation) AS relation, first(q.subject) AS subject, first(q.object) AS object,
+        first(p.answer_tokens) AS tokens, count(*) AS templates
+    FROM attribution a JOIN query q USING (query)
+    JOIN prediction p ON p.query = a.query AND p.model = a.model
+    WHERE a.model = $model AND a.method = $method AND list_contains($langs, q.lang)
+    GROUP BY q.fact, q.lang
+"""
+_RANKED = """
+    SELECT q.fact, q.lang, s.layer, s.neuron, sum(s.rel) AS rel
+    FROM score s JOIN attribution a USING (key) JOIN query q USING (query)
+    WHERE a.model = $model AND a.method = $method AND list_contains($langs, q.lang)
+    GROUP BY ALL ORDER BY rel DESC, s.layer, s.neuron
+"""
+
+
+@dataclass(frozen=True)
+class Neurons:
+    """Sets of `facts` (F) in `langs` (K): `sets` at the View's thresholds, `ranked` all stored neurons, best first.
+
+    `tokens[f][k]` are the answer's tokens, None where the fact was not attributed in the language.
+    """
+
+    facts: tuple[str, ...]
+    langs: tuple[str, ...]
+    relations: tuple[str, ...]
+    sets: NeuronSets
+    ranked: NeuronSets
+    keys: FactKeys
+    tokens: tuple[tuple[tuple[str, ...] | None, ...], ...]
+
+    def of_langs(self, langs: Sequence[str]) -> Neurons:
+        places = [self.langs.index(lang) for lang in langs]
+        return replace(
+            self,
+            langs=tuple(langs),
+            sets=self.sets.select(None, places),
+            ranked=self.ranked.select(None, places),
+            keys=self.keys.select(np.arange(len(self.facts)), places),
+            tokens=tuple(tuple(row[place] for place in places) for row in self.tokens),
+        )
+
+
+def gather(reader: Reader, view: View) -> Neurons:
+    """Read the sets of a View's languages. Facts that the View filters out are not among them."""
+    names = {"model": view.model, "method": view.method, "langs": list(view.langs)}
+    kn = reader.kn(view)
+    attributed = reader.sql(_ATTRIBUTED, names)
+    if view.relations:
+        attributed = attributed.filter(pl.col("relation").is_in(view.relations))
+    if view.known:
+        known = reader.queries(view).select("fact", "lang").unique()
+        attributed = attributed.join(known, on=["fact", "lang"], how="semi")
+    site = reader.sql('SELECT layer, width, "offset" FROM site WHERE model = $model ORDER BY layer', {"model": view.model})
+    widths = site["width"].to_numpy()
+    facts = tuple(dict.fromkeys(attributed.sort("fact")["fact"].to_list()))
+    place = {fact: number for number, fact in enumerate(facts)}
+    lang_place = {lang: number for number, lang in enumerate(view.langs)}
+    present = np.zeros((len(facts), len(view.langs)), dtype=np.bool_)
+    answers = [[f"?{fact}" for _ in view.langs] for fact in facts]
+    tokens: list[list[tuple[str, ...] | None]] = [[None for _ in view.langs] for _ in facts]
+    about: dict[str, tuple[str, str]] = {}
+    for row in attributed.iter_rows(named=True):
+        f, k = place[row["fact"]], lang_place[row["lang"]]
+        present[f, k] = True
+        answers[f][k] = row["object"]
+        tokens[f][k] = tuple(row["tokens"])
+        about.setdefault(row["fact"], (row["relation"], row["subject"]))
+    relations = tuple(about[fact][0] for fact in facts)
+
+    def sets(frame: pl.DataFrame) -> NeuronSets:
+        frame = frame.filter(pl.col("fact").is_in(facts)).join(site, on="layer", how="left", maintain_order="left")
+        return NeuronSets.from_rows(
+            np.array([place[fact] for fact in frame["fact"]], dtype=np.int64),
+            np.array([lang_place[lang] for lang in frame["lang"]], dtype=np.int64),
+            (frame["offset"] + frame["neuron"]).to_numpy(),
+            present,
+            widths,
+        )
+
+    ranked = sets(reader.sql(_RANKED, names))
+    keys = FactKeys.from_labels(relations, [about[fact][1] for fact in facts], answers)
+    return Neurons(facts, tuple(view.langs), relations, sets(kn), ranked, keys, tuple(tuple(row) for row in tokens))

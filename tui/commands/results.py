@@ -1,0 +1,231 @@
+"""The tables of an analysis, printed: facts, kn, layers, likn, dkn, edits, factcheck."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from tui.commands import common
+from tui.commands.common import Format, Json, Method, Model, Output, Store
+
+if TYPE_CHECKING:
+    from analysis.tables import Table
+    from store.reader import Reader
+    from store.view import View
+
+Langs = Annotated[str | None, typer.Option("--langs", help="Languages, as in en,zh. Default: all that are attributed.")]
+Relations = Annotated[str | None, typer.Option("--relations", help="Relations, as in P36,P37. Default: all.")]
+Tau = Annotated[str | None, typer.Option("--tau", help="Threshold by language, as in en=0.3,zh=0.2; or one number.")]
+Share = Annotated[float | None, typer.Option("--template-share", help="Share of templates a neuron must hold in.")]
+TLow = Annotated[float | None, typer.Option("--t-low", help="A single ablation may lose at most this.")]
+THigh = Annotated[float | None, typer.Option("--t-high", help="The pair must lose more than this.")]
+Delta = Annotated[float | None, typer.Option("--delta", help="Strict pairs: interaction below -delta.")]
+Drop = Annotated[str | None, typer.Option("--drop", help="relative or absolute drops.")]
+DknShare = Annotated[float | None, typer.Option("--dkn-share", help="t: how often a neuron must be degenerate.")]
+Lam = Annotated[float | None, typer.Option("--lam", help="Claims scoring above this are judged true.")]
+Known = Annotated[bool, typer.Option("--known", help="Only queries the model answers rightly.")]
+
+
+def facts(store: Store, form: Format = "table", out: Output = None, as_json: Json = False) -> None:
+    """Facts known, by model and language, and what could not be used."""
+    from analysis.tables import facts_known
+
+    with _reader(store) as reader:
+        _emit([facts_known.build(reader)], form, out, as_json)
+
+
+def kn(
+    store: Store,
+    model: Model = None,
+    method: Method = None,
+    langs: Langs = None,
+    relations: Relations = None,
+    tau: Tau = None,
+    template_share: Share = None,
+    known: Known = False,
+    form: Format = "table",
+    out: Output = None,
+    as_json: Json = False,
+) -> None:
+    """Knowledge neurons (eq. 6-7): one row a fact, language and neuron."""
+    from analysis.tables import kn as room
+
+    given = {"template_share": template_share, "known": known or None}
+    _show(store, room.build, (model, method, langs, relations, tau), given, (form, out, as_json))
+
+
+def layers(
+    store: Store,
+    model: Model = None,
+    method: Method = None,
+    langs: Langs = None,
+    relations: Relations = None,
+    tau: Tau = None,
+    template_share: Share = None,
+    known: Known = False,
+    form: Format = "table",
+    out: Output = None,
+    as_json: Json = False,
+) -> None:
+    """Neurons by layer and language, with what the languages share beside it."""
+    from analysis.tables import layers as room
+
+    given = {"template_share": template_share, "known": known or None}
+    _show(store, room.build, (model, method, langs, relations, tau), given, (form, out, as_json))
+
+
+def likn(
+    store: Store,
+    model: Model = None,
+    method: Method = None,
+    langs: Langs = None,
+    relations: Relations = None,
+    tau: Tau = None,
+    template_share: Share = None,
+    known: Known = False,
+    form: Format = "table",
+    out: Output = None,
+    as_json: Json = False,
+) -> None:
+    """Neurons shared by the languages (eq. 8), against chance and against mismatched facts."""
+    from analysis.tables import likn as room
+
+    given = {"template_share": template_share, "known": known or None}
+    _show(store, room.build, (model, method, langs, relations, tau), given, (form, out, as_json))
+
+
+def dkn(
+    store: Store,
+    model: Model = None,
+    method: Method = None,
+    langs: Langs = None,
+    relations: Relations = None,
+    tau: Tau = None,
+    template_share: Share = None,
+    t_low: TLow = None,
+    t_high: THigh = None,
+    delta: Delta = None,
+    drop: Drop = None,
+    known: Known = False,
+    pairs: Annotated[bool, typer.Option("--pairs", help="The degenerate pairs themselves, one row each.")] = False,
+    form: Format = "table",
+    out: Output = None,
+    as_json: Json = False,
+) -> None:
+    """Degenerate pairs (eq. 9-10), as in the paper and strict, beside both controls."""
+    from analysis.tables import dkn as room
+
+    given: dict[str, Any] = {"template_share": template_share, "known": known or None, "drop": drop}
+    given |= {"t_low": t_low, "t_high": t_high, "delta": delta}
+    build = room.pairs if pairs else room.build
+    _show(store, build, (model, method, langs, relations, tau), given, (form, out, as_json))
+
+
+def edits(
+    store: Store,
+    model: Model = None,
+    method: Method = None,
+    langs: Langs = None,
+    relations: Relations = None,
+    tau: Tau = None,
+    template_share: Share = None,
+    known: Known = False,
+    form: Format = "table",
+    out: Output = None,
+    as_json: Json = False,
+) -> None:
+    """Success rates of suppressing and enhancing (eq. 11; tables 1 and 2), with intervals."""
+    from analysis.tables import edits as room
+
+    given = {"template_share": template_share, "known": known or None}
+    _show(store, room.build, (model, method, langs, relations, tau), given, (form, out, as_json))
+
+
+def factcheck(
+    store: Store,
+    model: Model = None,
+    method: Method = None,
+    langs: Langs = None,
+    relations: Relations = None,
+    tau: Tau = None,
+    template_share: Share = None,
+    t_low: TLow = None,
+    t_high: THigh = None,
+    dkn_share: DknShare = None,
+    lam: Lam = None,
+    known: Known = False,
+    form: Format = "table",
+    out: Output = None,
+    as_json: Json = False,
+) -> None:
+    """Judging claims by degenerate neurons (table 3), beside the contenders."""
+    from analysis.tables import factcheck as room
+
+    given: dict[str, Any] = {"template_share": template_share, "known": known or None, "t_low": t_low}
+    given |= {"t_high": t_high, "dkn_share": dkn_share, "lam": lam}
+    _show(store, room.build, (model, method, langs, relations, tau), given, (form, out, as_json))
+
+
+def _show(
+    store: Path,
+    build: Callable[[Reader, View], Table],
+    choice: tuple[str | None, ...],
+    given: dict[str, Any],
+    output: tuple[str, Path | None, bool],
+) -> None:
+    with _reader(store) as reader:
+        view = view_of(reader, *choice, **{name: value for name, value in given.items() if value is not None})
+        _emit([build(reader, view)], *output)
+
+
+def view_of(
+    reader: Reader,
+    model: str | None,
+    method: str | None,
+    langs: str | None = None,
+    relations: str | None = None,
+    tau: str | None = None,
+    **thresholds: Any,
+) -> View:
+    """The View a command line describes, over what is stored. Raises UserError listing what there is."""
+    from store.errors import UserError
+    from store.view import View
+
+    label = common.choose("model", model, reader.models())
+    chosen = common.choose("method", method, reader.methods(label))
+    stored = reader.langs(label, chosen)
+    wanted = common.words(langs) or tuple(stored)
+    for lang in wanted:
+        if lang not in stored:
+            raise UserError(f"--langs {lang}: nothing is stored for it with {chosen}; there is: {', '.join(stored)}")
+    taus = common.taus(tau)
+    everywhere = taus.pop("", None)
+    if everywhere is not None:
+        taus = dict.fromkeys(wanted, everywhere) | taus
+    return View(
+        model=label,
+        method=chosen,
+        langs=wanted,
+        relations=common.words(relations),
+        taus=tuple(taus.items()),
+        **thresholds,
+    )
+
+
+@contextmanager
+def _reader(store: Path) -> Iterator[Reader]:
+    from store import open as open_existing
+
+    with open_existing(store) as reader:
+        reader.poll()
+        yield reader
+
+
+def _emit(tables: Sequence[Table], form: str, out: Path | None, as_json: bool) -> None:
+    from tui import output
+
+    output.emit(tables, "json" if as_json else form, out)
