@@ -30,7 +30,8 @@ class Dataset:
 
     `frame` has the columns COLUMNS, then `subject_uri` and `object_uri` (null where the source has none),
     `alternatives` (list of strings: the subject's other right objects in that language) and, where the source has
-    it, `split`. `report` counts what was left out, with the columns REPORT. `hash` is that of the files read, whatever their folder.
+    it, `split`. `report` counts what was left out, with the columns REPORT. `hash` is that of the files read,
+    wherever they lie.
     """
 
     name: str
