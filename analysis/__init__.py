@@ -1,1 +1,2 @@
-"""The method: attribution, ablation, editing and fact checking of knowledge neurons, and the runs that store their results."""
+"""The method: attribution, ablation, editing and fact checking of knowledge neurons, and the runs that store their
+results."""

@@ -1,4 +1,5 @@
-"""Attribution of a fact to every neuron (eq. 1-5): integrated gradients of the answer's F along paths of one layer at a time.
+"""Attribution of a fact to every neuron (eq. 1-5): integrated gradients of the answer's F along paths of one layer
+at a time.
 
 For query q, step t, path i and layer l, with w the activations at the answer position and w' where the path starts:
 
@@ -6,8 +7,9 @@ For query q, step t, path i and layer l, with w the activations at the answer po
     score_j  += (w_j - w'_j) * sum_k c_k dF/dw_j (x(a_k))        eq. 2, nodes a_k and weights c_k of the rule
     residual  = sum_j score_j - (F(w) - F(w'))          0 for an exact integral (completeness)
 
-Scores are summed over paths (eq. 3) and averaged over steps (summed where F is a log probability). All (path, layer) pairs of all queries of
-one shape are rows of the same passes; those whose residual is too large get twice as many nodes, up to 80.
+Scores are summed over paths (eq. 3) and averaged over steps (summed where F is a log probability). All (path, layer)
+pairs of all queries of one shape are rows of the same passes; those whose residual is too large get twice as many
+nodes, up to 80.
 """
 
 from __future__ import annotations
@@ -21,13 +23,13 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from analysis import memory
-from analysis.errors import UnusableQuery
+from analysis.circuit import Circuit, Rows
 from analysis.method import MethodConfig
-from analysis.passes import Circuit, Edit, Rows
-from analysis.probe import replace_rows
+from analysis.passes import replay
+from analysis.paths import prepare
 from analysis.prompts import EncodedQuery
 from analysis.quadrature import MAX_NODES, converged, nodes_and_weights
-from analysis.replay import Doubles, Engine, FlatEdits, Ints, Prediction, Prepared, Variant, shapes
+from analysis.replay import Doubles, Engine, FlatEdits, Ints, Prediction, shapes
 
 WINDOW = 32
 """Queries looked at together for passes to share; bounds what is held before results are handed out."""
@@ -57,7 +59,8 @@ class PathRecords:
 
 @dataclass(frozen=True)
 class Attribution:
-    """scores: (neurons,), float32 (float64 for a float64 model); flagged_layers: where eq. 5's sum is negative or near zero."""
+    """scores: (neurons,), float32 (float64 for a float64 model); flagged_layers: where eq. 5's sum is negative or
+    near zero."""
 
     query: EncodedQuery
     scores: NDArray[np.floating]
@@ -90,20 +93,6 @@ def _group_size(engine: Engine, query: EncodedQuery, method: MethodConfig) -> in
 
 
 @dataclass
-class _Paths:
-    """The paths of a group: parallel tensors and arrays, and where they start, layer by layer."""
-
-    state: Tensor
-    path: Ints
-    word: list[str]
-    start: list[Tensor]
-    """(paths, width) by layer, or (paths, tokens, width)."""
-
-    def __len__(self) -> int:
-        return len(self.path)
-
-
-@dataclass
 class _Integral:
     """What is known of each (path, layer) so far."""
 
@@ -128,7 +117,7 @@ class _Group:
         self.whole = method.positions == "all"
         self.recipe = engine.recipe_whole if self.whole else engine.recipe
         self.circuit = self._circuit()
-        self.prepared, self.paths = self._prepare()
+        self.prepared, self.paths = prepare(engine, self.circuit, queries, self.method)
         self.steps = self.prepared.n_steps
         self.f_end = self._target(self.prepared.logits, self.prepared.gold).double().cpu().numpy()
         width = engine.loaded.n_neurons
@@ -155,86 +144,12 @@ class _Group:
             results.append(Attribution(query, scores.astype(kind), predictions[index], records, flagged))
         return results
 
-    # --- paths -----------------------------------------------------------------------------------------------------------
-
     def _circuit(self) -> Circuit:
         loaded, site = self.engine.loaded, self.method.site
         released = site == "released" and loaded.kind == "decoder" and not any(each.gated for each in loaded.sites)
         return self.engine.circuit_for(site == "pre_act" or released)
 
-    def _prepare(self) -> tuple[Prepared, _Paths]:
-        """Record the queries and read where their paths start (eq. 3)."""
-        entries = [entry for index in range(len(self.queries)) for entry in self._entries(index)]
-        variants = list(dict.fromkeys(Variant(ids, states) for ids, states, _ in entries))
-        prepared = self.engine.prepare(self.queries, variants, whole=self.whole, circuit=self.circuit)
-        reading = ((variant.ids, state) for variant in variants for state in variant.states)
-        row = {key: index for index, key in enumerate(reading)}
-        by_state: list[list[tuple[int, int]]] = [[] for _ in prepared.gold]
-        for ids, states, place in entries:
-            for each in states:
-                by_state[each].append((row[ids, each], place))
-        state: list[int] = []
-        path: list[int] = []
-        word: list[str] = []
-        reads: list[list[int]] = []
-        for each, mine in enumerate(by_state):
-            query, step = divmod(each, prepared.n_steps)
-            kept = self._kept(query, step, mine)
-            single = self.method.baseline != "per_word"
-            for read, place in (
-                [([read for read, _ in mine], 0)] if single else [([read], place) for read, place in kept]
-            ):
-                state.append(each)
-                path.append(place)
-                word.append("" if single else self.queries[query].words[place].text)
-                reads.append(read)
-        start = [
-            self._starts(clean, extra, reads, state)
-            for clean, extra in zip(prepared.activations, prepared.extra, strict=True)
-        ]
-        where = torch.tensor(state, device=self.engine.loaded.device, dtype=torch.long)
-        return prepared, _Paths(where, np.array(path, np.int64), word, start)
-
-    def _entries(self, index: int) -> list[tuple[tuple[int, ...], tuple[int, ...], int]]:
-        """Changed sequences of one query, each with the states that read it and the place of what was changed."""
-        query, steps = self.queries[index], len(self.queries[index].steps)
-        if self.method.baseline == "zero":
-            return []
-        shared = self.engine.loaded.kind == "decoder"
-        result = []
-        for step in [steps - 1] if shared else range(steps):
-            ids = query.steps[step].ids
-            states = tuple(range(index * steps, (index + 1) * steps)) if shared else (index * steps + step,)
-            if self.method.baseline == "per_word":
-                changes = [(word.tokens, place) for place, word in enumerate(query.words)]
-            else:
-                changes = [((place,), place) for place in range(len(ids))]
-            for tokens, place in changes:
-                changed = tuple(
-                    self.engine.loaded.substitute if at in tokens else token for at, token in enumerate(ids)
-                )
-                result.append((changed, states, place))
-        return result
-
-    def _kept(self, query: int, step: int, mine: list[tuple[int, int]]) -> list[tuple[int, int]]:
-        """Without the path of the word at a decoder's answer position, where that is asked and other words remain."""
-        if (
-            self.method.last_word == "keep"
-            or self.engine.loaded.kind != "decoder"
-            or self.method.baseline != "per_word"
-        ):
-            return mine
-        position, words = self.queries[query].steps[step].position, self.queries[query].words
-        return [entry for entry in mine if position not in words[entry[1]].tokens] or mine
-
-    def _starts(self, clean: Tensor, extra: Tensor, reads: list[list[int]], state: list[int]) -> Tensor:
-        if self.method.baseline == "zero":
-            return torch.zeros_like(clean)
-        if self.method.baseline == "per_word":
-            return extra[torch.tensor([read for (read,) in reads], device=extra.device)]
-        return torch.stack([extra[torch.tensor(read, device=extra.device)].mean(0) for read in reads])
-
-    # --- integration -----------------------------------------------------------------------------------------------------
+    # --- integration ---
 
     def _integrate(self, integral: _Integral) -> None:
         adaptive = self.method.is_adaptive
@@ -253,7 +168,8 @@ class _Group:
             nodes = min(2 * nodes, MAX_NODES)
 
     def _gradients(self, layer: Ints, path: Ints, nodes: int, integral: _Integral, first: bool) -> dict[int, Tensor]:
-        """Weighted mean gradients (jobs, width) by layer, of the jobs (layer, path) ordered by layer; F(w') on the way."""
+        """Weighted mean gradients (jobs, width) by layer, of the jobs (layer, path) ordered by layer; F(w') on the
+        way."""
         at, weights = nodes_and_weights(self.method.rule, nodes)
         if first:  # one more row a job, of no weight: where the path starts
             at, weights = np.append(at, 0.0), np.append(weights, 0.0)
@@ -264,7 +180,6 @@ class _Group:
         }  # fmt: skip
         start_of = {number: int(np.searchsorted(layer, number)) for number in result}
         state = self.paths.state.cpu().numpy()
-        blocks = np.array([site.block for site in self.engine.loaded.sites])
         for part in self.prepared.parts(self.recipe):
             jobs = np.flatnonzero(np.isin(state[path], part.cpu().numpy()))
             row_job, row_node = np.repeat(jobs, len(at)), np.tile(np.arange(len(at)), len(jobs))
@@ -281,7 +196,7 @@ class _Group:
                     to = torch.from_numpy(job[mine] - start_of[number]).to(gradient.device)
                     result[number].index_add_(0, to, gradient * scale.view(-1, *[1] * (gradient.dim() - 1)))
 
-            for low, high in self.engine.chunks(self.prepared, blocks[layer[row_job]], gradient=True, whole=self.whole):
+            for low, high in self.engine.chunks(self.prepared, layer[row_job], gradient=True, whole=self.whole):
                 memory.halving(low, high, work)
         return result
 
@@ -292,18 +207,14 @@ class _Group:
         state = self.paths.state[paths]
         position = self.prepared.position[state]
         leaves: dict[int, Tensor] = {}
-        edits: dict[int, Edit] = {}
         for number in np.unique(layer).tolist():
             low, high = np.searchsorted(layer, (number, number + 1))
             start = self.paths.start[number][paths[low:high]]
             end = self.prepared.activations[number][state[low:high]]
             alpha = torch.from_numpy(at[low:high]).to(start).view(-1, *[1] * (start.dim() - 1))
             leaves[number] = (start + alpha * (end - start)).requires_grad_(True)
-            where = None if self.whole or self.recipe.prefix else position[low:high]
-            edits[number] = replace_rows(leaves[number], int(low), where)
-        blocks = [self.engine.loaded.sites[number].block for number in layer.tolist()]
-        rows = Rows(self.prepared.sequence[state], position, blocks)
-        logits = self.circuit.replay(self.prepared.recording, rows, edits, self.recipe)
+        rows = Rows(self.prepared.sequence[state], position, layer.tolist())
+        logits = replay(self.circuit, self.prepared.recording, rows, leaves, self.recipe)
         gold = self.prepared.gold[state]
         gradients = torch.autograd.grad(logits, list(leaves.values()), self._slope(logits.detach(), gold))
         f = self._target(logits.detach(), gold).double().cpu().numpy()
@@ -359,7 +270,7 @@ class _Group:
         low, high = self.engine.offsets[layer], self.engine.offsets[layer + 1]
         np.add.at(self.scores[:, low:high], (state // self.steps).cpu().numpy(), values.cpu().numpy())
 
-    # --- the other kinds -------------------------------------------------------------------------------------------------
+    # --- the other kinds ---
 
     def _add_activations(self) -> None:
         everyone = torch.arange(len(self.prepared.gold), device=self.prepared.gold.device)
@@ -392,7 +303,7 @@ class _Group:
             for low, high in zip(self.engine.offsets, self.engine.offsets[1:], strict=False):
                 generator.shuffle(self.scores[index, low:high])
 
-    # --- results ---------------------------------------------------------------------------------------------------------
+    # --- results ---
 
     def _normalised(self, scores: Doubles) -> tuple[Doubles, tuple[int, ...]]:
         """Eq. 5: by the layer's signed sum. A neuron negative before it stays so, whatever the sign of the sum."""
@@ -417,9 +328,17 @@ class _Group:
         path, layer = np.repeat(mine, layers), np.tile(np.arange(layers), len(mine))
         f_end, f_start, total = self.f_end[state[path]], integral.f_start[path, layer], integral.total[path, layer]
         return PathRecords(
-            state[path] % self.steps, self.paths.path[path], tuple(self.paths.word[each] for each in path), layer, f_start, f_end,
-            total, total - (f_end - f_start), integral.nodes[path, layer], integral.converged[path, layer],
-        )  # fmt: skip
+            step=state[path] % self.steps,
+            path=self.paths.path[path],
+            word=tuple(self.paths.word[each] for each in path),
+            layer=layer,
+            f_start=f_start,
+            f_end=f_end,
+            total=total,
+            residual=total - (f_end - f_start),
+            nodes=integral.nodes[path, layer],
+            converged=integral.converged[path, layer],
+        )
 
 
 def _as_integral(method: MethodConfig) -> MethodConfig:
@@ -427,6 +346,3 @@ def _as_integral(method: MethodConfig) -> MethodConfig:
     if method.kind != "grad_x_act":
         return method
     return replace(method, baseline="zero", rule="right", nodes=1, multiplier="activation")
-
-
-__all__ = ["Attribution", "PathRecords", "UnusableQuery", "attribute"]

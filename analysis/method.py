@@ -1,7 +1,9 @@
-"""Every attribution method as one frozen value, with a text form that round-trips (METHOD: attribution options and presets).
+"""Every attribution method as one frozen value, with a text form that round-trips (METHOD: attribution options and
+presets).
 
-A method's label is a preset's name, or a preset and what differs from it: `amig+last_word=keep,nodes=10`. Two configurations with the
-same label are the same method, so the label is what stored results are keyed by. This module imports no torch.
+A method's label is a preset's name, or a preset and what differs from it: `amig+last_word=keep,nodes=10`. Two
+configurations with the same label are the same method, so the label is what stored results are keyed by. This module
+imports no torch.
 """
 
 from __future__ import annotations
@@ -14,7 +16,8 @@ from typing import Any
 from analysis.errors import ModelError
 
 NUMERICS_VERSION = 1
-"""Raised whenever the same options would give other values: stored results of an older version are then computed anew."""
+"""Raised whenever the same options would give other values: stored results of an older version are then computed
+anew."""
 
 _CHOICES: Mapping[str, tuple[str, ...]] = MappingProxyType(
     {
@@ -36,12 +39,15 @@ class MethodConfig:
     """One attribution method. Defaults are the preset `amig`."""
 
     kind: str = "integrated_gradients"
-    """`integrated_gradients` (eq. 2), the controls `grad_x_act`, `activation`, `random` (the options' own scores, shuffled within
-    each layer), or `ablation`: F(w) - F(w_j <- w'_j) neuron by neuron, which is eq. 2 read literally."""
+    """`integrated_gradients` (eq. 2), the controls `grad_x_act`, `activation`, `random` (the options' own scores,
+    shuffled within each layer), or `ablation`: F(w) - F(w_j <- w'_j) neuron by neuron, which is eq. 2 read
+    literally."""
     baseline: str = "per_word"
-    """Where paths start: one per word with its tokens masked (eq. 3), `zero`, or one `mean_tokens` path over all sub-word tokens."""
+    """Where paths start: one per word with its tokens masked (eq. 3), `zero`, or one `mean_tokens` path over all
+    sub-word tokens."""
     last_word: str = "drop"
-    """Decoders: whether the path of the word at the answer position is taken (eq. 3) or left out. No meaning elsewhere."""
+    """Decoders: whether the path of the word at the answer position is taken (eq. 3) or left out. No meaning
+    elsewhere."""
     multiplier: str = "difference"
     """What multiplies the mean gradient: w - w' (eq. 2) or w (eq. 4)."""
     rule: str = "gauss-legendre"
@@ -52,8 +58,8 @@ class MethodConfig:
     positions: str = "answer"
     target: str = "prob"
     site: str = "post_act"
-    """`post_act`: what enters the second MLP linear. `pre_act`: before the activation function. `released`: pre_act on decoders
-    whose MLP has no gate, post_act elsewhere, as released code does."""
+    """`post_act`: what enters the second MLP linear. `pre_act`: before the activation function. `released`: pre_act
+    on decoders whose MLP has no gate, post_act elsewhere, as released code does."""
     seed: int = 0
     """Used by `random` only."""
 

@@ -1,4 +1,5 @@
-"""Load a model by hub id or folder: safetensors only, no remote code, dtype explicit; and say exactly which model it is."""
+"""Load a model by hub id or folder: safetensors only, no remote code, dtype explicit; and say exactly which model it
+is."""
 
 from __future__ import annotations
 
@@ -118,8 +119,8 @@ def load_model(
     missing = sorted(report["missing_keys"])
     if missing:
         raise ModelError(
-            f"{text}: the weights lack {len(missing)} tensors of {type(model).__name__} (such as {missing[0]}), which would be random; "
-            "use a checkpoint that holds its language-model head"
+            f"{text}: the weights lack {len(missing)} tensors of {type(model).__name__} (such as {missing[0]}), "
+            "which would be random; use a checkpoint that holds its language-model head"
         )
     name = (Path(text).resolve() if Path(text).is_dir() else Path(text)).name
     revision = getattr(config, "_commit_hash", None) or ""
@@ -146,7 +147,8 @@ def wrap_model(
     needed = "mask" if kind == "encoder" else "eos"
     if getattr(tokenizer, f"{needed}_token_id") is None:
         raise ModelError(
-            f"{source}: its tokenizer has no {needed} token, which a hidden word is replaced by; add one to its configuration"
+            f"{source}: its tokenizer has no {needed} token, which a hidden word is replaced by; "
+            "add one to its configuration"
         )
     model.eval().requires_grad_(False)
     dtype = str(next(model.parameters()).dtype).removeprefix("torch.")
@@ -192,7 +194,8 @@ def _check_folder(text: str) -> None:
 
 
 def _auto_class(config: Any, source: str) -> tuple[Any, str]:
-    """Which head to load: what the checkpoint says it is, else what its model type has (fills masks before next token)."""
+    """Which head to load: what the checkpoint says it is, else what its model type has (fills masks before next
+    token)."""
     masked, causal = modeling_auto.MODEL_FOR_MASKED_LM_MAPPING_NAMES, modeling_auto.MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
     for architecture in config.architectures or ():
         if architecture in masked.values():
@@ -246,7 +249,8 @@ def _explained(source: str) -> Iterator[None]:
 
 
 def _context(model: Any, tokenizer: Any) -> int:
-    """Tokens the model can read: what the configuration says, less the rows that some position tables keep for padding."""
+    """Tokens the model can read: what the configuration says, less the rows that some position tables keep for
+    padding."""
     limits = [int(tokenizer.model_max_length)]
     for name in ("max_position_embeddings", "n_positions", "max_seq_len"):
         value = getattr(model.config, name, None)

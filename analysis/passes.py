@@ -1,282 +1,304 @@
 """Two kinds of forward pass: one that records a prompt, and one that starts again in the middle of it.
 
-A recording keeps each block's input, and for causal models the keys and values of the prefix. A replay then computes only what an edit
-can change: blocks below the lowest edited one hand their input through, each row enters at the block of its own first edit (so one pass
-serves rows of all layers, and the head runs once), and after the last block only the answer position goes on. How a model can be
-replayed is its `Recipe`, proven by `probe`. Nothing is left on the model after a pass, whatever happens in it.
+A recording keeps what enters and leaves each block, and for causal models the keys and values of the prefix. A replay
+then computes only what an edit can change: blocks below the lowest edited one hand their input through, each row enters
+at the block of its own first edit (so one pass serves rows of all layers, and the head runs once), and after the last
+block only the answer position goes on. An edit at a site touches nothing of its own block but what follows the neurons,
+at the edited position: so an entering row runs that tail alone, and takes the rest of the block's output from the
+recording.
 """
 
 from __future__ import annotations
 
-import inspect
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections import Counter
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from transformers import DynamicCache
 
-from analysis.models import LoadedModel
+from analysis.circuit import Circuit, Recipe, Recording, Rows, hidden_of, with_hidden
 
-Edit = Callable[[Tensor], Tensor]
-"""New activations of one site from the old (rows, tokens, width)."""
+Edit = Callable[[Tensor, Tensor], Tensor]
+"""(activations (rows, tokens, width), answer position of each row (rows,)) -> new activations."""
+
+
+def record(
+    circuit: Circuit, ids: Tensor, n_clean: int, sequence: Tensor, position: Tensor, n_logits: int, recipe: Recipe,
+    whole: bool = False,
+) -> Recording:  # fmt: skip
+    """One forward without gradient of ids (sequences, tokens), the first `n_clean` of which may be replayed later.
+
+    sequence, position: (reads,) where activations are read; the head runs on the first `n_logits` of them. `whole`
+    keeps the activations of all tokens of the read sequences: sites[layer] is then (reads, tokens, width).
+    """
+    before: list[Tensor] = []
+    after: list[Tensor] = []
+    extras: list[tuple[Any, ...] | None] = []
+    sites: list[Tensor] = [torch.empty(0)] * len(circuit.anatomy.sites)
+    kept = n_clean if recipe.enter != "start" else 0
+    asked, places = sequence[:n_logits], position[:n_logits]
+
+    def cut(h: Tensor) -> Tensor:
+        return h[asked, places][:, None] if n_logits else h[:1, :1]
+
+    def on_block(index: int, forward: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        out = forward(*args, **kwargs)
+        if kept:
+            before.append(args[0][:kept])
+            after.append(hidden_of(out)[:kept])
+            extras.append(None if isinstance(out, Tensor) else tuple(out[1:]))
+        last = index == circuit.n_blocks - 1 and recipe.cut == "block"
+        return with_hidden(out, cut(hidden_of(out))) if last else out
+
+    def on_site(layer: int, x: Tensor) -> None:
+        x = x.view(ids.shape[0], ids.shape[1], -1)
+        sites[layer] = x[sequence] if whole else x[sequence, position]
+
+    caching = recipe.prefix and kept > 0
+    with torch.no_grad(), circuit.wired(on_block, on_site, cut if recipe.cut == "head" else None):
+        out = circuit.model(input_ids=ids, **({"use_cache": caching} if circuit.decodes else {}))
+    logits = out.logits[asked, places] if recipe.cut == "none" else out.logits[:n_logits, 0]
+    cache = [(layer.keys[:kept], layer.values[:kept]) for layer in out.past_key_values.layers] if caching else []
+    return Recording(ids[:n_clean], before, after, extras, cache, sites, logits)
+
+
+def replay(
+    circuit: Circuit,
+    recording: Recording,
+    rows: Rows,
+    values: Mapping[int, Tensor],
+    recipe: Recipe,
+    later: Mapping[int, Edit] | None = None,
+) -> Tensor:
+    """Logits (rows, vocabulary) at each row's answer position.
+
+    values[layer]: what the neurons of the rows that enter at `layer` become: (its rows, width) at the answer position,
+    or (its rows, tokens, width) at all. `later` edits layers above a row's first. Differentiable in `values`.
+    """
+    return _Replay(circuit, recording, rows, values, recipe, later or {}).run()
 
 
 @dataclass(frozen=True)
-class Recipe:
-    """How a model is replayed: the fastest of these that is proven at load.
+class _Entry:
+    """Rows lo..hi of the pass enter at one layer; they continue `sequences`, row r being copy slot // n of one of n."""
 
-    `enter`: `own` - each row enters at its own block, the model is called with one row of ids; `shared` - all rows enter at one block and
-    bring their own ids; `start` - no replay, every pass is a full forward. `prefix`: causal models replay only the answer position, over
-    cached keys and values. `cut`: where all tokens but the answer's are dropped: after the last `block`, or before the `head`.
-    """
-
-    enter: str
-    prefix: bool
-    cut: str = "block"
-
-    def __str__(self) -> str:
-        if self.enter == "start":
-            return "full forward"
-        how = "each row from its own block" if self.enter == "own" else "from the lowest edited block"
-        return f"replay {how}" + (" over the cached prefix" if self.prefix else "")
+    lo: int
+    hi: int
+    sequences: Tensor
+    slot: Tensor
+    copies: int
 
 
-@dataclass(frozen=True)
-class Recording:
-    """What a recording pass kept of its `n` clean sequences of equal length, and of every place read.
+class _Replay:
+    """One pass. Row numbers are places in `rows` throughout."""
 
-    hidden[block]: (n, tokens, hidden); extras[block]: what else the block returned; cache[block]: keys and values (n, heads, tokens, d);
-    sites[layer]: (reads, width); logits: (clean reads, vocabulary). Blocks and caches are empty where the recipe needs none.
-    """
-
-    ids: Tensor
-    hidden: list[Tensor]
-    extras: list[tuple[Any, ...] | None]
-    cache: list[tuple[Tensor, Tensor]]
-    sites: list[Tensor]
-    logits: Tensor
-
-
-@dataclass(frozen=True)
-class Rows:
-    """The rows of one replay, in the order in which they enter.
-
-    sequence, position: (rows,) which recorded sequence each row continues and where its answer stands; first: (rows,) block it enters at,
-    ascending. With a prefix all positions are equal.
-    """
-
-    sequence: Tensor
-    position: Tensor
-    first: Sequence[int]
-
-
-class Circuit:
-    """A loaded model as a chain of blocks with sites in them."""
-
-    def __init__(self, loaded: LoadedModel, pre_act: bool = False) -> None:
-        model = loaded.model
-        self.model, self.anatomy, self.decodes = model, loaded.anatomy, loaded.kind == "decoder"
-        self.pre_act = pre_act
-        self._blocks: dict[nn.Module, list[int]] = {}
-        for index, block in enumerate(loaded.anatomy.blocks):
-            self._blocks.setdefault(model.get_submodule(block.module), []).append(index)
-        self._sites: dict[nn.Module, dict[int, int]] = {}
-        for site in loaded.anatomy.sites:
-            module = model.get_submodule(site.feeders[0] if pre_act else site.module)
-            self._sites.setdefault(module, {})[site.block] = site.layer
-        self._hidden_name = {
-            module: next(iter(inspect.signature(module.forward).parameters)) for module in self._blocks
-        }
-        self.n_blocks = len(loaded.anatomy.blocks)
-
-    # --- recording -------------------------------------------------------------------------------------------------------
-
-    def record(
+    def __init__(
         self,
-        ids: Tensor,
-        n_clean: int,
-        sequence: Tensor,
-        position: Tensor,
-        n_logits: int,
+        circuit: Circuit,
+        recording: Recording,
+        rows: Rows,
+        values: Mapping[int, Tensor],
         recipe: Recipe,
-        whole: bool = False,
-    ) -> Recording:
-        """One no-grad forward of ids (sequences, tokens), the first `n_clean` of which may be replayed later.
+        later: Mapping[int, Edit],
+    ) -> None:
+        self.circuit, self.recording, self.rows = circuit, recording, rows
+        self.values, self.recipe, self.later = values, recipe, later
+        self.sites = circuit.anatomy.sites
+        counts = Counter(rows.layer)
+        ends = {layer: sum(counts[low] for low in counts if low <= layer) for layer in values}
+        self.ranges = {layer: (ends[layer] - counts[layer], ends[layer]) for layer in values}
+        last = circuit.n_blocks - 1
+        full = recipe.enter == "start"
+        entering = Counter(0 if full else self.sites[layer].block for layer in rows.layer)
+        self.entered = [0]  # entered[b]: rows whose block is below b
+        for block in range(last + 1):
+            self.entered.append(self.entered[-1] + entering[block])
+        self.lowest = 0 if full else min(entering)
+        self.prefix = int(rows.position[0]) if recipe.prefix else 0
+        self.tokens = 1 if recipe.prefix else recording.ids.shape[1]
+        self.position = torch.zeros_like(rows.position) if recipe.prefix else rows.position
+        self.entries: dict[int, _Entry] = {}  # by block
+        self.now: _Entry | None = None  # set while a block's tail runs
+        self.cache: DynamicCache | None = None
+        self.tail_cache: DynamicCache | None = None
 
-        sequence, position: (reads,) where activations are read; the head runs on the first `n_logits` of them. `whole` keeps the
-        activations of all tokens of the read sequences: sites[layer] is then (reads, tokens, width).
-        """
-        hidden: list[Tensor] = []
-        extras: list[tuple[Any, ...] | None] = []
-        sites: list[Tensor] = [torch.empty(0)] * len(self.anatomy.sites)
-        replayable = recipe.enter != "start" and n_clean > 0
-        asked, places = sequence[:n_logits], position[:n_logits]
-
-        def on_block(
-            index: int, forward: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any], name: str
-        ) -> Any:
-            x = args[0] if args else kwargs[name]
-            out = forward(*args, **kwargs)
-            if replayable:
-                hidden.append(x[:n_clean])
-                extras.append(None if isinstance(out, Tensor) else tuple(out[1:]))
-            return _with_hidden(out, cut) if index == self.n_blocks - 1 and recipe.cut == "block" else out
-
-        def cut(h: Tensor) -> Tensor:
-            return h[asked, places][:, None] if n_logits else h[:1, :1]
-
-        def on_site(layer: int, x: Tensor) -> None:
-            x = x.view(ids.shape[0], ids.shape[1], -1)
-            sites[layer] = x[sequence] if whole else x[sequence, position]
-
-        caching = recipe.prefix and n_clean > 0
-        with torch.no_grad(), self._wired(on_block, on_site, cut if recipe.cut == "head" else None):
-            out = self.model(input_ids=ids, **({"use_cache": caching} if self.decodes else {}))
-        logits = out.logits[asked, places] if recipe.cut == "none" else out.logits[:n_logits, 0]
-        cache = _keys_and_values(out.past_key_values, n_clean) if caching else []
-        return Recording(ids[:n_clean], hidden, extras, cache, sites, logits)
-
-    # --- replaying -------------------------------------------------------------------------------------------------------
-
-    def replay(self, recording: Recording, rows: Rows, edits: dict[int, Edit], recipe: Recipe) -> Tensor:
-        """Logits (rows, vocabulary) at each row's answer position, with `edits` by layer applied to the rows that have entered.
-
-        Differentiable in whatever the edits close over.
-        """
-        if recipe.enter == "start":
-            return self._full(recording, rows, edits)
-        prefix = int(rows.position[0]) if recipe.prefix else 0
-        lowest, total = rows.first[0], len(rows.first)
-        entered = [0] * (self.n_blocks + 1)  # entered[b]: rows whose first block is below b
-        for first in rows.first:
-            entered[first + 1] += 1
-        for block in range(self.n_blocks):
-            entered[block + 1] += entered[block]
-        tokens = recording.ids.shape[1] if not recipe.prefix else 1
-        local = torch.zeros_like(rows.position) if recipe.prefix else rows.position
-        everywhere = torch.arange(total, device=local.device)
-
-        def on_block(
-            index: int, forward: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any], name: str
-        ) -> Any:
-            x = args[0] if args else kwargs[name]
-            if index < lowest:
-                extra = recording.extras[index]
-                return x if extra is None else (x, *extra)
-            start, end = entered[index], entered[index + 1]
-            if end > start:
-                clean = recording.hidden[index][rows.sequence[start:end]]
-                new = clean[:, prefix : prefix + 1] if recipe.prefix else clean
-                x = new if start == 0 else torch.cat([x, new])
-            out = forward(x, *args[1:], **kwargs) if args else forward(**{**kwargs, name: x})
-            return _with_hidden(out, cut) if index == self.n_blocks - 1 and recipe.cut == "block" else out
-
-        def cut(h: Tensor) -> Tensor:
-            return h if tokens == 1 else h[everywhere, local][:, None]
-
-        def on_site(layer: int, x: Tensor) -> Tensor | None:
-            if layer not in edits:
-                return None
-            active = entered[self.anatomy.sites[layer].block + 1]
-            return edits[layer](x.view(active, tokens, -1)).view(x.shape)
-
-        ids = recording.ids[:1] if recipe.enter == "own" else recording.ids[rows.sequence]
-        kwargs: dict[str, Any] = {}
-        if recipe.prefix:
-            ids = ids[:, prefix : prefix + 1]
-            kwargs = {"past_key_values": self._prefix(recording, rows, entered, prefix), "use_cache": True}
-        elif self.decodes:
+    def run(self) -> Tensor:
+        ids, kwargs = self.recording.ids, {}
+        ids = ids[:1] if self.recipe.enter == "own" else ids[self.rows.sequence]
+        if self.recipe.tail:
+            self.entries = {self.sites[layer].block: self._entry(*self.ranges[layer]) for layer in self.values}
+        if self.recipe.prefix:
+            ids = ids[:, self.prefix : self.prefix + 1]
+            self.cache, self.tail_cache = self._caches()
+            kwargs = {"past_key_values": self.cache, "use_cache": True}
+        elif self.circuit.decodes:
             kwargs = {"use_cache": False}
-        with self._wired(on_block, on_site, cut if recipe.cut == "head" else None):
-            return self.model(input_ids=ids, **kwargs).logits[:, 0]  # type: ignore[no-any-return]
+        narrow = self.recipe.narrow and self.tokens > 1
+        on_head = self._cut if self.recipe.cut == "head" else None
+        with self.circuit.wired(self._on_block, self._on_site, on_head, self._on_feeder if narrow else None):
+            logits = self.circuit.model(input_ids=ids, **kwargs).logits
+        cut = logits[:, 0] if self.recipe.cut != "none" else _take(logits, self.position)[:, 0]
+        assert isinstance(cut, Tensor)
+        return cut
 
-    def _full(self, recording: Recording, rows: Rows, edits: dict[int, Edit]) -> Tensor:
-        ids = recording.ids[rows.sequence]
+    # --- blocks ---
 
-        def on_block(
-            _index: int, forward: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any], _: str
-        ) -> Any:
+    def _on_block(self, index: int, forward: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        if self.recipe.enter == "start":
             return forward(*args, **kwargs)
+        if index < self.lowest:
+            extra = self.recording.extras[index]
+            return args[0] if extra is None else (args[0], *extra)
+        start, end = self.entered[index], self.entered[index + 1]
+        cutting = index == self.circuit.n_blocks - 1 and self.recipe.cut == "block"
+        out: Any = None
+        hidden: list[Tensor] = []
+        if end > start and not self.recipe.tail:
+            clean = self._clean(self.recording.before[index], self.rows.sequence[start:end])
+            args = (torch.cat([args[0], clean]) if start else clean, *args[1:])
+            start = end
+        if start:
+            out = forward(*args, **kwargs)
+            hidden.append(_take(hidden_of(out), self.position[:start]) if cutting else hidden_of(out))
+        if end > start:
+            out, new = self._enter(index, forward, args, kwargs, cutting)
+            hidden.append(new)
+        return with_hidden(out, hidden[0] if len(hidden) == 1 else torch.cat(hidden))
 
-        def on_site(layer: int, x: Tensor) -> Tensor | None:
-            return edits[layer](x.view(*ids.shape, -1)).view(x.shape) if layer in edits else None
+    def _enter(
+        self, index: int, forward: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any], cutting: bool
+    ) -> tuple[Any, Tensor]:
+        """The block for entering rows: once per sequence up to the neurons, then its tail once per row."""
+        entry = self.entries[index]
+        clean = self._clean(self.recording.before[index], entry.sequences)
+        if self.cache is not None:
+            args = tuple(self.tail_cache if each is self.cache else each for each in args)
+            kwargs = {name: self.tail_cache if each is self.cache else each for name, each in kwargs.items()}
+        self.now = entry
+        out = forward(clean, *args[1:], **kwargs)
+        self.now = None
+        tail = hidden_of(out)  # (copies, sequences, tokens, hidden), right at the tokens that were edited
+        tail = tail.reshape(-1, self.tokens, tail.shape[-1])[entry.slot]
+        site = self.circuit.site_of(index)
+        assert site is not None
+        position = self.position[entry.lo : entry.hi]
+        whole = self.values[site.layer].dim() == 3
+        if cutting or self.tokens == 1:
+            return out, _take(tail, position)
+        if whole:
+            return out, tail
+        rest = self.recording.after[index][self.rows.sequence[entry.lo : entry.hi]]
+        everyone = torch.arange(len(position), device=position.device)
+        return out, rest.index_put((everyone, position), tail[everyone, position])
 
-        with self._wired(on_block, on_site):
-            logits = self.model(input_ids=ids, **({"use_cache": False} if self.decodes else {})).logits
-        return logits[torch.arange(len(ids), device=ids.device), rows.position]  # type: ignore[no-any-return]
+    def _clean(self, recorded: Tensor, sequences: Tensor) -> Tensor:
+        return recorded[sequences, self.prefix : self.prefix + 1] if self.recipe.prefix else recorded[sequences]
 
-    def _prefix(self, recording: Recording, rows: Rows, entered: list[int], prefix: int) -> DynamicCache:
-        """The cached prefix of every row that runs a block; one row where none does, for the positions read off it."""
-        cache = DynamicCache(config=self.model.config)
-        for index, (keys, values) in enumerate(recording.cache):
-            chosen = rows.sequence[: entered[index + 1] or 1]
-            cache.update(keys[chosen, :, :prefix], values[chosen, :, :prefix], index)
-        return cache
+    def _cut(self, h: Tensor) -> Tensor:
+        return h if h.shape[1] == 1 else _take(h, self.position)
 
-    # --- hooks -----------------------------------------------------------------------------------------------------------
+    # --- sites ---
 
-    @contextmanager
-    def _wired(
-        self,
-        on_block: Callable[..., Any],
-        on_site: Callable[[int, Tensor], Tensor | None],
-        on_head: Callable[[Tensor], Tensor] | None = None,
-    ) -> Iterator[None]:
-        """Route every block and site, and the head's input, through the callbacks; undone on the way out, whatever happened."""
-        current = -1
+    def _on_site(self, layer: int, x: Tensor) -> Tensor | None:
+        if self.now is not None:
+            return self._tail_values(layer, self.now)
+        if layer not in self.later and (self.recipe.tail or layer not in self.values):
+            return None
+        start, end = self.entered[self.sites[layer].block], self.entered[self.sites[layer].block + 1]
+        full = self.recipe.enter == "start"
+        active = len(self.rows.layer) if full else start if self.recipe.tail else end
+        new = x.view(active, -1, x.shape[-1])
+        position = self.position[:active]
+        if new.shape[1] == 1:  # a narrow last block
+            position = torch.zeros_like(position)
+        if layer in self.values and not self.recipe.tail:
+            lo, hi = self.ranges[layer]
+            new = _Put.apply(new, self.values[layer].to(x.dtype), lo, hi, position)  # type: ignore[no-untyped-call]
+        if layer in self.later:
+            new = self.later[layer](new, position)
+        return new.view(x.shape)
 
-        def block_forward(module: nn.Module, indices: list[int]) -> Callable[..., Any]:
-            forward, name, calls = module.forward, self._hidden_name[module], iter(indices)
+    def _tail_values(self, layer: int, entry: _Entry) -> Tensor:
+        """The entering rows' neurons as (copies, sequences, 1 or tokens, width)."""
+        values, n = self.values[layer], len(entry.sequences)
+        values = values if values.dim() == 3 else values[:, None]
+        padded = values.new_zeros((entry.copies * n, *values.shape[1:])).index_copy(0, entry.slot, values)
+        return padded.view(entry.copies, n, *values.shape[1:])
 
-            def routed(*args: Any, **kwargs: Any) -> Any:
-                nonlocal current
-                current = next(calls)
-                return on_block(current, forward, args, kwargs, name)
+    def _on_feeder(self, _layer: int, x: Tensor) -> Tensor | None:
+        """The last block's MLP for the answer position alone; what the residual adds elsewhere is never read."""
+        return None if self.now is not None else _take(x, self.position[: x.shape[0]])
 
-            return routed
+    def _entry(self, lo: int, hi: int) -> _Entry:
+        sequences, which, counts = torch.unique(self.rows.sequence[lo:hi], return_inverse=True, return_counts=True)
+        order = which.argsort(stable=True)
+        starts = counts.cumsum(0) - counts
+        copy = torch.empty_like(which)
+        copy[order] = torch.arange(hi - lo, device=which.device) - starts[which[order]]
+        return _Entry(lo, hi, sequences, copy * len(sequences) + which, int(counts.max()))
 
-        def site_input(by_block: dict[int, int]) -> Callable[..., Any]:
-            def hook(_module: nn.Module, args: tuple[Any, ...]) -> tuple[Any, ...] | None:
-                new = on_site(by_block[current], args[0])
-                return None if new is None else (new, *args[1:])
+    # --- prefix ---
 
-            return hook
-
-        def site_output(by_block: dict[int, int]) -> Callable[..., Any]:
-            def hook(_module: nn.Module, _args: tuple[Any, ...], output: Tensor) -> Tensor | None:
-                return on_site(by_block[current], output)
-
-            return hook
-
-        handles: list[Any] = []
-        before = {module: module.__dict__.get("forward") for module in self._blocks}
-        try:
-            for module, by_block in self._sites.items():
-                if self.pre_act:
-                    handles.append(module.register_forward_hook(site_output(by_block)))
-                else:
-                    handles.append(module.register_forward_pre_hook(site_input(by_block)))
-            if on_head is not None:
-                head = self.model.get_output_embeddings()
-                handles.append(head.register_forward_pre_hook(lambda _, args: (on_head(args[0]), *args[1:])))
-            for module, indices in self._blocks.items():
-                module.forward = block_forward(module, indices)
-            yield
-        finally:
-            for handle in handles:
-                handle.remove()
-            for module, own in before.items():
-                module.__dict__.pop("forward", None)
-                if own is not None:
-                    module.__dict__["forward"] = own
+    def _caches(self) -> tuple[DynamicCache, DynamicCache]:
+        """The prefix of the rows that run each block, and of the sequences that only run its tail."""
+        config, one = self.circuit.model.config, self.rows.sequence[:1]
+        cache, tail = DynamicCache(config=config), DynamicCache(config=config)
+        for index, (keys, values) in enumerate(self.recording.cache):
+            keys, values = keys[:, :, : self.prefix], values[:, :, : self.prefix]
+            active = self.rows.sequence[: self.entered[index if self.recipe.tail else index + 1]]
+            active = active if len(active) else one  # blocks that hand their input through: read for its length only
+            cache.update(keys[active], values[active], index)
+            entering = self.entries[index].sequences if index in self.entries else one
+            tail.update(keys[entering], values[entering], index)
+        return cache, tail
 
 
-def _with_hidden(out: Any, change: Callable[[Tensor], Tensor]) -> Any:
-    return change(out) if isinstance(out, Tensor) else (change(out[0]), *out[1:])
+def _take(h: Tensor, position: Tensor) -> Tensor:
+    """(rows, tokens, ...) at one position each: (rows, 1, ...)."""
+    if h.shape[1] == 1:
+        return h
+    taken = _Take.apply(h, position)  # type: ignore[no-untyped-call]
+    assert isinstance(taken, Tensor)
+    return taken
 
 
-def _keys_and_values(cache: Any, n_clean: int) -> list[tuple[Tensor, Tensor]]:
-    return [(layer.keys[:n_clean], layer.values[:n_clean]) for layer in cache.layers]
+class _Take(torch.autograd.Function):
+    """h[row, position[row]], whose backward writes each place once instead of adding up an index."""
+
+    @staticmethod
+    def forward(ctx: Any, h: Tensor, position: Tensor) -> Tensor:
+        everyone = torch.arange(len(position), device=h.device)
+        ctx.shape, ctx.index = h.shape, (everyone, position)
+        return h[everyone, position][:, None]
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None]:
+        grad = grads[0].new_zeros(ctx.shape)
+        grad[ctx.index] = grads[0][:, 0]
+        return grad, None
+
+
+class _Put(torch.autograd.Function):
+    """Rows lo..hi of x (rows, tokens, width) with `values` at their positions (or in place of all tokens).
+
+    The gradient of those rows' old activations is left as it comes: nothing that needs one lies below a row's first
+    edit.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, values: Tensor, lo: int, hi: int, position: Tensor) -> Tensor:
+        ctx.lo, ctx.hi, ctx.whole = lo, hi, values.dim() == 3
+        ctx.index = (torch.arange(lo, hi, device=x.device), position[lo:hi])
+        new = x.clone()
+        if ctx.whole:
+            new[lo:hi] = values
+        else:
+            new[ctx.index] = values
+        return new
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, Tensor, None, None, None]:
+        return grads[0], grads[0][ctx.lo : ctx.hi] if ctx.whole else grads[0][ctx.index], None, None, None

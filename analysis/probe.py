@@ -1,30 +1,33 @@
 """What is proven about a model at load: which replay is exact on it, and what a row of it costs.
 
-Each recipe, fastest first, is compared with literal full forwards in which a hook overwrites the site, on two different prompts at once, at the
-lowest, a middle and the last layer: logits, probabilities and gradients must agree to rounding.
+Each recipe, fastest first, is compared with literal full forwards in which a hook overwrites the site: rows of two
+different prompts, at the lowest, a middle and the last layer, in one pass. Logits and gradients must agree to rounding.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
+from analysis.circuit import FULL, Circuit, Recipe, Rows
 from analysis.errors import ModelError
 from analysis.models import LoadedModel, probe_ids
-from analysis.passes import Circuit, Recipe, Recording, Rows
+from analysis.passes import record, replay
 
 _TOLERANCE = {torch.float64: 1e-9, torch.float32: 1e-4, torch.float16: 0.05, torch.bfloat16: 0.2}
 _TOKENS = 7
-_CPU_PASS_BYTES = 1 << 28
+_SEQUENCES = (0, 1, 0)
+"""Which of the two prompts each row continues."""
+_CPU_PASS_BYTES = 1 << 26
 """On a CPU larger passes gain nothing and lose time to fresh pages (docs/engine.md)."""
 
 
 @dataclass(frozen=True)
 class Cost:
-    """Bytes a row fills: `token` per token over all blocks with a gradient, `head` for the head's logits and their gradient."""
+    """Bytes a row fills: `token` per token over all blocks with a gradient, `head` for logits and their gradient."""
 
     token: int
     head: int
@@ -47,83 +50,84 @@ class Proof:
     """Faster recipes that were not exact here, each with why."""
 
 
-FULL = Recipe("start", False, "none")
-
-
-def candidates(decodes: bool) -> list[Recipe]:
-    """Fastest first."""
-    prefixes = (True, False) if decodes else (False,)
-    replays = [
-        Recipe(enter, prefix, cut) for prefix in prefixes for enter in ("own", "shared") for cut in ("block", "head")
-    ]
-    return [*replays, FULL]
-
-
 def prove(circuit: Circuit, loaded: LoadedModel, only: Recipe | None = None) -> Proof:
-    """The fastest exact recipe. Raises ModelError when not even full forwards can be edited, or when `only` is not exact."""
-    literal = _Literal(circuit, loaded)
+    """The fastest exact recipe. Raises ModelError when not even edited full forwards agree, or `only` is not exact."""
     refused: list[tuple[str, str]] = []
-    chosen: dict[bool, tuple[Recipe, float]] = {}
-    for recipe in [only] if only else candidates(circuit.decodes):
-        needed = [
-            whole for whole in (False, True) if whole not in chosen and not (whole and recipe.prefix and not only)
-        ]
-        if not needed:
+    answer = _fastest(circuit, _Literal(circuit, loaded, whole=False), only, refused)
+    literal = _Literal(circuit, loaded, whole=True)
+    whole = _fastest(circuit, literal, replace(only, prefix=False) if only else None, refused)
+    return Proof(answer[0], whole[0], _cost(circuit, loaded, literal, whole[0]), answer[1], tuple(refused))
+
+
+def _fastest(
+    circuit: Circuit, literal: _Literal, only: Recipe | None, refused: list[tuple[str, str]]
+) -> tuple[Recipe, float]:
+    """A recipe that is exact, then the savings that stay exact on top of it."""
+    best: tuple[Recipe, float] | None = None
+    for recipe in [only] if only else _bases(circuit.decodes and not literal.whole):
+        why, error = literal.compare(circuit, recipe)
+        if not why:
+            best = (recipe, error)
+            break
+        refused.append((str(recipe), why))
+    if best is None:
+        name = type(circuit.model).__name__
+        raise ModelError(f"edits of the neurons of {name} cannot be proven exact: {refused[-1][0]} {refused[-1][1]}")
+    if only or best[0].enter == "start" or not circuit.has_one_site_a_block:
+        return best
+    for recipe in (replace(best[0], tail=True), replace(best[0], tail=True, narrow=True)):
+        if recipe.narrow and (recipe.prefix or not best[0].tail):
             continue
         why, error = literal.compare(circuit, recipe)
         if why:
             refused.append((str(recipe), why))
-            continue
-        for whole in needed:
-            chosen[whole] = (recipe, error)
-    if len(chosen) < 2:
-        raise ModelError(f"{loaded.identity.name}: edits of its neurons cannot be proven exact ({refused[-1][1]})")
-    return Proof(
-        chosen[False][0],
-        chosen[True][0],
-        _cost(circuit, loaded, literal, chosen[True][0]),
-        chosen[False][1],
-        tuple(refused),
-    )
+        else:
+            best = (recipe, error)
+    return best
+
+
+def _bases(prefix: bool) -> list[Recipe]:
+    """Fastest first; full forwards last."""
+    prefixes = (True, False) if prefix else (False,)
+    replays = [Recipe(enter, p, cut) for p in prefixes for enter in ("own", "shared") for cut in ("block", "head")]
+    return [*replays, FULL]
 
 
 class _Literal:
     """Full forwards with one hook, written without any of the machinery under proof."""
 
-    def __init__(self, circuit: Circuit, loaded: LoadedModel) -> None:
-        self.tolerance = _TOLERANCE[loaded.dtype]
+    def __init__(self, circuit: Circuit, loaded: LoadedModel, whole: bool) -> None:
+        self.whole, self.tolerance = whole, _TOLERANCE[loaded.dtype]
         self.ids = probe_ids(loaded.model, loaded.tokenizer, rows=2, tokens=_TOKENS)
-        self.position = torch.tensor([_TOKENS - 1] * 2 if circuit.decodes else [3, 4], device=self.ids.device)
+        device = self.ids.device
+        self.position = torch.tensor([_TOKENS - 1] * 2 if circuit.decodes else [3, 4], device=device)
+        self.sequence = torch.tensor(_SEQUENCES, device=device)
         self.layers = sorted({0, len(loaded.sites) // 2, len(loaded.sites) - 1})
-        recording = self.record(circuit, FULL)
+        clean = record(circuit, self.ids, 2, torch.arange(2, device=device), self.position, 2, FULL, whole)
         generator = torch.Generator().manual_seed(1)
-        self.edits = []
-        for layer in self.layers:
-            factor = torch.rand((2, 1), generator=generator).to(self.ids.device, loaded.dtype)
-            self.edits.append(recording.sites[layer] * factor)
-        self.weight = torch.randn(recording.logits.shape[-1], generator=generator).to(self.ids.device, loaded.dtype)
-        modules = [loaded.model.get_submodule(loaded.sites[layer].module) for layer in self.layers]
-        calls = [loaded.sites[layer].call for layer in self.layers]
-        self.results = [self._full(loaded, *each) for each in zip(modules, calls, self.edits, strict=True)]
+        shape = (len(_SEQUENCES), *clean.sites[0].shape[1:-1], 1)
+        factors = [torch.rand(shape, generator=generator).to(device, loaded.dtype) for _ in self.layers]
+        self.values = [clean.sites[x][self.sequence] * f for x, f in zip(self.layers, factors, strict=True)]
+        self.weight = torch.randn(clean.logits.shape[-1], generator=generator).to(device, loaded.dtype)
+        self.results = [self._full(loaded, *each) for each in zip(self.layers, self.values, strict=True)]
 
-    def record(self, circuit: Circuit, recipe: Recipe) -> Recording:
-        return circuit.record(self.ids, 2, torch.arange(2, device=self.ids.device), self.position, 2, recipe)
-
-    def _full(self, loaded: LoadedModel, module: nn.Module, call: int, edit: Tensor) -> tuple[Tensor, Tensor]:
-        leaf = edit.clone().requires_grad_(True)
+    def _full(self, loaded: LoadedModel, layer: int, value: Tensor) -> tuple[Tensor, Tensor]:
+        site = loaded.sites[layer]
+        module = loaded.model.get_submodule(site.module)
+        leaf = value.clone().requires_grad_(True)
         calls = iter(range(10**6))
+        rows, position = torch.arange(len(_SEQUENCES), device=value.device), self.position[self.sequence]
 
-        def overwrite(_module: nn.Module, args: tuple[Tensor, ...]) -> tuple[Tensor, ...] | None:
-            if next(calls) != call:
+        def overwrite(_module: Any, args: tuple[Tensor, ...]) -> tuple[Tensor, ...] | None:
+            if next(calls) != site.call:
                 return None
-            x = args[0].reshape(2, _TOKENS, -1)
-            keep = torch.ones_like(x)
-            keep[torch.arange(2), self.position] = 0
-            return ((x * keep + leaf[:, None] * (1 - keep)).reshape(args[0].shape),)
+            x = args[0].reshape(len(rows), _TOKENS, -1)
+            new = leaf if self.whole else x.index_put((rows, position), leaf)
+            return (new.reshape(args[0].shape),)
 
         handle = module.register_forward_pre_hook(overwrite)
         try:
-            logits = loaded.model(input_ids=self.ids).logits[torch.arange(2), self.position]
+            logits = loaded.model(input_ids=self.ids[self.sequence]).logits[rows, position]
         finally:
             handle.remove()
         return logits.detach(), self._gradients(logits, [leaf])[0]
@@ -132,21 +136,21 @@ class _Literal:
         """Of a random direction in logit space, which misses nothing that a probability would show."""
         return torch.autograd.grad((logits * self.weight).sum(), leaves)
 
-    def replayed(self, circuit: Circuit, recipe: Recipe, together: bool) -> tuple[Tensor, list[Tensor]]:
-        """Logits (layers * 2, vocabulary) and gradients by layer; in one pass of all layers, or one pass a layer."""
-        recording = self.record(circuit, recipe)
-        groups = [list(range(len(self.layers)))] if together else [[index] for index in range(len(self.layers))]
+    def replayed(self, circuit: Circuit, recipe: Recipe) -> tuple[Tensor, list[Tensor]]:
+        """Logits (layers * rows, vocabulary) and gradients by layer; in one pass where rows of several layers may
+        mix."""
+        clean = record(
+            circuit, self.ids, 2, torch.arange(2, device=self.ids.device), self.position, 2, recipe, self.whole
+        )
+        everyone = list(range(len(self.layers)))
         logits: list[Tensor] = []
         gradients: list[Tensor] = []
-        for group in groups:
-            leaves = [self.edits[index].clone().requires_grad_(True) for index in group]
-            first = [circuit.anatomy.sites[self.layers[index]].block for index in group for _ in range(2)]
-            pair = torch.arange(2, device=self.ids.device).repeat(len(group))
-            edits = {
-                self.layers[index]: replace_rows(leaf, 2 * place, None if recipe.prefix else self.position)
-                for place, (index, leaf) in enumerate(zip(group, leaves, strict=True))
-            }
-            out = circuit.replay(recording, Rows(pair, self.position[pair], first), edits, recipe)
+        for group in [[index] for index in everyone] if recipe.enter == "shared" else [everyone]:
+            leaves = [self.values[index].clone().requires_grad_(True) for index in group]
+            sequence = self.sequence.repeat(len(group))
+            rows = Rows(sequence, self.position[sequence], [self.layers[i] for i in group for _ in _SEQUENCES])
+            values = {self.layers[index]: leaf for index, leaf in zip(group, leaves, strict=True)}
+            out = replay(circuit, clean, rows, values, recipe)
             logits.append(out.detach())
             gradients += self._gradients(out, leaves)
         return torch.cat(logits), gradients
@@ -154,39 +158,24 @@ class _Literal:
     def compare(self, circuit: Circuit, recipe: Recipe) -> tuple[str, float]:
         """Why the recipe is not exact ('' when it is), and the largest relative difference seen."""
         try:
-            logits, gradients = self.replayed(circuit, recipe, together=recipe.enter != "shared")
-        except (RuntimeError, TypeError, ValueError, IndexError, AttributeError, KeyError) as error:
-            return f"fails with {type(error).__name__}: {str(error).strip().splitlines()[0][:200]}", float("inf")
-        worst = 0.0
-        for index, (expected, gradient) in enumerate(self.results):
-            worst = max(
-                worst, _distance(logits[2 * index : 2 * index + 2], expected), _distance(gradients[index], gradient)
+            logits, gradients = self.replayed(circuit, recipe)
+        except (RuntimeError, TypeError, ValueError, IndexError, AttributeError, KeyError, AssertionError) as error:
+            return f"fails with {type(error).__name__}: {(str(error).strip() or '-').splitlines()[0][:200]}", float(
+                "inf"
             )
+        worst, n = 0.0, len(_SEQUENCES)
+        for index, (expected, gradient) in enumerate(self.results):
+            worst = max(worst, _distance(logits[n * index : n * (index + 1)], expected))
+            worst = max(worst, _distance(gradients[index], gradient))
         return ("" if worst <= self.tolerance else f"differs from the full forward by {worst:.1e}"), worst
 
 
 def _distance(found: Tensor, expected: Tensor) -> float:
     """Norm of the difference over the expected norm; infinite for anything not finite."""
+    if found.shape != expected.shape:
+        return float("inf")
     distance = ((found - expected).norm() / expected.norm().clamp_min(1e-30)).item()
     return distance if distance == distance else float("inf")
-
-
-def replace_rows(leaf: Tensor, start: int, position: Tensor | None) -> Callable[[Tensor], Tensor]:
-    """An edit that puts `leaf` into rows start.. of (rows, tokens, width): at one position each, or (None) in place of all tokens."""
-    end = start + leaf.shape[0]
-
-    def edit(x: Tensor) -> Tensor:
-        new = leaf.to(x.dtype)
-        if position is None:
-            part = new if new.dim() == 3 else new[:, None]
-        else:
-            rows = torch.arange(end - start, device=x.device)
-            part = x[start:end].index_put((rows, position), new)
-        if start == 0 and end == x.shape[0]:
-            return part
-        return torch.cat([x[:start], part, x[end:]])
-
-    return edit
 
 
 def _cost(circuit: Circuit, loaded: LoadedModel, literal: _Literal, recipe: Recipe) -> Cost:
@@ -200,23 +189,20 @@ def _cost(circuit: Circuit, loaded: LoadedModel, literal: _Literal, recipe: Reci
             seen[storage.data_ptr()] = storage.nbytes()
         return tensor
 
-    recording = literal.record(circuit, recipe)
-    leaf = literal.edits[0].clone().requires_grad_(True)
-    first = [circuit.anatomy.sites[0].block] * 2
-    edits = {0: replace_rows(leaf, 0, literal.position)}
     with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
-        logits = circuit.replay(
-            recording, Rows(torch.arange(2, device=leaf.device), literal.position, first), edits, recipe
-        )
-    token = sum(seen.values()) / (2 * _TOKENS)
+        literal.replayed(circuit, recipe)
+    # The replay above ran rows at the first, a middle and the last layer: about half of all blocks on average.
+    rows = len(literal.layers) * len(_SEQUENCES)
+    logits = loaded.model.get_input_embeddings().weight.shape[0] * literal.weight.element_size()
+    token = 2 * sum(seen.values()) / (rows * _TOKENS)
     # Blocks also hold what they do not save: half as much again was the most seen among the families tested.
-    return Cost(int(1.5 * token), 4 * logits.shape[-1] * logits.element_size())
+    return Cost(max(1, int(1.5 * token)), 4 * logits)
 
 
 def prove_pre_act(loaded: LoadedModel) -> Circuit:
-    """A circuit whose sites are the outputs of the first MLP linear, where that is one vector through one elementwise function.
+    """A circuit whose sites are the outputs of the first MLP linear.
 
-    Raises ModelError on gated MLPs and wherever one entry before the activation function moves more than its own neuron.
+    Raises ModelError on gated MLPs, whose neurons are made of two vectors.
     """
     if any(site.gated or len(site.feeders) != 1 for site in loaded.sites):
         raise ModelError(f"{loaded.identity.name}: pre_act has no meaning for an MLP with a gate; use site=post_act")

@@ -2,8 +2,9 @@
 
     encode(loaded, Query("tz", "P36", "en", "The capital of [X] is [Y]", "Tanzania", "Dodoma"))
 
-Everything is read off ONE tokenisation, that of the filled sentence, through the offsets of a fast tokenizer: so spacing, leading
-spaces and scripts without spaces need no rule of their own. The core asks of `loaded` only `tokenizer`, `kind` and `context`.
+Everything is read off ONE tokenisation, that of the filled sentence, through the offsets of a fast tokenizer: so
+spacing, leading spaces and scripts without spaces need no rule of their own. The core asks of `loaded` only
+`tokenizer`, `kind` and `context`.
 """
 
 from __future__ import annotations
@@ -94,8 +95,8 @@ class _Filled:
 def encode(loaded: Encodable, query: Query) -> EncodedQuery:
     """Token ids of every step of a query.
 
-    Raises UnusableQuery, whose `reason` is one of no-subject-slot, no-answer-slot, answer-not-last, empty-subject, empty-answer,
-    unknown-answer, literal-mask, token-straddles, prompt-not-prefix, too-long, no-words.
+    Raises UnusableQuery, whose `reason` is one of no-subject-slot, no-answer-slot, answer-not-last, empty-subject,
+    empty-answer, unknown-answer, literal-mask, token-straddles, prompt-not-prefix, too-long, no-words.
     """
     filled = _fill(loaded, query)
     ids = [token for token, _ in filled.tokens]
@@ -218,7 +219,8 @@ def _answer_places(text: str, answer: Span, tokens: list[Token], query: Query) -
 
 
 def _check_prefix(loaded: Encodable, filled: _Filled, prompt: list[int], query: Query) -> None:
-    """The prompt alone must tokenise to what stands before the answer in the filled sentence, or the model is asked something else."""
+    """The prompt alone must tokenise to what stands before the answer in the filled sentence, or the model is asked
+    something else."""
     text = filled.text[: filled.answer[0]]
     for candidate in (text.rstrip(), text):
         tokens = [token for token, _ in _tokenise(loaded.tokenizer, candidate)] if candidate else []

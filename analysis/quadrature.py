@@ -17,8 +17,8 @@ MAX_NODES = 80
 def nodes_and_weights(rule: str, n: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """(n,) nodes in [0, 1] and (n,) weights that sum to 1.
 
-    `gauss-legendre` is exact for polynomials up to degree 2n - 1; `right` takes k/n for k = 1..n (eq. 4); `left` k = 0..n-1;
-    `endpoints` n evenly spaced points from 0 to 1, both included, each of weight 1/n.
+    `gauss-legendre` is exact for polynomials up to degree 2n - 1; `right` takes k/n for k = 1..n (eq. 4); `left` k =
+    0..n-1; `endpoints` n evenly spaced points from 0 to 1, both included, each of weight 1/n.
     """
     if rule == "gauss-legendre":
         x, w = np.polynomial.legendre.leggauss(n)
@@ -31,7 +31,8 @@ def nodes_and_weights(rule: str, n: int) -> tuple[NDArray[np.float64], NDArray[n
 
 
 def converged(total: NDArray[np.float64], start: NDArray[np.float64], end: NDArray[np.float64]) -> NDArray[np.bool_]:
-    """Whether attributions of sum `total` account for F(w) - F(w') closely enough: |total - dF| <= 1e-3 |dF| + 1e-5 max F.
+    """Whether attributions of sum `total` account for F(w) - F(w') closely enough: |total - dF| <= 1e-3 |dF| + 1e-5
+    max F.
 
     F may be negative (a logit, a log probability): its size counts then.
     """

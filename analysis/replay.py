@@ -21,8 +21,10 @@ from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
 from analysis import memory, probe
+from analysis.circuit import Circuit, Recipe, Recording, Rows
 from analysis.models import LoadedModel
-from analysis.passes import Circuit, Recipe, Recording, Rows
+from analysis.passes import Edit as SiteEdit
+from analysis.passes import record, replay
 from analysis.prompts import EncodedQuery, Step, encode_statement
 
 Ints = NDArray[np.int64]
@@ -126,7 +128,8 @@ class Prepared:
 
 @dataclass(frozen=True)
 class Variant:
-    """A sequence to read that differs from a query's own: `ids` read at the answer position of each state in `states`."""
+    """A sequence to read that differs from a query's own: `ids` read at the answer position of each state in
+    `states`."""
 
     ids: tuple[int, ...]
     states: tuple[int, ...]
@@ -136,7 +139,8 @@ class Engine:
     """A loaded model with proven passes and a memory budget. Construction runs the proof (some ten small forwards)."""
 
     def __init__(self, loaded: LoadedModel, memory_bytes: int | None = None, recipe: Recipe | None = None) -> None:
-        """`memory_bytes` bounds what the passes may fill (default: half of what is free); `recipe` skips the choice, for tests."""
+        """`memory_bytes` bounds what the passes may fill (default: half of what is free); `recipe` skips the choice,
+        for tests."""
         self.loaded = loaded
         self.circuit = Circuit(loaded)
         self.proof = probe.prove(self.circuit, loaded, recipe)
@@ -151,7 +155,8 @@ class Engine:
         return self.recipe.enter != "start"
 
     def circuit_for(self, pre_act: bool) -> Circuit:
-        """The circuit whose sites lie after or before the activation function. Raises ModelError where the latter has no meaning."""
+        """The circuit whose sites lie after or before the activation function. Raises ModelError where the latter
+        has no meaning."""
         if not pre_act:
             return self.circuit
         if self._pre_act is None:
@@ -162,7 +167,7 @@ class Engine:
         """Rows of `tokens` tokens that one pass may hold."""
         return self.proof.cost.rows(self.budget, tokens, gradient, self.loaded.device.type == "cpu")
 
-    # --- what a query does -----------------------------------------------------------------------------------------------
+    # --- what a query does ---
 
     def predict(self, queries: Sequence[EncodedQuery]) -> list[Prediction]:
         """The unedited model on each query, in order."""
@@ -207,7 +212,8 @@ class Engine:
         return [Prediction(*row) for row in zip(p, ranks, argmax, strict=True)]
 
     def log_probs(self, query: EncodedQuery, edits: Sequence[Edit]) -> NDArray[np.float32]:
-        """(1 + edits, vocabulary): log probabilities of the first step's next token, unedited in row 0, then under each edit."""
+        """(1 + edits, vocabulary): log probabilities of the first step's next token, unedited in row 0, then under
+        each edit."""
         query = replace(query, steps=query.steps[:1])
         prepared = self.prepare([query])
         result = np.empty((1 + len(edits), prepared.logits.shape[-1]), np.float32)
@@ -219,7 +225,7 @@ class Engine:
         self.run_edits(prepared, np.zeros(len(edits), np.int64), _flatten(edits, 1), keep)
         return result
 
-    # --- passes ----------------------------------------------------------------------------------------------------------
+    # --- passes ---
 
     def prepare(
         self,
@@ -231,7 +237,8 @@ class Engine:
         whole: bool = False,
         circuit: Circuit | None = None,
     ) -> Prepared:
-        """Record queries of one shape, and read the activations of `variants` of them (`extra`: one row per variant and state).
+        """Record queries of one shape, and read the activations of `variants` of them (`extra`: one row per variant
+        and state).
 
         `replayed=False` keeps nothing to replay from; `whole=True` keeps the activations of all tokens.
         """
@@ -256,7 +263,7 @@ class Engine:
             rows = torch.tensor([*own, *(variant.ids for variant in chunk)], device=device)
             at = torch.tensor(reads, device=device)
             n_logits = len(steps) if first is None and logits else 0
-            found = circuit.record(rows, len(own) if replayed else 0, at[:, 0], at[:, 1], n_logits, recipe, whole)
+            found = record(circuit, rows, len(own) if replayed else 0, at[:, 0], at[:, 1], n_logits, recipe, whole)
             extra.append([site[len(steps) :] if first is None else site for site in found.sites])
             first = first or found
         assert first is not None
@@ -273,11 +280,11 @@ class Engine:
     def run_edits(
         self, prepared: Prepared, states: Ints, edits: FlatEdits, keep: Callable[[Ints, Tensor, Tensor], None]
     ) -> None:
-        """Run one row per entry of `states`, edited by `edits`; keep(rows, states, logits) gets each chunk's results."""
+        """Run one row per entry of `states`, edited by `edits`; keep(rows, states, logits) gets each chunk's
+        results."""
         layers = np.searchsorted(self.offsets, edits.neurons, side="right") - 1
-        blocks = np.array([site.block for site in self.loaded.sites])
-        first = np.full(len(states), self.circuit.n_blocks - 1, np.int64)
-        np.minimum.at(first, edits.rows, blocks[layers])
+        first = np.full(len(states), len(self.loaded.sites) - 1, np.int64)
+        np.minimum.at(first, edits.rows, layers)
         for part in prepared.parts(self.recipe):
             mine = np.flatnonzero(np.isin(states, part.cpu().numpy()))
             mine = mine[np.argsort(first[mine], kind="stable")]
@@ -290,29 +297,48 @@ class Engine:
         self, prepared: Prepared, states: Ints, edits: FlatEdits, layers: Ints, first: Ints, ordered: Ints,
         keep: Callable[[Ints, Tensor, Tensor], None], start: int, end: int,
     ) -> None:  # fmt: skip
+        """One pass: at its first layer a row enters with its neurons already edited, above it they are edited on the
+        way."""
         device, chosen = self.loaded.device, ordered[start:end]
         place = np.full(len(states), -1)
         place[chosen] = np.arange(len(chosen))
-        row, tokens = place[edits.rows], self._tokens(prepared)
+        row, entering = place[edits.rows], first[chosen]
         state = torch.from_numpy(states[chosen]).to(device)
-        local = torch.zeros_like(state) if self.recipe.prefix else prepared.position[state]
-        functions = {}
+        values: dict[int, Tensor] = {}
+        later: dict[int, SiteEdit] = {}
+        for layer in np.unique(entering).tolist():
+            low, high = np.searchsorted(entering, (layer, layer + 1))
+            here = np.flatnonzero((row >= low) & (row < high) & (layers == layer))
+            entry = self._sparse(edits, here, row[here] - low, layer)
+            values[layer] = entry(
+                prepared.activations[layer][state[low:high]][:, None], torch.zeros_like(state[low:high])
+            )[:, 0]
         for layer in np.unique(layers[row >= 0]).tolist():
             here = np.flatnonzero((row >= 0) & (layers == layer))
-            at = torch.from_numpy(row[here]).to(device)
-            neuron = torch.from_numpy(edits.neurons[here] - self.offsets[layer]).to(device)
-            scale, shift = (torch.from_numpy(x[here]).to(device, self.loaded.dtype) for x in (edits.scale, edits.shift))
-            functions[layer] = _sparse_edit(at, local[at] if tokens > 1 else torch.zeros_like(at), neuron, scale, shift)
-        rows = Rows(prepared.sequence[state], prepared.position[state], first[chosen].tolist())
+            here = here[entering[row[here]] < layer]
+            if len(here):
+                later[layer] = self._sparse(edits, here, row[here], layer)
+        rows = Rows(prepared.sequence[state], prepared.position[state], entering.tolist())
         with torch.no_grad():
-            logits = self.circuit.replay(prepared.recording, rows, functions, self.recipe)
+            logits = replay(self.circuit, prepared.recording, rows, values, self.recipe, later)
         keep(chosen, state, logits)
 
-    def _tokens(self, prepared: Prepared) -> int:
-        return 1 if self.recipe.prefix else prepared.recording.ids.shape[1]
+    def _sparse(self, edits: FlatEdits, here: Ints, rows: Ints, layer: int) -> SiteEdit:
+        """The edits `here`, all at one layer, as a function of that layer's activations; `rows` are its rows."""
+        device = self.loaded.device
+        at = torch.from_numpy(rows).to(device)
+        neuron = torch.from_numpy(edits.neurons[here] - self.offsets[layer]).to(device)
+        scale, shift = (torch.from_numpy(x[here]).to(device, self.loaded.dtype) for x in (edits.scale, edits.shift))
+
+        def edit(x: Tensor, position: Tensor) -> Tensor:
+            index = (at, position[at], neuron)
+            return x.index_put(index, (x[index] * scale + shift).to(x.dtype))
+
+        return edit
 
     def chunks(self, prepared: Prepared, first: Ints, gradient: bool, whole: bool = False) -> Iterator[tuple[int, int]]:
-        """Stretches of rows, ordered by the block they enter at, that fit a pass; of one block each where rows cannot mix."""
+        """Stretches of rows, ordered by the block they enter at, that fit a pass; of one block each where rows
+        cannot mix."""
         recipe = self.recipe_whole if whole else self.recipe
         size = self.capacity(1 if recipe.prefix else prepared.recording.ids.shape[1], gradient)
         bounds = [0, len(first)]
@@ -356,16 +382,6 @@ def _flatten(edits: Sequence[Edit], steps: int) -> FlatEdits:
     neurons = joined(edit.neurons for edit in edits).astype(np.int64)
     scale = joined(edit.scale for edit in edits).astype(np.float32)
     return FlatEdits(rows, neurons, scale, joined(edit.shift for edit in edits).astype(np.float32))
-
-
-def _sparse_edit(
-    row: Tensor, token: Tensor, neuron: Tensor, scale: Tensor, shift: Tensor
-) -> Callable[[Tensor], Tensor]:
-    def edit(x: Tensor) -> Tensor:
-        new = x[row, token, neuron] * scale + shift
-        return x.index_put((row, token, neuron), new.to(x.dtype))
-
-    return edit
 
 
 def shapes(queries: Sequence[EncodedQuery]) -> list[list[int]]:

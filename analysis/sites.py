@@ -1,7 +1,8 @@
 """Where the neurons are: the input of each block's second MLP linear, found by role and proven on a forward pass.
 
-A site's address is (module, call number): ALBERT runs one module once per layer. The probe records in which order blocks and sites run,
-so nothing is derived from a family's name or from a configuration field. What cannot be proven is refused.
+A site's address is (module, call number): ALBERT runs one module once per layer. The probe records in which order
+blocks and sites run, so nothing is derived from a family's name or from a configuration field. What cannot be proven
+is refused.
 """
 
 from __future__ import annotations
@@ -84,8 +85,9 @@ def find_sites(model: nn.Module, ids: Tensor, pattern: str | None = None) -> Ana
     experts = [name for name, _ in model.named_modules() if _EXPERTS.search(name)]
     if experts:
         raise ModelError(
-            f"{type(model).__name__} routes tokens to experts ({experts[0]}): which neurons run depends on a discrete choice that no "
-            "gradient passes, so its neurons have no fixed address. Dense models work: bert, gpt2, llama, qwen3, gemma and others."
+            f"{type(model).__name__} routes tokens to experts ({experts[0]}): which neurons run depends on a discrete "
+            "choice that no gradient passes, so a neuron's score would not mean what it means elsewhere. "
+            "Dense models work: bert, gpt2, llama, qwen3, gemma and others."
         )
     if not candidates:
         raise ModelError(f"no second MLP linear found in {type(model).__name__}; {_tree(linears)}")
@@ -181,12 +183,14 @@ def _anatomy(events: list[_Event], linears: dict[str, Any], family: str) -> Anat
             seen = event.shape[-1] == width and int(torch.Size(event.shape).numel()) == tokens * width
             if not (blocks and seen and out == hidden and event.faithful):
                 raise ModelError(
-                    f"{event.module} of {family} saw a tensor of shape {event.shape} where (tokens, {width}) -> {hidden} was expected, "
-                    f"or computes more than its weights say; it cannot be read as a layer of neurons. {_tree(linears)}"
+                    f"{event.module} of {family} saw a tensor of shape {event.shape} where (tokens, {width}) -> {hidden} "
+                    "was expected, or computes more than its weights say; it cannot be read as a layer of neurons. "
+                    + _tree(linears)
                 )
             if sites and sites[-1].block == len(blocks) - 1 and sites[-1].module == event.module:
                 raise ModelError(
-                    f"{event.module} of {family} runs several times within one block (chunked feed-forward?); set chunk_size_feed_forward=0"
+                    f"{event.module} of {family} runs several times within one block (chunked feed-forward?); "
+                    "set chunk_size_feed_forward=0 in its configuration"
                 )
             makers = [f for f in feeders if f.width in (width, 2 * width) and not _NOT_MLP.search(f.module)]
             gated = len(makers) > 1 or any(f.width == 2 * width for f in makers)

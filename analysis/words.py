@@ -12,7 +12,8 @@ Span = tuple[int, int]
 _UNSPACED = (
     (0x0E00, 0x0EFF), (0x1000, 0x109F), (0x1780, 0x17FF), (0x19E0, 0x19FF), (0x1AA0, 0x1AAF), (0x2E80, 0x2FDF),
     (0x3005, 0x3007), (0x3021, 0x3029), (0x3038, 0x303C), (0x3041, 0x30FF), (0x31C0, 0x31FF), (0x3400, 0x4DBF),
-    (0x4E00, 0x9FFF), (0xA9E0, 0xA9FF), (0xAA60, 0xAA7F), (0xF900, 0xFAFF), (0xFF66, 0xFF9F), (0x1AFF0, 0x1B16F), (0x20000, 0x3FFFD),
+    (0x4E00, 0x9FFF), (0xA9E0, 0xA9FF), (0xAA60, 0xAA7F), (0xF900, 0xFAFF), (0xFF66, 0xFF9F), (0x1AFF0, 0x1B16F),
+    (0x20000, 0x3FFFD),
 )  # fmt: skip
 _STARTS = tuple(start for start, _ in _UNSPACED)
 
@@ -26,8 +27,9 @@ def is_unspaced(character: str) -> bool:
 def word_spans(text: str, start: int = 0) -> list[Span]:
     """Words of `text`, in order, as spans shifted by `start`.
 
-    A word is a run without white space, or one character (with its combining marks) of a script without spaces. Punctuation and
-    symbols are no words: runs lose theirs at both ends and keep them inside (`Guinea-Bissau` is one word).
+    A word is a run without white space, or one character (with its combining marks) of a script without spaces.
+    Punctuation and symbols are no words: runs lose theirs at both ends and keep them inside (`Guinea-Bissau` is one
+    word).
     """
     spans: list[Span] = []
     run: int | None = None

@@ -1,0 +1,196 @@
+"""A loaded model as a chain of blocks with sites in them, and the hooks that let a pass read and rewrite both.
+
+Nothing is left on the model after a pass, whatever happens in it.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from analysis.models import LoadedModel
+from analysis.sites import Site
+
+OnBlock = Callable[[int, Callable[..., Any], tuple[Any, ...], dict[str, Any]], Any]
+"""(index, the block's own forward, args, kwargs) -> what the block returns."""
+
+OnTensor = Callable[[int, Tensor], Tensor | None]
+"""(layer, tensor) -> its replacement, or None to leave it."""
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How a model is replayed: the fastest way that is proven at load.
+
+    enter: `own` - each row enters at its own block, and the model is called with one row of ids; `shared` - all rows
+    enter at one block and bring their own ids; `start` - no replay, every pass is a full forward.
+    prefix: causal models compute the answer position alone, over cached keys and values.
+    cut: where all tokens but the answer's are dropped: after the last `block`, before the `head`, or `none`.
+    tail: an entering row skips its block up to the neurons, which no edit of that block can change.
+    narrow: the last block's MLP runs for the answer position alone.
+    """
+
+    enter: str
+    prefix: bool = False
+    cut: str = "none"
+    tail: bool = False
+    narrow: bool = False
+
+    def __str__(self) -> str:
+        if self.enter == "start":
+            return "full forward"
+        how = "each row from its own block" if self.enter == "own" else "from the lowest edited block"
+        notes = [
+            text for on, text in ((self.prefix, "cached prefix"), (self.tail, "tail"), (self.narrow, "narrow")) if on
+        ]
+        return f"replay {how}" + (f" ({', '.join(notes)})" if notes else "")
+
+
+FULL = Recipe("start")
+
+
+@dataclass(frozen=True)
+class Recording:
+    """What a recording pass kept of its n clean sequences of equal length, and of every place read.
+
+    before[block], after[block]: (n, tokens, hidden), what entered and left the block; extras[block]: what else it
+    returned; cache[block]: keys and values (n, heads, tokens, d); sites[layer]: (reads, width); logits: (clean reads,
+    vocabulary). Blocks and caches are empty where the recipe needs none.
+    """
+
+    ids: Tensor
+    before: list[Tensor]
+    after: list[Tensor]
+    extras: list[tuple[Any, ...] | None]
+    cache: list[tuple[Tensor, Tensor]]
+    sites: list[Tensor]
+    logits: Tensor
+
+
+@dataclass(frozen=True)
+class Rows:
+    """The rows of one replay, in the order in which they enter.
+
+    sequence, position: (rows,) which recorded sequence each row continues and where its answer stands; layer: (rows,)
+    the lowest layer it is edited at, ascending. With a prefix all positions are equal.
+    """
+
+    sequence: Tensor
+    position: Tensor
+    layer: Sequence[int]
+
+
+class Circuit:
+    """The modules of a loaded model by block and by layer."""
+
+    def __init__(self, loaded: LoadedModel, pre_act: bool = False) -> None:
+        """`pre_act`: sites are the outputs of the first MLP linear instead of the inputs of the second."""
+        model, anatomy = loaded.model, loaded.anatomy
+        self.model, self.anatomy, self.decodes, self.pre_act = model, anatomy, loaded.kind == "decoder", pre_act
+        self.n_blocks = len(anatomy.blocks)
+        self._blocks: dict[nn.Module, list[int]] = {}
+        for index, block in enumerate(anatomy.blocks):
+            self._blocks.setdefault(model.get_submodule(block.module), []).append(index)
+        self._sites: dict[nn.Module, dict[int, int]] = {}
+        self._feeders: dict[nn.Module, int] = {}
+        for site in anatomy.sites:
+            module = model.get_submodule(site.feeders[0] if pre_act else site.module)
+            self._sites.setdefault(module, {})[site.block] = site.layer
+            if site.block == self.n_blocks - 1:
+                self._feeders |= {model.get_submodule(name): site.layer for name in site.feeders}
+        self._hidden_name = {
+            module: next(iter(inspect.signature(module.forward).parameters)) for module in self._blocks
+        }
+
+    @property
+    def has_one_site_a_block(self) -> bool:
+        return len({site.block for site in self.anatomy.sites}) == len(self.anatomy.sites)
+
+    def site_of(self, block: int) -> Site | None:
+        return next((site for site in self.anatomy.sites if site.block == block), None)
+
+    @contextmanager
+    def wired(
+        self,
+        on_block: OnBlock,
+        on_site: OnTensor,
+        on_head: Callable[[Tensor], Tensor] | None = None,
+        on_feeder: OnTensor | None = None,
+    ) -> Iterator[None]:
+        """Route every block, every site, the head's input and the input of the last block's MLP through callbacks."""
+        current = -1
+
+        def block_forward(module: nn.Module, indices: list[int]) -> Callable[..., Any]:
+            forward, name, calls = module.forward, self._hidden_name[module], iter(indices)
+
+            def routed(*args: Any, **kwargs: Any) -> Any:
+                nonlocal current
+                current = next(calls)
+                if not args:  # the hidden states always come first for the callbacks
+                    args = (kwargs.pop(name),)
+                return on_block(current, forward, args, kwargs)
+
+            return routed
+
+        def site_input(by_block: dict[int, int]) -> Callable[..., Any]:
+            def hook(_module: nn.Module, args: tuple[Any, ...]) -> tuple[Any, ...] | None:
+                new = on_site(by_block[current], args[0])
+                return None if new is None else (new, *args[1:])
+
+            return hook
+
+        def site_output(by_block: dict[int, int]) -> Callable[..., Any]:
+            def hook(_module: nn.Module, _args: tuple[Any, ...], output: Tensor) -> Tensor | None:
+                return on_site(by_block[current], output)
+
+            return hook
+
+        def feeder_input(change: OnTensor, layer: int) -> Callable[..., Any]:
+            def hook(_module: nn.Module, args: tuple[Any, ...]) -> tuple[Any, ...] | None:
+                new = change(layer, args[0]) if current == self.n_blocks - 1 else None
+                return None if new is None else (new, *args[1:])
+
+            return hook
+
+        handles: list[Any] = []
+        before = {module: module.__dict__.get("forward") for module in self._blocks}
+        try:
+            for module, by_block in self._sites.items():
+                if self.pre_act:
+                    handles.append(module.register_forward_hook(site_output(by_block)))
+                else:
+                    handles.append(module.register_forward_pre_hook(site_input(by_block)))
+            for module, layer in self._feeders.items() if on_feeder else ():
+                assert on_feeder is not None
+                handles.append(module.register_forward_pre_hook(feeder_input(on_feeder, layer)))
+            if on_head is not None:
+                head = self.model.get_output_embeddings()
+                handles.append(head.register_forward_pre_hook(lambda _, args: (on_head(args[0]), *args[1:])))
+            for module, indices in self._blocks.items():
+                module.forward = block_forward(module, indices)
+            yield
+        finally:
+            for handle in handles:
+                handle.remove()
+            for module, own in before.items():
+                module.__dict__.pop("forward", None)
+                if own is not None:
+                    module.__dict__["forward"] = own
+
+
+def hidden_of(out: Any) -> Tensor:
+    """The hidden states among a block's outputs."""
+    tensor = out if isinstance(out, Tensor) else out[0]
+    assert isinstance(tensor, torch.Tensor)
+    return tensor
+
+
+def with_hidden(out: Any, hidden: Tensor) -> Any:
+    """The block's outputs with other hidden states."""
+    return hidden if isinstance(out, Tensor) else (hidden, *out[1:])
