@@ -1,100 +1,127 @@
 -- Eq. 6-10 as table macros: the only place where they are written. Every threshold is an argument.
--- attribution_row and score_row are the reader's own tables: attribution with a small integer `aq`, and score by that integer.
+--
+-- Besides the stored tables they read three that the reader keeps for speed: place (a fact in a language, numbered), score_row
+-- (table score by number, sorted by rel descending) and pair (scanned pairs beside their singles).
 
 -- logit p in natural logarithms, p kept a hair away from 0 and 1 so that saturated probabilities stay finite.
 CREATE OR REPLACE MACRO log_odds(p) AS ln(greatest(least(p, 1 - 1e-12), 1e-12)) - ln(1 - greatest(least(p, 1 - 1e-12), 1e-12));
 
+-- A drop of p after an ablation; relative to p before, or absolute. NULL where p before is 0: nothing can drop.
+CREATE OR REPLACE MACRO drop_of(before, after, relative) AS (before - after) / CASE WHEN relative THEN nullif(before, 0) ELSE 1 END;
+
+-- A threshold below the stored floor would silently miss neurons.
+CREATE OR REPLACE MACRO above_floor(tau) AS
+    CASE WHEN tau < stored_floor() THEN error('τ ' || tau || ' is below ' || stored_floor() || ', the lowest rel stored here') ELSE tau END;
+
 -- The attributed queries a View looks at. Empty lists restrict nothing.
 CREATE OR REPLACE MACRO chosen(the_model, the_method, the_langs, the_relations, the_facts, the_queries, only_known) AS TABLE
-    SELECT a.aq, a.key, q.query, q.fact, q.relation, q.lang
-    FROM attribution_row a
-    JOIN query q USING (query)
-    LEFT JOIN prediction p ON p.model = a.model AND p.query = a.query
-    WHERE a.model = the_model AND a.method = the_method AND list_contains(the_langs, q.lang)
-      AND (len(the_relations) = 0 OR list_contains(the_relations, q.relation))
-      AND (len(the_facts) = 0 OR list_contains(the_facts, q.fact))
-      AND (len(the_queries) = 0 OR list_contains(the_queries, q.query))
-      AND (NOT only_known OR p.known);
+    SELECT a.aq, a.place, a.query
+    FROM attribution_row a JOIN place p USING (place)
+    WHERE a.model = the_model AND a.method = the_method AND list_contains(the_langs, p.lang)
+      AND (len(the_relations) = 0 OR list_contains(the_relations, p.relation))
+      AND (len(the_facts) = 0 OR list_contains(the_facts, p.fact))
+      AND (len(the_queries) = 0 OR list_contains(the_queries, a.query))
+      AND (NOT only_known OR EXISTS (FROM prediction pr WHERE pr.model = a.model AND pr.query = a.query AND pr.known));
 
 -- Eq. 6-7: a neuron is in N of a (fact, language) when rel > τ of that language on at least a share of its attributed queries.
-CREATE OR REPLACE MACRO kn(the_model, the_method, the_langs, the_relations, the_facts, the_queries, only_known, taus, template_share) AS TABLE
+CREATE OR REPLACE MACRO kn_row(the_model, the_method, the_langs, the_relations, the_facts, the_queries, only_known, taus, template_share) AS TABLE
     WITH c AS MATERIALIZED (FROM chosen(the_model, the_method, the_langs, the_relations, the_facts, the_queries, only_known)),
-    cut AS (SELECT aq, fact, relation, lang, taus[lang]::DOUBLE AS tau FROM c),
-    asked AS (SELECT fact, lang, count(*) AS n FROM c GROUP BY ALL),
+    asked AS (SELECT place, count(*) AS n FROM c GROUP BY ALL),
+    cut AS (SELECT c.aq, c.place, above_floor(taus[p.lang])::DOUBLE AS tau FROM c JOIN place p USING (place)),
     hit AS (
-        SELECT cut.fact, cut.relation, cut.lang, s.layer, s.neuron, count(*) AS hits, max(s.rel) AS rel
+        SELECT cut.place, s.layer, s.neuron, count(*) AS hits, max(s.rel) AS rel
         FROM score_row s JOIN cut USING (aq)
-        WHERE s.rel > cut.tau
+        WHERE s.rel > list_min(map_values(taus)) AND s.rel > cut.tau
         GROUP BY ALL
     )
-    SELECT hit.fact, hit.relation, hit.lang, hit.layer, hit.neuron, hit.rel, hit.hits / asked.n AS share
-    FROM hit JOIN asked USING (fact, lang)
+    SELECT hit.place, hit.layer, hit.neuron, hit.rel, hit.hits / asked.n AS share
+    FROM hit JOIN asked USING (place)
     WHERE hit.hits >= template_share * asked.n - 1e-9;
 
+CREATE OR REPLACE MACRO kn(the_model, the_method, the_langs, the_relations, the_facts, the_queries, only_known, taus, template_share) AS TABLE
+    SELECT p.fact, p.relation, p.lang, k.layer, k.neuron, k.rel, k.share
+    FROM kn_row(the_model, the_method, the_langs, the_relations, the_facts, the_queries, only_known, taus, template_share) k
+    JOIN place p USING (place);
+
 -- Eq. 8: L is the intersection of N over all chosen languages, per fact.
-CREATE OR REPLACE MACRO likn(the_model, the_method, the_langs, the_relations, the_facts, the_queries, only_known, taus, template_share) AS TABLE
-    SELECT fact, relation, layer, neuron, min(rel) AS rel, max(rel) AS rel_max
-    FROM kn(the_model, the_method, the_langs, the_relations, the_facts, the_queries, only_known, taus, template_share)
+CREATE OR REPLACE MACRO likn_row(the_model, the_method, the_langs, the_relations, the_facts, the_queries, only_known, taus, template_share) AS TABLE
+    SELECT p.fact_no, k.layer, k.neuron, min(k.rel) AS rel, max(k.rel) AS rel_max
+    FROM kn_row(the_model, the_method, the_langs, the_relations, the_facts, the_queries, only_known, taus, template_share) k
+    JOIN place p USING (place)
     GROUP BY ALL
     HAVING count(*) = len(the_langs) AND len(the_langs) >= 2;
 
+CREATE OR REPLACE MACRO likn(the_model, the_method, the_langs, the_relations, the_facts, the_queries, only_known, taus, template_share) AS TABLE
+    SELECT f.fact, f.relation, l.layer, l.neuron, l.rel, l.rel_max
+    FROM likn_row(the_model, the_method, the_langs, the_relations, the_facts, the_queries, only_known, taus, template_share) l
+    JOIN (SELECT fact_no, any_value(fact) AS fact, any_value(relation) AS relation FROM place GROUP BY fact_no) f USING (fact_no);
+
 -- Neurons by layer: `n` pooled over facts, `share` the mean over facts of the fact's own share. kind is a language, or LIKN.
 CREATE OR REPLACE MACRO layer_hist(the_model, the_method, the_langs, the_relations, the_facts, the_queries, only_known, taus, template_share) AS TABLE
-    WITH k AS MATERIALIZED (FROM kn(the_model, the_method, the_langs, the_relations, the_facts, the_queries, only_known, taus, template_share)),
-    shared AS (SELECT fact, layer, neuron FROM k GROUP BY ALL HAVING count(*) = len(the_langs) AND len(the_langs) >= 2),
-    kinds AS (
-        SELECT lang AS kind, fact, layer, count(*) AS n FROM k GROUP BY ALL
-        UNION ALL SELECT 'LIKN', fact, layer, count(*) FROM shared GROUP BY ALL
+    WITH k AS MATERIALIZED (
+        SELECT p.fact_no, p.lang, r.layer, r.neuron
+        FROM kn_row(the_model, the_method, the_langs, the_relations, the_facts, the_queries, only_known, taus, template_share) r JOIN place p USING (place)
     ),
-    per_fact AS (SELECT *, n / sum(n) OVER (PARTITION BY kind, fact) AS part FROM kinds),
-    facts AS (SELECT kind, count(DISTINCT fact) AS n_facts FROM kinds GROUP BY ALL)
-    SELECT p.kind, s.layer, coalesce(sum(p2.n), 0)::BIGINT AS n, coalesce(sum(p2.part), 0) / any_value(p.n_facts) AS share
-    FROM facts p
-    CROSS JOIN (SELECT DISTINCT layer FROM site WHERE model = the_model) s
-    LEFT JOIN per_fact p2 ON p2.kind = p.kind AND p2.layer = s.layer
-    GROUP BY p.kind, s.layer;
+    shared AS (SELECT fact_no, layer FROM k GROUP BY fact_no, layer, neuron HAVING count(*) = len(the_langs) AND len(the_langs) >= 2),
+    kinds AS MATERIALIZED (
+        SELECT lang AS kind, fact_no, layer, count(*) AS n FROM k GROUP BY ALL
+        UNION ALL SELECT 'LIKN', fact_no, layer, count(*) FROM shared GROUP BY ALL
+    ),
+    whole AS (SELECT kind, fact_no, sum(n) AS n FROM kinds GROUP BY ALL),
+    n_facts AS (SELECT kind, count(*) AS facts FROM whole GROUP BY ALL),
+    by_layer AS (
+        SELECT kind, layer, sum(kinds.n)::BIGINT AS n, sum(kinds.n / whole.n) AS parts FROM kinds JOIN whole USING (kind, fact_no) GROUP BY ALL
+    )
+    SELECT f.kind, s.layer, coalesce(b.n, 0) AS n, coalesce(b.parts, 0) / f.facts AS share
+    FROM n_facts f
+    CROSS JOIN (SELECT layer FROM site WHERE model = the_model) s
+    LEFT JOIN by_layer b ON b.kind = f.kind AND b.layer = s.layer;
 
--- Eq. 9-10 on stored ablations: every scanned pair whose members (or, for controls, the neurons they stand in for) are in N.
+-- Scanned neurons that count at these thresholds: those in N, and for controls the ones that stand in for them.
+CREATE OR REPLACE MACRO scan_member(the_model, the_method, the_langs, the_relations, the_facts, the_queries, only_known, taus, template_share) AS TABLE
+    WITH k AS MATERIALIZED (FROM kn_row(the_model, the_method, the_langs, the_relations, the_facts, [], only_known, taus, template_share)),
+    inside AS MATERIALIZED (
+        SELECT s.place, n.position
+        FROM scan_row s JOIN scan_neuron_row n USING (scan_no) JOIN k ON k.place = s.place AND k.layer = n.layer AND k.neuron = n.neuron
+        WHERE s.role = 'kn' AND s.model = the_model AND s.method = the_method
+    )
+    SELECT s.scan_no, s.role, s.place, n.position
+    FROM inside i JOIN scan_row s USING (place) JOIN scan_neuron_row n ON n.scan_no = s.scan_no AND n.position = i.position
+    WHERE s.model = the_model AND s.method = the_method AND (len(the_queries) = 0 OR list_contains(the_queries, s.query));
+
+-- Eq. 9-10 on stored ablations: the degenerate pairs, of knowledge neurons and of either control.
+-- paper: each alone drops p by at most T_low, both by more than T_high. strict: and they interact in logits by less than -δ.
+-- expressed: the answer stays the most probable after each, and is lost after both.
 CREATE OR REPLACE MACRO dkn(the_model, the_method, the_langs, the_relations, the_facts, the_queries, only_known, taus, template_share,
                             t_low, t_high, delta, relative) AS TABLE
-    WITH k AS MATERIALIZED (FROM kn(the_model, the_method, the_langs, the_relations, the_facts, the_queries, only_known, taus, template_share)),
-    scans AS MATERIALIZED (
-        SELECT s.key, s.role, s.p, s.query, q.fact, q.relation, q.lang
-        FROM scan s JOIN query q USING (query)
-        LEFT JOIN prediction pr ON pr.model = s.model AND pr.query = s.query
-        WHERE s.model = the_model AND s.method = the_method AND list_contains(the_langs, q.lang)
-          AND (len(the_relations) = 0 OR list_contains(the_relations, q.relation))
-          AND (len(the_facts) = 0 OR list_contains(the_facts, q.fact))
-          AND (NOT only_known OR pr.known)
-    ),
-    inside AS (
-        SELECT s.fact, s.lang, n.position
-        FROM scans s JOIN scan_neuron n USING (key) JOIN k ON k.fact = s.fact AND k.lang = s.lang AND k.layer = n.layer AND k.neuron = n.neuron
-        WHERE s.role = 'kn'
-    ),
-    member AS MATERIALIZED (
-        SELECT s.key, n.layer, n.neuron FROM scans s JOIN scan_neuron n USING (key) JOIN inside i ON i.fact = s.fact AND i.lang = s.lang AND i.position = n.position
-    ),
-    one AS MATERIALIZED (SELECT a.* FROM ablation a JOIN member m ON m.key = a.key AND m.layer = a.layer_a AND m.neuron = a.neuron_a WHERE a.layer_b IS NULL),
-    pair AS (
-        SELECT s.*, c.layer_a, c.neuron_a, c.layer_b, c.neuron_b, a.p AS p_a, b.p AS p_b, c.p AS p_ab,
-               a.argmax_kept AND b.argmax_kept AND NOT c.argmax_kept AS expressed
-        FROM ablation c
-        JOIN scans s USING (key)
-        JOIN one a ON a.key = c.key AND a.layer_a = c.layer_a AND a.neuron_a = c.neuron_a
-        JOIN one b ON b.key = c.key AND b.layer_a = c.layer_b AND b.neuron_a = c.neuron_b
-        WHERE c.layer_b IS NOT NULL
-    ),
-    measured AS (
-        SELECT *,
-            (p - p_a) / CASE WHEN relative THEN nullif(p, 0) ELSE 1 END AS drop_a,
-            (p - p_b) / CASE WHEN relative THEN nullif(p, 0) ELSE 1 END AS drop_b,
-            (p - p_ab) / CASE WHEN relative THEN nullif(p, 0) ELSE 1 END AS drop_ab,
-            log_odds(p_ab) - log_odds(p_a) - log_odds(p_b) + log_odds(p) AS interaction
-        FROM pair
+    WITH m AS MATERIALIZED (FROM scan_member(the_model, the_method, the_langs, the_relations, the_facts, the_queries, only_known, taus, template_share)),
+    found AS (
+        SELECT * FROM pair
+        WHERE drop_of(p, p_a, relative) <= t_low AND drop_of(p, p_b, relative) <= t_low AND drop_of(p, p_ab, relative) > t_high
     )
-    SELECT role, fact, relation, lang, query, layer_a, neuron_a, layer_b, neuron_b, p, p_a, p_b, p_ab, drop_a, drop_b, drop_ab, interaction,
-        coalesce(drop_a <= t_low AND drop_b <= t_low AND drop_ab > t_high, false) AS paper,
-        coalesce(drop_a <= t_low AND drop_b <= t_low AND drop_ab > t_high AND interaction < -delta, false) AS strict,
-        expressed
-    FROM measured;
+    SELECT s.role, l.fact, l.relation, l.lang, s.query, f.layer_a, f.neuron_a, f.layer_b, f.neuron_b, f.p, f.p_a, f.p_b, f.p_ab,
+        drop_of(f.p, f.p_a, relative) AS drop_a, drop_of(f.p, f.p_b, relative) AS drop_b, drop_of(f.p, f.p_ab, relative) AS drop_ab,
+        f.interaction, true AS paper, f.interaction < -delta AS strict, f.expressed
+    FROM found f
+    JOIN m a ON a.scan_no = f.scan_no AND a.position = f.position_a
+    JOIN m b ON b.scan_no = f.scan_no AND b.position = f.position_b
+    JOIN scan_row s ON s.scan_no = f.scan_no
+    JOIN place l ON l.place = s.place;
+
+-- How many pairs were eligible and how many of these degenerate, by role and language: the rates that stand side by side.
+CREATE OR REPLACE MACRO dkn_rate(the_model, the_method, the_langs, the_relations, the_facts, the_queries, only_known, taus, template_share,
+                                 t_low, t_high, delta, relative) AS TABLE
+    WITH m AS (FROM scan_member(the_model, the_method, the_langs, the_relations, the_facts, the_queries, only_known, taus, template_share)),
+    eligible AS (
+        SELECT role, lang, count(*) FILTER (n >= 2) AS facts, sum(n * (n - 1) // 2)::BIGINT AS pairs
+        FROM (SELECT scan_no, role, place, count(*) AS n FROM m GROUP BY ALL) JOIN place USING (place) GROUP BY ALL
+    ),
+    found AS (
+        SELECT role, lang, count(*) AS paper, count(*) FILTER (strict) AS strict, count(*) FILTER (expressed) AS expressed,
+               count(DISTINCT fact) AS facts_with
+        FROM dkn(the_model, the_method, the_langs, the_relations, the_facts, the_queries, only_known, taus, template_share, t_low, t_high, delta, relative)
+        GROUP BY ALL
+    )
+    SELECT role, lang, e.facts, e.pairs, coalesce(f.paper, 0) AS paper, coalesce(f.strict, 0) AS strict, coalesce(f.expressed, 0) AS expressed,
+           coalesce(f.facts_with, 0) AS facts_with
+    FROM eligible e LEFT JOIN found f USING (role, lang);

@@ -11,39 +11,42 @@ import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import duckdb
 import numpy as np
 import numpy.typing as npt
 import polars as pl
-import pyarrow as pa
-import pyarrow.compute as pc
 
-from store import schema
+from store import ingest, schema
 from store.errors import UserError
 from store.layout import check
 from store.shards import DamagedShardError, Shard, list_shards, read_shard
 from store.view import FLOOR, View, sql_literal
 
-_KEYED = {
-    "prediction": (),
-    "attribution": ("score", "path"),
-    "scan": ("scan_neuron", "ablation"),
-    "edit": (),
-    "claim": ("claim_neuron",),
-}
+_KEYED: Mapping[str, tuple[str, ...]] = MappingProxyType(
+    {
+        "prediction": (),
+        "attribution": ("score", "path"),
+        "scan": ("scan_neuron", "ablation"),
+        "edit": (),
+        "claim": ("claim_neuron",),
+    }
+)
 """Tables with a key, and the tables whose rows belong to a row of theirs."""
-_NATURAL = {
-    "model": ("model",), "site": ("model", "layer", "call"), "method": ("method", "numerics_version"), "query": ("query",),
-    "unusable": ("model", "query"), "edited_set": ("model", "set"), "irrelevant": ("model", "fact", "other"),
-}  # fmt: skip
+_NATURAL: Mapping[str, tuple[str, ...]] = MappingProxyType(
+    {
+        "model": ("model",),
+        "site": ("model", "layer", "call"),
+        "method": ("method", "numerics_version"),
+        "query": ("query",),
+        "unusable": ("model", "query"),
+        "edited_set": ("model", "set"),
+        "irrelevant": ("model", "fact", "other"),
+    }
+)
 """Tables without a key: their rows may come with every shard, and count once."""
-_OWN = """
-CREATE TABLE attribution_row AS SELECT 0::INTEGER AS aq, key, model, method, query FROM attribution LIMIT 0;
-CREATE TABLE score_row (aq INTEGER, layer SMALLINT, neuron INTEGER, score FLOAT, rel DOUBLE);
-CREATE VIEW score AS SELECT a.key, s.layer, s.neuron, s.score, s.rel FROM score_row s JOIN attribution_row a USING (aq);
-"""
 
 
 class Reader:
@@ -56,14 +59,16 @@ class Reader:
         self.damaged: dict[str, str] = {}
         """Shards put aside, and why."""
         self._seen: set[str] = set()
-        self._dense: dict[str, tuple[npt.NDArray[np.float32], int]] = {}
+        self._dense: dict[str, ingest.Row] = {}
         self._keys: dict[str, set[str]] = {name: set() for name in _KEYED}
         self._lock = threading.Lock()
+        self._known_catalog: tuple[int, dict[str, list[Any]]] = (-1, {})
         self._instance = duckdb.connect(config={"memory_limit": memory_limit})
         for table in schema.tables().values():
             if table.name != "score":
                 self._instance.execute(table.ddl)
-        self._instance.execute(_OWN)
+        self._instance.execute(schema.text("derived.sql"))
+        self._instance.execute(f"CREATE MACRO stored_floor() AS {FLOOR}")
         self._instance.execute(schema.text("macros.sql"))
         self._comment()
         self.poll()
@@ -98,79 +103,28 @@ class Reader:
                 self.damaged[str(path)] = str(error)
 
     def _take_in(self, shards: Sequence[Shard]) -> None:
-        cursor = self._instance.cursor()
-        scores: list[pa.Table] = []
-        for shard in shards:
+        """One insert a table for all new shards together: opening a store of many shards costs reading, not statements."""
+        with self.cursor() as cursor:
             cursor.execute("BEGIN")
             for name, columns in _NATURAL.items():
-                self._insert_distinct(cursor, name, columns, shard.tables.get(name))
+                rows = ingest.together(shard.tables.get(name) for shard in shards)
+                if rows is not None:
+                    ingest.insert_distinct(cursor, name, columns, rows)
             for name, children in _KEYED.items():
-                self._insert_keyed(cursor, name, children, shard, scores)
+                fresh = ingest.fresh_rows(name, shards, self._keys[name])
+                if fresh is None:
+                    continue
+                ingest.insert(cursor, name, fresh.rows)
+                for child in children:
+                    belonging = ingest.together(shard.tables.get(child) for shard in shards)
+                    if belonging is not None and child != "score":
+                        ingest.insert(cursor, child, fresh.of_parent(belonging))
+                if name == "attribution":
+                    self._dense.update(fresh.dense)
+                    ingest.derive_scores(cursor, fresh, ingest.together(shard.tables.get("score") for shard in shards))
+                elif name == "scan":
+                    ingest.derive_pairs(cursor, fresh)
             cursor.execute("COMMIT")
-        if scores:
-            # Highest rel first: row groups below a threshold are skipped unread.
-            self._insert(cursor, "score_row", pa.concat_tables(scores).sort_by([("rel", "descending")]))
-        cursor.close()
-
-    def _insert_keyed(
-        self,
-        cursor: duckdb.DuckDBPyConnection,
-        name: str,
-        children: Sequence[str],
-        shard: Shard,
-        scores: list[pa.Table],
-    ) -> None:
-        rows = shard.tables.get(name)
-        if rows is None:
-            return
-        known = self._keys[name]
-        keys = rows["key"].to_pylist()
-        fresh = [key not in known and key not in keys[:i] for i, key in enumerate(keys)]
-        rows = rows.filter(pa.array(fresh, pa.bool_()))
-        new_keys = rows["key"]
-        self._insert(cursor, name, rows)
-        for child in children:
-            belonging = shard.tables.get(child)
-            if belonging is not None and child != "score":
-                self._insert(cursor, child, belonging.filter(pc.is_in(belonging["key"], new_keys.combine_chunks())))
-        if name == "attribution":
-            first = len(known)
-            numbers = pa.array(np.arange(first, first + rows.num_rows, dtype=np.int32))
-            self._insert(
-                cursor, "attribution_row", rows.select(["key", "model", "method", "query"]).add_column(0, "aq", numbers)
-            )
-            scores.append(self._numbered(shard.tables["score"], new_keys, first))
-            if shard.dense is not None:
-                for key, row in zip(new_keys.to_pylist(), rows["dense_row"].to_pylist(), strict=True):
-                    self._dense[key] = (shard.dense, row)
-        known.update(new_keys.to_pylist())
-
-    @staticmethod
-    def _numbered(scores: pa.Table, keys: pa.ChunkedArray, first: int) -> pa.Table:
-        """Score rows of `keys` with the key replaced by its number, counted from `first`."""
-        place = pc.index_in(scores["key"], keys.combine_chunks())
-        numbers = pc.add(pc.cast(place, pa.int32()), pa.scalar(first, pa.int32()))
-        rows = scores.drop_columns(["key"]).add_column(0, "aq", numbers)
-        return rows.filter(pc.is_valid(place))
-
-    def _insert_distinct(
-        self, cursor: duckdb.DuckDBPyConnection, name: str, columns: Sequence[str], rows: pa.Table | None
-    ) -> None:
-        if rows is None or not rows.num_rows:
-            return
-        match = " AND ".join(f't."{column}" = n."{column}"' for column in columns)
-        with _registered(cursor, rows):
-            listed = ", ".join(f'"{column}"' for column in columns)
-            cursor.execute(
-                f"INSERT INTO {name} SELECT DISTINCT ON ({listed}) * FROM incoming n "
-                f"WHERE NOT EXISTS (FROM {name} t WHERE {match})"
-            )
-
-    @staticmethod
-    def _insert(cursor: duckdb.DuckDBPyConnection, name: str, rows: pa.Table) -> None:
-        if rows.num_rows:
-            with _registered(cursor, rows):
-                cursor.execute(f"INSERT INTO {name} FROM incoming")
 
     def _comment(self) -> None:
         for table in schema.tables().values():
@@ -207,35 +161,46 @@ class Reader:
         return scores
 
     def models(self) -> list[str]:
-        return self._column("SELECT model FROM model ORDER BY model")
+        return sorted({model for model, _, _ in self._catalog()["attributed"]} | set(self._catalog()["models"]))
 
     def methods(self, model: str | None = None) -> list[str]:
         """Methods with stored attributions, of one model or of any."""
-        where = "" if model is None else f" WHERE model = {sql_literal(model)}"
-        return self._column(f"SELECT DISTINCT method FROM attribution{where} ORDER BY method")
+        return sorted({method for name, method, _ in self._catalog()["attributed"] if model in (None, name)})
 
     def langs(self, model: str | None = None) -> list[str]:
         """Languages with stored predictions, English first."""
-        where = "" if model is None else f" WHERE p.model = {sql_literal(model)}"
-        found = self._column(
-            f"SELECT DISTINCT q.lang FROM prediction p JOIN query q USING (query){where} ORDER BY q.lang"
-        )
+        found = {lang for name, lang in self._catalog()["langs"] if model in (None, name)}
         return sorted(found, key=lambda lang: (not lang.startswith("en"), lang))
 
     def relations(self) -> list[str]:
-        return self._column("SELECT DISTINCT relation FROM query ORDER BY relation")
+        return sorted(self._catalog()["relations"])
 
-    def _column(self, text: str) -> list[str]:
-        return [str(value) for value in self.sql(text).to_series().to_list()]
+    def _catalog(self) -> dict[str, list[Any]]:
+        """What there is to choose from; asked once a generation, since every View is checked against it."""
+        generation, catalog = self._known_catalog
+        if generation != self.generation:
+            with self.cursor() as cursor:
+                catalog = {
+                    "models": [row[0] for row in cursor.execute("SELECT model FROM model").fetchall()],
+                    "relations": [row[0] for row in cursor.execute("SELECT DISTINCT relation FROM query").fetchall()],
+                    "attributed": cursor.execute(
+                        "SELECT model, method, count(*) FROM attribution GROUP BY ALL"
+                    ).fetchall(),
+                    "langs": cursor.execute(
+                        "SELECT DISTINCT p.model, q.lang FROM prediction p JOIN query q USING (query)"
+                    ).fetchall(),
+                }
+            self._known_catalog = (self.generation, catalog)
+        return catalog
 
     # --- macros with a View ---
 
     def macro_sql(self, name: str, view: View) -> str:
-        """The exact SQL that `name` (queries, kn, likn, layer_hist, dkn) runs for a View."""
+        """The exact SQL that `name` (queries, kn, likn, layer_hist, dkn, dkn_rate) runs for a View."""
         if name == "queries":
             return queries_sql(view)
         values = macro_arguments(view)
-        if name == "dkn":
+        if name in ("dkn", "dkn_rate"):
             values += [view.t_low, view.t_high, view.delta, view.drop == "relative"]
         return f"FROM {name}({', '.join(sql_literal(value) for value in values)})"
 
@@ -252,9 +217,16 @@ class Reader:
         return self._ask("layer_hist", view, " ORDER BY kind, layer")
 
     def dkn(self, view: View) -> pl.DataFrame:
-        """Eq. 9-10, a row a scanned pair. Columns role (kn, layer_control, drop_control), fact, relation, lang, query, layer_a, neuron_a,
-        layer_b, neuron_b, p, p_a, p_b, p_ab, drop_a, drop_b, drop_ab, interaction, paper, strict, expressed."""
-        return self._ask("dkn", view)
+        """Eq. 9-10: the degenerate pairs, of knowledge neurons and of the controls.
+
+        Columns role (kn, layer_control, drop_control), fact, relation, lang, query, layer_a, neuron_a, layer_b, neuron_b,
+        p, p_a, p_b, p_ab, drop_a, drop_b, drop_ab, interaction (in logits), paper (true), strict, expressed.
+        """
+        return self._ask("dkn", view, " ORDER BY role, fact, lang, drop_ab DESC")
+
+    def dkn_rate(self, view: View) -> pl.DataFrame:
+        """Columns role, lang, facts (with an eligible pair), pairs (eligible), paper, strict, expressed, facts_with (a pair)."""
+        return self._ask("dkn_rate", view, " ORDER BY role DESC, lang")
 
     def queries(self, view: View) -> pl.DataFrame:
         """One row a stored (model, query). Columns query, fact, relation, lang, template, subject, object, p, p_root, rank,
@@ -282,15 +254,6 @@ class Reader:
         low = [lang for lang, tau in view.taus if tau < FLOOR]
         if low:
             raise UserError(f"τ {', '.join(low)} is below {FLOOR:g}, the lowest score kept in sparse form")
-
-
-@contextmanager
-def _registered(cursor: duckdb.DuckDBPyConnection, rows: pa.Table) -> Iterator[None]:
-    cursor.register("incoming", rows)
-    try:
-        yield
-    finally:
-        cursor.unregister("incoming")
 
 
 def macro_arguments(view: View) -> list[Any]:
