@@ -4,8 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
+
+if TYPE_CHECKING:
+    from analysis.replay import Engine
 
 TINY_TEXT = (
     "the capital of france is paris . germany berlin spain madrid people in speak french german spanish "
@@ -72,3 +76,28 @@ def tiny_facts(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("facts") / "tiny.csv"
     path.write_text("\n".join(lines) + "\n", encoding="utf-8")
     return path
+
+
+# --- random models in float64 for numeric claims (analysis) ---
+
+
+@pytest.fixture(scope="session")
+def bert_engine() -> Engine:
+    """A random encoder."""
+    import torch
+
+    from analysis.replay import Engine
+    from tests.random_models import bert
+
+    return Engine(bert(torch.float64))
+
+
+@pytest.fixture(scope="session")
+def gpt2_engine() -> Engine:
+    """A random decoder."""
+    import torch
+
+    from analysis.replay import Engine
+    from tests.random_models import gpt2
+
+    return Engine(gpt2(torch.float64))

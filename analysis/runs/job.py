@@ -17,7 +17,6 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from store.reader import Reader
 
 import store
 from analysis.method import NUMERICS_VERSION, parse_method
@@ -26,6 +25,7 @@ from analysis.runs.executors import Executor, Outcome
 from analysis.runs.plan import Facts, RunConfig
 from analysis.runs.schedule import Schedule
 from store import runs as run_files
+from store.reader import Reader
 
 BEAT_SECONDS = 1.0
 LIBRARIES = ("torch", "transformers", "tokenizers", "numpy", "polars", "pyarrow", "duckdb")

@@ -109,4 +109,9 @@ def _is_here(record: RunRecord) -> bool:
 def _is_dead(record: RunRecord) -> bool:
     """Whether the run's process, on this very machine, is gone."""
     pid = record.provenance.get("pid")
-    return _is_here(record) and isinstance(pid, int) and not psutil.pid_exists(pid)
+    if not _is_here(record) or not isinstance(pid, int):
+        return False
+    try:
+        return bool(psutil.Process(pid).status() == psutil.STATUS_ZOMBIE)
+    except psutil.NoSuchProcess:
+        return True

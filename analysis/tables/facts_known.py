@@ -28,7 +28,11 @@ _REASONS = """
 
 def build(reader: Reader) -> Table:
     """One row a model and language, over everything stored; what could not be used is in the notes, with its reason."""
-    notes = ["known: every answer token is the model's first choice; facts_known: on at least one of its templates"]
-    for row in reader.sql(_REASONS).iter_rows(named=True):
-        notes.append(f"{row['model']}: {row['queries']:,} queries unusable ({row['reason']}), such as {row['detail']}")
-    return Table("facts_known", "facts known", reader.sql(_SQL), tuple(notes))
+    notes = (
+        "known: every answer token is the model's first choice; facts_known: on at least one of its templates",
+        *(
+            f"{row['model']}: {row['queries']:,} queries unusable ({row['reason']}), such as {row['detail']}"
+            for row in reader.sql(_REASONS).iter_rows(named=True)
+        ),
+    )
+    return Table("facts_known", "facts known", reader.sql(_SQL), notes)

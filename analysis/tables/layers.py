@@ -17,11 +17,10 @@ def build(reader: Reader, view: View) -> Table:
     if hist.is_empty():
         frame = pl.DataFrame(schema={"layer": pl.Int64})
     else:
-        wide = [
-            hist.pivot("kind", index="layer", values=value, aggregate_function="first").rename(
-                lambda name, end=end: name if name == "layer" else f"{name} {end}"
-            )
-            for value, end in (("n", "n"), ("share", "share"))
-        ]
-        frame = wide[0].join(wide[1], on="layer", how="left").sort("layer")
+        counts = hist.pivot("kind", index="layer", values="n", aggregate_function="first")
+        shares = hist.pivot("kind", index="layer", values="share", aggregate_function="first")
+        kinds = counts.columns[1:]
+        columns = [column for kind in kinds for column in (kind, f"{kind} share")]
+        frame = counts.join(shares.rename({kind: f"{kind} share" for kind in kinds}), on="layer", how="left")
+        frame = frame.select("layer", *columns).sort("layer")
     return Table("layers", f"neurons by layer: {view.model}, {view.method}", frame, (NOTE,))

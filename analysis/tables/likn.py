@@ -16,11 +16,11 @@ from store.reader import Reader
 from store.view import View
 
 NOTES = (
-    "L: neurons in N of every language; coverage: facts with a non-empty L among those attributed in all languages",
-    "chance: expected |L| of sets drawn at random within layers; (a) the other languages' sets from a fact of the same "
-    "relation with another answer, (b) of another relation",
-    "only what is above (a) may be called language-independent neurons of the fact; p compares the total with re-paired "
-    "facts, the interval is of matched - (a) over subjects",
+    "L: neurons in N of every language; size: mean |N| by language; coverage: facts with a non-empty L; observed: mean |L|",
+    "chance: |L| of sets drawn at random within layers. Mismatched facts decide: a, the other languages' sets from a fact "
+    "of the same relation with another answer; b, from one of another relation",
+    "low, high: interval of observed - a over subjects; p_a, p_b: against re-paired facts; own: facts above every a. Only "
+    "what is above a may be called language-independent; above chance but not a: shared by the relation, or generic",
 )
 
 
@@ -31,17 +31,17 @@ class Row:
     sets: str
     langs: str
     facts: int
-    neurons: str
+    size: str
     coverage: float | None
     observed: float | None
     chance: float | None
-    other_answer: float | None
-    other_relation: float | None
-    difference_low: float | None
-    difference_high: float | None
-    p_other_answer: float | None
-    p_other_relation: float | None
-    own_facts: int
+    a: float | None
+    b: float | None
+    low: float | None
+    high: float | None
+    p_a: float | None
+    p_b: float | None
+    own: int
 
 
 def build(reader: Reader, view: View, seed: int = 0) -> Table:
@@ -76,9 +76,7 @@ def table_rows(neurons: Neurons, seed: int = 0) -> list[Row]:
     return [one_row(name, neurons.langs, sets, neurons.keys, chosen, seed) for name, sets, chosen in choices]
 
 
-def one_row(
-    name: str, langs: Sequence[str], sets: NeuronSets, keys: FactKeys, chosen: np.ndarray, seed: int
-) -> Row:
+def one_row(name: str, langs: Sequence[str], sets: NeuronSets, keys: FactKeys, chosen: np.ndarray, seed: int) -> Row:
     """The overlap of the chosen facts (F,) as a line."""
     places = np.flatnonzero(chosen)
     found = overlap(sets.select(places), keys.select(places), seed=seed)
@@ -88,17 +86,17 @@ def one_row(
         sets=name,
         langs="+".join(langs),
         facts=len(found.facts),
-        neurons=" ".join(f"{size:.1f}" for size in sizes),
+        size=" ".join(f"{size:.1f}" for size in sizes),
         coverage=found.coverage,
         observed=found.observed,
         chance=found.expected,
-        other_answer=a.average,
-        other_relation=b.average,
-        difference_low=a.interval.low,
-        difference_high=a.interval.high,
-        p_other_answer=a.p_overall,
-        p_other_relation=b.p_overall,
-        own_facts=_own(found),
+        a=a.average,
+        b=b.average,
+        low=a.interval.low,
+        high=a.interval.high,
+        p_a=a.p_overall,
+        p_b=b.p_overall,
+        own=_own(found),
     )
 
 
@@ -114,7 +112,7 @@ _SCHEMA = {
     "sets": pl.String,
     "langs": pl.String,
     "facts": pl.Int64,
-    "neurons": pl.String,
-    **{name: pl.Float64 for name in list(Row.__dataclass_fields__)[4:-1]},
-    "own_facts": pl.Int64,
+    "size": pl.String,
+    **dict.fromkeys(list(Row.__dataclass_fields__)[4:-1], pl.Float64),
+    "own": pl.Int64,
 }

@@ -66,7 +66,9 @@ def gather(reader: Reader, view: View) -> Neurons:
     if view.known:
         known = reader.queries(view).select("fact", "lang").unique()
         attributed = attributed.join(known, on=["fact", "lang"], how="semi")
-    site = reader.sql('SELECT layer, width, "offset" FROM site WHERE model = $model ORDER BY layer', {"model": view.model})
+    site = reader.sql(
+        'SELECT layer, width, "offset" FROM site WHERE model = $model ORDER BY layer', {"model": view.model}
+    )
     widths = site["width"].to_numpy()
     facts = tuple(dict.fromkeys(attributed.sort("fact")["fact"].to_list()))
     place = {fact: number for number, fact in enumerate(facts)}

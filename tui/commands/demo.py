@@ -67,6 +67,7 @@ def demo_config(facts: int | None, device: str = "auto") -> RunConfig:
 
 def resume(store: Path, config: RunConfig) -> str | None:
     """The run to follow: one that is active with this configuration, or a new one; None when one has done it all."""
+    from analysis.method import NUMERICS_VERSION
     from analysis.runs import client
     from analysis.runs.status import ACTIVE, Observer
 
@@ -75,7 +76,7 @@ def resume(store: Path, config: RunConfig) -> str | None:
         for one in same:
             if one.status in ACTIVE:
                 return one.run
-        if any(one.status == "done" and client.is_current(one.record) for one in same):
+        if any(one.status == "done" and one.record.provenance.get("numerics_version") == NUMERICS_VERSION for one in same):
             return None
     return client.start_job(store, config)
 

@@ -197,11 +197,10 @@ def view_of(
 
     label = common.choose("model", model, reader.models())
     chosen = common.choose("method", method, reader.methods(label))
-    stored = reader.langs(label, chosen)
+    stored = reader.langs(label)
     wanted = common.words(langs) or tuple(stored)
-    for lang in wanted:
-        if lang not in stored:
-            raise UserError(f"--langs {lang}: nothing is stored for it with {chosen}; there is: {', '.join(stored)}")
+    if missing := [lang for lang in wanted if lang not in stored]:
+        raise UserError(f"--langs {missing[0]}: nothing is stored for it; there is: {', '.join(stored) or 'none yet'}")
     taus = common.taus(tau)
     everywhere = taus.pop("", None)
     if everywhere is not None:

@@ -1,0 +1,53 @@
+"""The tables of a whole analysis on two screens: what is known, where, what is shared, what backs each other up."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import polars as pl
+
+from analysis.tables import Table, dkn, facts_known, layers, likn
+from store.reader import Reader
+from store.view import View
+
+SHARED_PAIR = ("en", "zh")  # the paper's two languages, where a store holds them
+
+
+def build(reader: Reader) -> list[Table]:
+    """Facts known, neurons per layer and language, shared neurons, and degenerate pairs, over all models and methods."""
+    known = facts_known.build(reader)
+    shared, degenerate, notes = [], [], {}
+    tables = [known]
+    for view in default_views(reader):
+        names = (pl.lit(view.model.partition("@")[0]).alias("model"), pl.lit(view.method).alias("method"))
+        if view.method == reader.methods(view.model)[0]:
+            tables.append(layers.build(reader, view))
+        if len(pair := pair_of(view.langs)) > 1:
+            table = likn.build(reader, view.with_(langs=pair))
+            shared.append(table.frame.head(4).select(*names, pl.all()))
+            notes["likn"] = table.notes
+        table = dkn.build(reader, view)
+        if not table.frame.is_empty():
+            last = table.frame["lang"][-1]
+            rows = table.frame.filter(pl.col("lang") == last)
+            degenerate.append(rows.select(*names, pl.all()))
+            notes["dkn"] = table.notes[2:]
+    if shared:
+        tables.append(Table("likn", "neurons shared by the languages", pl.concat(shared), notes["likn"]))
+    if degenerate:
+        tables.append(Table("dkn", "degenerate pairs and their controls", pl.concat(degenerate), notes["dkn"]))
+    return tables
+
+
+def default_views(reader: Reader) -> Iterator[View]:
+    """A View with default thresholds for every stored model and method, over all its languages."""
+    for model in reader.models():
+        for method in reader.methods(model):
+            yield View(model, method, tuple(reader.langs(model)))
+
+
+def pair_of(langs: tuple[str, ...]) -> tuple[str, ...]:
+    """English and Chinese where both are there, else the first two languages."""
+    primary = {lang.split("-")[0]: lang for lang in langs}
+    chosen = tuple(primary[lang] for lang in SHARED_PAIR if lang in primary)
+    return chosen if len(chosen) == 2 else langs[:2]

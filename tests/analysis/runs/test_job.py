@@ -1,0 +1,227 @@
+"""A run from configuration to store, with the real core on tiny random models."""
+
+import json
+import os
+import random
+import signal
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+import pytest
+
+import store
+from analysis.runs import client, job
+from analysis.runs.__main__ import make_executor
+from analysis.runs.plan import ModelSource, RunConfig
+from analysis.runs.status import Observer
+from store import runs as run_files
+
+
+def config(folders: Mapping[str, Path], facts: Path, **changes: object) -> RunConfig:
+    plain = {"models": (ModelSource(str(folders["encoder"])),), "data": str(facts), "engine": "inline"}
+    return RunConfig(**{**plain, **changes})  # type: ignore[arg-type]
+
+
+def execute(place: Path, wanted: RunConfig) -> str:
+    store.create(place)
+    run = run_files.new_run(place, wanted.to_json())
+    assert job.execute(place, run, lambda c, cancelled: make_executor(place, run, c, cancelled)) in ("done", "failed")
+    return run
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory, tiny_models: Mapping[str, Path], tiny_facts: Path) -> Path:
+    place = tmp_path_factory.mktemp("stores") / "finished.knstore"
+    both = tuple(ModelSource(str(folder)) for folder in tiny_models.values())
+    execute(place, config(tiny_models, tiny_facts, models=both))
+    return place
+
+
+def contents(place: Path) -> dict[str, pl.DataFrame]:
+    """Every stored value, in an order of its own; shards and runs do not matter."""
+    with store.open(place) as reader:
+        tables = ("prediction", "attribution", "score", "scan", "scan_neuron", "ablation")
+        frames = {name: reader.sql(f"SELECT * FROM {name}") for name in tables}
+    frames["attribution"] = frames["attribution"].drop("dense_row")
+    return {
+        name: frame.sort(*[c for c in frame.columns if frame[c].dtype != pl.List]) for name, frame in frames.items()
+    }
+
+
+def same(one: Path, other: Path) -> None:
+    """The same keys and sets, values within 1e-6 of the largest."""
+    a, b = contents(one), contents(other)
+    for name in ("prediction", "attribution", "scan"):
+        assert set(a[name]["key"]) == set(b[name]["key"])
+    joined = a["score"].join(b["score"], on=["key", "layer", "neuron"], how="full")
+    assert joined.filter(pl.col("rel").is_null() | pl.col("rel_right").is_null()).is_empty()
+    assert joined.select((pl.col("rel") - pl.col("rel_right")).abs().max()).item() < 1e-6
+    pair = ["key", "layer_a", "neuron_a", "layer_b", "neuron_b"]
+    joined = a["ablation"].join(b["ablation"], on=pair, how="full", nulls_equal=True)
+    assert joined.height == a["ablation"].height == b["ablation"].height
+    assert joined.select((pl.col("p") - pl.col("p_right")).abs().max()).item() < 1e-6
+
+
+def test_everything_asked_for_is_stored_and_progress_says_so(finished: Path) -> None:
+    record = run_files.read_runs(finished)[-1]
+    assert (record.status, record.failures) == ("done", ())
+    assert record.done == record.total == record.computed == 2 * (24 + 24 + 12 * 3)
+    with store.open(finished) as reader:
+        assert reader.sql("SELECT count(*) FROM attribution").item() == 48
+        assert reader.sql("SELECT count(*) FROM scan").item() == 72
+        assert not reader.damaged
+
+
+def test_a_run_records_where_its_values_come_from(finished: Path) -> None:
+    where = run_files.read_runs(finished)[-1].provenance
+    model = next(iter(where["models"].values()))
+    assert {"weights_hash", "tokenizer_hash", "dtype", "attention", "revision", "source"} <= set(model)
+    assert {"torch", "transformers", "duckdb"} <= set(where["libraries"])
+    assert {"host", "device", "code", "dataset_hash", "seed", "methods", "numerics_version"} <= set(where)
+    assert where["methods"]["amig"]["baseline"] == "per_word"
+
+
+def test_stored_scores_are_the_dense_ones_down_to_the_floor(finished: Path) -> None:
+    with store.open(finished) as reader:
+        keys = reader.sql("SELECT key, max_score, kept FROM attribution ORDER BY key LIMIT 5")
+        for key, best, kept in keys.iter_rows():
+            dense = reader.dense(key)
+            rows = reader.sql("SELECT * FROM score WHERE key = $key ORDER BY rel DESC", {"key": key})
+            assert best == pytest.approx(float(dense.max())) and rows.height == kept
+            assert kept == int((dense.astype(np.float64) / dense.max() >= 0.05).sum())
+            flat = rows["layer"].cast(pl.Int64) * 48 + rows["neuron"]
+            np.testing.assert_allclose(rows["score"], dense[flat.to_numpy()])
+
+
+def test_scans_are_of_the_strongest_neurons_and_controls_of_others(finished: Path) -> None:
+    with store.open(finished) as reader:
+        neurons = reader.sql("SELECT model, query, role, layer, neuron FROM scan JOIN scan_neuron USING (key)")
+    for _, group in neurons.group_by("model", "query"):
+        chosen = {row[3:] for row in group.filter(role="kn").iter_rows()}
+        assert len(chosen) == 20
+        for role in ("layer_control", "drop_control"):
+            assert chosen.isdisjoint({row[3:] for row in group.filter(role=role).iter_rows()})
+
+
+def test_running_again_computes_nothing(finished: Path, tiny_models: Mapping[str, Path], tiny_facts: Path) -> None:
+    run = execute(finished, config(tiny_models, tiny_facts))
+    record = run_files.read_run(finished, run)
+    assert (record.status, record.computed, record.done) == ("done", 0, record.total)
+
+
+def test_a_run_that_was_killed_is_finished_by_the_next_one_to_the_same_store(
+    finished: Path, tmp_path: Path, tiny_models: Mapping[str, Path], tiny_facts: Path
+) -> None:
+    place = tmp_path / "killed.knstore"
+    both = tuple(ModelSource(str(folder)) for folder in tiny_models.values())
+    run = client.start_job(place, config(tiny_models, tiny_facts, models=both, engine="process", processes=1))
+    until(lambda: len(committed(place, run)) >= 4)
+    kill_job(place, run)
+    execute(place, config(tiny_models, tiny_facts, models=both))
+    same(place, finished)
+
+
+def test_a_cancelled_run_keeps_what_it_has_and_says_so(
+    tmp_path: Path, tiny_models: Mapping[str, Path], tiny_facts: Path
+) -> None:
+    place = tmp_path / "cancelled.knstore"
+    run = client.start_job(
+        place, config(tiny_models, tiny_facts, engine="process", processes=1, methods=("amig", "bkn"))
+    )
+    until(lambda: bool(committed(place, run)))
+    client.cancel_job(place, run)
+    until(lambda: ended(place, run))
+    record = run_files.read_run(place, run)
+    assert record.status in ("cancelled", "done")
+    assert committed(place, run)
+
+
+@pytest.mark.soak
+def test_a_run_killed_at_random_moments_again_and_again_ends_in_the_same_store(
+    finished: Path, tmp_path: Path, tiny_models: Mapping[str, Path], tiny_facts: Path
+) -> None:
+    place = tmp_path / "soaked.knstore"
+    both = tuple(ModelSource(str(folder)) for folder in tiny_models.values())
+    wanted = config(tiny_models, tiny_facts, models=both, engine="process", processes=2)
+    moments = random.Random(0)
+    for _ in range(15):
+        run = client.start_job(place, wanted)
+        until(lambda run=run: "pid" in run_files.read_run(place, run).provenance)  # type: ignore[misc]
+        time.sleep(moments.uniform(0.0, 12.0))
+        kill_job(place, run)
+    execute(place, config(tiny_models, tiny_facts, models=both))
+    same(place, finished)
+
+
+def test_a_worker_that_dies_is_replaced_and_nothing_is_missing(
+    finished: Path, tmp_path: Path, tiny_models: Mapping[str, Path], tiny_facts: Path
+) -> None:
+    place = tmp_path / "worker.knstore"
+    both = tuple(ModelSource(str(folder)) for folder in tiny_models.values())
+    run = client.start_job(place, config(tiny_models, tiny_facts, models=both, engine="process", processes=1))
+    until(lambda: bool(committed(place, run)))
+    assert os.getsid(run_files.read_run(place, run).provenance["pid"]) != os.getsid(0), "a job has its own session"
+    for child in children(place, run):
+        os.kill(child, signal.SIGKILL)
+    until(lambda: ended(place, run))
+    assert run_files.read_run(place, run).status == "done"
+    same(place, finished)
+
+
+def test_a_model_that_is_not_there_fails_the_run_with_a_reason_and_the_others_are_done(
+    tmp_path: Path, tiny_models: Mapping[str, Path], tiny_facts: Path
+) -> None:
+    place = tmp_path / "missing.knstore"
+    models = (ModelSource(str(tmp_path / "nowhere")), ModelSource(str(tiny_models["decoder"])))
+    run = execute(place, config(tiny_models, tiny_facts, models=models, what=("attribution",)))
+    record = run_files.read_run(place, run)
+    assert record.status == "failed" and "nowhere" in record.message
+    with store.open(place) as reader:
+        assert reader.sql("SELECT count(*) FROM attribution").item() == 24
+
+
+def test_rows_a_model_cannot_use_are_stored_with_their_reason(
+    tmp_path: Path, tiny_models: Mapping[str, Path], tiny_facts: Path
+) -> None:
+    data = tmp_path / "facts.csv"
+    data.write_text(tiny_facts.read_text() + "odd,P36,en,[Y] is the capital of [X],france,paris\n")
+    place = tmp_path / "unusable.knstore"
+    execute(place, config({"encoder": tiny_models["decoder"]}, data, what=("attribution",)))
+    with store.open(place) as reader:
+        assert reader.sql("SELECT reason FROM unusable").to_series().to_list() == ["answer-not-last"]
+
+
+def until(condition: Callable[[], bool], seconds: float = 90.0) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, "waited too long"
+        time.sleep(0.05)
+
+
+def committed(place: Path, run: str) -> list[Path]:
+    return [p for p in (run_files.run_folder(place, run) / "shards").iterdir() if not p.name.startswith(".")]
+
+
+def ended(place: Path, run: str) -> bool:
+    return Observer(place).run(run).status not in ("queued", "running")
+
+
+def children(place: Path, run: str) -> list[int]:
+    import psutil
+
+    pid = run_files.read_run(place, run).provenance["pid"]
+    return [child.pid for child in psutil.Process(pid).children(recursive=True)]
+
+
+def kill_job(place: Path, run: str) -> None:
+    """SIGKILL to the job and its workers, as a machine that loses power."""
+    pid = run_files.read_run(place, run).provenance.get("pid")
+    if pid is None:
+        return
+    for process in [*children(place, run), pid] if Path(f"/proc/{pid}").exists() else []:
+        os.kill(process, signal.SIGKILL)
+    until(lambda: ended(place, run))
+    assert json.loads((run_files.run_folder(place, run) / "run.json").read_text())

@@ -1,0 +1,63 @@
+"""Tiny random models and facts as what a run starts from: folders and a file."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+TINY_TEXT = (
+    "the capital of france is paris . germany berlin spain madrid people in speak french german spanish "
+    "la capitale de la est l' on parle en , [ ] ' - a b c d e f g h i j k l m n o p q r s t u v w x y z"
+)
+
+
+def build_tiny_model(folder: Path, kind: str, seed: int = 0) -> Path:
+    """A random BERT (`encoder`) or GPT-2 (`decoder`) of 2 layers x 48 neurons with a word tokenizer, in a folder."""
+    import torch
+    import transformers
+    from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
+
+    special = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "<eos>"]
+    vocabulary = {word: place for place, word in enumerate([*special, *dict.fromkeys(TINY_TEXT.split())])}
+    tokenizer = Tokenizer(models.WordLevel(vocabulary, unk_token="[UNK]"))
+    tokenizer.normalizer = normalizers.Lowercase()
+    tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+    torch.manual_seed(seed)
+    sizes = {"vocab_size": len(vocabulary)}
+    if kind == "encoder":
+        ends = [("[CLS]", 2), ("[SEP]", 3)]
+        tokenizer.post_processor = processors.TemplateProcessing(single="[CLS] $A [SEP]", special_tokens=ends)
+        names = {f"{name}_token": f"[{name.upper()}]" for name in ("unk", "mask", "cls", "sep", "pad")}
+        config = transformers.BertConfig(
+            **sizes, hidden_size=24, num_hidden_layers=2, num_attention_heads=2, intermediate_size=48,
+            max_position_embeddings=40, initializer_range=0.4,
+        )  # fmt: skip
+        model = transformers.BertForMaskedLM(config)
+    else:
+        names = {"unk_token": "[UNK]", "eos_token": "<eos>", "pad_token": "[PAD]"}
+        config = transformers.GPT2Config(
+            **sizes, n_embd=24, n_layer=2, n_head=2, n_inner=48, n_positions=40, initializer_range=0.4,
+            bos_token_id=5, eos_token_id=5,
+        )  # fmt: skip
+        model = transformers.GPT2LMHeadModel(config)
+    transformers.PreTrainedTokenizerFast(tokenizer_object=tokenizer, **names).save_pretrained(folder)
+    model.eval().save_pretrained(folder)
+    return folder
+
+
+def write_tiny_facts(folder: Path) -> Path:
+    """A CSV in the project's own format: six facts of two relations, two languages, two templates."""
+    lines = ["fact_id,relation,lang,template,subject,object"]
+    capital = ("the capital of [X] is [Y]", "[X] capital is [Y]"), ("la capitale de [X] est [Y]", "[X] est [Y]")
+    speak = ("people in [X] speak [Y]", "in [X] people speak [Y]"), ("en [X] on parle [Y]", "on parle en [X] [Y]")
+    for relation, (english, french) in (("P36", capital), ("P37", speak)):
+        for subject, city, language in (
+            ("france", "paris", "french"),
+            ("germany", "berlin", "german"),
+            ("spain", "madrid", "spanish"),
+        ):
+            answer = city if relation == "P36" else language
+            for lang, templates in (("en", english), ("fr", french)):
+                lines += [f"{relation}-{subject},{relation},{lang},{t},{subject},{answer}" for t in templates]
+    path = folder / "tiny.csv"
+    path.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    return path
