@@ -8,14 +8,15 @@ token; everything after is neurons:
 - `hub` fires on any subject and silences one wrong token; `relation[r]` fires on relation r and silences another:
   every fact, or every fact of the relation, needs them, in both languages;
 - facts of `pairs` have no own neuron: two neurons a and b each suffice (their sum saturates in the second layer). For a
-  `degenerate` pair a also serves one more fact and b another; a `redundant` pair serves its fact alone.
+  `degenerate` pair a also serves one more fact, in place of an own neuron, and b another; a `redundant` pair serves
+  its fact alone.
 
 In the twin each language has own neurons of its own, a and b add up without saturating, and nothing is shared.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import torch
 from tokenizers import Tokenizer, models, pre_tokenizers
@@ -28,11 +29,12 @@ LANGS = ("en", "zh")
 RELATIONS = ("cap", "lan")
 N_SUBJECTS = 22
 DEGENERATE = {("cap", 0): (("cap", 1), ("cap", 2))}  # fact: (also served by a, also served by b)
+SERVED = {other for others in DEGENERATE.values() for other in others}
 REDUNDANT = (("lan", 3),)
 WIDTH = 320
 CONSTANT = 100.0  # swamps the layer norms' variance, so that they are linear
 STRENGTH = 3.0
-SINK = 10.0
+SINK = 15.0
 
 Fact = tuple[str, int]
 
@@ -46,6 +48,8 @@ class Planted:
     hub: int | None = None
     relation: dict[str, int] = field(default_factory=dict)
     pairs: dict[Fact, tuple[int, int]] = field(default_factory=dict)
+    voices: set[int] = field(default_factory=set)
+    """Neurons of the second layer that pass on what a pair says."""
 
     @property
     def facts(self) -> list[Fact]:
@@ -109,16 +113,15 @@ class _Builder:
         planted = Planted(self.load(), self.make_queries())
         for fact in facts():
             if fact in DEGENERATE or fact in REDUNDANT:
-                planted.pairs[fact] = self.plant_pair(fact)
+                planted.pairs[fact] = self.plant_pair(planted, fact)
             else:
                 self.plant_fact(planted, fact)
         planted.relation.update({} if self.twin else {r: self.plant_relation(r) for r in RELATIONS})
         if not self.twin:
             subjects = {f"dst s{s}": 1.0 for s in range(N_SUBJECTS)}
-            object.__setattr__(planted, "hub", self.neuron(0, subjects, 0.0, {"out hub": 1.0}))
+            planted = replace(planted, hub=self.neuron(0, subjects, 0.0, {"out hub": 1.0}))
         self.model.to(dtype)
-        loaded = self.load()
-        return Planted(loaded, planted.queries, planted.own, planted.mono, planted.hub, planted.relation, planted.pairs)
+        return replace(planted, loaded=self.load())
 
     def embed(self) -> None:
         transformer, dim = self.model.transformer, self.dim
@@ -155,7 +158,7 @@ class _Builder:
         return {f"dst s{fact[1]}": 1.0, f"dst {fact[0]}": 1.0}
 
     def plant_fact(self, planted: Planted, fact: Fact) -> None:
-        if not self.twin:
+        if not self.twin and fact not in SERVED:
             both = {f"out {fact} {lang}": 1.0 for lang in LANGS}
             planted.own[fact] = self.neuron(0, self.reads(fact), -1.0, both)
         for lang in LANGS:
@@ -166,7 +169,7 @@ class _Builder:
     def plant_relation(self, relation: str) -> int:
         return self.neuron(0, {f"dst {relation}": 1.0}, 0.0, {"out relation": 1.0})
 
-    def plant_pair(self, fact: Fact) -> tuple[int, int]:
+    def plant_pair(self, planted: Planted, fact: Fact) -> tuple[int, int]:
         extra = DEGENERATE.get(fact, (None, None))
         both = {f"out {fact} {lang}": 1.0 for lang in LANGS}
         pair = []
@@ -181,11 +184,13 @@ class _Builder:
             pair.append(self.neuron(0, reads, -1.0, {f"mid {fact} {i}": 1.0}))
             if other is not None:  # the other fact hears this neuron in the second layer
                 speaks = {f"out {other} {lang}": 1.0 for lang in LANGS}
-                self.neuron(1, {f"mid {fact} {i}": 1.0, f"dst s{other[1]}": 10.0}, -10.0, speaks)
+                heard = {f"mid {fact} {i}": 1.0, f"dst s{other[1]}": 10.0}
+                planted.voices.add(self.neuron(1, heard, -10.0, speaks))
         if not self.twin:
             heard = {f"mid {fact} 0": 1.0, f"mid {fact} 1": 1.0, f"dst s{fact[1]}": 10.0}
-            self.neuron(1, heard, -10.0, dict.fromkeys(both, 2.0))
-            self.neuron(1, heard, -11.0, dict.fromkeys(both, -2.0))
+            for _ in range(4):  # several voices, so that none of them dwarfs a and b
+                planted.voices.add(self.neuron(1, heard, -10.0, dict.fromkeys(both, 0.5)))
+                self.neuron(1, heard, -11.0, dict.fromkeys(both, -0.5))
         return pair[0], pair[1]
 
     def load(self) -> LoadedModel:
