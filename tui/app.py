@@ -1,0 +1,133 @@
+"""The Textual application: wiring only. Screens compose, panes show, the session remembers."""
+
+from __future__ import annotations
+
+import os
+import sys
+import traceback
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import ClassVar
+
+from textual.app import App, SystemCommand
+from textual.binding import BindingType
+from textual.screen import Screen
+
+from store.errors import UserError
+from tui import config, keymap, state
+from tui.config import Settings
+from tui.screens.welcome import WelcomeScreen
+from tui.screens.workbench import WorkbenchScreen
+from tui.session import Session
+from tui.themes import THEMES
+
+STYLES = (
+    "app.tcss", "screens/workbench.tcss", "screens/modal.tcss", "panes/pane.tcss", "panes/queries.tcss", "panes/runs.tcss",
+    "panes/sql.tcss", "widgets/frame_table.tcss", "widgets/layer_grid.tcss", "widgets/threshold_bar.tcss", "widgets/header_line.tcss",
+    "widgets/footer_line.tcss", "widgets/tab_line.tcss",
+)  # fmt: skip
+
+
+class Knscope(App[None]):
+    """The workbench on one store, or the welcome screen where there is none."""
+
+    TITLE = "knscope"
+    CSS_PATH = [Path(__file__).parent / name for name in STYLES]
+    ENABLE_COMMAND_PALETTE = True
+    COMMAND_PALETTE_BINDING = "ctrl+p"
+    BINDINGS: ClassVar[list[BindingType]] = []
+
+    def __init__(self, store: Path | None, settings: Settings | None = None) -> None:
+        self.settings = settings or Settings()
+        super().__init__()
+        self.session = Session(store)
+        self.bench: WorkbenchScreen | None = None
+        self.fatal = ""
+
+    def on_mount(self) -> None:
+        for theme in THEMES:
+            self.register_theme(theme)
+        chosen = (
+            state.read("theme").get("name", self.settings.theme)
+            if self.settings.theme == Settings.theme
+            else self.settings.theme
+        )
+        self.theme = chosen if chosen in self.available_themes else Settings.theme
+        self.animation_level = self.settings.animation_level(os.environ)  # type: ignore[assignment]
+        remap, unknown = keymap.remapped(self.settings.keys)
+        self.set_keymap(remap)
+        if self.session.path is None:
+            self.push_screen(WelcomeScreen())
+        else:
+            self.bench = WorkbenchScreen()
+            self.push_screen(self.bench)
+        if unknown:
+            self.say(
+                f"The config file remaps {', '.join(unknown)}, which no action is called; docs/keys.md lists them."
+            )
+
+    def open_store(self, path: Path) -> None:
+        """From the welcome screen to the workbench."""
+        self.session = Session(path)
+        self.bench = WorkbenchScreen()
+        self.switch_screen(self.bench)
+
+    def get_system_commands(self, screen: Screen[object]) -> Iterable[SystemCommand]:
+        """Every action of the keymap; Textual's own add nothing to them."""
+        if self.bench is None:
+            return
+        for action in keymap.ACTIONS:
+            if action.where in ("workbench", "sql", "runs") and action.id not in ("palette", "go.in"):
+                keys = " ".join(keymap.glyph(key) for key in keymap.keys_of(action, self.settings.keys))
+                yield SystemCommand(
+                    f"{action.group}: {action.label}", f"{action.help}  ({keys})", self._doer(action.id)
+                )
+
+    def _doer(self, action_id: str) -> Callable[[], object]:
+        bench = self.bench
+        assert bench is not None
+        return lambda: self.call_later(bench.action_do, action_id)
+
+    def say(self, text: str, severity: str = "warning") -> None:
+        """A line at the corner that goes by itself."""
+        self.notify(text, severity=severity, timeout=6 if severity != "information" else 3, markup=False)  # type: ignore[arg-type]
+
+    def take_theme(self, name: str) -> None:
+        self.theme = name
+        state.write("theme", {"name": name})
+
+    def _handle_exception(self, error: Exception) -> None:
+        """No traceback reaches the screen: it goes to a file, and leaving says where."""
+        if self.is_headless:  # tests want to see it
+            super()._handle_exception(error)
+            return
+        log = state.state_folder() / "crash.log"
+        text = "".join(traceback.format_exception(error))
+        try:
+            log.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+            log.write_text(text, encoding="utf-8")
+            place = f"; what happened is in {log}"
+        except OSError:
+            place = ""
+        self.fatal = f"the workbench failed ({type(error).__name__}: {error}){place}; the stored results are untouched"
+        self.exit(return_code=1)
+
+    def on_unmount(self) -> None:
+        self.session.close()
+
+
+def run_workbench(store: Path | None, *, job: str | None = None) -> None:
+    """Open the workbench on a store, or on the last one; without any, welcome. Comes back when it was left.
+
+    :param job: a run just started, already visible in the store; named for the record only
+    :raises UserError: a config file that cannot be used, no terminal to draw on, or the workbench's own failure
+    """
+    if not sys.__stderr__ or not sys.stdin.isatty():
+        raise UserError("the workbench needs a terminal; for text use knscope kn, likn, dkn or sql")
+    app = Knscope(store or state.last_store(), config.load())
+    app.run()
+    if app.fatal:
+        raise UserError(app.fatal)
+
+
+__all__ = ["Knscope", "run_workbench"]

@@ -1,0 +1,287 @@
+"""Every action of the workbench: its id, its keys and what it does.
+
+Bindings, the footer, the help screen, the command palette and docs/keys.md are all made from this table, so none can
+say what another does not. `id` is what a config file remaps.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+from textual.binding import Binding
+
+GROUPS = ("Move", "Look at", "Thresholds", "Compute", "Take away", "Panes", "Workbench")
+"""Headings of the help screen and the cheat sheet, in order."""
+
+
+@dataclass(frozen=True)
+class Action:
+    """One thing a person can do."""
+
+    id: str
+    keys: tuple[str, ...]
+    """Names as Textual gives them (`question_mark`, `ctrl+p`); the first is the one shown."""
+    label: str
+    """Two words at most, for the footer."""
+    help: str
+    """One line that says what happens."""
+    group: str
+    call: str
+    """Textual's action string."""
+    where: str = "workbench"
+    """`workbench`: anywhere. Otherwise the widget that must have the focus: `table`, `layers`, `thresholds`, `sql`, `runs`."""
+
+
+ACTIONS: tuple[Action, ...] = (
+    # --- Move
+    Action("cursor.up", ("up", "k"), "up", "One row up", "Move", "cursor(-1)", "table"),
+    Action("cursor.down", ("down", "j"), "down", "One row down", "Move", "cursor(1)", "table"),
+    Action("cursor.page-up", ("pageup", "ctrl+b"), "page up", "One page up", "Move", "page(-1)", "table"),
+    Action("cursor.page-down", ("pagedown", "ctrl+f"), "page down", "One page down", "Move", "page(1)", "table"),
+    Action("cursor.first", ("home", "g"), "first", "To the first row", "Move", "edge(-1)", "table"),
+    Action("cursor.last", ("end", "G"), "last", "To the last row", "Move", "edge(1)", "table"),
+    Action(
+        "cursor.left",
+        ("left", "h"),
+        "left",
+        "Scroll to the left, or one bin to the left",
+        "Move",
+        "across(-1)",
+        "table",
+    ),
+    Action("cursor.right", ("right", "l"), "right", "Scroll to the right, or one bin", "Move", "across(1)", "table"),
+    Action(
+        "go.in", ("enter",), "go in", "Into what the cursor is on: relation, fact, query; bin, neuron", "Move", "go_in"
+    ),
+    Action("go.out", ("escape",), "go out", "Back out: one level up, or close what is open", "Move", "go_out"),
+    Action("go.back", ("left_square_bracket",), "back", "What was looked at before", "Move", "history(-1)"),
+    Action("go.forward", ("right_square_bracket",), "forward", "What was looked at after that", "Move", "history(1)"),
+    Action("focus.next", ("tab",), "next pane", "To the next pane", "Move", "focus_pane(1)"),
+    Action("focus.previous", ("shift+tab",), "previous pane", "To the previous pane", "Move", "focus_pane(-1)"),
+    Action("focus.jump", ("ctrl+o", "apostrophe"), "jump", "Label every pane with a letter and jump", "Move", "jump"),
+    # --- Look at
+    Action(
+        "queries.filter",
+        ("slash",),
+        "filter",
+        "Filter the queries by any word of them (! excludes)",
+        "Look at",
+        "filter",
+    ),
+    Action("queries.known", ("K",), "known only", "Only facts the model knows, or all", "Look at", "known"),
+    Action("queries.sort", ("s",), "sort", "Sort by the next column", "Look at", "sort(1)", "table"),
+    Action("queries.reverse", ("S",), "reverse", "Turn the order round", "Look at", "sort(0)", "table"),
+    Action("choose.model", ("m",), "model", "Choose the model", "Look at", "choose('model')"),
+    Action("choose.method", ("M",), "method", "Choose the attribution method", "Look at", "choose('method')"),
+    Action("choose.langs", ("L",), "languages", "Choose the languages", "Look at", "choose('langs')"),
+    Action("choose.relation", ("f",), "relation", "Choose one relation, or all", "Look at", "choose('relation')"),
+    Action(
+        "layers.share",
+        ("percent_sign",),
+        "share/count",
+        "Layers: share of the neurons, or their number",
+        "Look at",
+        "layer_unit",
+    ),
+    Action(
+        "dkn.strict",
+        ("d",),
+        "paper/strict",
+        "DKN: pairs by the paper's rule, or strictly",
+        "Look at",
+        "pair_kind",
+    ),
+    Action(
+        "compare",
+        ("c",),
+        "compare A|B",
+        "Keep this view as A and look at B beside it; again to end",
+        "Look at",
+        "compare",
+    ),
+    # --- Thresholds
+    Action("threshold.next", ("full_stop",), "next threshold", "The next threshold", "Thresholds", "threshold(1)"),
+    Action(
+        "threshold.previous", ("comma",), "previous threshold", "The threshold before", "Thresholds", "threshold(-1)"
+    ),
+    Action("threshold.up", ("plus", "equals_sign"), "raise", "Raise the marked threshold", "Thresholds", "nudge(1)"),
+    Action("threshold.down", ("minus",), "lower", "Lower the marked threshold", "Thresholds", "nudge(-1)"),
+    Action(
+        "threshold.type",
+        ("t",),
+        "thresholds",
+        "Go to the threshold bar; digits type a value",
+        "Thresholds",
+        "type_threshold",
+    ),
+    Action(
+        "threshold.reset",
+        ("x",),
+        "reset",
+        "The marked threshold back to its default",
+        "Thresholds",
+        "reset_threshold(False)",
+    ),
+    Action(
+        "threshold.reset-all",
+        ("X",),
+        "reset all",
+        "Every threshold back to its default",
+        "Thresholds",
+        "reset_threshold(True)",
+    ),
+    Action(
+        "threshold.drop",
+        ("D",),
+        "drop kind",
+        "Drops relative to the answer's probability, or absolute",
+        "Thresholds",
+        "drop_kind",
+    ),
+    Action("threshold.keep", ("b",), "keep set", "Keep these thresholds under a name", "Thresholds", "keep_set"),
+    Action("threshold.load", ("B",), "load set", "Load thresholds kept under a name", "Thresholds", "choose('set')"),
+    # --- Compute
+    Action("compute.missing", ("r",), "compute", "Say what this view lacks, and compute it", "Compute", "compute"),
+    Action("compute.ask", ("n",), "new question", "Ask the model a new question and attribute it", "Compute", "ask"),
+    Action("run.cancel", ("ctrl+x",), "cancel run", "Cancel the marked run at its next unit", "Compute", "cancel_run"),
+    Action(
+        "run.resume",
+        ("u",),
+        "resume run",
+        "Start the marked run again; what is stored stays",
+        "Compute",
+        "resume_run",
+        "runs",
+    ),
+    # --- Take away
+    Action("take.copy", ("y",), "copy", "Copy the row; in the SQL pane too", "Take away", "copy('row')"),
+    Action(
+        "take.copy-table", ("Y",), "copy table", "Copy the whole table, tab separated", "Take away", "copy('table')"
+    ),
+    Action(
+        "take.sql",
+        ("Q",),
+        "its SQL",
+        "Show the SQL of this pane; from there copy it or open it",
+        "Take away",
+        "show_sql",
+    ),
+    Action("take.export", ("e",), "export", "Write this table as CSV, Parquet or JSON", "Take away", "export"),
+    Action("take.screen", ("E",), "picture", "Write the screen as SVG", "Take away", "picture"),
+    # --- Panes
+    Action("tab.layers", ("1",), "layers", "Layers: where the neurons are", "Panes", "tab('layers')"),
+    Action(
+        "tab.likn",
+        ("2",),
+        "LIKN",
+        "LIKN: neurons the languages share, and what chance would share",
+        "Panes",
+        "tab('likn')",
+    ),
+    Action("tab.dkn", ("3",), "DKN", "DKN: pairs that back each other up", "Panes", "tab('dkn')"),
+    Action("tab.edits", ("4",), "edits", "Edits: suppress and enhance, success rates", "Panes", "tab('edits')"),
+    Action("tab.checks", ("5",), "checks", "Checks: fact checking", "Panes", "tab('checks')"),
+    Action("tab.neuron", ("6",), "neuron", "Neuron: everything stored of one neuron", "Panes", "tab('neuron')"),
+    Action("tab.sql", ("7",), "SQL", "SQL over everything stored", "Panes", "tab('sql')"),
+    Action("tab.runs", ("8",), "runs", "Runs: progress, rate, time left, failures", "Panes", "tab('runs')"),
+    Action("focus.queries", ("0",), "queries", "To the query table", "Panes", "focus_queries"),
+    Action("pane.zoom", ("z", "f10"), "maximise", "This pane alone on the screen, or all again", "Panes", "zoom"),
+    Action("pane.narrower", ("left_parenthesis",), "narrower", "Less room for the queries", "Panes", "resize(-1)"),
+    Action("pane.wider", ("right_parenthesis",), "wider", "More room for the queries", "Panes", "resize(1)"),
+    # --- SQL pane
+    Action("sql.run", ("ctrl+r", "f5"), "run", "SQL: run the statement", "Compute", "run_sql", "sql"),
+    Action("sql.cancel", ("ctrl+x",), "cancel", "SQL: stop the statement that runs", "Compute", "cancel_sql", "sql"),
+    Action("sql.older", ("ctrl+up", "f7"), "older", "SQL: the statement run before", "Move", "recall(-1)", "sql"),
+    Action("sql.newer", ("ctrl+down", "f8"), "newer", "SQL: the statement run after", "Move", "recall(1)", "sql"),
+    Action("sql.leave", ("escape",), "leave", "SQL: from the editor to its result", "Move", "leave", "sql"),
+    # --- Workbench
+    Action("help", ("question_mark", "f1"), "help", "This list, for the pane one is in", "Workbench", "help"),
+    Action("palette", ("ctrl+p", "colon"), "palette", "Every action by name", "Workbench", "app.command_palette"),
+    Action("theme", ("ctrl+t",), "theme", "Choose the colours", "Workbench", "choose('theme')"),
+    Action(
+        "copy-or-quit",
+        ("ctrl+c",),
+        "quit",
+        "Copy what the mouse marked; with nothing marked, leave",
+        "Workbench",
+        "copy_or_quit",
+    ),
+    Action("quit", ("q", "ctrl+q"), "quit", "Leave; runs go on", "Workbench", "quit_workbench"),
+)
+
+CONTEXTS: Mapping[str, tuple[str, ...]] = {
+    "queries": ("go.in", "queries.filter", "threshold.type", "queries.known", "choose.model"),
+    "thresholds": ("threshold.up", "threshold.down", "threshold.next", "threshold.reset", "threshold.keep"),
+    "layers": ("go.in", "layers.share", "threshold.down", "threshold.up", "take.sql"),
+    "likn": ("go.in", "threshold.down", "threshold.up", "take.sql", "take.export"),
+    "dkn": ("go.in", "dkn.strict", "threshold.down", "threshold.up", "take.export"),
+    "neuron": ("go.in", "go.back", "take.copy", "take.sql", "take.export"),
+    "sql": ("sql.run", "sql.older", "sql.cancel", "sql.leave", "palette"),
+    "runs": ("compute.missing", "run.cancel", "run.resume", "compute.ask", "take.copy"),
+    "": ("go.in", "take.sql", "take.export", "pane.zoom", "tab.sql"),
+}
+"""The five keys the footer names, by what has the focus; `? help` and `q quit` follow them."""
+
+_GLYPHS = {
+    "question_mark": "?", "slash": "/", "comma": ",", "full_stop": ".", "plus": "+", "minus": "-", "equals_sign": "=",
+    "percent_sign": "%", "left_square_bracket": "[", "right_square_bracket": "]", "left_parenthesis": "(",
+    "right_parenthesis": ")", "apostrophe": "'", "colon": ":", "enter": "⏎", "escape": "esc", "up": "↑", "down": "↓",
+    "left": "←", "right": "→", "pageup": "pgup", "pagedown": "pgdn",
+}  # fmt: skip
+
+
+def glyph(key: str) -> str:
+    """A key as a person reads it: `ctrl+p` -> `^p`, `question_mark` -> `?`."""
+    stem, _, last = key.rpartition("+")
+    prefix = {"": "", "ctrl": "^", "shift": "⇧"}.get(stem, stem + "+")
+    return prefix + _GLYPHS.get(last, last)
+
+
+def find(action_id: str) -> Action:
+    return next(action for action in ACTIONS if action.id == action_id)
+
+
+def bindings(where: str) -> list[Binding]:
+    """Textual's bindings of one place. None is shown by Textual: the footer is made from CONTEXTS."""
+    return [
+        Binding(",".join(action.keys), action.call, action.label, show=False, id=action.id, tooltip=action.help)
+        for action in ACTIONS
+        if action.where == where
+    ]
+
+
+def remapped(keys: Mapping[str, str]) -> tuple[dict[str, str], tuple[str, ...]]:
+    """What Textual's `set_keymap` takes, from a config's `[keys]`, and the ids that name no action."""
+    known = {action.id for action in ACTIONS}
+    return {name: key for name, key in keys.items() if name in known}, tuple(sorted(set(keys) - known))
+
+
+def keys_of(action: Action, remap: Mapping[str, str]) -> tuple[str, ...]:
+    return tuple(remap[action.id].split(",")) if action.id in remap else action.keys
+
+
+def cheat_sheet(actions: Iterable[Action] = ACTIONS) -> str:
+    """docs/keys.md, whole."""
+    chosen = tuple(actions)
+    lines = [
+        "# Keys",
+        "",
+        "Made from `tui/keymap.py` by `python -m tui.keymap`; a test fails when this page is stale. The ids are what",
+        "`[keys]` in the config file remaps. `^x` is ctrl+x.",
+    ]
+    for group in GROUPS:
+        lines += ["", f"## {group}", "", "| keys | what happens | where | id |", "|---|---|---|---|"]
+        for action in chosen:
+            if action.group == group:
+                shown = " ".join(f"`{glyph(key)}`" for key in action.keys)
+                lines.append(
+                    f"| {shown} | {action.help.replace('|', chr(92) + '|')} | {action.where} | `{action.id}` |"
+                )
+    return "\n".join(lines) + "\n"
+
+
+if __name__ == "__main__":
+    import sys
+
+    sys.stdout.write(cheat_sheet())

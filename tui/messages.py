@@ -1,0 +1,94 @@
+"""Every message of the workbench. Widgets say what a person did; the screen decides what follows."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from textual.message import Message
+
+
+@dataclass
+class RowMoved(Message):
+    """The cursor of a table came to another row (or to none)."""
+
+    table: str
+    row: Mapping[str, Any] | None
+
+
+@dataclass
+class RowEntered(Message):
+    """Enter, or a double click, on a row of a table."""
+
+    table: str
+    row: Mapping[str, Any]
+
+
+@dataclass
+class HeaderPicked(Message):
+    """A column's title was clicked: sort by it."""
+
+    table: str
+    column: str
+
+
+@dataclass
+class BinEntered(Message):
+    """Enter on a bin of the layer histogram: `column` is a language, `LIKN` or `DKN`."""
+
+    layer: int
+    column: str
+
+
+@dataclass
+class ThresholdMarked(Message):
+    """Another threshold is the one that keys nudge."""
+
+    name: str
+
+
+@dataclass
+class ThresholdSet(Message):
+    """A threshold was typed."""
+
+    name: str
+    value: float
+
+
+@dataclass
+class NeuronWanted(Message):
+    """Show everything stored of one neuron."""
+
+    layer: int
+    neuron: int
+
+
+@dataclass
+class TabPicked(Message):
+    """A tab's name was clicked."""
+
+    tab: str
+
+
+@dataclass
+class FilterTyped(Message):
+    """The text of the query filter changed; `done` when it was confirmed."""
+
+    text: str
+    done: bool
+
+
+@dataclass
+class Complaint(Message):
+    """Something a person should know: a refusal, a failure, a hint. `severity` as Textual's."""
+
+    text: str
+    severity: str = "warning"
+
+
+@dataclass
+class WorkerEvent(Message):
+    """What the model worker said, as it arrived."""
+
+    event: Mapping[str, Any]

@@ -1,0 +1,152 @@
+"""Pairs of neurons that back each other up: what each removal does alone, and both together."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import polars as pl
+from rich.text import Text
+from textual.app import ComposeResult
+from textual.widgets import Static
+
+from tui.messages import NeuronWanted, RowEntered
+from tui.panes.pane import Pane
+from tui.selection import Shown
+from tui.widgets import cells
+from tui.widgets.bars import spark
+from tui.widgets.cells import Column
+from tui.widgets.frame_table import FrameTable
+
+if TYPE_CHECKING:
+    from store.reader import Reader
+
+KINDS = ("paper", "strict")
+ROLES = {"kn": "knowledge neurons", "layer_control": "same layers", "drop_control": "matched drops"}
+COLUMNS = (
+    Column("pair", "subject → object", grow=True, least=10, most=40, drop=4),
+    Column("lang", "lang", most=8, drop=5),
+    Column("a", "a", right=True),
+    Column("b", "b", right=True),
+    Column("drop_a", "Δp_a", cells.signed, right=True),
+    Column("drop_b", "Δp_b", cells.signed, right=True),
+    Column("drop_ab", "Δp_ab", cells.signed, right=True),
+    Column("interaction", "I", lambda value: cells.NOTHING if value is None else f"{value:+.2f}", right=True),
+    Column("kind", "", tone=lambda kind: "good" if kind == "strict" else "dim", drop=6),
+)
+
+
+@dataclass(frozen=True)
+class Pairs:
+    """The pair table, the rates of its controls, and where the members are."""
+
+    frame: pl.DataFrame
+    rates: pl.DataFrame
+    """role, pairs (eligible), paper, strict."""
+    by_layer: tuple[float, ...]
+    """Members of the paper's pairs, by layer."""
+
+
+def rates(dkn_rate: pl.DataFrame) -> pl.DataFrame:
+    """How many eligible pairs of each role qualify, over all languages."""
+    return dkn_rate.group_by("role").agg(pl.col("pairs", "paper", "strict").sum())
+
+
+def members(dkn: pl.DataFrame) -> pl.DataFrame:
+    """fact, layer, neuron of every neuron in a pair of the paper's kind."""
+    found = dkn.filter((pl.col("role") == "kn") & pl.col("paper"))
+    ends = [
+        found.select("fact", pl.col(f"layer_{end}").alias("layer"), pl.col(f"neuron_{end}").alias("neuron"))
+        for end in "ab"
+    ]
+    return pl.concat(ends).unique()
+
+
+def rates_text(result: Pairs) -> Text:
+    """One line a role: rates side by side with their controls."""
+    text = Text(f"{'':<18}{'pairs':>8}{'paper':>14}{'strict':>14}", style="dim", no_wrap=True)
+    found = {row["role"]: row for row in result.rates.iter_rows(named=True)}
+    for role, label in ROLES.items():
+        text.append(f"\n{label:<18}", style="" if role == "kn" else "dim")
+        if (row := found.get(role)) is None:
+            text.append(f"{cells.NOTHING:>8}", style="dim")
+            continue
+        text.append(f"{row['pairs']:>8,}")
+        for kind in ("paper", "strict"):
+            text.append(
+                f"{row[kind]:>7,}{cells.percent(row[kind] / row['pairs']):>7}", style="bold" if role == "kn" else ""
+            )
+    if any(result.by_layer):
+        text.append("\nmembers by layer  ", style="dim")
+        text.append(spark(list(result.by_layer)), style="bold")
+        text.append(f"  L0–L{len(result.by_layer) - 1}", style="dim")
+    return text
+
+
+class DknPane(Pane):
+    """Δp_a, Δp_b, Δp_ab and interaction; by the paper's rule or strictly."""
+
+    TITLE = "DKN"
+    CONTEXT = "dkn"
+    HELP = (
+        "Degenerate pairs: removing either neuron costs little (≤ T_low), removing both costs more (> T_high). strict also asks that they "
+        "interact: I, the pair's effect in logits beyond the sum of the singles, below -δ. The same scan over neurons of the same layers, and "
+        "over pairs matched on their single drops, says how often that happens anyway. d turns between paper and strict."
+    )
+
+    def __init__(self) -> None:
+        super().__init__(id="dkn")
+        self.kind = "paper"
+
+    def compose(self) -> ComposeResult:
+        yield self.note
+        yield Static("", classes="summary")
+        yield FrameTable("dkn", empty="no such pair at these thresholds")
+
+    def load(self, reader: Reader, shown: Shown) -> Pairs:
+        dkn = reader.dkn(shown.narrowed)
+        depth = reader.sql("SELECT max(layer) + 1 AS n FROM site WHERE model = ?", [shown.view.model])["n"][0] or 0
+        layers = dict(members(dkn).group_by("layer").len().iter_rows())
+        texts = reader.sql("SELECT query, subject || ' → ' || object AS pair FROM query").unique("query")
+        frame = (
+            dkn.filter(pl.col("role") == "kn")
+            .sort("drop_ab", descending=True, nulls_last=True)
+            .join(texts, on="query", how="left", maintain_order="left")
+            .with_columns(
+                a=pl.format("{}.{}", "layer_a", "neuron_a"),
+                b=pl.format("{}.{}", "layer_b", "neuron_b"),
+                kind=pl.when("strict").then(pl.lit("strict")).when("paper").then(pl.lit("paper")).otherwise(pl.lit("")),
+            )
+        )
+        counts = rates(reader.dkn_rate(shown.narrowed))
+        return Pairs(frame, counts, tuple(float(layers.get(layer, 0)) for layer in range(depth)))
+
+    def sql(self, reader: Reader, shown: Shown) -> str:
+        return reader.macro_sql("dkn", shown.narrowed)
+
+    def paint(self, result: Pairs, shown: Shown) -> None:
+        self._result = result
+        if not result.rates["pairs"].sum():
+            self.border_title, self.border_subtitle = "DKN", ""
+            self.say("No ablation of this selection is stored. r says what computing it takes.")
+            return
+        self.query_one(".summary", Static).update(rates_text(result))
+        self._show_kind()
+
+    def _show_kind(self) -> None:
+        frame = self._result.frame
+        if self.kind == "strict":
+            frame = frame.filter("strict")
+        subject = self.painted.selection.subject if self.painted else ""
+        self.border_title = f"DKN · {self.kind} pairs · {subject}".replace("[", "\\[")
+        self.border_subtitle = f"{frame.height:,} pairs · Δp {self.painted.view.drop}" if self.painted else ""
+        self.query_one(FrameTable).show(frame, COLUMNS, ("query", "a", "b"))
+
+    def turn_kind(self) -> None:
+        self.kind = KINDS[(KINDS.index(self.kind) + 1) % len(KINDS)]
+        if self.painted is not None and not self.note.display:
+            self._show_kind()
+
+    def on_row_entered(self, message: RowEntered) -> None:
+        message.stop()
+        self.post_message(NeuronWanted(message.row["layer_a"], message.row["neuron_a"]))

@@ -1,0 +1,75 @@
+"""The distribution of neurons over layers, language by language, with LIKN and DKN beside."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from textual.app import ComposeResult
+
+from tui.panes.pane import Pane
+from tui.selection import Shown
+from tui.widgets.layer_grid import LayerBins, LayerGrid
+
+if TYPE_CHECKING:
+    from store.reader import Reader
+
+
+class LayersPane(Pane):
+    """Share of the neurons by layer, or their number."""
+
+    TITLE = "layers"
+    CONTEXT = "layers"
+    HELP = (
+        "One row a layer, layer 0 at the top; one column a language, then LIKN (neurons found in every chosen language of a fact) and DKN "
+        "(members of degenerate pairs). Share: each fact's share of its neurons in the layer, averaged over facts. Enter on a bin lists its "
+        "neurons. As LIKN and DKN are subsets of the knowledge neurons, likeness between the columns is expected."
+    )
+
+    def __init__(self) -> None:
+        super().__init__(id="layers")
+
+    def compose(self) -> ComposeResult:
+        yield self.note
+        yield LayerGrid()
+
+    def load(self, reader: Reader, shown: Shown) -> LayerBins:
+        frame = reader.layer_hist(shown.narrowed)
+        depth = (
+            reader.sql("SELECT max(layer) + 1 AS layers FROM site WHERE model = ?", [shown.view.model])["layers"][0]
+            or 0
+        )
+        stored = frame["kind"].unique().to_list()
+        columns = [lang for lang in shown.view.langs if lang in stored]
+        columns += [name for name in ("LIKN", "DKN") if name in stored]
+        rows = list(frame.select("kind", "layer", "n", "share").iter_rows())
+        return LayerBins(
+            tuple(columns),
+            depth,
+            {(kind, layer): n for kind, layer, n, _ in rows},
+            {(kind, layer): share or 0.0 for kind, layer, _, share in rows},
+        )
+
+    def sql(self, reader: Reader, shown: Shown) -> str:
+        return reader.macro_sql("layer_hist", shown.narrowed)
+
+    def focus_target(self) -> Any:
+        return self.query_one(LayerGrid)
+
+    def paint(self, result: Any, shown: Shown) -> None:
+        grid = self.query_one(LayerGrid)
+        grid.show(result)
+        self.retitle(shown)
+        if not result.columns:
+            self.say("No neuron is above the thresholds here, or nothing is stored yet.")
+
+    def retitle(self, shown: Shown) -> None:
+        grid = self.query_one(LayerGrid)
+        hidden = grid.hidden_columns()
+        self.border_title = f"layers · {grid.unit} · {shown.selection.subject}".replace("[", "\\[")
+        self.border_subtitle = f"{hidden} more columns: ← →" if hidden else ""
+
+    def turn_unit(self) -> None:
+        grid = self.query_one(LayerGrid)
+        grid.unit = "count" if grid.unit == "share" else "share"
+        if self.painted is not None:
+            self.retitle(self.painted)

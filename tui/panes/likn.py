@@ -1,0 +1,186 @@
+"""What the languages share: observed, by chance, and between mismatched facts; of one fact, neuron by neuron."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import polars as pl
+from rich.text import Text
+from textual.app import ComposeResult
+from textual.timer import Timer
+from textual.widgets import Static
+from textual.worker import Worker, WorkerState
+
+from tui.messages import NeuronWanted, RowEntered
+from tui.panes.pane import Pane
+from tui.selection import Shown
+from tui.widgets import cells
+from tui.widgets.cells import Column
+from tui.widgets.frame_table import FrameTable
+
+if TYPE_CHECKING:
+    from store.reader import Reader
+
+QUIET = 0.25
+"""Seconds without a change before the mismatched facts are drawn: they cost more than a held key allows."""
+
+CONTROLS = (
+    Column("sets", "which sets", grow=True, least=10, most=24),
+    Column("facts", "facts", cells.count, right=True, drop=2),
+    Column("coverage", "cover", lambda share: cells.NOTHING if share is None else f"{100 * share:.0f}%", right=True, drop=3),
+    Column("observed", "shared", lambda mean: mean_of(mean), right=True),
+    Column("chance", "chance", lambda mean: mean_of(mean), right=True),
+    Column("a", "(a)", lambda mean: mean_of(mean), right=True),
+    Column("b", "(b)", lambda mean: mean_of(mean), right=True),
+    Column("p_a", "p (a)", cells.prob, right=True, drop=1, tone=lambda p: "good" if p is not None and p < 0.05 else ""),
+)  # fmt: skip
+
+
+def mean_of(value: float | None) -> str:
+    return cells.NOTHING if value is None else f"{value:.2f}" if value >= 0.005 or value == 0 else "<.01"
+
+
+@dataclass(frozen=True)
+class Overlaps:
+    """Mean sizes per fact: `matrix[a][b]` neurons that languages a and b share, the diagonal |N|; None: no common fact."""
+
+    langs: tuple[str, ...]
+    matrix: tuple[tuple[float | None, ...], ...]
+    shared: int
+    """Neurons of L over all facts."""
+    covered: int
+    facts: int
+    """Facts that have neurons in every language."""
+    neurons: pl.DataFrame | None
+    """Of one fact: layer, neuron, one rel a language, and in how many it is; None at a wider selection."""
+
+
+def overlaps(kn: pl.DataFrame, langs: Sequence[str], *, one_fact: bool) -> Overlaps:
+    """Everything that needs no random draws, from `kn`."""
+    sets = kn.select("fact", "lang", "layer", "neuron")
+    pairs = sets.join(sets, on=["fact", "layer", "neuron"]).group_by("lang", "lang_right").len()
+    found = {(a, b): n for a, b, n in pairs.iter_rows()}
+    facts = {lang: set(sets.filter(pl.col("lang") == lang)["fact"]) for lang in langs}
+    matrix = tuple(
+        tuple(found.get((a, b), 0) / len(facts[a] & facts[b]) if facts[a] & facts[b] else None for b in langs)
+        for a in langs
+    )
+    everywhere = set.intersection(*facts.values()) if facts else set()
+    shared = sets.group_by("fact", "layer", "neuron").len().filter(pl.col("len") == len(langs))
+    if len(langs) < 2:
+        shared = shared.clear()
+    neurons = None
+    if one_fact:
+        neurons = _wide(kn, langs)
+    return Overlaps(tuple(langs), matrix, shared.height, shared["fact"].n_unique(), len(everywhere), neurons)
+
+
+def _wide(kn: pl.DataFrame, langs: Sequence[str]) -> pl.DataFrame:
+    of_lang = [pl.col("rel").filter(pl.col("lang") == lang).max().alias(lang) for lang in langs]
+    grouped = kn.group_by("layer", "neuron").agg(
+        *of_lang, pl.col("lang").n_unique().alias("in"), pl.col("rel").max().alias("most")
+    )
+    return grouped.sort(["in", "most", "layer", "neuron"], descending=[True, True, False, False]).drop("most")
+
+
+def matrix_text(result: Overlaps) -> Text:
+    """The overlap matrix, aligned; the diagonal is what each language has."""
+    wide = max(6, *(len(lang) + 1 for lang in result.langs))
+    text = Text("shared".ljust(wide) + "".join(f"{lang:>{wide}}" for lang in result.langs), style="dim", no_wrap=True)
+    for i, lang in enumerate(result.langs):
+        text.append(f"\n{lang:<{wide}}", style="dim")
+        for j, value in enumerate(result.matrix[i]):
+            text.append(f"{mean_of(value):>{wide}}", style="bold" if i != j else "dim")
+    return text
+
+
+class LiknPane(Pane):
+    """Overlap matrix and controls; of one fact, its neurons in each language."""
+
+    TITLE = "LIKN"
+    CONTEXT = "likn"
+    HELP = (
+        "Language-independent knowledge neurons: those found in every chosen language of a fact. The matrix gives the mean number that two "
+        "languages share (diagonal: neurons of that language). Below, shared by all: observed beside uniform chance, (a) the other languages' "
+        "sets taken from another fact of the relation, (b) from another relation. Only what is above (a) may be called the fact's own. Go in "
+        "to a fact to see its neurons: the share of the maximum in each language."
+    )
+
+    def __init__(self) -> None:
+        super().__init__(id="likn")
+        self._timer: Timer | None = None
+
+    def compose(self) -> ComposeResult:
+        yield self.note
+        yield Static("", classes="summary")
+        yield FrameTable("likn", empty="the controls follow when the keys rest")
+
+    def load(self, reader: Reader, shown: Shown) -> Overlaps:
+        one_fact = shown.selection.level in ("fact", "query")
+        return overlaps(reader.kn(shown.narrowed), shown.view.langs, one_fact=one_fact)
+
+    def sql(self, reader: Reader, shown: Shown) -> str:
+        return reader.macro_sql("likn", shown.narrowed)
+
+    def paint(self, result: Overlaps, shown: Shown) -> None:
+        self.border_title = f"LIKN · {shown.selection.subject}".replace("[", "\\[")
+        summary, table = self.query_one(".summary", Static), self.query_one(FrameTable)
+        if self._timer is not None:
+            self._timer.stop()
+        if result.neurons is not None:
+            self.border_subtitle = f"{result.shared} in all of {'+'.join(result.langs)}"
+            summary.display = False
+            table.show(result.neurons, self._neuron_columns(result.langs), ("layer", "neuron"))
+            return
+        if len(result.langs) < 2:
+            self.border_subtitle = ""
+            self.say("One language only: there is nothing to share. L chooses languages, m another model.")
+            return
+        mean = f"{result.shared / result.facts:.2f} a fact" if result.facts else "none"
+        self.border_subtitle = f"{'+'.join(result.langs)}: {mean} · in {result.covered} of {result.facts} facts"
+        summary.display = True
+        summary.update(matrix_text(result))
+        self._timer = self.set_timer(QUIET, self._draw)
+
+    @staticmethod
+    def _neuron_columns(langs: Sequence[str]) -> tuple[Column, ...]:
+        return (
+            Column("layer", "layer", right=True),
+            Column("neuron", "neuron", right=True),
+            *(Column(lang, lang, lambda rel: "·" if rel is None else f"{rel:.2f}", right=True, least=5) for lang in langs),
+            Column("in", f"in of {len(langs)}", lambda n: "all" if n == len(langs) else str(n), right=True,
+                   tone=lambda n: "good" if n == len(langs) else ""),
+        )  # fmt: skip
+
+    # --- the controls, once the keys rest
+
+    def _draw(self) -> None:
+        reader, shown = self.session.reader, self.painted
+        if reader is None or shown is None or shown != self.wanted:
+            return
+
+        def work() -> tuple[Shown, pl.DataFrame]:
+            from analysis.tables import likn
+
+            return shown, likn.build(reader, shown.narrowed).frame
+
+        self.run_worker(work, thread=True, exclusive=True, group="likn-controls", exit_on_error=False)
+
+    def on_worker_state_changed(self, event: Worker.StateChanged) -> None:
+        if event.worker.group != "likn-controls":
+            super().on_worker_state_changed(event)
+            return
+        event.stop()
+        if event.state == WorkerState.SUCCESS:
+            shown, frame = event.worker.result  # type: ignore[misc]
+            if shown == self.wanted:
+                self.query_one(FrameTable).show(frame, CONTROLS, ("sets",))
+        elif event.state == WorkerState.ERROR:
+            self.broken(event.worker.error)
+
+    def on_row_entered(self, message: RowEntered) -> None:
+        if "neuron" in message.row and "layer" in message.row:
+            message.stop()
+            self.post_message(NeuronWanted(message.row["layer"], message.row["neuron"]))

@@ -1,0 +1,135 @@
+"""What all panes have in common: they ask the store in a thread, drop what is stale, and survive their own failures."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import TYPE_CHECKING, Any, ClassVar, cast
+
+import polars as pl
+from textual.containers import Vertical
+from textual.widgets import Static
+from textual.worker import Worker, WorkerState
+
+from store.errors import UserError
+from tui.selection import Shown
+from tui.widgets.frame_table import FrameTable
+
+if TYPE_CHECKING:
+    from store.reader import Reader
+    from tui.app import Knscope
+    from tui.session import Session
+
+BROKEN = (pl.exceptions.PolarsError, LookupError, TypeError, ValueError, ArithmeticError, AttributeError)
+"""What a result of an unexpected shape raises while it is painted."""
+
+
+class Pane(Vertical):
+    """One titled box. A subclass writes `load` (in a thread, no widgets) and `paint` (the result, no store)."""
+
+    TITLE: ClassVar[str] = ""
+    CONTEXT: ClassVar[str] = ""
+    """Which keys the footer names here: a name of keymap.CONTEXTS."""
+    HELP: ClassVar[str] = ""
+    """What this pane shows and how to read it, for the help screen."""
+
+    def __init__(self, *, id: str) -> None:  # noqa: A002
+        super().__init__(id=id)
+        self.wanted: Shown | None = None
+        self._loading: Shown | None = None
+        self.painted: Shown | None = None
+        self.note = Static("", classes="note", markup=False)
+        self.note.display = False
+
+    @property
+    def session(self) -> Session:
+        return cast("Knscope", self.app).session
+
+    # --- for subclasses
+
+    def load(self, reader: Reader, shown: Shown) -> Any:
+        """The result for `shown`. Runs in a thread."""
+        raise NotImplementedError
+
+    def paint(self, result: Any, shown: Shown) -> None:
+        """Show a result."""
+        raise NotImplementedError
+
+    def sql(self, reader: Reader, shown: Shown) -> str:
+        """The statement this pane shows; empty where there is none."""
+        return ""
+
+    def table(self) -> FrameTable | None:
+        """The table that copying and exporting speak of."""
+        return next(iter(self.query(FrameTable)), None)
+
+    def focus_target(self) -> Any:
+        """What takes the focus when the pane is gone to."""
+        return self.table() or self
+
+    # --- following
+
+    def follow(self, shown: Shown) -> None:
+        """Show this as soon as the pane is seen; what was asked for before is dropped."""
+        self.wanted = shown
+        self._start()
+
+    def on_show(self) -> None:
+        self._start()
+
+    def again(self) -> None:
+        """Load once more: something other than the selection changed."""
+        self.painted = None
+        self._start()
+
+    def _start(self) -> None:
+        reader = self.session.reader
+        seen = self.is_attached and all(node.display for node in self.ancestors_with_self if hasattr(node, "display"))
+        if reader is None or self.wanted is None or not seen or self._loading or self.painted == self.wanted:
+            return  # a load under way looks here again when it ends: held keys become one load
+        self._loading = self.wanted
+        work = partial(self.load, reader, self.wanted)
+        self.run_worker(
+            work,
+            thread=True,
+            exclusive=True,
+            group=self.id or "",
+            description=f"{self.TITLE} loads",
+            exit_on_error=False,
+        )
+
+    def on_worker_state_changed(self, event: Worker.StateChanged) -> None:
+        if event.worker.group != self.id or not event.worker.is_finished:
+            return
+        event.stop()
+        loaded, self._loading = self._loading, None
+        if loaded is not None and loaded == self.wanted:
+            self.painted = loaded
+            if event.state == WorkerState.SUCCESS:
+                self._paint(event.worker.result, loaded)
+            elif event.state == WorkerState.ERROR:
+                self.broken(event.worker.error)
+        self._start()
+
+    def _paint(self, result: Any, shown: Shown) -> None:
+        self.say("")
+        try:
+            self.paint(result, shown)
+        except BROKEN as error:
+            self.broken(error)
+
+    def broken(self, error: BaseException | None) -> None:
+        """Say what happened here; the other panes live on."""
+        what = str(error).strip().splitlines() or ["unknown"]
+        if isinstance(error, UserError):
+            self.say("\n".join(what))
+        else:
+            self.say(
+                f"This pane could not be shown: {type(error).__name__}: {what[0]}\nThe others go on; ^l tries again."
+            )
+            self.log.error(f"{self.TITLE}: {error!r}")
+
+    def say(self, text: str) -> None:
+        """Text in place of the content; empty brings the content back."""
+        self.note.update(text)
+        self.set_class(bool(text), "-note")
+        self.note.display = bool(text)

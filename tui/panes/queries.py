@@ -1,0 +1,162 @@
+"""The spine: every stored query of the view; where its cursor is decides what the other panes speak of."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import polars as pl
+from textual.app import ComposeResult
+from textual.widgets import Input
+
+from tui.messages import FilterTyped, HeaderPicked
+from tui.panes.pane import Pane
+from tui.selection import Selection, Shown
+from tui.widgets import cells
+from tui.widgets.cells import Column
+from tui.widgets.frame_table import FrameTable
+
+if TYPE_CHECKING:
+    from store.reader import Reader
+
+KEY = ("query",)
+SEARCHED = ("fact", "relation", "lang", "subject", "object", "template")
+COLUMNS = (
+    Column("fact", "fact", least=6, most=18, drop=2),
+    Column("relation", "rel", most=10, drop=3),
+    Column("lang", "lang", most=8),
+    Column("pair", "subject → object", grow=True, least=14, most=60),
+    Column("p", "p", cells.prob, right=True, tone=lambda p: "dim" if p is None or p < 0.01 else ""),
+    Column("rank", "rank", cells.count, right=True, tone=lambda rank: "good" if rank == 1 else ""),
+    Column("n_kn", "#KN", cells.count, right=True),
+    Column("residual", "resid", cells.power, right=True, drop=4),
+)
+
+
+def matches(text: str) -> pl.Expr:
+    """Rows holding every word of the filter; a word that begins with `!` must not occur."""
+    found = pl.lit(True)
+    for word in text.lower().split():
+        holds = pl.col("searched").str.contains(word.removeprefix("!"), literal=True)
+        found = found & (~holds if word.startswith("!") and len(word) > 1 else holds)
+    return found
+
+
+def prepared(frame: pl.DataFrame) -> pl.DataFrame:
+    """The reader's queries with what is shown and searched beside them."""
+    joined = pl.concat_str([pl.col(name).fill_null("") for name in SEARCHED], separator=" ")
+    return frame.with_columns(
+        pair=pl.concat_str(["subject", pl.lit(" → "), "object"]), searched=joined.str.to_lowercase()
+    )
+
+
+class QueriesPane(Pane):
+    """Fact, language, probability, rank, number of knowledge neurons, residual."""
+
+    TITLE = "queries"
+    CONTEXT = "queries"
+    HELP = (
+        "One row a stored prompt. p is the probability of the right answer, rank its place (1: the model knows it), #KN the number of "
+        "knowledge neurons at the current τ, resid the largest completeness residual. Enter goes from everything to the row's relation, "
+        "its fact, the query itself; the other panes follow."
+    )
+    DEFAULT_SORT: ClassVar[tuple[str, bool] | None] = None
+
+    def __init__(self) -> None:
+        super().__init__(id="queries")
+        self._all = pl.DataFrame()
+        self.filter_text = ""
+        self.sorting: tuple[str, bool] | None = None
+
+    def compose(self) -> ComposeResult:
+        yield self.note
+        field = Input(placeholder="words to look for; !word excludes", id="filter", compact=True)
+        field.display = False
+        yield field
+        yield FrameTable("queries", empty="no query matches; esc clears the filter")
+
+    def load(self, reader: Reader, shown: Shown) -> pl.DataFrame:
+        return prepared(reader.queries(shown.view))
+
+    def sql(self, reader: Reader, shown: Shown) -> str:
+        return reader.macro_sql("queries", shown.view)
+
+    def paint(self, result: Any, shown: Shown) -> None:
+        self._all = result
+        self.show_rows()
+
+    def show_rows(self) -> None:
+        """Filter and sort what is loaded, and show it."""
+        frame = self._all
+        if self.filter_text and frame.height:
+            frame = frame.filter(matches(self.filter_text))
+        if self.sorting is not None and self.sorting[0] in frame.columns:
+            frame = frame.sort(self.sorting[0], descending=self.sorting[1], nulls_last=True, maintain_order=True)
+        table = self.query_one(FrameTable)
+        table.sorted_by = self.sorting
+        table.show(frame, COLUMNS, KEY)
+        of = f"{frame.height:,} of {self._all.height:,}" if frame.height != self._all.height else f"{frame.height:,}"
+        known = " · known only" if self.wanted and self.wanted.view.known else ""
+        filtered = f" · /{self.filter_text}" if self.filter_text else ""
+        self.border_subtitle = f"{of}{known}{filtered}".replace("[", "\\[")
+
+    def mark(self, selection: Selection) -> None:
+        """Show which rows the other panes speak of."""
+        self.border_title = f"queries · {selection.trail}".replace("[", "\\[")
+        self.query_one(FrameTable).mark(selection.holds if selection.level != "everything" else None)
+
+    def on_header_picked(self, message: HeaderPicked) -> None:
+        message.stop()
+        if message.column not in self._all.columns:
+            return
+        if self.sorting is not None and self.sorting[0] == message.column:
+            self.sorting = (message.column, True) if not self.sorting[1] else None
+        else:
+            self.sorting = (message.column, False)
+        self.show_rows()
+
+    def turn_order(self) -> None:
+        """The same order, turned round."""
+        if self.sorting is not None:
+            self.sorting = (self.sorting[0], not self.sorting[1])
+            self.show_rows()
+
+    # --- filter
+
+    def open_filter(self) -> None:
+        field = self.query_one("#filter", Input)
+        field.display = True
+        field.focus()
+
+    def set_filter(self, text: str) -> None:
+        self.filter_text = text.strip()
+        self.show_rows()
+
+    def close_filter(self, *, keep: bool) -> bool:
+        """Hide the field; False when there was nothing to close or clear."""
+        field = self.query_one("#filter", Input)
+        had = field.display or bool(self.filter_text)
+        if not keep:
+            with self.prevent(Input.Changed):
+                field.value = ""
+            self.set_filter("")
+        field.display = False
+        return had
+
+    def on_input_changed(self, event: Input.Changed) -> None:
+        event.stop()
+        self.set_filter(event.value)
+        self.post_message(FilterTyped(event.value, done=False))
+
+    def on_input_submitted(self, event: Input.Submitted) -> None:
+        event.stop()
+        self.query_one("#filter", Input).display = False
+        self.query_one(FrameTable).focus()
+        self.post_message(FilterTyped(event.value, done=True))
+
+    def restore(self, filter_text: str, sorting: Sequence[Any] | None) -> None:
+        """As it was left."""
+        self.filter_text = filter_text
+        self.sorting = (str(sorting[0]), bool(sorting[1])) if sorting else None
+        with self.prevent(Input.Changed):
+            self.query_one("#filter", Input).value = filter_text

@@ -1,0 +1,138 @@
+"""What is being computed, and what was."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import polars as pl
+from textual.app import ComposeResult
+from textual.widgets import Static
+
+from tui.panes.pane import Pane
+from tui.widgets import cells
+from tui.widgets.bars import bar
+from tui.widgets.cells import Column
+from tui.widgets.frame_table import FrameTable
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from analysis.runs.status import RunStatus
+
+GLYPHS = {"running": "▶", "queued": "…", "done": "✓", "failed": "✗", "cancelled": "■", "lost": "?"}
+SCHEMA = {
+    "run": pl.String, "status": pl.String, "progress": pl.Float64, "done": pl.Int64, "total": pl.Int64, "rate": pl.Float64,
+    "left": pl.Float64, "failures": pl.Int64,
+}  # fmt: skip
+COLUMNS = (
+    Column("status", "status", lambda status: f"{GLYPHS.get(status, ' ')} {status}", tone=lambda s: {"failed": "bad", "done": "good"}.get(s, "")),
+    Column("run", "run", least=10, most=28, grow=True),
+    Column("progress", "progress", lambda share: bar(share, 8), drop=3),
+    Column("done", "done", cells.count, right=True),
+    Column("total", "of", cells.count, right=True),
+    Column("rate", "per s", lambda rate: cells.NOTHING if rate is None else f"{rate:.1f}", right=True, drop=2),
+    Column("left", "left", lambda seconds: duration(seconds), right=True),
+    Column("failures", "failures", cells.count, right=True, drop=1, tone=lambda n: "bad" if n else ""),
+)  # fmt: skip
+
+
+def duration(seconds: float | None) -> str:
+    """`1 h 05`, `4 min`, `12 s`."""
+    if seconds is None:
+        return cells.NOTHING
+    whole = round(seconds)
+    if whole >= 3600:
+        return f"{whole // 3600} h {whole % 3600 // 60:02}"
+    return f"{whole // 60} min" if whole >= 120 else f"{whole} s"
+
+
+def share(one: RunStatus) -> float:
+    return one.record.done / one.record.total if one.record.total else 0.0
+
+
+def headline(statuses: Sequence[RunStatus]) -> str:
+    """For the header: the run going on, or how the last one ended."""
+    active = [one for one in statuses if one.status in ("running", "queued")]
+    if active:
+        one = active[-1]
+        left = f" · {duration(one.left)} left" if one.left is not None else ""
+        more = f" (+{len(active) - 1})" if len(active) > 1 else ""
+        return f"▶ {one.status} {100 * share(one):.0f}%{left}{more}"
+    if not statuses:
+        return "no run yet"
+    last = statuses[-1]
+    failed = f", {len(last.record.failures)} failures" if last.record.failures else ""
+    return f"{GLYPHS.get(last.status, ' ')} last run {last.status}{failed}"
+
+
+class RunsPane(Pane):
+    """Progress, rate, time left and failures with their text. Fed by the screen, which watches the runs."""
+
+    TITLE = "runs"
+    CONTEXT = "runs"
+    HELP = (
+        "Runs are processes of their own: closing the workbench or losing the line does not end them. A run whose heartbeat has stood still "
+        "for 30 s is lost; u starts it again, and what is stored is not computed twice. ^x cancels at the next unit."
+    )
+
+    def __init__(self) -> None:
+        super().__init__(id="runs")
+        self.statuses: Sequence[RunStatus] = ()
+        self.worker_state = ""
+
+    def compose(self) -> ComposeResult:
+        yield self.note
+        yield FrameTable("runs", empty="no run yet; r computes what the view lacks, n asks one question")
+        yield Static("", id="run-text", markup=False)
+
+    def on_mount(self) -> None:
+        self.border_title = "runs"
+        self.query_one(FrameTable).show(pl.DataFrame(schema=SCHEMA), COLUMNS, ("run",))
+
+    def _start(self) -> None:
+        """Loads nothing of its own."""
+
+    def feed(self, statuses: Sequence[RunStatus], worker_state: str) -> None:
+        """What the runs do now; repaints only what changed."""
+        if (statuses, worker_state) == (self.statuses, self.worker_state):
+            return
+        self.statuses, self.worker_state = statuses, worker_state
+        newest = list(reversed(statuses))
+        rows = [
+            (one.run, one.status, share(one), one.record.done, one.record.total, one.rate, one.left, len(one.record.failures))
+            for one in newest
+        ]  # fmt: skip
+        frame = pl.DataFrame(rows, schema=SCHEMA, orient="row")
+        table = self.query_one(FrameTable)
+        if not frame.equals(table.frame):
+            table.show(frame, COLUMNS, ("run",))
+        self.border_subtitle = worker_state
+        self.describe()
+
+    def marked(self) -> RunStatus | None:
+        row = self.query_one(FrameTable).current
+        return next((one for one in self.statuses if row is not None and one.run == row["run"]), None)
+
+    def on_row_moved(self) -> None:
+        self.describe()
+
+    def describe(self) -> None:
+        """Below the table: the marked run's message, configuration and failures."""
+        self.query_one("#run-text", Static).update(describe(self.marked()))
+
+
+def describe(one: RunStatus | None) -> str:
+    if one is None:
+        return ""
+    record = one.record
+    config: dict[str, Any] = dict(record.config)
+    models = ", ".join(str(model["source"]).rsplit("/", 1)[-1] for model in config.get("models", ()))
+    methods = ", ".join(config.get("methods", ()))
+    facts = config.get("facts") or "all"
+    lines = [f"{models} · {methods} · {facts} facts of {config.get('data', '?')} · {', '.join(config.get('what', ()))}"]
+    if record.message:
+        lines.append(record.message)
+    lines += [f"✗ {failure}" for failure in list(record.failures)[:3]]
+    if len(record.failures) > 3:
+        lines.append(f"… and {len(record.failures) - 3} more: knscope status --json lists them all")
+    return "\n".join(lines)

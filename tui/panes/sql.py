@@ -1,0 +1,158 @@
+"""SQL over everything stored: an editor with highlighting and completion, and the result as a table."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Any
+
+from textual.app import ComposeResult
+from textual.widgets import Static
+from textual.worker import Worker, WorkerState
+
+from tui import state
+from tui.messages import RowEntered
+from tui.panes.pane import Pane
+from tui.selection import Shown
+from tui.widgets import cells
+from tui.widgets.frame_table import FrameTable
+from tui.widgets.sql_editor import SqlEditor
+
+if TYPE_CHECKING:
+    from store.sandbox import Result, Sandbox
+
+HISTORY = 200
+LIMIT = 10_000
+FIRST = "SELECT layer, neuron, count(DISTINCT fact) AS facts\nFROM kn\nGROUP BY ALL ORDER BY facts DESC"
+
+
+class SqlPane(Pane):
+    """ctrl+r (or F5) runs; the statement can read everything stored and touch nothing else."""
+
+    TITLE = "SQL"
+    CONTEXT = "sql"
+    HELP = (
+        "Any SELECT over the stored tables and macros. ^r or F5 runs the statement, ^x stops it, F7 and F8 walk through the history, esc "
+        "goes to the result, tab completes tables, columns and macros. Q in any other pane shows that pane's own SQL and can put it here. "
+        "The text view.kn, view.likn, view.dkn, view.layer_hist stands for the macro at the current thresholds."
+    )
+
+    def __init__(self, editor_rows: int) -> None:
+        super().__init__(id="sql")
+        self._rows = editor_rows
+        self._history: list[str] = [str(text) for text in state.read("sql-history").get("statements", [])]
+        self._place = len(self._history)
+        self._sandbox: Sandbox | None = None
+        self._started = 0.0
+        self._worker: Worker[Any] | None = None
+
+    def compose(self) -> ComposeResult:
+        editor = SqlEditor(self._history[-1] if self._history else "")
+        editor.styles.height = self._rows
+        yield editor
+        yield Static("", id="sql-state", markup=False)
+        yield FrameTable("sql-result", empty="")
+
+    def on_mount(self) -> None:
+        self.border_title = "SQL"
+        self.query_one("#sql-state", Static).update("^r runs · tab completes · F7 F8 history")
+
+    def follow(self, shown: Shown) -> None:
+        """The result belongs to the statement, not to the selection."""
+        self.wanted = shown
+        reader = self.session.reader
+        if reader is not None:
+            self.query_one(SqlEditor).learn(reader)
+
+    def _start(self) -> None:
+        """Runs when asked, not when the selection changes."""
+
+    def focus_target(self) -> Any:
+        return self.query_one(SqlEditor)
+
+    # --- running
+
+    def put(self, text: str) -> None:
+        """Another statement into the editor."""
+        self.query_one(SqlEditor).text = text
+
+    def action_run_sql(self) -> None:
+        from store.sandbox import Sandbox
+
+        reader = self.session.reader
+        text = self.query_one(SqlEditor).text.strip().rstrip(";").strip()
+        if reader is None or not text:
+            self._state("Nothing to run: write a SELECT, or press Q in another pane to see its SQL.")
+            return
+        if self._worker is not None and not self._worker.is_finished:
+            self._state("A statement is still running; ^x stops it.")
+            return
+        self._remember(text)
+        sandbox = self._sandbox = Sandbox(reader)
+        self._started = time.monotonic()
+        self._state("running … ^x stops it")
+        statement = self._spelled_out(text)
+        self._worker = self.run_worker(
+            lambda: sandbox.run(statement, LIMIT), thread=True, group="sql-run", exit_on_error=False, description="SQL"
+        )
+
+    def _spelled_out(self, text: str) -> str:
+        """`view.kn` and its like as the macro at the current thresholds."""
+        import re
+
+        reader, shown = self.session.reader, self.wanted
+        if shown is None or reader is None:
+            return text
+        macro = lambda found: f"({reader.macro_sql(found[1], shown.narrowed)})"  # noqa: E731
+        return re.sub(r"\bview\.(kn|likn|dkn|layer_hist|queries)\b", macro, text)
+
+    def action_cancel_sql(self) -> None:
+        if self._sandbox is not None and self._worker is not None and not self._worker.is_finished:
+            self._sandbox.cancel()
+        else:
+            self._state("Nothing is running.")
+
+    def on_worker_state_changed(self, event: Worker.StateChanged) -> None:
+        if event.worker.group != "sql-run" or not event.worker.is_finished:
+            return
+        event.stop()
+        took = time.monotonic() - self._started
+        if event.state == WorkerState.SUCCESS:
+            result: Result = event.worker.result
+            frame = result.frame
+            self.query_one(FrameTable).show(frame, cells.columns_of(frame))
+            total = f"{frame.height:,} of >{LIMIT:,}" if result.more else f"{frame.height:,}"
+            self._state(
+                f"{total} rows · {1000 * took:,.0f} ms" + (" · add a LIMIT or an aggregate" if result.more else "")
+            )
+            self.border_subtitle = f"{total} rows"
+        elif event.state == WorkerState.ERROR:
+            self._state(str(event.worker.error).strip())
+
+    def _state(self, text: str) -> None:
+        self.query_one("#sql-state", Static).update(text)
+
+    # --- history
+
+    def _remember(self, text: str) -> None:
+        if not self._history or self._history[-1] != text:
+            self._history.append(text)
+        self._place = len(self._history)
+        state.write("sql-history", {"statements": self._history[-HISTORY:]})
+
+    def action_recall(self, step: int) -> None:
+        if self._history:
+            self._place = max(0, min(self._place + step, len(self._history) - 1))
+            self.put(self._history[self._place])
+            self._state(f"statement {self._place + 1} of {len(self._history)}")
+
+    def action_leave(self) -> None:
+        editor = self.query_one(SqlEditor)
+        if editor.close_completion():
+            return
+        self.query_one(FrameTable).focus()
+
+    def on_row_entered(self, message: RowEntered) -> None:
+        """A row that names a neuron leads to it."""
+        row = message.row
+        if not ({"layer", "neuron"} <= set(row) or "fact" in row):
+            message.stop()

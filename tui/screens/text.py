@@ -1,0 +1,48 @@
+"""A page of text: help, a pane's SQL, what a computation would take."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import ClassVar
+
+from rich.text import Text
+from textual.app import ComposeResult
+from textual.binding import Binding, BindingType
+from textual.containers import Vertical, VerticalScroll
+from textual.screen import ModalScreen
+from textual.widgets import Static
+
+
+class TextScreen(ModalScreen[str | None]):
+    """Scrolls with the arrows. `answers` are keys that leave with a word; escape leaves with nothing."""
+
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("escape,q,question_mark", "dismiss(None)", "leave", show=False),
+        Binding("j", "scroll(1)", show=False),
+        Binding("k", "scroll(-1)", show=False),
+    ]
+
+    def __init__(self, title: str, text: Text | str, answers: Sequence[tuple[str, str, str]] = ()) -> None:
+        """`answers`: key, the word it leaves with, what it does in a few words."""
+        super().__init__()
+        self._title, self._text, self._answers = title, text, tuple(answers)
+
+    def compose(self) -> ComposeResult:
+        with Vertical(id="box") as box:
+            box.border_title = self._title.replace("[", "\\[")
+            hints = [f"{key} {label}" for key, _, label in self._answers] + ["esc leaves"]
+            box.border_subtitle = ", ".join(hints)
+            with VerticalScroll(id="text"):
+                yield Static(self._text, markup=False)
+
+    def on_mount(self) -> None:
+        self.query_one("#text").focus()
+
+    def on_key(self, event: object) -> None:
+        key = getattr(event, "key", "")
+        for wanted, word, _ in self._answers:
+            if key == wanted:
+                self.dismiss(word)
+
+    def action_scroll(self, step: int) -> None:
+        self.query_one("#text").scroll_relative(y=3 * step, animate=False)

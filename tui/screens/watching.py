@@ -1,0 +1,120 @@
+"""What goes on by itself: the store is opened and looked at again and again, and so are its runs."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from textual.worker import Worker, WorkerState
+
+from store.errors import UserError
+from tui.panes.queries import QueriesPane
+from tui.panes.runs import RunsPane, headline
+from tui.screens.bench import Bench
+from tui.session import Stored, look
+from tui.widgets.header_line import HeaderLine
+
+if TYPE_CHECKING:
+    from analysis.runs.status import Observer, RunStatus
+    from store.reader import Reader
+
+EVERY = 0.25
+"""Seconds between two looks at the store."""
+
+
+@dataclass(frozen=True)
+class Seen:
+    """What one look found; None: nothing new."""
+
+    stored: Stored | None
+    statuses: Sequence[RunStatus]
+    reader: Reader | None
+    gone: bool = False
+
+
+class Watching(Bench):
+    """Opens the store and watches it."""
+
+    _observer: Observer | None = None
+    _looking: Worker[Any] | None = None
+    _trouble = ""
+
+    def on_mount(self) -> None:
+        self.watch_store()
+
+    def watch_store(self) -> None:
+        """Open the store and keep looking. Everything happens in threads, so that the first paint waits for nothing."""
+        if self.session.path is None:
+            self.query_one(QueriesPane).say("No store is open. knscope demo makes one.")
+            return
+        self.query_one(QueriesPane).say("opening …")
+        self._look()
+        self.set_interval(EVERY, self._look)
+
+    def _look(self) -> None:
+        if self._looking is None or self._looking.is_finished:
+            self._looking = self.run_worker(
+                self._seen, thread=True, group="look", exit_on_error=False, description="look at the store"
+            )
+
+    def _seen(self) -> Seen:
+        from analysis.runs.status import Observer
+
+        session = self.session
+        path = session.path
+        assert path is not None
+        reader, fresh = session.reader, False
+        if reader is None:
+            import store
+
+            reader, fresh = store.open(path), True
+            self._observer = Observer(path)
+        elif not (path / "store.json").is_file():
+            return Seen(None, (), reader, gone=True)
+        new = reader.poll()
+        assert self._observer is not None
+        stored = look(reader, session.view.model if session.view else "") if new or fresh else None
+        return Seen(stored, tuple(self._observer.look()), reader)
+
+    def on_worker_state_changed(self, event: Worker.StateChanged) -> None:
+        if event.worker.group == "look":
+            if event.state == WorkerState.SUCCESS and isinstance(event.worker.result, Seen):
+                self._take(event.worker.result)
+            elif event.state == WorkerState.ERROR:
+                self._in_trouble(event.worker.error)
+
+    def _take(self, seen: Seen) -> None:
+        session, header = self.session, self.query_one(HeaderLine)
+        if seen.gone:
+            header.run = "✗ the store is gone; what was read stays"
+            return
+        if session.reader is None:
+            session.reader = seen.reader
+        header.run = headline(seen.statuses)
+        self.query_one(RunsPane).feed(seen.statuses, self.worker_text)
+        if seen.stored is not None:
+            session.take(seen.stored)
+            damaged = seen.reader.damaged if seen.reader else {}
+            if damaged and self._trouble != str(len(damaged)):
+                self._trouble = str(len(damaged))
+                self.knscope.say(
+                    f"{len(damaged)} damaged shards were set aside; knscope store verify names them.", "warning"
+                )
+            self.follow()
+        if session.view is None:
+            going = any(one.status in ("running", "queued") for one in seen.statuses)
+            self.query_one(QueriesPane).say(
+                "Nothing is stored yet; results appear here as the run writes them."
+                if going
+                else "This store is empty. r or knscope run computes something; knscope demo has an example."
+            )
+
+    def _in_trouble(self, error: BaseException | None) -> None:
+        text = (
+            str(error)
+            if isinstance(error, UserError)
+            else f"The store could not be read: {type(error).__name__}: {error}"
+        )
+        self.query_one(QueriesPane).say(text)
+        self.query_one(HeaderLine).run = "✗ not readable"

@@ -1,0 +1,222 @@
+"""What the panes share: the open store, the View, the selection and where one has been. Knows no widget."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from store.errors import UserError
+from store.view import View
+from tui import state
+from tui.selection import Selection, Shown
+from tui.thresholds import thresholds, value_of, with_value
+
+if TYPE_CHECKING:
+    from store.reader import Reader
+
+PREFERRED_METHOD = "amig"
+THRESHOLD_SETS = "threshold-sets"
+STEPS_KEPT = 100
+
+
+@dataclass(frozen=True)
+class Stored:
+    """What a store offers to choose from, at one moment."""
+
+    models: tuple[str, ...] = ()
+    methods: tuple[str, ...] = ()
+    """Of the model looked at."""
+    langs: tuple[str, ...] = ()
+    relations: tuple[str, ...] = ()
+    facts: int = 0
+    queries: int = 0
+
+
+def look(reader: Reader, model: str = "") -> Stored:
+    """What is stored, and what of it for a model (the first, where it is not stored). Runs in a thread."""
+    models = tuple(reader.models())
+    model = model if model in models else models[0] if models else ""
+    if not model:
+        return Stored()
+    counts = reader.sql(
+        "SELECT count(DISTINCT q.fact) AS facts, count(*) AS queries FROM prediction p JOIN query q USING (query) WHERE p.model = ?",
+        [model],
+    ).row(0)
+    return Stored(
+        models,
+        tuple(reader.methods(model)),
+        tuple(reader.langs(model)),
+        tuple(reader.relations()),
+        counts[0],
+        counts[1],
+    )
+
+
+def names(labels: Sequence[str]) -> dict[str, str]:
+    """Labels as a person reads them: without `@hash` where that leaves no two alike."""
+    short = [label.partition("@")[0] for label in labels]
+    return {label: name if short.count(name) == 1 else label for label, name in zip(labels, short, strict=True)}
+
+
+class Session:
+    """One sitting with one store. Every change raises `token`; what was loaded for an older one is stale."""
+
+    def __init__(self, path: Path | None) -> None:
+        self.path = path
+        self.reader: Reader | None = None
+        self.view: View | None = None
+        self.selection = Selection()
+        self.stored = Stored()
+        self.token = 0
+        self.kept: View | None = None
+        """View A, while two are compared."""
+        self._past: list[Selection] = []
+        self._future: list[Selection] = []
+        self._saved: dict[str, Any] = state.read(state.session_name(path)) if path else {}
+
+    @property
+    def saved(self) -> Mapping[str, Any]:
+        """What the last sitting left."""
+        return self._saved
+
+    def shown(self) -> Shown | None:
+        """What panes should show now; None before anything is stored."""
+        return None if self.view is None else Shown(self.view, self.selection, self.token)
+
+    # --- the view
+
+    def take(self, stored: Stored) -> None:
+        """The store has more to offer: keep the view where it can be kept, make one where there was none."""
+        self.stored = stored
+        self.token += 1
+        if not stored.models or not stored.langs:
+            return
+        if self.view is None:
+            self.view = self._restored() or self._fresh(stored)
+        elif set(self.view.langs) - set(stored.langs) or self.view.method not in stored.methods:
+            fresh = self._fresh(stored)
+            langs = tuple(lang for lang in self.view.langs if lang in stored.langs) or fresh.langs
+            method = self.view.method if self.view.method in stored.methods else fresh.method
+            self.view = self.view.with_(langs=langs, method=method)
+        elif self._all_langs and len(stored.langs) > len(self.view.langs):
+            self.view = self.view.with_(langs=stored.langs)
+
+    _all_langs = True
+    """Languages follow the store as it fills, until a person chooses some."""
+
+    def _fresh(self, stored: Stored) -> View:
+        model = self.view.model if self.view is not None else stored.models[0]
+        methods = stored.methods or (PREFERRED_METHOD,)
+        return View(model, PREFERRED_METHOD if PREFERRED_METHOD in methods else methods[0], stored.langs)
+
+    def _restored(self) -> View | None:
+        """The view of the last sitting, if the store still has what it names."""
+        try:
+            view = View.from_json(self._saved["view"])
+        except (KeyError, TypeError, ValueError, AttributeError, UserError):
+            return None
+        found = (
+            view.model in self.stored.models
+            and view.method in self.stored.methods
+            and not set(view.langs) - set(self.stored.langs)
+        )
+        if found:
+            self._all_langs = bool(self._saved.get("all_langs", True))
+            self.selection = Selection(
+                **{k: v for k, v in self._saved.get("selection", {}).items() if k in Selection.__dataclass_fields__}
+            )
+        return view if found else None
+
+    def change(self, **changes: Any) -> None:
+        """Another view. Choosing languages by hand ends following the store's."""
+        if self.view is None:
+            return
+        if "langs" in changes:
+            self._all_langs = False
+        self.view = self.view.with_(**changes)
+        self.token += 1
+
+    def choose_model(self, model: str, stored: Stored) -> None:
+        """Another model, with all of its languages; thresholds stay where the language stays."""
+        if self.view is None:
+            return
+        method = (
+            self.view.method if self.view.method in stored.methods else next(iter(stored.methods), self.view.method)
+        )
+        self.stored = stored
+        taus = tuple((lang, tau) for lang, tau in self.view.taus if lang in stored.langs)
+        self.view = replace(self.view, model=model, method=method, langs=stored.langs or self.view.langs, taus=taus)
+        self._all_langs = True
+        self.token += 1
+
+    def set_threshold(self, name: str, value: float) -> None:
+        if self.view is not None:
+            self.view = with_value(self.view, name, value)
+            self.token += 1
+
+    def set_view(self, view: View) -> None:
+        self.view = view
+        self.token += 1
+
+    # --- the selection
+
+    def select(self, selection: Selection, *, remember: bool = True) -> bool:
+        """Another selection; False when it says the same as the one before."""
+        same = selection.scope == self.selection.scope
+        if not same and remember:
+            self._past.append(self.selection)
+            del self._past[:-STEPS_KEPT]
+            self._future.clear()
+        self.selection = selection
+        if not same:
+            self.token += 1
+        return not same
+
+    def travel(self, step: int) -> bool:
+        """Back (-1) or forward (1); False at the end of the road."""
+        source, target = (self._past, self._future) if step < 0 else (self._future, self._past)
+        if not source:
+            return False
+        target.append(self.selection)
+        return self.select(source.pop(), remember=False)
+
+    # --- named sets of thresholds
+
+    @staticmethod
+    def threshold_sets() -> dict[str, dict[str, float]]:
+        return state.read(THRESHOLD_SETS)
+
+    def keep_thresholds(self, name: str) -> None:
+        if self.view is not None:
+            every = {one.name: value_of(self.view, one.name) for one in thresholds(self.view)}
+            state.write(THRESHOLD_SETS, {**self.threshold_sets(), name: every})
+
+    def load_thresholds(self, name: str) -> None:
+        """Those of the set that this view has."""
+        if self.view is None:
+            return
+        view = self.view
+        kept = self.threshold_sets().get(name, {})
+        for one in thresholds(view):
+            if one.name in kept:
+                view = with_value(view, one.name, one.clamp(float(kept[one.name])))
+        self.set_view(view)
+
+    # --- the end
+
+    def save(self, more: Mapping[str, Any]) -> None:
+        """Keep what the next sitting starts from."""
+        if self.path is None:
+            return
+        state.write("last", {"store": str(self.path.resolve())})
+        if self.view is not None:
+            selection = {name: getattr(self.selection, name) for name in Selection.__dataclass_fields__}
+            kept = {"view": self.view.to_json(), "selection": selection, "all_langs": self._all_langs, **more}
+            state.write(state.session_name(self.path), kept)
+
+    def close(self) -> None:
+        if self.reader is not None:
+            self.reader.close()
+            self.reader = None

@@ -1,0 +1,61 @@
+"""What the workbench remembers between two sittings: where one was in each store, kept thresholds, SQL history.
+
+Small JSON files in the XDG state folder, replaced atomically; a damaged one is set aside, never in the way.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import platformdirs
+
+from tui.config import APP
+
+
+def state_folder() -> Path:
+    return Path(platformdirs.user_state_dir(APP))
+
+
+def _file(name: str) -> Path:
+    return state_folder() / f"{name}.json"
+
+
+def session_name(store: Path) -> str:
+    """One file a store, named by its place."""
+    return "session-" + hashlib.sha256(str(store.resolve()).encode()).hexdigest()[:16]
+
+
+def read(name: str) -> dict[str, Any]:
+    """What was kept under a name; empty where nothing was or where it is damaged."""
+    path = _file(name)
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return {}
+    except (OSError, ValueError):
+        with contextlib.suppress(OSError):
+            path.replace(path.with_suffix(".damaged"))
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def write(name: str, value: Mapping[str, Any]) -> None:
+    """Replace what is kept under a name. A folder that cannot be written costs the memory, not the work."""
+    path = _file(name)
+    with contextlib.suppress(OSError):
+        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        fresh = path.with_suffix(f".{os.getpid()}")
+        fresh.write_text(json.dumps(value, ensure_ascii=False), encoding="utf-8")
+        fresh.replace(path)
+
+
+def last_store() -> Path | None:
+    """The store opened last, if it is still there."""
+    path = read("last").get("store")
+    return Path(path) if isinstance(path, str) and Path(path, "store.json").is_file() else None

@@ -1,0 +1,21 @@
+"""Bars from eighths of a cell: exact to an eighth, the same in every terminal."""
+
+from __future__ import annotations
+
+_EIGHTHS = " ▏▎▍▌▋▊▉█"
+_HEIGHTS = " ▁▂▃▄▅▆▇█"
+
+
+def bar(share: float, width: int) -> str:
+    """`share` of `width` cells, always `width` cells long. What is above nothing shows at least an eighth."""
+    eighths = round(max(0.0, min(1.0, share)) * width * 8)
+    if share > 0:
+        eighths = max(1, eighths)
+    full, rest = divmod(eighths, 8)
+    return ("█" * full + (_EIGHTHS[rest] if rest else "")).ljust(width)
+
+
+def spark(values: list[float]) -> str:
+    """One cell a value, as high as its share of the largest."""
+    top = max(values, default=0.0)
+    return "".join(_HEIGHTS[0 if value <= 0 or top <= 0 else max(1, round(8 * value / top))] for value in values)

@@ -1,0 +1,73 @@
+"""The five keys that matter most where one is, then help and quit. Clickable."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from textual import events
+from textual.app import RenderResult
+from textual.content import Content
+from textual.reactive import reactive
+from textual.widget import Widget
+
+from tui import keymap
+from tui.panes.pane import Pane
+
+
+class FooterLine(Widget):
+    """Made from keymap.CONTEXTS."""
+
+    context: reactive[str] = reactive("")
+    targets: reactive[Mapping[str, Pane]] = reactive({})
+    """While jumping: letter -> pane."""
+
+    def __init__(self, remap: Mapping[str, str]) -> None:
+        super().__init__()
+        self._remap = remap
+        self._came_from: Widget | None = None
+
+    # --- jumping
+
+    def jump(self, targets: Mapping[str, Pane]) -> None:
+        """Show a letter for every pane, and go where the next key says."""
+        self._came_from = self.screen.focused
+        self.targets = targets
+        self.can_focus = True
+        self.focus()
+
+    def on_key(self, event: events.Key) -> None:
+        event.stop()
+        event.prevent_default()
+        pane = self.targets.get(event.character or "")
+        target = pane.focus_target() if pane is not None else self._came_from
+        self.targets = {}
+        self.can_focus = False
+        if target is not None:
+            target.focus()
+
+    def on_blur(self) -> None:
+        self.targets = {}
+
+    # --- drawing
+
+    def render(self) -> RenderResult:
+        wanted = (*keymap.CONTEXTS.get(self.context, keymap.CONTEXTS[""]), "help", "quit")
+        room = self.content_size.width
+        if self.targets:
+            parts = [
+                Content.from_markup("[bold $accent]$key[/] $name", key=key, name=pane.TITLE)
+                for key, pane in self.targets.items()
+            ]
+            return Content.assemble("jump to  ", Content("  ").join(reversed(parts)))
+        line = Content("")
+        for action in map(keymap.find, wanted):
+            key = keymap.glyph(keymap.keys_of(action, self._remap)[0])
+            call = action.call if action.call.startswith("app.") else f"screen.do('{action.id}')"
+            item = Content.from_markup(
+                "[bold $accent]$key[/] [$text-muted]$label[/]", key=key, label=action.label
+            ).stylize(f"@click={call}")  # fmt: skip
+            gap = 2 if line.cell_length else 0
+            if line.cell_length + gap + item.cell_length > room:
+                break
+            line = Content.assemble(line, " " * gap, item)
+        return line

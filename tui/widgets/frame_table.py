@@ -1,0 +1,262 @@
+"""A table over a polars frame that draws only what is seen: its cost does not depend on the number of rows."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, ClassVar
+
+import polars as pl
+from rich.cells import cell_len, set_cell_size
+from rich.segment import Segment
+from rich.style import Style
+from textual import events
+from textual.binding import BindingType
+from textual.geometry import Region, Size
+from textual.reactive import reactive
+from textual.scroll_view import ScrollView
+from textual.strip import Strip
+
+from tui import keymap
+from tui.messages import HeaderPicked, RowEntered, RowMoved
+from tui.widgets.cells import Column
+
+GAP = 1
+GUTTER = 1
+MEASURED = 100
+"""Rows looked at to find how wide a column is."""
+
+
+def fit(columns: Sequence[Column], natural: Mapping[str, int], width: int) -> tuple[tuple[Column, int], ...]:
+    """Which columns are shown in `width` cells, and how wide: optional ones go first, then those that grow shrink.
+
+    What still does not fit is scrolled to.
+    """
+    shown = list(columns)
+
+    def least(column: Column) -> int:
+        wide = max(min(natural[column.name], column.most), cell_len(column.title))
+        return min(wide, max(column.least, cell_len(column.title))) if column.grow else wide
+
+    def needed() -> int:
+        return sum(least(column) + GAP for column in shown) - GAP
+
+    while needed() > width and any(column.drop for column in shown):
+        shown.remove(max(shown, key=lambda column: column.drop))
+    spare = max(0, width - needed())
+    widths = []
+    for column in shown:
+        wide = least(column)
+        if column.grow:
+            more = min(spare, max(0, natural[column.name] - wide))
+            wide, spare = wide + more, spare - more
+        widths.append((column, wide))
+    if spare and widths:  # the last growing column takes what is left, so that numbers stand at the right edge
+        for index in reversed(range(len(widths))):
+            if widths[index][0].grow:
+                widths[index] = (widths[index][0], widths[index][1] + spare)
+                break
+    return tuple(widths)
+
+
+class FrameTable(ScrollView, can_focus=True):
+    """Rows of a frame with a cursor. Posts RowMoved, RowEntered and HeaderPicked."""
+
+    BINDINGS: ClassVar[list[BindingType]] = list(keymap.bindings("table"))
+    COMPONENT_CLASSES: ClassVar[set[str]] = {
+        "table--title", "table--cursor", "table--blurred", "table--mark", "table--good", "table--bad", "table--dim", "table--gap",
+    }  # fmt: skip
+
+    cursor: reactive[int] = reactive(0, repaint=False)
+
+    def __init__(self, name: str, *, empty: str = "", id: str | None = None) -> None:  # noqa: A002
+        super().__init__(name=name, id=id)
+        self.frame = pl.DataFrame()
+        self.columns: tuple[Column, ...] = ()
+        self.empty = empty
+        self.sorted_by: tuple[str, bool] | None = None
+        """Column and whether it descends: shown in its title."""
+        self._marked: Callable[[Mapping[str, Any]], bool] | None = None
+        self._key: tuple[str, ...] = ()
+        self._shown: tuple[tuple[Column, int], ...] = ()
+        self._natural: dict[str, int] = {}
+        self._strips: dict[tuple[int, int], Strip] = {}
+
+    # --- what is shown
+
+    def show(self, frame: pl.DataFrame, columns: Sequence[Column], key: Sequence[str] = ()) -> None:
+        """Show another frame. The cursor stays on the row that has the same values in `key`, else on its number."""
+        before = self.current
+        self.frame, self._key = frame, tuple(name for name in key if name in frame.columns)
+        there = tuple(column for column in columns if column.name in frame.columns)
+        changed, self.columns = there != self.columns, there
+        self._measure()
+        self._lay_out()
+        place = self._find(before)
+        if changed and before is None:
+            self.scroll_to(0, 0, animate=False, immediate=True)
+        if place != self.cursor:
+            self.set_reactive(FrameTable.cursor, place)
+        self._into_view()
+        self.post_message(RowMoved(self.name or "", self.current))
+
+    def mark(self, marked: Callable[[Mapping[str, Any]], bool] | None) -> None:
+        """Rows with a bar at their left: those that the other panes speak of."""
+        self._marked = marked
+        self._strips.clear()
+        self.refresh()
+
+    @property
+    def current(self) -> dict[str, Any] | None:
+        """The row under the cursor."""
+        return self.frame.row(self.cursor, named=True) if 0 <= self.cursor < self.frame.height else None
+
+    def _find(self, before: Mapping[str, Any] | None) -> int:
+        height = self.frame.height
+        if before is not None and self._key and height and all(name in before for name in self._key):
+            same = pl.all_horizontal(pl.col(name).eq_missing(pl.lit(before[name])) for name in self._key)
+            found = self.frame.select(same.arg_true()).to_series()
+            if found.len():
+                return int(found[0])
+        return max(0, min(self.cursor, height - 1))
+
+    def _measure(self) -> None:
+        sample = self.frame.head(MEASURED)
+        if self.frame.height > 2 * MEASURED:
+            sample = pl.concat([sample, self.frame.tail(MEASURED)])
+        self._natural = {
+            column.name: max((cell_len(column.format(value)) for value in sample[column.name]), default=0)
+            for column in self.columns
+        }
+
+    def _lay_out(self) -> None:
+        width = max(1, self.scrollable_content_region.width - GUTTER)
+        self._shown = fit(self.columns, self._natural, width)
+        total = GUTTER + sum(wide + GAP for _, wide in self._shown) - GAP
+        self.virtual_size = Size(max(total, 1), self.frame.height + 1)
+        self._strips.clear()
+        self.refresh()
+
+    def on_resize(self, _: events.Resize) -> None:
+        self._lay_out()
+        self._into_view()
+
+    def notify_style_update(self) -> None:
+        super().notify_style_update()
+        self._strips.clear()
+
+    # --- drawing
+
+    def render_line(self, y: int) -> Strip:
+        scroll_x, scroll_y = self.scroll_offset
+        width = self.size.width
+        base = self.rich_style
+        if y == 0:
+            strip = self._title_strip(base)
+        elif (row := scroll_y + y - 1) < self.frame.height:
+            kind = 0 if row != self.cursor else 2 if self.has_focus else 1
+            strip = self._strips.get((row, kind)) or self._row_strip(row, kind, base)
+            self._strips[row, kind] = strip
+        else:
+            text = self.empty if not self.frame.height and y == 2 else ""
+            strip = Strip([Segment(set_cell_size(f"  {text}", width), self._style("table--dim"))])
+            return strip.apply_style(base)
+        return strip.extend_cell_length(scroll_x + width, base).crop(scroll_x, scroll_x + width)
+
+    def _style(self, component: str) -> Style:
+        return self.get_component_rich_style(component, partial=True)
+
+    def _title_strip(self, base: Style) -> Strip:
+        style = base + self._style("table--title")
+        segments = [Segment(" " * GUTTER, style)]
+        for column, wide in self._shown:
+            text = column.title
+            if self.sorted_by and self.sorted_by[0] == column.name:
+                arrow = "▼" if self.sorted_by[1] else "▲"
+                text = (text + arrow) if cell_len(text) < wide else text[: wide - 1] + arrow
+            text = _align(text, wide, column.right)
+            segments.append(Segment(text + " " * GAP, style))
+        return Strip(segments).extend_cell_length(self.size.width, style)
+
+    def _row_strip(self, row: int, kind: int, base: Style) -> Strip:
+        values = self.frame.row(row, named=True)
+        over = self._style(("", "table--blurred", "table--cursor")[kind]) if kind else Style.null()
+        marked = self._marked is not None and self._marked(values)
+        gutter = "▌" if kind == 2 else "›" if kind else "▎" if marked else " "
+        segments = [Segment(gutter, base + self._style("table--mark") + over)]
+        for column, wide in self._shown:
+            value = values[column.name]
+            tone = column.tone(value) if column.tone else ""
+            style = base + (self._style(f"table--{tone}") if tone else Style.null()) + over
+            segments.append(Segment(_align(column.format(value), wide, column.right) + " " * GAP, style))
+        return Strip(segments).extend_cell_length(self.size.width, base + over)
+
+    # --- moving
+
+    def watch_cursor(self, old: int, new: int) -> None:
+        for row in (old, new):
+            self.refresh(Region(0, row - self.scroll_offset.y + 1, self.size.width, 1))
+        self._into_view()
+        self.post_message(RowMoved(self.name or "", self.current))
+
+    def validate_cursor(self, value: int) -> int:
+        return max(0, min(value, self.frame.height - 1))
+
+    def watch_has_focus(self, has_focus: bool) -> None:
+        super().watch_has_focus(has_focus)
+        self.refresh()
+
+    def _into_view(self) -> None:
+        visible = max(1, self.scrollable_content_region.height - 1)
+        top = self.scroll_offset.y
+        if self.cursor < top:
+            self.scroll_to(y=self.cursor, animate=False, immediate=True)
+        elif self.cursor >= top + visible:
+            self.scroll_to(y=self.cursor - visible + 1, animate=False, immediate=True)
+
+    def action_cursor(self, step: int) -> None:
+        self.cursor += step
+
+    def action_page(self, step: int) -> None:
+        self.cursor += step * max(1, self.scrollable_content_region.height - 2)
+
+    def action_edge(self, step: int) -> None:
+        self.cursor = 0 if step < 0 else self.frame.height - 1
+
+    def action_across(self, step: int) -> None:
+        self.scroll_relative(x=8 * step, animate=False)
+
+    def action_sort(self, step: int) -> None:
+        """Ask for another order: `step` 1 the next column, 0 the same turned round."""
+        names = [column.name for column, _ in self._shown]
+        if not names:
+            return
+        current = self.sorted_by[0] if self.sorted_by else None
+        place = names.index(current) if current in names else -1
+        self.post_message(HeaderPicked(self.name or "", names[(place + step) % len(names)]))
+
+    def enter(self) -> None:
+        """What Enter does."""
+        if (row := self.current) is not None:
+            self.post_message(RowEntered(self.name or "", row))
+
+    def on_click(self, event: events.Click) -> None:
+        if event.y == 0:
+            left = GUTTER - self.scroll_offset.x
+            for column, wide in self._shown:
+                if left <= event.x < left + wide + GAP:
+                    self.post_message(HeaderPicked(self.name or "", column.name))
+                left += wide + GAP
+            return
+        row = self.scroll_offset.y + event.y - 1
+        if row < self.frame.height:
+            self.cursor = row
+            if event.chain == 2:
+                self.enter()
+
+
+def _align(text: str, width: int, right: bool) -> str:
+    """Cut to a width in cells with an ellipsis, or fill up."""
+    length = cell_len(text)
+    if length > width:
+        return set_cell_size(text, width - 1) + "…" if width > 1 else set_cell_size(text, width)
+    return " " * (width - length) + text if right else text + " " * (width - length)

@@ -1,0 +1,29 @@
+"""One line at the top: which store, which model and method, the sample, and whether a run is going on."""
+
+from __future__ import annotations
+
+from rich.cells import cell_len
+from rich.text import Text
+from textual.app import RenderResult
+from textual.reactive import reactive
+from textual.widget import Widget
+
+
+class HeaderLine(Widget):
+    """Left to right by importance; what does not fit goes from the middle, never the run."""
+
+    store: reactive[str] = reactive("")
+    what: reactive[str] = reactive("")
+    sample: reactive[str] = reactive("")
+    run: reactive[str] = reactive("")
+
+    def render(self) -> RenderResult:
+        width = self.content_size.width
+        right = Text(self.run, style="bold" if self.run.startswith("▶") else "")
+        parts = [("bold", self.store), ("", self.what), ("dim", self.sample)]
+        left = Text(no_wrap=True)
+        for style, text in parts:
+            if text and left.cell_len + cell_len(text) + 3 + right.cell_len <= width:
+                left.append(("  " if left else "") + text, style=style)
+        left.append(" " * max(1, width - left.cell_len - right.cell_len))
+        return left + right
