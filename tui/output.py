@@ -52,23 +52,25 @@ def emit(tables: Sequence[Table], form: str = "table", output: Path | None = Non
     :raises UserError: for a format that is unknown, or Parquet on a terminal
     """
     from store.errors import UserError
-    from store.export import write_table
+    from store.export import as_text, write_table
 
     if form not in FORMATS:
         raise UserError(f"--format {form}: choose one of {', '.join(FORMATS)}")
-    if form == "table" and output is not None:
-        form = output.suffix.lstrip(".") if output.suffix.lstrip(".") in FORMATS else "csv"
-    if form == "table":
+    frame = tables[0].frame
+    if output is not None:
+        write_table(frame, output, None if form == "table" else form)
+        say(f"wrote {frame.height:,} rows to {output}")
+    elif form == "table":
         for table in tables:
             print_table(table)
-    elif form == "json" and output is None:
+    elif form == "json":
         write_json({"tables": [as_json(table) for table in tables]})
-    elif form == "parquet" and output is None and sys.stdout.isatty():
+    elif form == "csv":
+        sys.stdout.write(as_text(frame, "csv"))
+    elif sys.stdout.isatty():
         raise UserError("Parquet is not for a terminal; add -o FILE")
     else:
-        write_table(tables[0].frame, output, form)
-        if output is not None:
-            say(f"wrote {tables[0].frame.height:,} rows to {output}")
+        frame.write_parquet(sys.stdout.buffer)
 
 
 def as_json(table: Table) -> dict[str, Any]:

@@ -5,12 +5,16 @@ from __future__ import annotations
 import numpy as np
 import polars as pl
 
-from analysis.bootstrap import Interval, cluster_sums, replicate
+from analysis.bootstrap import cluster_sums, replicate
 from analysis.tables import Table
 from store.reader import Reader
 from store.view import View
 
 ROLES = {"kn": "knowledge neurons", "layer_control": "others, same layers", "drop_control": "others, same single drops"}
+_ELIGIBLE = """
+    SELECT m.role, l.fact, l.lang, (count(*) * (count(*) - 1) // 2)::BIGINT AS pairs
+    FROM ({members}) m JOIN place l USING (place) GROUP BY ALL HAVING count(*) > 1
+"""
 NOTES = (
     "pairs of the 20 strongest neurons whose members are both in N (controls: those standing in for them), main query",
     "paper: both singles lose at most T_low, the pair more than T_high; strict: and less together than apart (I < -delta)",
@@ -20,57 +24,60 @@ NOTES = (
 
 def pairs(reader: Reader, view: View) -> Table:
     """The degenerate pairs of knowledge neurons, strongest interaction first."""
-    frame = reader.dkn(view).filter(pl.col("paper") & (pl.col("role") == "kn")).drop("role")
+    frame = reader.dkn(view).filter(pl.col("role") == "kn").drop("role", "paper")
     title = f"degenerate pairs: {view.model}, {view.method}"
     return Table("dkn_pairs", title, frame.sort("interaction", "fact", "lang", nulls_last=True), NOTES[1:])
 
 
 def build(reader: Reader, view: View) -> Table:
     """Counts and rates by language (and over all of them), for the facts' neurons and for each control."""
-    measured = reader.dkn(view)
-    counts = _sizes(reader, view)
-    langs = [lang for lang in view.langs if lang in set(measured["lang"])]
-    groups = [(lang, measured.filter(pl.col("lang") == lang)) for lang in langs]
+    eligible = reader.sql(_ELIGIBLE.format(members=reader.macro_sql("scan_member", view)))
+    found = (
+        reader.dkn(view)
+        .group_by("role", "fact", "lang")
+        .agg(paper=pl.len(), strict=pl.col("strict").sum(), expressed=pl.col("expressed").sum())
+    )
+    counts = eligible.join(found, on=["role", "fact", "lang"], how="left").fill_null(0)
+    langs = [lang for lang in view.langs if lang in set(counts["lang"])]
+    groups = [(lang, counts.filter(pl.col("lang") == lang)) for lang in langs]
     if len(langs) > 1:
-        groups.append(("all", measured))
+        groups.append(("all", counts))
     rows = [
         {"lang": lang, "neurons": name, **_rates(frame.filter(pl.col("role") == role))}
         for lang, frame in groups
         for role, name in ROLES.items()
     ]
-    frame = pl.DataFrame(rows, schema=_SCHEMA)
-    title = f"degenerate pairs: {view.model}, {view.method}"
     limits = f"T_low {view.t_low:g}, T_high {view.t_high:g} ({view.drop}), delta {view.delta:g}"
-    return Table("dkn", title, frame, (limits, *counts, *NOTES))
+    title = f"degenerate pairs: {view.model}, {view.method}"
+    return Table("dkn", title, pl.DataFrame(rows, schema=_SCHEMA), (limits, _sizes(reader, view), *NOTES))
 
 
-def _rates(frame: pl.DataFrame) -> dict[str, object]:
+def _rates(counts: pl.DataFrame) -> dict[str, object]:
+    """One line: pairs looked at, degenerate ones, their rates, and the strict rate's interval over facts."""
     low = high = None
-    if not frame.is_empty():
-        columns = np.stack([frame["strict"].to_numpy().astype(float), np.ones(frame.height)], axis=1)
-        codes = frame["fact"].cast(pl.Categorical).to_physical().to_numpy()
-        interval: Interval = replicate(cluster_sums(columns, codes), lambda s: s[..., 0] / s[..., 1]).interval()
+    if counts.height:
+        columns = counts.select("strict", "pairs").to_numpy().astype(np.float64)
+        interval = replicate(
+            cluster_sums(columns, counts["fact"].to_numpy()), lambda s: s[..., 0] / s[..., 1]
+        ).interval()
         low, high = interval.low, interval.high
-    share = {name: frame[name].mean() if frame.height else None for name in ("paper", "strict")}
+    total = {name: int(counts[name].sum()) for name in ("pairs", "paper", "strict", "expressed")}
     return {
-        "facts": frame["fact"].n_unique(),
-        "pairs": frame.height,
-        "paper": int(frame["paper"].sum()),
-        "strict": int(frame["strict"].sum()),
-        "expressed": int(frame["expressed"].sum()),
-        "paper_rate": share["paper"],
-        "strict_rate": share["strict"],
+        "facts": counts["fact"].n_unique(),
+        **total,
+        "paper_rate": total["paper"] / total["pairs"] if total["pairs"] else None,
+        "strict_rate": total["strict"] / total["pairs"] if total["pairs"] else None,
         "strict_low": low,
         "strict_high": high,
     }
 
 
-def _sizes(reader: Reader, view: View) -> tuple[str, ...]:
+def _sizes(reader: Reader, view: View) -> str:
     """How many sets are too large to be scanned whole, and how many too small to hold a pair."""
     sizes = reader.kn(view).group_by("fact", "lang").len()
     large = int((sizes["len"] > 20).sum())
     single = int((sizes["len"] < 2).sum())
-    return (f"{sizes.height:,} sets N: {large:,} hold more than the 20 scanned, {single:,} fewer than two",)
+    return f"{sizes.height:,} sets N: {large:,} hold more than the 20 scanned, {single:,} fewer than two"
 
 
 _SCHEMA = {

@@ -76,7 +76,9 @@ def resume(store: Path, config: RunConfig) -> str | None:
         for one in same:
             if one.status in ACTIVE:
                 return one.run
-        if any(one.status == "done" and one.record.provenance.get("numerics_version") == NUMERICS_VERSION for one in same):
+        if any(
+            one.status == "done" and one.record.provenance.get("numerics_version") == NUMERICS_VERSION for one in same
+        ):
             return None
     return client.start_job(store, config)
 
