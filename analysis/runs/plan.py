@@ -62,11 +62,15 @@ class RunConfig:
         _check("--engine", (self.engine,), ENGINES)
 
     def to_json(self) -> dict[str, Any]:
-        return asdict(self)
+        """As it is read back from run.json, so that the two can be compared."""
+        document: dict[str, Any] = json.loads(json.dumps(asdict(self)))
+        return document
 
     @classmethod
     def from_json(cls, stored: Mapping[str, Any]) -> RunConfig:
-        plain: dict[str, Any] = {name: tuple(value) if isinstance(value, list) else value for name, value in stored.items()}
+        plain: dict[str, Any] = {
+            name: tuple(value) if isinstance(value, list) else value for name, value in stored.items()
+        }
         plain["models"] = tuple(ModelSource(m["source"], tuple(m["langs"])) for m in stored["models"])
         return cls(**plain)
 

@@ -11,6 +11,7 @@ from pathlib import Path
 import psutil
 
 from store import runs as run_files
+from store.layout import check
 from store.runs import RunRecord
 
 LOST_AFTER = 30.0  # seconds of the observer's own clock without a heartbeat
@@ -50,7 +51,7 @@ class Observer:
     """Looks at a store's runs again and again. Never trusts another machine's clock: only whether a beat moves."""
 
     def __init__(self, store_path: Path, clock: Callable[[], float] = time.monotonic) -> None:
-        self._path = store_path
+        self._path = check(store_path)
         self._clock = clock
         self._moved: dict[str, tuple[int, float]] = {}
         self._first: dict[str, tuple[int, float]] = {}

@@ -1,0 +1,157 @@
+"""The command line over a small finished store: what it prints, where, and with which exit code."""
+
+import json
+import subprocess
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+import polars as pl
+import pytest
+
+import store
+from analysis.runs import job
+from analysis.runs.__main__ import make_executor
+from analysis.runs.plan import ModelSource, RunConfig
+from store import runs as run_files
+from tui.cli import run_app
+from tui.commands import common
+from tui.commands.demo import resume
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory, tiny_models: Mapping[str, Path], tiny_facts: Path) -> Path:
+    place = store.create(tmp_path_factory.mktemp("cli") / "tiny.knstore")
+    models = tuple(ModelSource(str(folder)) for folder in tiny_models.values())
+    config = RunConfig(models, str(tiny_facts), methods=("amig", "bkn"), engine="inline")
+    run = run_files.new_run(place, config.to_json())
+    assert job.execute(place, run, lambda c, cancelled: make_executor(place, run, c, cancelled)) == "done"
+    return place
+
+
+ENCODER = ("--model", "tiny-encoder", "--method", "amig")
+
+
+def test_help_and_startup_load_nothing_heavy() -> None:
+    heavy = ["torch", "transformers", "tokenizers", "polars", "duckdb", "numpy", "scipy", "textual", "pyarrow"]
+    code = f"import sys, tui.cli; sys.exit(', '.join(m for m in {heavy!r} if m in sys.modules) or 0)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, f"imported: {done.stderr}"
+
+
+@pytest.mark.parametrize(
+    "command",
+    ["", "demo", "run", "open", "status", "cancel", "kn", "layers", "likn", "dkn", "edits", "factcheck", "sql"],
+)
+def test_every_command_explains_itself(command: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run_app([*command.split(), "--help"]) == 0
+    assert "Usage: knscope" in capsys.readouterr().out
+
+
+def test_no_command_reaches_torch(finished: Path) -> None:
+    commands = [["status"], ["facts"], ["kn", *ENCODER], ["layers", *ENCODER], ["likn", *ENCODER], ["dkn", *ENCODER]]
+    code = (
+        "import sys; from tui.cli import run_app\n"
+        f"for command in {commands!r}: assert run_app([command[0], {str(finished)!r}, *command[1:]]) == 0\n"
+        "sys.exit(int('torch' in sys.modules or 'transformers' in sys.modules))"
+    )
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, check=False).returncode == 0
+
+
+@pytest.mark.parametrize("command", ["kn", "layers", "likn", "dkn"])
+def test_json_is_one_document_with_rows_and_notes(
+    command: str, finished: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run_app([command, str(finished), *ENCODER, "--json"]) == 0
+    document = json.loads(capsys.readouterr().out)
+    assert document["tables"][0]["name"] == command and document["tables"][0]["rows"] and document["tables"][0]["notes"]
+
+
+@pytest.mark.parametrize("ending", ["csv", "json", "parquet"])
+def test_results_go_to_a_file_in_the_format_of_its_name(
+    ending: str, finished: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / f"kn.{ending}"
+    assert run_app(["kn", str(finished), *ENCODER, "-o", str(out)]) == 0
+    captured = capsys.readouterr()
+    assert captured.out == "" and "wrote" in captured.err
+    read = {"csv": pl.read_csv, "json": pl.read_json, "parquet": pl.read_parquet}[ending]
+    assert {"fact", "lang", "layer", "neuron", "rel", "share"} <= set(read(out).columns)
+
+
+def test_a_threshold_is_an_argument_of_the_question(finished: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    counts = []
+    for tau in ("0.1", "en=0.1,fr=0.5", "0.5"):
+        assert run_app(["kn", str(finished), *ENCODER, "--tau", tau, "--format", "csv"]) == 0
+        counts.append(len(capsys.readouterr().out.splitlines()))
+    assert counts[0] > counts[1] > counts[2]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["likn"], "tiny-decoder"),
+        (["likn", "--model", "nope"], "there is"),
+        (["likn", "--model", "tiny-"], "could be any of"),
+        (["likn", *ENCODER, "--langs", "xx"], "there is: en, fr"),
+        (["likn", *ENCODER, "--tau", "en=a"], "--tau en=0.3,zh=0.2"),
+        (["likn", *ENCODER, "--tau", "en=7"], "out of range"),
+        (["kn", *ENCODER, "--format", "xml"], "table, csv, json, parquet"),
+        (["dkn", *ENCODER, "--t-low", "3"], "out of range"),
+        (["cancel", "20200101-000000-abcdef"], "no run"),
+    ],
+)
+def test_what_a_person_gets_wrong_is_one_message_on_stderr_and_exit_code_2(
+    arguments: list[str], said: str, finished: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run_app([arguments[0], str(finished), *arguments[1:]]) == 2
+    captured = capsys.readouterr()
+    assert captured.out == "" and said in captured.err and "Traceback" not in captured.err
+
+
+@pytest.mark.parametrize("command", ["status", "kn", "cancel"])
+def test_a_store_that_is_not_there_is_said_to_be_missing(
+    command: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run_app([command, str(tmp_path / "nowhere")]) == 2
+    assert "nowhere" in capsys.readouterr().err
+
+
+def test_usage_errors_are_exit_code_2(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run_app(["kn"]) == 2 and run_app(["nonsense"]) == 2
+    assert "Error" in capsys.readouterr().err
+
+
+def test_status_lists_runs_as_a_table_and_as_json(finished: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run_app(["status", str(finished)]) == 0
+    assert "done" in capsys.readouterr().out
+    assert run_app(["status", str(finished), "--json"]) == 0
+    [run] = json.loads(capsys.readouterr().out)["runs"]
+    assert run["status"] == "done" and run["done"] == run["total"] > 0 and run["provenance"]["libraries"]["torch"]
+
+
+def test_bad_data_is_refused_before_a_run_is_started(
+    tmp_path: Path, tiny_models: Mapping[str, Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    data = tmp_path / "facts.csv"
+    data.write_text("fact_id,lang\n1,en\n")
+    place = tmp_path / "new.knstore"
+    assert run_app(["run", str(place), "--model", str(tiny_models["encoder"]), "--data", str(data)]) == 2
+    assert "relation" in capsys.readouterr().err and not place.exists()
+
+
+def test_an_analysis_that_is_complete_is_not_started_again(finished: Path) -> None:
+    done = RunConfig.from_json(run_files.read_runs(finished)[-1].config)
+    assert resume(finished, done) is None
+
+
+def test_method_lists_keep_the_options_of_each_method_together() -> None:
+    assert common.methods("amig,bkn") == ("amig", "bkn")
+    assert len(common.methods("bkn+nodes=10,positions=all,amig")) == 2
+    assert common.methods("amig,amig") == ("amig",)
+
+
+def test_sizes_are_read_as_people_write_them() -> None:
+    assert common.size("8GiB") == 8 * 2**30 and common.size("512MB") == 512_000_000 and common.size("1024") == 1024
+    with pytest.raises(store.UserError, match="8GiB"):
+        common.size("lots")
