@@ -1,0 +1,72 @@
+"""Random tiny models of real architectures, with tokenizers that cut like the real ones. Weights are scaled up so that
+edits and words matter; nothing is loaded or saved."""
+
+from __future__ import annotations
+
+import torch
+from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
+from transformers import BertConfig, BertForMaskedLM, GPT2Config, GPT2LMHeadModel, PreTrainedTokenizerFast
+
+from analysis.models import LoadedModel, wrap_model
+
+WORDS = ["The", "capital", "of", "Tanzania", "is", "Dodoma", ".", "France", "Paris", "'", "s", "Kenya", "Nairobi", "official", "language", "Swahili", "French", "Do", "##do", "##ma", "坦", "桑", "尼", "亚", "的", "首", "都", "是", "多", "马", "法", "国", "巴", "黎", "肯", "内", "罗", "毕"]
+LINES = ["The capital of Tanzania is Dodoma", "The capital of France is Paris", "Kenya's capital is Nairobi"] * 20
+
+
+def wordpiece() -> PreTrainedTokenizerFast:
+    """Like m-BERT's: Chinese cut into characters, [CLS] and [SEP] around a text."""
+    vocabulary = {token: i for i, token in enumerate(["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *WORDS])}
+    tokenizer = Tokenizer(models.WordPiece(vocabulary, unk_token="[UNK]"))
+    tokenizer.normalizer = normalizers.BertNormalizer(lowercase=False)
+    tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+    tokenizer.decoder = decoders.WordPiece()
+    tokenizer.post_processor = processors.TemplateProcessing(
+        single="[CLS] $A [SEP]", special_tokens=[("[CLS]", 2), ("[SEP]", 3)]
+    )
+    names = dict(unk_token="[UNK]", pad_token="[PAD]", cls_token="[CLS]", sep_token="[SEP]", mask_token="[MASK]")
+    return PreTrainedTokenizerFast(tokenizer_object=tokenizer, **names)
+
+
+def byte_level() -> PreTrainedTokenizerFast:
+    """Like GPT-2's: bytes, a leading space as part of a word's token; short words stay in several pieces."""
+    tokenizer = Tokenizer(models.BPE())
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.decoder = decoders.ByteLevel()
+    tokenizer.post_processor = processors.ByteLevel(trim_offsets=True)
+    trainer = trainers.BpeTrainer(
+        vocab_size=310,
+        special_tokens=["<|endoftext|>"],
+        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+        show_progress=False,
+    )
+    tokenizer.train_from_iterator(LINES, trainer)
+    return PreTrainedTokenizerFast(tokenizer_object=tokenizer, eos_token="<|endoftext|>", bos_token="<|endoftext|>")
+
+
+torch.set_num_threads(1)  # two threads on tiny tensors only wait for each other
+
+
+def bert(dtype: torch.dtype = torch.float32, layers: int = 3, gain: float = 12.0) -> LoadedModel:
+    torch.manual_seed(0)
+    config = BertConfig(
+        vocab_size=60, hidden_size=16, num_hidden_layers=layers, num_attention_heads=2, intermediate_size=24,
+        max_position_embeddings=40,
+    )  # fmt: skip
+    return wrap_model(scaled(BertForMaskedLM(config), gain).to(dtype), wordpiece(), "encoder", name="tiny-bert")
+
+
+def gpt2(dtype: torch.dtype = torch.float32, layers: int = 3, gain: float = 12.0) -> LoadedModel:
+    torch.manual_seed(0)
+    config = GPT2Config(
+        vocab_size=320, n_embd=16, n_layer=layers, n_head=2, n_inner=24, n_positions=40, bos_token_id=0, eos_token_id=0
+    )
+    return wrap_model(scaled(GPT2LMHeadModel(config), gain).to(dtype), byte_level(), "decoder", name="tiny-gpt2")
+
+
+def scaled(model: torch.nn.Module, gain: float) -> torch.nn.Module:
+    """Random initial weights are nearly linear; larger ones give curved paths and answers of varied probability."""
+    with torch.no_grad():
+        for parameter in model.parameters():
+            if parameter.dim() > 1:
+                parameter.mul_(gain)
+    return model
