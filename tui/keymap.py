@@ -192,8 +192,8 @@ ACTIONS: tuple[Action, ...] = (
     # --- SQL pane
     Action("sql.run", ("ctrl+r", "f5"), "run", "SQL: run the statement", "Compute", "run_sql", "sql"),
     Action("sql.cancel", ("ctrl+x",), "cancel", "SQL: stop the statement that runs", "Compute", "cancel_sql", "sql"),
-    Action("sql.older", ("ctrl+up", "f7"), "older", "SQL: the statement run before", "Move", "recall(-1)", "sql"),
-    Action("sql.newer", ("ctrl+down", "f8"), "newer", "SQL: the statement run after", "Move", "recall(1)", "sql"),
+    Action("sql.older", ("f7", "ctrl+up"), "older", "SQL: the statement run before", "Move", "recall(-1)", "sql"),
+    Action("sql.newer", ("f8", "ctrl+down"), "newer", "SQL: the statement run after", "Move", "recall(1)", "sql"),
     Action("sql.leave", ("escape",), "leave", "SQL: from the editor to its result", "Move", "leave", "sql"),
     # --- Workbench
     Action("help", ("question_mark", "f1"), "help", "This list, for the pane one is in", "Workbench", "help"),
@@ -236,6 +236,11 @@ def glyph(key: str) -> str:
     stem, _, last = key.rpartition("+")
     prefix = {"": "", "ctrl": "^", "shift": "⇧"}.get(stem, stem + "+")
     return prefix + _GLYPHS.get(last, last)
+
+
+def typeable(key: str) -> bool:
+    """Whether an editor would take the key as text."""
+    return len(key) == 1 or (key in _GLYPHS and len(_GLYPHS[key]) == 1 and _GLYPHS[key].isascii())
 
 
 def find(action_id: str) -> Action:

@@ -39,14 +39,12 @@ class Threshold:
 
 
 _OTHERS = (
-    Threshold("template_share", "s", 0.05, 0.0, 1.0, "share of a fact's templates a neuron must be found on"),
-    Threshold("t_low", "T_low", 0.01, -1.0, 1.0, "a single drop up to this is no effect"),
-    Threshold("t_high", "T_high", 0.01, -1.0, 1.0, "a pair's drop above this is an effect"),
-    Threshold("delta", "δ", 0.05, 0.0, 10.0, "strict pairs interact more strongly than this, in logits"),
-    Threshold("lam", "λ", 1.0, 1e-12, 10.0, "a claim scored above this is judged true", decades=True),
-    Threshold(
-        "dkn_share", "t", 0.05, 0.0, 1.0, "share of the most frequent degenerate neuron's count that checks facts"
-    ),
+    Threshold("template_share", "s", 0.05, 0.0, 1.0, "on at least this share of the templates"),
+    Threshold("t_low", "T_low", 0.01, -1.0, 1.0, "a single drop up to this is none"),
+    Threshold("t_high", "T_high", 0.01, -1.0, 1.0, "a pair's drop above this is one"),
+    Threshold("delta", "δ", 0.05, 0.0, 10.0, "strict: interaction below -δ, in logits"),
+    Threshold("lam", "λ", 1.0, 1e-12, 10.0, "a claim above this is judged true", decades=True),
+    Threshold("dkn_share", "t", 0.05, 0.0, 1.0, "share of the highest count that checks"),
 )
 
 
@@ -54,7 +52,7 @@ def thresholds(view: View) -> tuple[Threshold, ...]:
     """All thresholds of a view, one τ a language first."""
     return (
         *(
-            Threshold(f"tau:{lang}", f"τ {lang}", 0.01, 0.0, 0.99, f"a neuron counts in {lang} above this share of the maximum")
+            Threshold(f"tau:{lang}", f"τ {lang}", 0.01, 0.0, 0.99, "counts above this share of the maximum")
             for lang in view.langs
         ),
         *_OTHERS,

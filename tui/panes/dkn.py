@@ -21,10 +21,12 @@ from tui.widgets.frame_table import FrameTable
 if TYPE_CHECKING:
     from store.reader import Reader
 
+LOW = 14
+"""Below this height the rates stand in two lines."""
 KINDS = ("paper", "strict")
 ROLES = {"kn": "knowledge neurons", "layer_control": "same layers", "drop_control": "matched drops"}
 COLUMNS = (
-    Column("pair", "subject → object", grow=True, least=10, most=40, drop=4),
+    Column("pair", "fact", grow=True, least=6, most=40, drop=4),
     Column("lang", "lang", most=8, drop=5),
     Column("a", "a", right=True),
     Column("b", "b", right=True),
@@ -64,22 +66,38 @@ def members(dkn: pl.DataFrame) -> pl.DataFrame:
 
 def rates_text(result: Pairs) -> Text:
     """One line a role: rates side by side with their controls."""
-    text = Text(f"{'':<18}{'pairs':>8}{'paper':>14}{'strict':>14}", style="dim", no_wrap=True)
+    text = Text(f"{'':<17}{'pairs':>7}{'paper':>13}{'strict':>13}", style="dim", no_wrap=True)
     found = {row["role"]: row for row in result.rates.iter_rows(named=True)}
     for role, label in ROLES.items():
-        text.append(f"\n{label:<18}", style="" if role == "kn" else "dim")
+        text.append(f"\n{label:<17}", style="" if role == "kn" else "dim")
         if (row := found.get(role)) is None:
-            text.append(f"{cells.NOTHING:>8}", style="dim")
+            text.append(f"{cells.NOTHING:>7}", style="dim")
             continue
-        text.append(f"{row['pairs']:>8,}")
+        text.append(f"{row['pairs']:>7,}")
         for kind in ("paper", "strict"):
             text.append(
-                f"{row[kind]:>7,}{cells.percent(row[kind] / row['pairs']):>7}", style="bold" if role == "kn" else ""
+                f"{row[kind]:>6,}{cells.percent(row[kind] / row['pairs']):>7}", style="bold" if role == "kn" else ""
             )
     if any(result.by_layer):
-        text.append("\nmembers by layer  ", style="dim")
+        text.append("\nmembers by layer ", style="dim")
         text.append(spark(list(result.by_layer)), style="bold")
         text.append(f"  L0–L{len(result.by_layer) - 1}", style="dim")
+    return text
+
+
+def rates_line(result: Pairs) -> Text:
+    """The same in two lines, for a low pane."""
+    found = {row["role"]: row for row in result.rates.iter_rows(named=True) if row["pairs"]}
+    text = Text(no_wrap=True)
+    for kind in ("paper", "strict"):
+        shares = [
+            cells.percent(found[role][kind] / found[role]["pairs"]) if role in found else cells.NOTHING
+            for role in ROLES
+        ]
+        text.append(f"{kind:<6} {found['kn'][kind] if 'kn' in found else 0:>6,}", style="dim")
+        text.append(f" {shares[0]:>6}", style="bold")
+        text.append(f"  same layers {shares[1]:>6}  matched drops {shares[2]:>6}\n", style="dim")
+    text.rstrip()
     return text
 
 
@@ -89,9 +107,10 @@ class DknPane(Pane):
     TITLE = "DKN"
     CONTEXT = "dkn"
     HELP = (
-        "Degenerate pairs: removing either neuron costs little (≤ T_low), removing both costs more (> T_high). strict also asks that they "
-        "interact: I, the pair's effect in logits beyond the sum of the singles, below -δ. The same scan over neurons of the same layers, and "
-        "over pairs matched on their single drops, says how often that happens anyway. d turns between paper and strict."
+        "Degenerate pairs: removing either neuron costs little (≤ T_low), removing both costs more (> T_high). strict also asks"
+        " that they interact: I, the pair's effect in logits beyond the sum of the singles, below -δ. The same scan over "
+        "neurons of the same layers, and over pairs matched on their single drops, says how often that happens anyway. d turns "
+        "between paper and strict."
     )
 
     def __init__(self) -> None:
@@ -130,7 +149,7 @@ class DknPane(Pane):
             self.border_title, self.border_subtitle = "DKN", ""
             self.say("No ablation of this selection is stored. r says what computing it takes.")
             return
-        self.query_one(".summary", Static).update(rates_text(result))
+        self.query_one(".summary", Static).update((rates_line if self.size.height < LOW else rates_text)(result))
         self._show_kind()
 
     def _show_kind(self) -> None:

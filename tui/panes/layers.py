@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+import polars as pl
 from textual.app import ComposeResult
 
+from tui.panes.dkn import members
 from tui.panes.pane import Pane
 from tui.selection import Shown
 from tui.widgets.layer_grid import LayerBins, LayerGrid
@@ -20,9 +22,10 @@ class LayersPane(Pane):
     TITLE = "layers"
     CONTEXT = "layers"
     HELP = (
-        "One row a layer, layer 0 at the top; one column a language, then LIKN (neurons found in every chosen language of a fact) and DKN "
-        "(members of degenerate pairs). Share: each fact's share of its neurons in the layer, averaged over facts. Enter on a bin lists its "
-        "neurons. As LIKN and DKN are subsets of the knowledge neurons, likeness between the columns is expected."
+        "One row a layer, layer 0 at the top; one column a language, then LIKN (neurons found in every chosen language of a "
+        "fact) and DKN (members of degenerate pairs). Share: each fact's share of its neurons in the layer, averaged over "
+        "facts. Enter on a bin lists its neurons. As LIKN and DKN are subsets of the knowledge neurons, likeness between the "
+        "columns is expected."
     )
 
     def __init__(self) -> None:
@@ -38,6 +41,8 @@ class LayersPane(Pane):
             reader.sql("SELECT max(layer) + 1 AS layers FROM site WHERE model = ?", [shown.view.model])["layers"][0]
             or 0
         )
+        if (degenerate := self._degenerate(reader, shown)).height:
+            frame = pl.concat([frame.select("kind", "layer", "n", "share"), degenerate], how="vertical_relaxed")
         stored = frame["kind"].unique().to_list()
         columns = [lang for lang in shown.view.langs if lang in stored]
         columns += [name for name in ("LIKN", "DKN") if name in stored]
@@ -49,6 +54,14 @@ class LayersPane(Pane):
             {(kind, layer): share or 0.0 for kind, layer, _, share in rows},
         )
 
+    @staticmethod
+    def _degenerate(reader: Reader, shown: Shown) -> pl.DataFrame:
+        """The members of the paper's pairs as one more kind."""
+        found = members(reader.dkn(shown.narrowed)).group_by("fact", "layer").len("n")
+        share = pl.col("n") / pl.col("n").sum().over("fact") / pl.col("fact").n_unique()
+        by_layer = found.with_columns(share=share).group_by("layer").agg(pl.col("n").sum(), pl.col("share").sum())
+        return by_layer.select(pl.lit("DKN").alias("kind"), "layer", "n", "share")
+
     def sql(self, reader: Reader, shown: Shown) -> str:
         return reader.macro_sql("layer_hist", shown.narrowed)
 
@@ -58,9 +71,15 @@ class LayersPane(Pane):
     def paint(self, result: Any, shown: Shown) -> None:
         grid = self.query_one(LayerGrid)
         grid.show(result)
+        self.set_depth(result.layers)
         self.retitle(shown)
         if not result.columns:
             self.say("No neuron is above the thresholds here, or nothing is stored yet.")
+
+    def set_depth(self, layers: int) -> None:
+        """As high as the model is deep, where the pane stands above others."""
+        narrow = self.screen.has_class("-narrow")
+        self.styles.height = None if narrow or not layers else layers + 3
 
     def retitle(self, shown: Shown) -> None:
         grid = self.query_one(LayerGrid)

@@ -17,12 +17,15 @@ from tui.messages import NeuronWanted, RowEntered
 from tui.panes.pane import Pane
 from tui.selection import Shown
 from tui.widgets import cells
+from tui.widgets.bars import bar
 from tui.widgets.cells import Column
 from tui.widgets.frame_table import FrameTable
 
 if TYPE_CHECKING:
     from store.reader import Reader
 
+BAR = 5
+"""Cells of the bars of one fact's neurons, where there is room."""
 QUIET = 0.25
 """Seconds without a change before the mismatched facts are drawn: they cost more than a held key allows."""
 
@@ -102,10 +105,11 @@ class LiknPane(Pane):
     TITLE = "LIKN"
     CONTEXT = "likn"
     HELP = (
-        "Language-independent knowledge neurons: those found in every chosen language of a fact. The matrix gives the mean number that two "
-        "languages share (diagonal: neurons of that language). Below, shared by all: observed beside uniform chance, (a) the other languages' "
-        "sets taken from another fact of the relation, (b) from another relation. Only what is above (a) may be called the fact's own. Go in "
-        "to a fact to see its neurons: the share of the maximum in each language."
+        "Language-independent knowledge neurons: those found in every chosen language of a fact. The matrix gives the mean "
+        "number that two languages share (diagonal: neurons of that language). Below, shared by all: observed beside uniform "
+        "chance, (a) the other languages' sets taken from another fact of the relation, (b) from another relation. Only what is"
+        " above (a) may be called the fact's own. Go in to a fact to see its neurons: the share of the maximum in each "
+        "language."
     )
 
     def __init__(self) -> None:
@@ -132,7 +136,8 @@ class LiknPane(Pane):
         if result.neurons is not None:
             self.border_subtitle = f"{result.shared} in all of {'+'.join(result.langs)}"
             summary.display = False
-            table.show(result.neurons, self._neuron_columns(result.langs), ("layer", "neuron"))
+            bars = table.size.width >= 22 + len(result.langs) * (6 + BAR)
+            table.show(result.neurons, self._neuron_columns(result.langs, BAR if bars else 0), ("layer", "neuron"))
             return
         if len(result.langs) < 2:
             self.border_subtitle = ""
@@ -145,14 +150,22 @@ class LiknPane(Pane):
         self._timer = self.set_timer(QUIET, self._draw)
 
     @staticmethod
-    def _neuron_columns(langs: Sequence[str]) -> tuple[Column, ...]:
+    def _neuron_columns(langs: Sequence[str], wide: int) -> tuple[Column, ...]:
+        def share(rel: float | None) -> str:
+            text = "   ·" if rel is None else f"{rel:.2f}"
+            return f"{text} {bar(rel or 0.0, wide)}" if wide else text
+
+        def everywhere(n: int) -> str:
+            return "all" if n == len(langs) else str(n)
+
         return (
             Column("layer", "layer", right=True),
             Column("neuron", "neuron", right=True),
-            *(Column(lang, lang, lambda rel: "·" if rel is None else f"{rel:.2f}", right=True, least=5) for lang in langs),
-            Column("in", f"in of {len(langs)}", lambda n: "all" if n == len(langs) else str(n), right=True,
-                   tone=lambda n: "good" if n == len(langs) else ""),
-        )  # fmt: skip
+            *(Column(lang, lang.rjust(4), share, least=5) for lang in langs),
+            Column(
+                "in", f"in of {len(langs)}", everywhere, right=True, tone=lambda n: "good" if n == len(langs) else ""
+            ),
+        )
 
     # --- the controls, once the keys rest
 

@@ -130,9 +130,10 @@ class NeuronPane(Pane):
     TITLE = "neuron"
     CONTEXT = "neuron"
     HELP = (
-        "First the neurons of what is selected, those that serve the most facts on top; Enter opens one: its facts, its rel and its place (#) "
-        "in each fact's set, what the answer loses when it alone is removed, and the degenerate pairs it is in. Enter on a fact goes to it in "
-        "the query table. Neurons are written layer.neuron, both from 0. A bin of the layers pane leads here too."
+        "First the neurons of what is selected, those that serve the most facts on top; Enter opens one: its facts, its rel and"
+        " its place (#) in each fact's set, what the answer loses when it alone is removed, and the degenerate pairs it is in. "
+        "Enter on a fact goes to it in the query table. Neurons are written layer.neuron, both from 0. A bin of the layers pane"
+        " leads here too."
     )
 
     def __init__(self) -> None:
@@ -201,5 +202,6 @@ def describe(place: Place, frame: pl.DataFrame) -> str:
     facts, relations = frame["fact"].n_unique(), sorted(frame["relation"].unique())
     by_lang = " ".join(f"{lang} {n}" for lang, n in frame.group_by("lang").len().sort("lang").iter_rows())
     scanned = frame["drop_p"].drop_nulls()
-    effect = f"removed alone, Δp {scanned.mean():+.3f} on average" if scanned.len() else "never removed alone"
-    return f"{facts} facts of {', '.join(relations)} · {by_lang}\nbest place {frame['place'].min()} · {effect} · in {frame['pairs'].sum()} pairs"
+    effect = f"alone Δp {float(scanned.sum()) / scanned.len():+.3f}" if scanned.len() else "never removed alone"
+    best, pairs = min(frame["place"].to_list()), sum(frame["pairs"].to_list())
+    return f"{facts} facts of {', '.join(relations)} · {by_lang}\nbest place {best} · {effect} · in {pairs} pairs"

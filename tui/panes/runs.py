@@ -20,13 +20,14 @@ if TYPE_CHECKING:
     from analysis.runs.status import RunStatus
 
 GLYPHS = {"running": "▶", "queued": "…", "done": "✓", "failed": "✗", "cancelled": "■", "lost": "?"}
+TONES = {"failed": "bad", "lost": "bad", "done": "good"}
 SCHEMA = {
     "run": pl.String, "status": pl.String, "progress": pl.Float64, "done": pl.Int64, "total": pl.Int64, "rate": pl.Float64,
     "left": pl.Float64, "failures": pl.Int64,
 }  # fmt: skip
 COLUMNS = (
-    Column("status", "status", lambda status: f"{GLYPHS.get(status, ' ')} {status}", tone=lambda s: {"failed": "bad", "done": "good"}.get(s, "")),
-    Column("run", "run", least=10, most=28, grow=True),
+    Column("status", "status", lambda status: f"{GLYPHS.get(status, ' ')} {status}", tone=lambda status: TONES.get(status, "")),
+    Column("run", "started (UTC)", lambda run: began(run), grow=True),
     Column("progress", "progress", lambda share: bar(share, 8), drop=3),
     Column("done", "done", cells.count, right=True),
     Column("total", "of", cells.count, right=True),
@@ -34,6 +35,12 @@ COLUMNS = (
     Column("left", "left", lambda seconds: duration(seconds), right=True),
     Column("failures", "failures", cells.count, right=True, drop=1, tone=lambda n: "bad" if n else ""),
 )  # fmt: skip
+
+
+def began(run: str) -> str:
+    """When a run was asked for, from its name: `11-23 09:06`."""
+    day, _, clock = run.partition("-")
+    return f"{day[4:6]}-{day[6:8]} {clock[:2]}:{clock[2:4]}" if day.isdecimal() and len(day) == 8 else run
 
 
 def duration(seconds: float | None) -> str:
@@ -71,8 +78,9 @@ class RunsPane(Pane):
     TITLE = "runs"
     CONTEXT = "runs"
     HELP = (
-        "Runs are processes of their own: closing the workbench or losing the line does not end them. A run whose heartbeat has stood still "
-        "for 30 s is lost; u starts it again, and what is stored is not computed twice. ^x cancels at the next unit."
+        "Runs are processes of their own: closing the workbench or losing the line does not end them. A run whose heartbeat has"
+        " stood still for 30 s is lost; u starts it again, and what is stored is not computed twice. ^x cancels at the next "
+        "unit."
     )
 
     def __init__(self) -> None:
@@ -129,7 +137,9 @@ def describe(one: RunStatus | None) -> str:
     models = ", ".join(str(model["source"]).rsplit("/", 1)[-1] for model in config.get("models", ()))
     methods = ", ".join(config.get("methods", ()))
     facts = config.get("facts") or "all"
-    lines = [f"{models} · {methods} · {facts} facts of {config.get('data', '?')} · {', '.join(config.get('what', ()))}"]
+    lines = [
+        f"{record.run}: {models} · {methods} · {facts} facts of {config.get('data', '?')} · {', '.join(config.get('what', ()))}"
+    ]
     if record.message:
         lines.append(record.message)
     lines += [f"✗ {failure}" for failure in list(record.failures)[:3]]

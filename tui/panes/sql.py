@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 HISTORY = 200
 LIMIT = 10_000
-FIRST = "SELECT layer, neuron, count(DISTINCT fact) AS facts\nFROM kn\nGROUP BY ALL ORDER BY facts DESC"
+FIRST = "SELECT layer, neuron, count(DISTINCT fact) AS facts\nFROM view.kn\nGROUP BY ALL ORDER BY facts DESC"
 
 
 class SqlPane(Pane):
@@ -46,7 +46,7 @@ class SqlPane(Pane):
         self._worker: Worker[Any] | None = None
 
     def compose(self) -> ComposeResult:
-        editor = SqlEditor(self._history[-1] if self._history else "")
+        editor = SqlEditor(self._history[-1] if self._history else FIRST)
         editor.styles.height = self._rows
         yield editor
         yield Static("", id="sql-state", markup=False)

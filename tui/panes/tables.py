@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
+import polars as pl
 from textual.app import ComposeResult
 from textual.widgets import Static
 
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
 class TablePane(Pane):
     """A table and its notes."""
 
+    STORED = ""
+    """The table of the store that this one is made from."""
     EMPTY = "Nothing stored."
 
     def compose(self) -> ComposeResult:
@@ -34,6 +37,10 @@ class TablePane(Pane):
         raise NotImplementedError
 
     def load(self, reader: Reader, shown: Shown) -> Table:
+        from analysis.tables import Table
+
+        if not reader.keys(self.STORED):
+            return Table(self.STORED, self.TITLE, pl.DataFrame(), ())
         return self.builder()(reader, shown.narrowed)
 
     def paint(self, result: Any, shown: Shown) -> None:
@@ -49,6 +56,7 @@ class EditsPane(TablePane):
     """Tables 1 and 2."""
 
     TITLE = "edits"
+    STORED = "edit"
     HELP = (
         "What suppressing (0) and enhancing (×2) a set of neurons does to its own facts and to irrelevant ones, in each language: success "
         "rates with intervals, size-matched, one row a kind of set. Specific SR and D decide; eq. 11 as written is shown for comparison."
@@ -65,6 +73,7 @@ class ChecksPane(TablePane):
     """Table 3."""
 
     TITLE = "checks"
+    STORED = "claim"
     HELP = (
         "Whether degenerate neurons tell right claims from wrong ones, always beside argmax, probability, always-true and random neurons, "
         "on the same facts."

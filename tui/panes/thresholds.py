@@ -41,7 +41,6 @@ class ThresholdsPane(Pane):
 
     def _explain(self) -> None:
         bar = self.query_one(ThresholdBar)
-        self.border_title = "thresholds"
         threshold = bar.current()
-        drop = f" · drops {bar.view.drop}" if bar.view else ""
-        self.border_subtitle = f"{threshold.symbol}: {threshold.help}{drop}" if threshold else ""
+        self.border_title = f"thresholds · drops {bar.view.drop}" if bar.view else "thresholds"
+        self.border_subtitle = f"{threshold.symbol}: {threshold.help}" if threshold else ""

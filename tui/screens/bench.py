@@ -65,8 +65,8 @@ class Bench(Screen[None]):
                 yield QueriesPane()
                 yield ThresholdsPane()
             with Vertical(id="right"):
-                yield TabLine()
                 yield LayersPane()
+                yield TabLine()
                 with ContentSwitcher(initial="likn"):
                     yield LiknPane()
                     yield DknPane()
@@ -102,11 +102,11 @@ class Bench(Screen[None]):
         layers.display = not self.narrow or self.open_tab == "layers"
         if self.open_tab != "layers":
             switch.current = self.open_tab
-        tabs.active = self.open_tab
+        tabs.active, tabs.narrow = self.open_tab, self.narrow
         left = self.query_one("#left")
         if self.narrow:
             left.styles.width = "100%"
-            left.styles.height = f"{SPLITS[self.split] - 9}%"
+            left.styles.height = f"{SPLITS[self.split]}%"
         else:
             left.styles.width = f"{SPLITS[self.split]}%"
             left.styles.height = "100%"
@@ -150,6 +150,7 @@ class Bench(Screen[None]):
         if view is not None:
             comparing = "  A|B" if session.kept is not None else ""
             header.what = f"{names(stored.models).get(view.model, view.model)} · {view.method}{comparing}"
+            header.short = f"{stored.facts:,} facts · {len(stored.langs)} langs"
             header.sample = f"{stored.facts:,} facts · {len(stored.langs)} languages · {stored.queries:,} queries"
 
     def follow_soon(self) -> None:

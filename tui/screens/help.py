@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Mapping
 
 from rich.text import Text
@@ -9,7 +10,13 @@ from rich.text import Text
 from tui import keymap
 from tui.panes.pane import Pane
 
-WIDTH = 18
+WIDTH = 14
+ROOM = 54
+
+
+def _wrapped(text: str) -> str:
+    """Hanging under its own beginning."""
+    return f"\n{'':<{WIDTH + 2}}".join(textwrap.wrap(text, ROOM)) + "\n"
 
 
 def help_text(pane: Pane | None, remap: Mapping[str, str]) -> Text:
@@ -24,7 +31,7 @@ def help_text(pane: Pane | None, remap: Mapping[str, str]) -> Text:
             if action.group == group:
                 keys = " ".join(keymap.glyph(key) for key in keymap.keys_of(action, remap))
                 text.append(f"  {keys:<{WIDTH}}", style="bold")
-                text.append(f"{action.help}\n")
+                text.append(_wrapped(action.help))
     text.append("\nMouse\n", style="bold")
     for what, happens in (
         ("click", "focus a pane, mark a row, a threshold, a bin"),
@@ -34,5 +41,5 @@ def help_text(pane: Pane | None, remap: Mapping[str, str]) -> Text:
         ("shift + drag", "mark text as the terminal itself does, for copying"),
     ):
         text.append(f"  {what:<{WIDTH}}", style="bold")
-        text.append(f"{happens}\n")
+        text.append(_wrapped(happens))
     return text

@@ -17,6 +17,7 @@ from tui.panes.pane import Pane
 class FooterLine(Widget):
     """Made from keymap.CONTEXTS."""
 
+    auto_links = False
     context: reactive[str] = reactive("")
     targets: reactive[Mapping[str, Pane]] = reactive({})
     """While jumping: letter -> pane."""
@@ -61,7 +62,9 @@ class FooterLine(Widget):
             return Content.assemble("jump to  ", Content("  ").join(reversed(parts)))
         line = Content("")
         for action in map(keymap.find, wanted):
-            key = keymap.glyph(keymap.keys_of(action, self._remap)[0])
+            keys = keymap.keys_of(action, self._remap)
+            free = [key for key in keys if self.context != "sql" or not keymap.typeable(key)]
+            key = keymap.glyph((free or keys)[0])
             call = action.call if action.call.startswith("app.") else f"screen.do('{action.id}')"
             item = Content.from_markup(
                 "[bold $accent]$key[/] [$text-muted]$label[/]", key=key, label=action.label

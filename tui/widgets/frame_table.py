@@ -129,7 +129,10 @@ class FrameTable(ScrollView, can_focus=True):
         }
 
     def _lay_out(self) -> None:
-        width = max(1, self.scrollable_content_region.width - GUTTER)
+        room = self.scrollable_content_region
+        width = max(
+            1, room.width - GUTTER - (1 if self.frame.height >= room.height else 0)
+        )  # a gap before the scrollbar
         self._shown = fit(self.columns, self._natural, width)
         total = GUTTER + sum(wide + GAP for _, wide in self._shown) - GAP
         self.virtual_size = Size(max(total, 1), self.frame.height + 1)

@@ -15,15 +15,19 @@ class HeaderLine(Widget):
     store: reactive[str] = reactive("")
     what: reactive[str] = reactive("")
     sample: reactive[str] = reactive("")
+    short: reactive[str] = reactive("")
+    """The sample where there is little room."""
     run: reactive[str] = reactive("")
 
     def render(self) -> RenderResult:
         width = self.content_size.width
         right = Text(self.run, style="bold" if self.run.startswith("▶") else "")
-        parts = [("bold", self.store), ("", self.what), ("dim", self.sample)]
+        parts = [("bold", self.store), ("", self.what), ("dim", self.sample), ("dim", self.short)]
         left = Text(no_wrap=True)
         for style, text in parts:
             if text and left.cell_len + cell_len(text) + 3 + right.cell_len <= width:
                 left.append(("  " if left else "") + text, style=style)
+                if text == self.sample:
+                    break
         left.append(" " * max(1, width - left.cell_len - right.cell_len))
         return left + right

@@ -20,8 +20,8 @@ from tui.messages import BinEntered
 from tui.widgets.bars import bar
 
 LABEL = 4
-NUMBER = 5
-LEAST = 9
+NUMBER = 4
+LEAST = 7
 """Narrowest column: its number and a bar of a few cells."""
 HUES = 6
 """Colours that languages take in turn; the title says which it is."""
@@ -110,7 +110,7 @@ class LayerGrid(ScrollView, can_focus=True):
         for i in indices:
             name = bins.columns[i]
             value = values.get((name, layer), 0)
-            text = f"{100 * value:.0f}%" if self.unit == "share" else f"{value:,}"
+            text = f"{100 * value:.0f}%" if self.unit == "share" else f"{value}"
             if self.unit == "share" and 0 < value < 0.005:
                 text = "<1%"
             here = layer == self.at_layer and i == self.at_column

@@ -13,13 +13,21 @@ TABS = ("layers", "LIKN", "DKN", "edits", "checks", "neuron", "SQL", "runs")
 class TabLine(Widget):
     """`1 layers  2 LIKN …`; the open one is in reverse. Clickable."""
 
+    auto_links = False
     active: reactive[str] = reactive("layers")
+    narrow: reactive[bool] = reactive(False)
+    """Whether the layers share the place too; where there is room they stand above."""
 
     def render(self) -> RenderResult:
-        wide = self.content_size.width >= sum(len(name) + 4 for name in TABS)
+        shown = [(number, name) for number, name in enumerate(TABS, 1) if self.narrow or number > 1]
+        wide = self.content_size.width >= sum(len(name) + 4 for _, name in shown)
         items = []
-        for number, name in enumerate(TABS, 1):
-            style = "reverse bold" if name.lower() == self.active else "$text-muted"
+        for number, name in shown:
+            style = (
+                "bold $block-cursor-foreground on $block-cursor-background"
+                if name.lower() == self.active
+                else "$text-muted"
+            )
             text = f" {number} {name} " if wide else f"{number} {name}"
             item = Content.from_markup(f"[{style}]$text[/]", text=text)
             items.append(item.stylize(f"@click=screen.tab('{name.lower()}')"))

@@ -17,6 +17,8 @@ from tui.messages import Complaint, ThresholdMarked, ThresholdSet
 from tui.thresholds import Threshold, changed, thresholds, value_of
 
 GAP = 2
+CHANGED = "*"
+"""Follows a value that is not its default; stands in the gap."""
 TYPED = "0123456789.-e"
 
 
@@ -92,7 +94,7 @@ class ThresholdBar(Widget, can_focus=True):
         marked = self.current()
         items = []
         for one in thresholds(self.view):
-            value = one.show(value_of(self.view, one.name)) + ("*" if one.name in different else "")
+            value = one.show(value_of(self.view, one.name)) + (CHANGED if one.name in different else "")
             if self.typed and one is not None and marked is not None and one.name == marked.name:
                 value = self.typed + "▏"
             items.append((one, one.symbol, value))
@@ -102,9 +104,11 @@ class ThresholdBar(Widget, can_focus=True):
         """Row, column, width of every item; a τ and what follows it may break to the next line."""
         places = []
         row = column = 0
-        for threshold, symbol, value in self._items():
-            wide = cell_len(symbol) + 1 + max(cell_len(value), 5 if threshold.decades else 4)
-            if column and column + wide > width:
+        items = [(*item, cell_len(item[1]) + 1 + max(cell_len(item[2].rstrip(CHANGED)), 4)) for item in self._items()]
+        together = sum(wide + GAP for *_, wide in items) - GAP <= width
+        for threshold, symbol, value, wide in items:
+            first_other = threshold.name == "template_share" and not together
+            if column and (first_other or column + wide > width):
                 row, column = row + 1, 0
             places.append((row, column, wide, threshold, symbol, value))
             column += wide + GAP
@@ -119,17 +123,16 @@ class ThresholdBar(Widget, can_focus=True):
             return Text("no results yet", style=self._style("bar--symbol"))
         current = self.current()
         lines: list[Text] = []
-        for row, column, wide, threshold, symbol, value in self._places(self.content_size.width):
+        for row, column, _, threshold, symbol, value in self._places(self.content_size.width):
             while len(lines) <= row:
                 lines.append(Text(no_wrap=True))
             line = lines[row]
             line.append(" " * (column - line.cell_len))
             marked = current is not None and threshold.name == current.name
             item = Text(f"{symbol} ", style=self._style("bar--symbol"))
-            item.append(value, style=self._style("bar--changed" if value.endswith("*") else "bar--value"))
+            item.append(value, style=self._style("bar--changed" if value.endswith(CHANGED) else "bar--value"))
             if marked:
                 item = Text(item.plain, style=self._style("bar--marked"))
-            item.append(" " * (wide - item.cell_len))
             line.append_text(item)
         return Text("\n").join(lines)
 
