@@ -63,7 +63,10 @@ class Reader:
         self._keys: dict[str, set[str]] = {name: set() for name in _KEYED}
         self._lock = threading.Lock()
         self._known_catalog: tuple[int, dict[str, list[Any]]] = (-1, {})
-        self._instance = duckdb.connect(config={"memory_limit": memory_limit})
+# Locked before anything is read: ad-hoc SQL runs on this instance too, and must reach neither files nor settings.
+        self._instance = duckdb.connect(
+            config={"memory_limit": memory_limit, "enable_external_access": "false", "python_enable_replacements": "false"}
+        )
         for table in schema.tables().values():
             if table.name != "score":
                 self._instance.execute(table.ddl)
@@ -71,6 +74,7 @@ class Reader:
         self._instance.execute(f"CREATE MACRO stored_floor() AS {FLOOR}")
         self._instance.execute(schema.text("macros.sql"))
         self._comment()
+        self._instance.execute("SET lock_configuration = true")
         self.poll()
 
     def __enter__(self) -> Reader:

@@ -1,0 +1,132 @@
+"""Ad-hoc SQL that reads everything stored and touches nothing else.
+
+Three walls, each enough for what it is there for: one SELECT or EXPLAIN a call (the statement's own type is asked, not its
+text); a read-only transaction, since a SELECT may hide a DELETE in a CTE; and an instance without files, network or
+settings, since one may hide a COPY. The reader's instance is locked that way from the start, so the sandbox sees what
+arrives while it is open.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from dataclasses import dataclass
+
+import duckdb
+import polars as pl
+
+from store.errors import UserError
+from store.reader import Reader
+
+ROWS = 1_000
+SECONDS = 30.0
+_ALLOWED = ("SELECT", "EXPLAIN")
+
+
+@dataclass(frozen=True)
+class Result:
+    """`frame` holds the first rows; `more` says that there were others."""
+
+    frame: pl.DataFrame
+    more: bool
+    seconds: float
+
+
+class Sandbox:
+    """Runs one statement at a time for one person; `cancel` may come from any thread."""
+
+    def __init__(self, reader: Reader) -> None:
+        self._reader = reader
+        self._running: duckdb.DuckDBPyConnection | None = None
+        self._stopped = ""
+        self._lock = threading.Lock()
+
+    def run(self, sql: str, limit: int = ROWS, seconds: float = SECONDS) -> Result:
+        """The first `limit` rows of a statement.
+
+        Raises UserError: what is forbidden and why, DuckDB's own words for wrong SQL, `cancelled`, or out of time or
+        memory.
+        """
+        statement = _single(sql)
+        started = time.monotonic()
+        self._stopped = ""
+        with self._reader.cursor() as cursor:
+            alarm = threading.Timer(seconds, self._stop, [f"stopped after {seconds:g} s; ask for less"])
+            alarm.daemon = True
+            with self._lock:
+                self._running = cursor
+            alarm.start()
+            try:
+                cursor.execute("BEGIN TRANSACTION READ ONLY")
+                frame = _first_rows(cursor, statement, limit + 1)
+            except duckdb.Error as error:
+                raise UserError(self._stopped or explained(error)) from error
+            finally:
+                alarm.cancel()
+                with self._lock:
+                    self._running = None
+        return Result(frame.head(limit), frame.height > limit, time.monotonic() - started)
+
+    def cancel(self) -> None:
+        """Stop what runs, at once; without effect when nothing does."""
+        self._stop("cancelled")
+
+    def _stop(self, why: str) -> None:
+        with self._lock:
+            if self._running is not None:
+                self._stopped = why
+                self._running.interrupt()
+
+
+def _single(sql: str) -> str:
+    try:
+        statements = duckdb.extract_statements(sql)
+    except duckdb.Error as error:
+        raise UserError(explained(error)) from error
+    if not statements:
+        raise UserError("nothing to run; write one SELECT")
+    if len(statements) > 1:
+        raise UserError(f"{len(statements)} statements at once; run them one by one")
+    kind = statements[0].type.name
+    if kind not in _ALLOWED:
+        raise UserError(f"{kind.replace('_', ' ')} is not allowed: what is stored is only read here; write one SELECT")
+    return sql
+
+
+def _first_rows(cursor: duckdb.DuckDBPyConnection, statement: str, rows: int) -> pl.DataFrame:
+    """Read a stream no further than it is asked for."""
+    cursor.execute(statement)
+    names = [column[0] for column in cursor.description or []]
+    types = [column[1] for column in cursor.description or []]
+    fetched = cursor.fetchmany(rows)
+    unique = _unique(names)
+    texts = {name for name, kind in zip(unique, types, strict=True) if str(kind) in ("INTERVAL", "UUID", "JSON", "BIT")}
+    columns = list(zip(*fetched, strict=True)) if fetched else [()] * len(unique)
+    return pl.DataFrame(
+        [
+            pl.Series(name, [None if v is None else str(v) for v in values] if name in texts else values, strict=False)
+            for name, values in zip(unique, columns, strict=True)
+        ]
+    )
+
+
+def _unique(names: list[str]) -> list[str]:
+    """Column names of a result may repeat; a frame's may not."""
+    seen: dict[str, int] = {}
+    result = []
+    for name in names:
+        seen[name] = seen.get(name, 0) + 1
+        result.append(name if seen[name] == 1 else f"{name}_{seen[name]}")
+    return result
+
+
+def explained(error: duckdb.Error) -> str:
+    """DuckDB's message, with a sentence of our own where its reason is the sandbox."""
+    text = str(error).strip()
+    if "disabled by configuration" in text or "configuration has been locked" in text:
+        return "files, network and settings are out of reach here: this SQL reads what is stored and nothing else"
+    if "read-only" in text.lower() and "transaction" in text.lower():
+        return "what is stored is only read here; this statement writes"
+    if isinstance(error, duckdb.OutOfMemoryException):
+        return "not enough memory for this statement; ask for less, or use results.duckdb with a client of your own"
+    return text
