@@ -115,7 +115,6 @@ class _Group:
         self.method = _as_integral(method)
         self.kind = method.kind
         self.whole = method.positions == "all"
-        self.recipe = engine.recipe_whole if self.whole else engine.recipe
         self.circuit = self._circuit()
         self.prepared, self.paths = prepare(engine, self.circuit, queries, self.method)
         self.steps = self.prepared.n_steps
@@ -180,7 +179,7 @@ class _Group:
         }  # fmt: skip
         start_of = {number: int(np.searchsorted(layer, number)) for number in result}
         state = self.paths.state.cpu().numpy()
-        for part in self.prepared.parts(self.recipe):
+        for part in self.prepared.parts():
             jobs = np.flatnonzero(np.isin(state[path], part.cpu().numpy()))
             row_job, row_node = np.repeat(jobs, len(at)), np.tile(np.arange(len(at)), len(jobs))
 
@@ -196,7 +195,7 @@ class _Group:
                     to = torch.from_numpy(job[mine] - start_of[number]).to(gradient.device)
                     result[number].index_add_(0, to, gradient * scale.view(-1, *[1] * (gradient.dim() - 1)))
 
-            for low, high in self.engine.chunks(self.prepared, layer[row_job], gradient=True, whole=self.whole):
+            for low, high in self.engine.chunks(self.prepared, layer[row_job], gradient=True):
                 memory.halving(low, high, work)
         return result
 
@@ -214,7 +213,7 @@ class _Group:
             alpha = torch.from_numpy(at[low:high]).to(start).view(-1, *[1] * (start.dim() - 1))
             leaves[number] = (start + alpha * (end - start)).requires_grad_(True)
         rows = Rows(self.prepared.sequence[state], position, layer.tolist())
-        logits = replay(self.circuit, self.prepared.recording, rows, leaves, self.recipe)
+        logits = replay(self.circuit, self.prepared.recording, rows, leaves, self.prepared.recipe)
         gold = self.prepared.gold[state]
         gradients = torch.autograd.grad(logits, list(leaves.values()), self._slope(logits.detach(), gold))
         f = self._target(logits.detach(), gold).double().cpu().numpy()

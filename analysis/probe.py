@@ -11,6 +11,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from transformers import DynamicCache
 
 from analysis.circuit import FULL, Circuit, Recipe, Rows
 from analysis.errors import ModelError
@@ -43,6 +44,9 @@ class Proof:
     recipe: Recipe
     recipe_whole: Recipe
     """For edits of all positions, where no prefix stays as it was."""
+    recipe_long: Recipe
+    """For prompts of `longest_prefix` tokens or more, whose cached prefix a sliding window has cut."""
+    longest_prefix: int
     cost: Cost
     error: float
     """Largest relative difference to the full forward, of logits and gradients."""
@@ -56,15 +60,22 @@ def prove(circuit: Circuit, loaded: LoadedModel, only: Recipe | None = None) -> 
     answer = _fastest(circuit, _Literal(circuit, loaded, whole=False), only, refused)
     literal = _Literal(circuit, loaded, whole=True)
     whole = _fastest(circuit, literal, replace(only, prefix=False) if only else None, refused)
-    return Proof(answer[0], whole[0], _cost(circuit, loaded, literal, whole[0]), answer[1], tuple(refused))
+    window, long = 1 << 30, answer
+    if answer[0].prefix:
+        windows = [getattr(layer, "sliding_window", None) for layer in DynamicCache(config=loaded.model.config).layers]
+        window = min([1 << 30, *(int(each) for each in windows if each)])
+    if window < loaded.context:
+        long = _fastest(circuit, _Literal(circuit, loaded, whole=False), None, refused, prefix=False)
+    cost = _cost(circuit, loaded, literal, whole[0])
+    return Proof(answer[0], whole[0], long[0], window, cost, answer[1], tuple(refused))
 
 
 def _fastest(
-    circuit: Circuit, literal: _Literal, only: Recipe | None, refused: list[tuple[str, str]]
+    circuit: Circuit, literal: _Literal, only: Recipe | None, refused: list[tuple[str, str]], prefix: bool = True
 ) -> tuple[Recipe, float]:
     """A recipe that is exact, then the savings that stay exact on top of it."""
     best: tuple[Recipe, float] | None = None
-    for recipe in [only] if only else _bases(circuit.decodes and not literal.whole):
+    for recipe in [only] if only else _bases(prefix and circuit.decodes and not literal.whole):
         why, error = literal.compare(circuit, recipe)
         if not why:
             best = (recipe, error)

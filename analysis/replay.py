@@ -115,15 +115,22 @@ class Prepared:
     extra: list[Tensor]
     """Activations of the extra sequences, layer by layer."""
     logits: Tensor
+    recipe: Recipe
+    """How they are replayed."""
 
     @property
     def n_steps(self) -> int:
         return len(self.queries[0].steps)
 
-    def parts(self, recipe: Recipe) -> list[Tensor]:
+    @property
+    def tokens(self) -> int:
+        """Of a replayed row."""
+        return 1 if self.recipe.prefix else int(self.recording.ids.shape[1])
+
+    def parts(self) -> list[Tensor]:
         """States that may share a replay: all, or one answer position at a time over a cached prefix."""
         states = torch.arange(len(self.gold), device=self.gold.device)
-        return [states[step :: self.n_steps] for step in range(self.n_steps)] if recipe.prefix else [states]
+        return [states[step :: self.n_steps] for step in range(self.n_steps)] if self.recipe.prefix else [states]
 
 
 @dataclass(frozen=True)
@@ -145,7 +152,6 @@ class Engine:
         self.circuit = Circuit(loaded)
         self.proof = probe.prove(self.circuit, loaded, recipe)
         self.recipe = self.proof.recipe
-        self.recipe_whole = self.proof.recipe_whole
         self.budget = memory.budget(memory_bytes, loaded.device)
         self.offsets = np.array([site.offset for site in loaded.sites] + [loaded.n_neurons], np.int64)
         self._pre_act: Circuit | None = None
@@ -250,7 +256,9 @@ class Engine:
         else:
             ids, sequence = [step.ids for step in steps], list(range(len(steps)))
         position = [step.position for step in steps]
-        recipe = self.recipe_whole if whole else self.recipe
+        recipe = self.proof.recipe_whole if whole else self.recipe
+        if recipe.prefix and len(ids[0]) >= self.proof.longest_prefix:
+            recipe = self.proof.recipe_long
         room = max(1, self.capacity(len(ids[0]), gradient=False) - len(ids))
         chunks = [variants[start:end] for start, end in memory.spans(len(variants), room)] or [()]
         extra: list[list[Tensor]] = []
@@ -270,7 +278,7 @@ class Engine:
         return Prepared(
             tuple(queries), first, torch.tensor(sequence, device=device), torch.tensor(position, device=device),
             torch.tensor([step.gold for step in steps], device=device), [site[: len(steps)] for site in first.sites],
-            [torch.cat(parts) for parts in zip(*extra, strict=True)] if len(extra) > 1 else extra[0], first.logits,
+            [torch.cat(parts) for parts in zip(*extra, strict=True)] if len(extra) > 1 else extra[0], first.logits, recipe,
         )  # fmt: skip
 
     def _shares_sequence(self, query: EncodedQuery) -> bool:
@@ -285,7 +293,7 @@ class Engine:
         layers = np.searchsorted(self.offsets, edits.neurons, side="right") - 1
         first = np.full(len(states), len(self.loaded.sites) - 1, np.int64)
         np.minimum.at(first, edits.rows, layers)
-        for part in prepared.parts(self.recipe):
+        for part in prepared.parts():
             mine = np.flatnonzero(np.isin(states, part.cpu().numpy()))
             mine = mine[np.argsort(first[mine], kind="stable")]
             for start, end in self.chunks(prepared, first[mine], gradient=False):
@@ -320,7 +328,7 @@ class Engine:
                 later[layer] = self._sparse(edits, here, row[here], layer)
         rows = Rows(prepared.sequence[state], prepared.position[state], entering.tolist())
         with torch.no_grad():
-            logits = replay(self.circuit, prepared.recording, rows, values, self.recipe, later)
+            logits = replay(self.circuit, prepared.recording, rows, values, prepared.recipe, later)
         keep(chosen, state, logits)
 
     def _sparse(self, edits: FlatEdits, here: Ints, rows: Ints, layer: int) -> SiteEdit:
@@ -336,11 +344,10 @@ class Engine:
 
         return edit
 
-    def chunks(self, prepared: Prepared, first: Ints, gradient: bool, whole: bool = False) -> Iterator[tuple[int, int]]:
-        """Stretches of rows, ordered by the block they enter at, that fit a pass; of one block each where rows
-        cannot mix."""
-        recipe = self.recipe_whole if whole else self.recipe
-        size = self.capacity(1 if recipe.prefix else prepared.recording.ids.shape[1], gradient)
+    def chunks(self, prepared: Prepared, first: Ints, gradient: bool) -> Iterator[tuple[int, int]]:
+        """Stretches of rows, ordered by first layer, that fit a pass; of one layer each where rows cannot mix."""
+        recipe = prepared.recipe
+        size = self.capacity(prepared.tokens, gradient)
         bounds = [0, len(first)]
         if recipe.enter == "shared":
             bounds = [0, *(np.flatnonzero(np.diff(first)) + 1).tolist(), len(first)]

@@ -9,7 +9,9 @@ from transformers import BertConfig, BertForMaskedLM, GPT2Config, GPT2LMHeadMode
 
 from analysis.models import LoadedModel, wrap_model
 
-WORDS = ["The", "capital", "of", "Tanzania", "is", "Dodoma", ".", "France", "Paris", "'", "s", "Kenya", "Nairobi", "official", "language", "Swahili", "French", "Do", "##do", "##ma", "坦", "桑", "尼", "亚", "的", "首", "都", "是", "多", "马", "法", "国", "巴", "黎", "肯", "内", "罗", "毕"]
+TEXT = """The capital of Tanzania is Dodoma . France Paris ' s Kenya Nairobi official language Swahili French Do ##do ##ma
+坦 桑 尼 亚 的 首 都 是 多 马 法 国 巴 黎 肯 内 罗 毕"""
+WORDS = TEXT.split()
 LINES = ["The capital of Tanzania is Dodoma", "The capital of France is Paris", "Kenya's capital is Nairobi"] * 20
 
 
@@ -23,7 +25,13 @@ def wordpiece() -> PreTrainedTokenizerFast:
     tokenizer.post_processor = processors.TemplateProcessing(
         single="[CLS] $A [SEP]", special_tokens=[("[CLS]", 2), ("[SEP]", 3)]
     )
-    names = dict(unk_token="[UNK]", pad_token="[PAD]", cls_token="[CLS]", sep_token="[SEP]", mask_token="[MASK]")
+    names = {
+        "unk_token": "[UNK]",
+        "pad_token": "[PAD]",
+        "cls_token": "[CLS]",
+        "sep_token": "[SEP]",
+        "mask_token": "[MASK]",
+    }
     return PreTrainedTokenizerFast(tokenizer_object=tokenizer, **names)
 
 

@@ -1,0 +1,121 @@
+"""Every supported family: replay equals full forwards, paths are complete, an ablation is what it says.
+docs/models.md is compared with what is found here (`KNSCOPE_WRITE_DOCS=1` rewrites it)."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from transformers.pytorch_utils import Conv1D
+
+from analysis.attribution import attribute
+from analysis.circuit import FULL
+from analysis.errors import ModelError
+from analysis.method import parse_method
+from analysis.models import LoadedModel
+from analysis.prompts import EncodedQuery, Query, encode
+from analysis.replay import Edit, Engine
+from tests import families
+
+DOC = Path(__file__).parents[2] / "docs" / "models.md"
+FLOAT32 = {"xglm"}  # its mask constant overflows float64
+KINKED = {"opt"}  # relu above the site makes the integrand jump, and no number of nodes is quite enough
+ROUNDED = {"mpt"}  # its attention weights are float32, whatever the model's dtype
+
+
+def load(name: str) -> LoadedModel:
+    return families.load(name, torch.float32 if name in FLOAT32 else torch.float64)
+
+
+def queries(loaded: LoadedModel) -> list[EncodedQuery]:
+    if loaded.kind == "encoder":
+        facts = [("[X]首[Y]", "法国", "巴黎"), ("[X]' s [Y] .", "Kenya", "Nairobi")]
+    else:
+        facts = [("[X]'s is [Y]", "Kenya", "Dodomabi"), ("The capital of [X] is [Y]", "France", "Paris")]
+    return [encode(loaded, Query(str(i), "r", "l", *fact)) for i, fact in enumerate(facts)]
+
+
+@pytest.mark.parametrize("name", [*families.ENCODERS, *families.DECODERS])
+def test_family(name: str) -> None:
+    """Replay is full forward; no result without completeness; suppressing a neuron is zeroing what it is weighted by."""
+    loaded = load(name)
+    engine, literal = Engine(loaded), Engine(loaded, recipe=FULL)
+    close = 1e-4 if name in FLOAT32 else 1e-6 if name in ROUNDED else 1e-9
+    asked = queries(loaded)
+    method = parse_method("amig+nodes=10" if loaded.sites[0].gated else "amig+nodes=5")
+    for found, expected in zip(attribute(engine, asked, method), attribute(literal, asked, method), strict=True):
+        assert np.abs(found.scores - expected.scores).max() <= close * np.abs(expected.scores).max()
+        size = np.maximum(np.abs(found.paths.f_end), np.abs(found.paths.f_start))
+        assert (np.abs(found.paths.residual) <= 2e-3 * size).all()
+        assert found.paths.converged.all() or name in KINKED
+    edits = [Edit.suppress([site.offset + 3]) for site in loaded.sites]
+    edits += [Edit.suppress([1, engine.offsets[-2] + 2]), Edit.enhance([2, 2]), Edit.suppress([])]
+    after = engine.edited(asked[0], edits)
+    for one, other in zip(after, literal.edited(asked[0], edits), strict=True):
+        assert one.p_steps == pytest.approx(other.p_steps, rel=10 * close)
+        assert np.array_equal(one.ranks, other.ranks)
+    if len({site.module for site in loaded.sites}) == len(loaded.sites):
+        last = loaded.sites[-1]
+        assert after[last.layer].p_steps == pytest.approx(zeroed(engine, asked[0], last.layer, 3), rel=10 * close)
+    assert describe(name, engine) in DOC.read_text(encoding="utf-8") or os.environ.get("KNSCOPE_WRITE_DOCS")
+
+
+def zeroed(engine: Engine, query: EncodedQuery, layer: int, neuron: int) -> np.ndarray:
+    """p of each step with the neuron's weights zeroed in the model: in a last layer only the answer position reads them."""
+    linear = engine.loaded.model.get_submodule(engine.loaded.sites[layer].module)
+    before = linear.weight.clone()
+    with torch.no_grad():
+        (linear.weight[neuron] if isinstance(linear, Conv1D) else linear.weight[:, neuron]).zero_()
+        (changed,) = engine.predict([query])
+        linear.weight.copy_(before)
+    return changed.p_steps
+
+
+@pytest.mark.parametrize("name", families.ROUTED)
+def test_routed_experts_are_refused_with_a_reason(name: str) -> None:
+    with pytest.raises(ModelError, match="routes tokens to experts") as caught:
+        load(name)
+    assert "Dense models work" in str(caught.value)
+
+
+def describe(name: str, engine: Engine) -> str:
+    site = engine.loaded.sites[0]
+    kind = "fills masks" if engine.loaded.kind == "encoder" else "predicts the next token"
+    gate = "yes" if site.gated else "no"
+    shared = engine.loaded.sites[1].module == site.module
+    module = f"{site.module}`, call {{l}}`".removesuffix("`") if shared else site.module.replace(".0.", ".{l}.", 1)
+    return f"| {name} | {kind} | `{module}{'' if shared else '`'} | {gate} | {engine.proof.recipe} |"
+
+
+HEAD = """# Models
+
+Any model of transformers that fills masks or predicts the next token works where its neurons can be found by role and
+proven on a probe forward, and where an exact way to compute edits is proven at load. This table is written and checked
+by `tests/analysis/test_families.py`, on a random model of each family in float64: attributions by the way named in the
+last column equal those by full forwards to 1e-9 of the largest, every path's attributions account for the change they
+should, and suppressing a neuron equals zeroing its weights.
+
+Ways, fastest first. *Each row from its own block*: one pass serves edits of all layers. *Cached prefix*: a decoder
+computes the answer position alone. *Tail*: at the block it enters, a row computes only what follows the neurons.
+*Narrow*: the last block's MLP runs for the answer position alone. *From the lowest edited block*: one pass per layer.
+*Full forward*: exact and slower. `knscope models inspect MODEL` says which one a model gets, and why not a faster one.
+
+Models that route tokens to experts are refused: which neurons run is then a discrete choice that no gradient passes.
+
+| family | kind | neurons: the input of | gated | computed by |
+|---|---|---|---|---|
+"""
+
+
+def test_the_table_of_models_is_not_stale() -> None:
+    """The rows themselves are checked family by family above."""
+    if os.environ.get("KNSCOPE_WRITE_DOCS"):
+        rows = [describe(name, Engine(load(name))) for name in [*families.ENCODERS, *families.DECODERS]]
+        refused = ", ".join(families.ROUTED)
+        DOC.write_text(HEAD + "\n".join(rows) + f"\n\nRefused, each in a test: {refused}.\n", encoding="utf-8")
+    text = DOC.read_text(encoding="utf-8")
+    assert text.startswith(HEAD)
+    assert text.count("\n| ") == 1 + len(families.ENCODERS) + len(families.DECODERS)
