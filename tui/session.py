@@ -217,6 +217,5 @@ class Session:
             state.write(state.session_name(self.path), kept)
 
     def close(self) -> None:
-        if self.reader is not None:
-            self.reader.close()
-            self.reader = None
+        """Let go of the store. A thread may be asking it still: its memory goes with the last one."""
+        self.reader = None

@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-import polars as pl
 from rich.text import Text
 from textual.app import ComposeResult
 from textual.widgets import Static
@@ -19,6 +18,8 @@ from tui.widgets.cells import Column
 from tui.widgets.frame_table import FrameTable
 
 if TYPE_CHECKING:
+    import polars as pl
+
     from store.reader import Reader
 
 LOW = 14
@@ -51,11 +52,15 @@ class Pairs:
 
 def rates(dkn_rate: pl.DataFrame) -> pl.DataFrame:
     """How many eligible pairs of each role qualify, over all languages."""
+    import polars as pl
+
     return dkn_rate.group_by("role").agg(pl.col("pairs", "paper", "strict").sum())
 
 
 def members(dkn: pl.DataFrame) -> pl.DataFrame:
     """fact, layer, neuron of every neuron in a pair of the paper's kind."""
+    import polars as pl
+
     found = dkn.filter((pl.col("role") == "kn") & pl.col("paper"))
     ends = [
         found.select("fact", pl.col(f"layer_{end}").alias("layer"), pl.col(f"neuron_{end}").alias("neuron"))
@@ -123,6 +128,8 @@ class DknPane(Pane):
         yield FrameTable("dkn", empty="no such pair at these thresholds")
 
     def load(self, reader: Reader, shown: Shown) -> Pairs:
+        import polars as pl
+
         dkn = reader.dkn(shown.narrowed)
         depth = reader.sql("SELECT max(layer) + 1 AS n FROM site WHERE model = ?", [shown.view.model])["n"][0] or 0
         layers = dict(members(dkn).group_by("layer").len().iter_rows())
@@ -146,10 +153,10 @@ class DknPane(Pane):
     def paint(self, result: Pairs, shown: Shown) -> None:
         self._result = result
         if not result.rates["pairs"].sum():
-            self.border_title, self.border_subtitle = "DKN", ""
+            self.entitle("DKN", "")
             self.say("No ablation of this selection is stored. r says what computing it takes.")
             return
-        self.query_one(".summary", Static).update((rates_line if self.size.height < LOW else rates_text)(result))
+        self.summarise((rates_line if self.size.height < LOW else rates_text)(result))
         self._show_kind()
 
     def _show_kind(self) -> None:
@@ -157,8 +164,8 @@ class DknPane(Pane):
         if self.kind == "strict":
             frame = frame.filter("strict")
         subject = self.painted.selection.subject if self.painted else ""
-        self.border_title = f"DKN · {self.kind} pairs · {subject}".replace("[", "\\[")
-        self.border_subtitle = f"{frame.height:,} pairs · Δp {self.painted.view.drop}" if self.painted else ""
+        self.entitle(f"DKN · {self.kind} pairs · {subject}")
+        self.entitle(below=f"{frame.height:,} pairs · Δp {self.painted.view.drop}" if self.painted else "")
         self.query_one(FrameTable).show(frame, COLUMNS, ("query", "a", "b"))
 
     def turn_kind(self) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-import polars as pl
 from textual.app import ComposeResult
 
 from tui.panes.dkn import members
@@ -13,6 +12,8 @@ from tui.selection import Shown
 from tui.widgets.layer_grid import LayerBins, LayerGrid
 
 if TYPE_CHECKING:
+    import polars as pl
+
     from store.reader import Reader
 
 
@@ -36,6 +37,8 @@ class LayersPane(Pane):
         yield LayerGrid()
 
     def load(self, reader: Reader, shown: Shown) -> LayerBins:
+        import polars as pl
+
         frame = reader.layer_hist(shown.narrowed)
         depth = (
             reader.sql("SELECT max(layer) + 1 AS layers FROM site WHERE model = ?", [shown.view.model])["layers"][0]
@@ -57,6 +60,8 @@ class LayersPane(Pane):
     @staticmethod
     def _degenerate(reader: Reader, shown: Shown) -> pl.DataFrame:
         """The members of the paper's pairs as one more kind."""
+        import polars as pl
+
         found = members(reader.dkn(shown.narrowed)).group_by("fact", "layer").len("n")
         share = pl.col("n") / pl.col("n").sum().over("fact") / pl.col("fact").n_unique()
         by_layer = found.with_columns(share=share).group_by("layer").agg(pl.col("n").sum(), pl.col("share").sum())
@@ -84,8 +89,8 @@ class LayersPane(Pane):
     def retitle(self, shown: Shown) -> None:
         grid = self.query_one(LayerGrid)
         hidden = grid.hidden_columns()
-        self.border_title = f"layers · {grid.unit} · {shown.selection.subject}".replace("[", "\\[")
-        self.border_subtitle = f"{hidden} more columns: ← →" if hidden else ""
+        self.entitle(f"layers · {grid.unit} · {shown.selection.subject}")
+        self.entitle(below=f"{hidden} more columns: ← →" if hidden else "")
 
     def turn_unit(self) -> None:
         grid = self.query_one(LayerGrid)

@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-import polars as pl
 from rich.text import Text
 from textual.app import ComposeResult
 from textual.timer import Timer
@@ -22,6 +21,8 @@ from tui.widgets.cells import Column
 from tui.widgets.frame_table import FrameTable
 
 if TYPE_CHECKING:
+    import polars as pl
+
     from store.reader import Reader
 
 BAR = 5
@@ -62,6 +63,8 @@ class Overlaps:
 
 def overlaps(kn: pl.DataFrame, langs: Sequence[str], *, one_fact: bool) -> Overlaps:
     """Everything that needs no random draws, from `kn`."""
+    import polars as pl
+
     sets = kn.select("fact", "lang", "layer", "neuron")
     pairs = sets.join(sets, on=["fact", "layer", "neuron"]).group_by("lang", "lang_right").len()
     found = {(a, b): n for a, b, n in pairs.iter_rows()}
@@ -81,6 +84,8 @@ def overlaps(kn: pl.DataFrame, langs: Sequence[str], *, one_fact: bool) -> Overl
 
 
 def _wide(kn: pl.DataFrame, langs: Sequence[str]) -> pl.DataFrame:
+    import polars as pl
+
     of_lang = [pl.col("rel").filter(pl.col("lang") == lang).max().alias(lang) for lang in langs]
     grouped = kn.group_by("layer", "neuron").agg(
         *of_lang, pl.col("lang").n_unique().alias("in"), pl.col("rel").max().alias("most")
@@ -129,24 +134,24 @@ class LiknPane(Pane):
         return reader.macro_sql("likn", shown.narrowed)
 
     def paint(self, result: Overlaps, shown: Shown) -> None:
-        self.border_title = f"LIKN · {shown.selection.subject}".replace("[", "\\[")
+        self.entitle(f"LIKN · {shown.selection.subject}")
         summary, table = self.query_one(".summary", Static), self.query_one(FrameTable)
         if self._timer is not None:
             self._timer.stop()
         if result.neurons is not None:
-            self.border_subtitle = f"{result.shared} in all of {'+'.join(result.langs)}"
+            self.entitle(below=f"{result.shared} in all of {'+'.join(result.langs)}")
             summary.display = False
             bars = table.size.width >= 22 + len(result.langs) * (6 + BAR)
             table.show(result.neurons, self._neuron_columns(result.langs, BAR if bars else 0), ("layer", "neuron"))
             return
         if len(result.langs) < 2:
-            self.border_subtitle = ""
+            self.entitle(below="")
             self.say("One language only: there is nothing to share. L chooses languages, m another model.")
             return
         mean = f"{result.shared / result.facts:.2f} a fact" if result.facts else "none"
-        self.border_subtitle = f"{'+'.join(result.langs)}: {mean} · in {result.covered} of {result.facts} facts"
+        self.entitle(below=f"{'+'.join(result.langs)}: {mean} · in {result.covered} of {result.facts} facts")
         summary.display = True
-        summary.update(matrix_text(result))
+        self.summarise(matrix_text(result))
         self._timer = self.set_timer(QUIET, self._draw)
 
     @staticmethod

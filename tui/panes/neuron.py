@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-import polars as pl
 from textual.app import ComposeResult
 from textual.message import Message
 from textual.widgets import Static
@@ -19,6 +18,8 @@ from tui.widgets.cells import Column
 from tui.widgets.frame_table import FrameTable
 
 if TYPE_CHECKING:
+    import polars as pl
+
     from store.reader import Reader
 
 
@@ -158,17 +159,17 @@ class NeuronPane(Pane):
 
     def paint(self, result: Any, shown: Shown) -> None:
         place, frame = result
-        self.border_title = f"{place.trail} · {shown.selection.subject}".replace("[", "\\[")
+        self.entitle(f"{place.trail} · {shown.selection.subject}")
         one = place.neuron is not None
         summary, table = self.query_one(".summary", Static), self.query_one(FrameTable)
         summary.display = one
         if one:
-            summary.update(describe(place, frame))
+            self.summarise(describe(place, frame))
             table.show(frame, ONE, ("fact", "lang"))
-            self.border_subtitle = f"{frame.height:,} facts and languages"
+            self.entitle(below=f"{frame.height:,} facts and languages")
         else:
             table.show(frame, LIST, ("layer", "neuron"))
-            self.border_subtitle = f"{frame.height:,} neurons"
+            self.entitle(below=f"{frame.height:,} neurons")
 
     def go_to(self, place: Place) -> None:
         """Show another place."""

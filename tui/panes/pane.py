@@ -5,8 +5,10 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar, cast
 
-import polars as pl
+from rich.text import Text
 from textual.containers import Vertical
+from textual.content import Content
+from textual.geometry import Region
 from textual.widgets import Static
 from textual.worker import Worker, WorkerState
 
@@ -19,8 +21,12 @@ if TYPE_CHECKING:
     from tui.app import Knscope
     from tui.session import Session
 
-BROKEN = (pl.exceptions.PolarsError, LookupError, TypeError, ValueError, ArithmeticError, AttributeError)
-"""What a result of an unexpected shape raises while it is painted."""
+
+def unexpected() -> tuple[type[Exception], ...]:
+    """What a result of an unexpected shape raises while it is painted."""
+    from polars.exceptions import PolarsError
+
+    return (PolarsError, LookupError, TypeError, ValueError, ArithmeticError, AttributeError)
 
 
 class Pane(Vertical):
@@ -37,6 +43,9 @@ class Pane(Vertical):
         self.wanted: Shown | None = None
         self._loading: Shown | None = None
         self.painted: Shown | None = None
+        self._entitled: dict[str, str] = {}
+        self._said = ""
+        self._summary: Text | str = ""
         self.note = Static("", classes="note", markup=False)
         self.note.display = False
 
@@ -114,7 +123,7 @@ class Pane(Vertical):
         self.say("")
         try:
             self.paint(result, shown)
-        except BROKEN as error:
+        except unexpected() as error:
             self.broken(error)
 
     def broken(self, error: BaseException | None) -> None:
@@ -128,8 +137,27 @@ class Pane(Vertical):
             )
             self.log.error(f"{self.TITLE}: {error!r}")
 
+    def entitle(self, above: str | None = None, below: str | None = None) -> None:
+        """Other texts in the border. Sends the border's lines only, and only when they say something else."""
+        for name, text in (("border_title", above), ("border_subtitle", below)):
+            if text is not None and self._entitled.get(name) != text:
+                self._entitled[name] = text
+                setattr(self, f"_{name}", Content(text))
+                line = -1 if name == "border_title" else self.size.height
+                self.refresh(Region(-2, line, self.outer_size.width, 1))
+
+    def summarise(self, content: Text | str) -> None:
+        """Text above the table. Everything is laid out anew only when it takes another number of lines."""
+        if content != self._summary:
+            lines = [str(each).count("\n") for each in (content, self._summary)]
+            self._summary = content
+            self.query_one(".summary", Static).update(content, layout=lines[0] != lines[1] or isinstance(content, str))
+
     def say(self, text: str) -> None:
         """Text in place of the content; empty brings the content back."""
+        if text == self._said:
+            return
+        self._said = text
         self.note.update(text)
         self.set_class(bool(text), "-note")
         self.note.display = bool(text)

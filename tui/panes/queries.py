@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
-import polars as pl
 from textual.app import ComposeResult
 from textual.widgets import Input
 
@@ -17,6 +16,8 @@ from tui.widgets.cells import Column
 from tui.widgets.frame_table import FrameTable
 
 if TYPE_CHECKING:
+    import polars as pl
+
     from store.reader import Reader
 
 KEY = ("query",)
@@ -35,6 +36,8 @@ COLUMNS = (
 
 def matches(text: str) -> pl.Expr:
     """Rows holding every word of the filter; a word that begins with `!` must not occur."""
+    import polars as pl
+
     found = pl.lit(True)
     for word in text.lower().split():
         holds = pl.col("searched").str.contains(word.removeprefix("!"), literal=True)
@@ -44,6 +47,8 @@ def matches(text: str) -> pl.Expr:
 
 def prepared(frame: pl.DataFrame) -> pl.DataFrame:
     """The reader's queries with what is shown and searched beside them."""
+    import polars as pl
+
     joined = pl.concat_str([pl.col(name).fill_null("") for name in SEARCHED], separator=" ")
     return frame.with_columns(
         pair=pl.concat_str(["subject", pl.lit(" → "), "object"]), searched=joined.str.to_lowercase()
@@ -64,7 +69,8 @@ class QueriesPane(Pane):
 
     def __init__(self) -> None:
         super().__init__(id="queries")
-        self._all = pl.DataFrame()
+        self._loaded: pl.DataFrame | None = None
+        self._marked_scope = ("", "")
         self.filter_text = ""
         self.sorting: tuple[str, bool] | None = None
 
@@ -82,12 +88,14 @@ class QueriesPane(Pane):
         return reader.macro_sql("queries", shown.view)
 
     def paint(self, result: Any, shown: Shown) -> None:
-        self._all = result
+        self._loaded = result
         self.show_rows()
 
     def show_rows(self) -> None:
         """Filter and sort what is loaded, and show it."""
-        frame = self._all
+        if self._loaded is None:
+            return
+        frame = self._loaded
         if self.filter_text and frame.height:
             frame = frame.filter(matches(self.filter_text))
         if self.sorting is not None and self.sorting[0] in frame.columns:
@@ -95,19 +103,25 @@ class QueriesPane(Pane):
         table = self.query_one(FrameTable)
         table.sorted_by = self.sorting
         table.show(frame, COLUMNS, KEY)
-        of = f"{frame.height:,} of {self._all.height:,}" if frame.height != self._all.height else f"{frame.height:,}"
+        of = (
+            f"{frame.height:,} of {self._loaded.height:,}"
+            if frame.height != self._loaded.height
+            else f"{frame.height:,}"
+        )
         known = " · known only" if self.wanted and self.wanted.view.known else ""
         filtered = f" · /{self.filter_text}" if self.filter_text else ""
-        self.border_subtitle = f"{of}{known}{filtered}".replace("[", "\\[")
+        self.entitle(below=f"{of}{known}{filtered}")
 
     def mark(self, selection: Selection) -> None:
         """Show which rows the other panes speak of."""
-        self.border_title = f"queries · {selection.trail}".replace("[", "\\[")
-        self.query_one(FrameTable).mark(selection.holds if selection.level != "everything" else None)
+        if selection.scope != self._marked_scope:
+            self._marked_scope = selection.scope
+            self.entitle(f"queries · {selection.trail}")
+            self.query_one(FrameTable).mark(selection.holds if selection.level != "everything" else None)
 
     def on_header_picked(self, message: HeaderPicked) -> None:
         message.stop()
-        if message.column not in self._all.columns:
+        if self._loaded is None or message.column not in self._loaded.columns:
             return
         if self.sorting is not None and self.sorting[0] == message.column:
             self.sorting = (message.column, True) if not self.sorting[1] else None

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-import polars as pl
 from textual.app import ComposeResult
 from textual.widgets import Static
 
@@ -21,10 +20,7 @@ if TYPE_CHECKING:
 
 GLYPHS = {"running": "▶", "queued": "…", "done": "✓", "failed": "✗", "cancelled": "■", "lost": "?"}
 TONES = {"failed": "bad", "lost": "bad", "done": "good"}
-SCHEMA = {
-    "run": pl.String, "status": pl.String, "progress": pl.Float64, "done": pl.Int64, "total": pl.Int64, "rate": pl.Float64,
-    "left": pl.Float64, "failures": pl.Int64,
-}  # fmt: skip
+SCHEMA = ("run", "status", "progress", "done", "total", "rate", "left", "failures")
 COLUMNS = (
     Column("status", "status", lambda status: f"{GLYPHS.get(status, ' ')} {status}", tone=lambda status: TONES.get(status, "")),
     Column("run", "started (UTC)", lambda run: began(run), grow=True),
@@ -94,8 +90,7 @@ class RunsPane(Pane):
         yield Static("", id="run-text", markup=False)
 
     def on_mount(self) -> None:
-        self.border_title = "runs"
-        self.query_one(FrameTable).show(pl.DataFrame(schema=SCHEMA), COLUMNS, ("run",))
+        self.entitle("runs")
 
     def _start(self) -> None:
         """Loads nothing of its own."""
@@ -104,17 +99,19 @@ class RunsPane(Pane):
         """What the runs do now; repaints only what changed."""
         if (statuses, worker_state) == (self.statuses, self.worker_state):
             return
+        import polars as pl
+
         self.statuses, self.worker_state = statuses, worker_state
         newest = list(reversed(statuses))
         rows = [
             (one.run, one.status, share(one), one.record.done, one.record.total, one.rate, one.left, len(one.record.failures))
             for one in newest
         ]  # fmt: skip
-        frame = pl.DataFrame(rows, schema=SCHEMA, orient="row")
+        frame = pl.DataFrame(rows, schema=SCHEMA, orient="row", infer_schema_length=None)
         table = self.query_one(FrameTable)
         if not frame.equals(table.frame):
             table.show(frame, COLUMNS, ("run",))
-        self.border_subtitle = worker_state
+        self.entitle(below=worker_state)
         self.describe()
 
     def marked(self) -> RunStatus | None:

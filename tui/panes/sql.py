@@ -53,7 +53,7 @@ class SqlPane(Pane):
         yield FrameTable("sql-result", empty="")
 
     def on_mount(self) -> None:
-        self.border_title = "SQL"
+        self.entitle("SQL")
         self.query_one("#sql-state", Static).update("^r runs · tab completes · F7 F8 history")
 
     def follow(self, shown: Shown) -> None:
@@ -124,7 +124,7 @@ class SqlPane(Pane):
             self._state(
                 f"{total} rows · {1000 * took:,.0f} ms" + (" · add a LIMIT or an aggregate" if result.more else "")
             )
-            self.border_subtitle = f"{total} rows"
+            self.entitle(below=f"{total} rows")
         elif event.state == WorkerState.ERROR:
             self._state(str(event.worker.error).strip())
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-import polars as pl
 from textual.app import ComposeResult
 from textual.widgets import Static
 
@@ -37,6 +36,8 @@ class TablePane(Pane):
         raise NotImplementedError
 
     def load(self, reader: Reader, shown: Shown) -> Table:
+        import polars as pl
+
         from analysis.tables import Table
 
         if not reader.keys(self.STORED):
@@ -44,10 +45,10 @@ class TablePane(Pane):
         return self.builder()(reader, shown.narrowed)
 
     def paint(self, result: Any, shown: Shown) -> None:
-        self.border_title = f"{self.TITLE} · {shown.selection.subject}".replace("[", "\\[")
+        self.entitle(f"{self.TITLE} · {shown.selection.subject}")
         self.query_one(FrameTable).show(result.frame, cells.columns_of(result.frame))
-        self.query_one(".summary", Static).update("\n".join(result.notes))
-        self.border_subtitle = f"{result.frame.height:,} rows"
+        self.summarise("\n".join(result.notes))
+        self.entitle(below=f"{result.frame.height:,} rows")
         if result.frame.is_empty():
             self.say("\n".join((self.EMPTY, *result.notes)))
 

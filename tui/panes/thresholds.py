@@ -42,5 +42,5 @@ class ThresholdsPane(Pane):
     def _explain(self) -> None:
         bar = self.query_one(ThresholdBar)
         threshold = bar.current()
-        self.border_title = f"thresholds · drops {bar.view.drop}" if bar.view else "thresholds"
-        self.border_subtitle = f"{threshold.symbol}: {threshold.help}" if threshold else ""
+        self.entitle(f"thresholds · drops {bar.view.drop}" if bar.view else "thresholds")
+        self.entitle(below=f"{threshold.symbol}: {threshold.help}" if threshold else "")

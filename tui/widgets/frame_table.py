@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
-import polars as pl
 from rich.cells import cell_len, set_cell_size
 from rich.segment import Segment
 from rich.style import Style
@@ -19,6 +18,9 @@ from textual.strip import Strip
 from tui import keymap
 from tui.messages import HeaderPicked, RowEntered, RowMoved
 from tui.widgets.cells import Column
+
+if TYPE_CHECKING:
+    import polars as pl
 
 GAP = 1
 GUTTER = 1
@@ -70,7 +72,7 @@ class FrameTable(ScrollView, can_focus=True):
 
     def __init__(self, name: str, *, empty: str = "", id: str | None = None) -> None:  # noqa: A002
         super().__init__(name=name, id=id)
-        self.frame = pl.DataFrame()
+        self._frame: pl.DataFrame | None = None
         self.columns: tuple[Column, ...] = ()
         self.empty = empty
         self.sorted_by: tuple[str, bool] | None = None
@@ -83,21 +85,48 @@ class FrameTable(ScrollView, can_focus=True):
 
     # --- what is shown
 
+    @property
+    def frame(self) -> pl.DataFrame:
+        """What is shown; polars is imported when there is something, not before the first paint."""
+        if self._frame is None:
+            import polars as pl
+
+            self._frame = pl.DataFrame()
+        return self._frame
+
+    @property
+    def row_count(self) -> int:
+        """Rows there are."""
+        return 0 if self._frame is None else self._frame.height
+
     def show(self, frame: pl.DataFrame, columns: Sequence[Column], key: Sequence[str] = ()) -> None:
         """Show another frame. The cursor stays on the row that has the same values in `key`, else on its number."""
-        before = self.current
-        self.frame, self._key = frame, tuple(name for name in key if name in frame.columns)
+        before, old, shown = self.current, self._frame, self._shown
         there = tuple(column for column in columns if column.name in frame.columns)
-        changed, self.columns = there != self.columns, there
+        other, self.columns = there != self.columns, there
+        self._frame, self._key = frame, tuple(name for name in key if name in frame.columns)
         self._measure()
         self._lay_out()
-        place = self._find(before)
-        if changed and before is None:
+        if other and before is None:
             self.scroll_to(0, 0, animate=False, immediate=True)
+        place = self._find(before)
         if place != self.cursor:
             self.set_reactive(FrameTable.cursor, place)
+        elif not other and shown == self._shown and old is not None and old.height == frame.height:
+            self._refresh_changed(old)
+            return
+        self.refresh()
         self._into_view()
         self.post_message(RowMoved(self.name or "", self.current))
+
+    def _refresh_changed(self, old: pl.DataFrame) -> None:
+        """Send again only the lines on the screen whose values are other ones."""
+        names = [column.name for column, _ in self._shown]
+        top, visible = self.scroll_offset.y, max(0, self.size.height - 1)
+        before, now = (each.slice(top, visible).select(names).rows() for each in (old, self.frame))
+        for line, (one, other) in enumerate(zip(before, now, strict=True)):
+            if one != other:
+                self.refresh(Region(0, line + 1, self.size.width, 1))
 
     def mark(self, marked: Callable[[Mapping[str, Any]], bool] | None) -> None:
         """Rows with a bar at their left: those that the other panes speak of."""
@@ -108,10 +137,12 @@ class FrameTable(ScrollView, can_focus=True):
     @property
     def current(self) -> dict[str, Any] | None:
         """The row under the cursor."""
-        return self.frame.row(self.cursor, named=True) if 0 <= self.cursor < self.frame.height else None
+        return self.frame.row(self.cursor, named=True) if 0 <= self.cursor < self.row_count else None
 
     def _find(self, before: Mapping[str, Any] | None) -> int:
-        height = self.frame.height
+        import polars as pl
+
+        height = self.row_count
         if before is not None and self._key and height and all(name in before for name in self._key):
             same = pl.all_horizontal(pl.col(name).eq_missing(pl.lit(before[name])) for name in self._key)
             found = self.frame.select(same.arg_true()).to_series()
@@ -120,8 +151,10 @@ class FrameTable(ScrollView, can_focus=True):
         return max(0, min(self.cursor, height - 1))
 
     def _measure(self) -> None:
+        import polars as pl
+
         sample = self.frame.head(MEASURED)
-        if self.frame.height > 2 * MEASURED:
+        if self.row_count > 2 * MEASURED:
             sample = pl.concat([sample, self.frame.tail(MEASURED)])
         self._natural = {
             column.name: max((cell_len(column.format(value)) for value in sample[column.name]), default=0)
@@ -130,17 +163,15 @@ class FrameTable(ScrollView, can_focus=True):
 
     def _lay_out(self) -> None:
         room = self.scrollable_content_region
-        width = max(
-            1, room.width - GUTTER - (1 if self.frame.height >= room.height else 0)
-        )  # a gap before the scrollbar
+        width = max(1, room.width - GUTTER - (1 if self.row_count >= room.height else 0))  # a gap before the scrollbar
         self._shown = fit(self.columns, self._natural, width)
         total = GUTTER + sum(wide + GAP for _, wide in self._shown) - GAP
-        self.virtual_size = Size(max(total, 1), self.frame.height + 1)
+        self.virtual_size = Size(max(total, 1), self.row_count + 1)
         self._strips.clear()
-        self.refresh()
 
     def on_resize(self, _: events.Resize) -> None:
         self._lay_out()
+        self.refresh()
         self._into_view()
 
     def notify_style_update(self) -> None:
@@ -155,12 +186,12 @@ class FrameTable(ScrollView, can_focus=True):
         base = self.rich_style
         if y == 0:
             strip = self._title_strip(base)
-        elif (row := scroll_y + y - 1) < self.frame.height:
+        elif (row := scroll_y + y - 1) < self.row_count:
             kind = 0 if row != self.cursor else 2 if self.has_focus else 1
             strip = self._strips.get((row, kind)) or self._row_strip(row, kind, base)
             self._strips[row, kind] = strip
         else:
-            text = self.empty if not self.frame.height and y == 2 else ""
+            text = self.empty if not self.row_count and y == 2 else ""
             strip = Strip([Segment(set_cell_size(f"  {text}", width), self._style("table--dim"))])
             return strip.apply_style(base)
         return strip.extend_cell_length(scroll_x + width, base).crop(scroll_x, scroll_x + width)
@@ -178,7 +209,7 @@ class FrameTable(ScrollView, can_focus=True):
                 text = (text + arrow) if cell_len(text) < wide else text[: wide - 1] + arrow
             text = _align(text, wide, column.right)
             segments.append(Segment(text + " " * GAP, style))
-        return Strip(segments).extend_cell_length(self.size.width, style)
+        return Strip(segments).extend_cell_length(self.size.width, style).simplify()
 
     def _row_strip(self, row: int, kind: int, base: Style) -> Strip:
         values = self.frame.row(row, named=True)
@@ -191,7 +222,7 @@ class FrameTable(ScrollView, can_focus=True):
             tone = column.tone(value) if column.tone else ""
             style = base + (self._style(f"table--{tone}") if tone else Style.null()) + over
             segments.append(Segment(_align(column.format(value), wide, column.right) + " " * GAP, style))
-        return Strip(segments).extend_cell_length(self.size.width, base + over)
+        return Strip(segments).extend_cell_length(self.size.width, base + over).simplify()
 
     # --- moving
 
@@ -202,7 +233,7 @@ class FrameTable(ScrollView, can_focus=True):
         self.post_message(RowMoved(self.name or "", self.current))
 
     def validate_cursor(self, value: int) -> int:
-        return max(0, min(value, self.frame.height - 1))
+        return max(0, min(value, self.row_count - 1))
 
     def watch_has_focus(self, has_focus: bool) -> None:
         super().watch_has_focus(has_focus)
@@ -223,7 +254,7 @@ class FrameTable(ScrollView, can_focus=True):
         self.cursor += step * max(1, self.scrollable_content_region.height - 2)
 
     def action_edge(self, step: int) -> None:
-        self.cursor = 0 if step < 0 else self.frame.height - 1
+        self.cursor = 0 if step < 0 else self.row_count - 1
 
     def action_across(self, step: int) -> None:
         self.scroll_relative(x=8 * step, animate=False)
@@ -251,7 +282,7 @@ class FrameTable(ScrollView, can_focus=True):
                 left += wide + GAP
             return
         row = self.scroll_offset.y + event.y - 1
-        if row < self.frame.height:
+        if row < self.row_count:
             self.cursor = row
             if event.chain == 2:
                 self.enter()

@@ -57,6 +57,8 @@ class LayerGrid(ScrollView, can_focus=True):
         """The first column that is drawn; moves so that the cursor's is."""
 
     def show(self, bins: LayerBins) -> None:
+        if bins == self.bins:
+            return
         self.bins = bins
         self.at_layer, self.at_column = self.at_layer, self.at_column  # clamp
         self.virtual_size = Size(1, bins.layers + 1)

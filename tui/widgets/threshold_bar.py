@@ -27,9 +27,14 @@ class ThresholdBar(Widget, can_focus=True):
 
     COMPONENT_CLASSES: ClassVar[set[str]] = {"bar--symbol", "bar--value", "bar--marked", "bar--changed"}
 
-    view: reactive[View | None] = reactive(None, layout=True)
+    view: reactive[View | None] = reactive(None)
     marked: reactive[str] = reactive("")
     typed: reactive[str] = reactive("")
+
+    def watch_view(self, old: View | None, new: View | None) -> None:
+        """Other languages may take another number of lines."""
+        if old is None or new is None or old.langs != new.langs:
+            self.refresh(layout=True)
 
     def current(self) -> Threshold | None:
         """The threshold that keys nudge."""

@@ -1,0 +1,155 @@
+"""The workbench in a real pty at 120×40: first paint, key to paint, and bytes on the wire, beside what the project is held to.
+
+`python -m benchmarks.terminal [FACTS] [NEURONS A LAYER]`; the store is made up, its size is that of the project's own bound by default.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import pty
+import select
+import statistics
+import struct
+import sys
+import tempfile
+import termios
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+
+COLUMNS, ROWS = 120, 40
+REPEATS = 15
+ENVIRONMENT = {"TERM": "xterm-256color", "COLORTERM": "truecolor", "LANG": "C.UTF-8", "KNSCOPE_ANIMATIONS": "none"}
+
+
+@dataclass(frozen=True)
+class Burst:
+    """What one key made the program send: ms to the first byte, ms to the last, bytes."""
+
+    first: float
+    last: float
+    size: int
+
+
+class Terminal:
+    """A child on a pty."""
+
+    def __init__(self, command: list[str], environment: dict[str, str]) -> None:
+        self.started = time.perf_counter()
+        self.pid, self._file = pty.fork()
+        if self.pid == 0:
+            os.environ.pop("NO_COLOR", None)
+            os.execvpe(command[0], command, {**os.environ, **ENVIRONMENT, **environment})
+        fcntl.ioctl(self._file, termios.TIOCSWINSZ, struct.pack("HHHH", ROWS, COLUMNS, 0, 0))
+
+    def read(self, quiet: float, limit: float = 10.0) -> tuple[bytes, float, float]:
+        """All output until nothing came for `quiet` seconds; with the times of the first and the last byte."""
+        begun = time.perf_counter()
+        data, first, last = b"", 0.0, 0.0
+        while time.perf_counter() - begun < limit:
+            ready, _, _ = select.select([self._file], [], [], quiet)
+            if not ready:
+                break
+            try:
+                part = os.read(self._file, 1 << 16)
+            except OSError:
+                break
+            last = time.perf_counter()
+            first = first or last
+            data += part
+        return data, first, last
+
+    def until(self, text: bytes, limit: float = 60.0) -> float:
+        """Seconds from the start until this text was sent."""
+        data = b""
+        while text not in data:
+            part, _, last = self.read(0.02, 0.1)
+            data = data[-4096:] + part
+            if time.perf_counter() - self.started > limit:
+                raise TimeoutError(f"{text!r} never came")
+        return last - self.started
+
+    def key(self, keys: bytes, quiet: float) -> Burst:
+        sent = time.perf_counter()
+        os.write(self._file, keys)
+        data, first, last = self.read(quiet)
+        return Burst(1000 * (first - sent), 1000 * (last - sent), len(data)) if data else Burst(0.0, 0.0, 0)
+
+    def close(self) -> None:
+        with contextlib.suppress(OSError):
+            os.write(self._file, b"q")
+        self.read(0.5, 3.0)
+        with contextlib.suppress(OSError):
+            os.close(self._file)
+        os.waitpid(self.pid, 0)
+
+
+@contextlib.contextmanager
+def workbench(store: Path, state: Path) -> Iterator[Terminal]:
+    code = f"from pathlib import Path; from tui.app import run_workbench; run_workbench(Path({str(store)!r}))"
+    terminal = Terminal([sys.executable, "-c", code], {"XDG_STATE_HOME": str(state), "XDG_CONFIG_HOME": str(state)})
+    try:
+        yield terminal
+    finally:
+        terminal.close()
+
+
+def measure(store: Path, state: Path) -> list[tuple[str, str, str, bool]]:
+    """Rows: what, measured, allowed, kept."""
+    with workbench(store, state) as terminal:
+        painted = terminal.until(b"queries")
+        filled = terminal.until(b"Dodoma")
+        terminal.read(1.5, 30.0)
+        idle = len(terminal.read(3.0, 3.0)[0])
+        down = [terminal.key(b"j", 0.15) for _ in range(REPEATS)]
+        page = [terminal.key(b"\x06", 0.25) for _ in range(REPEATS)]
+        nudge = [terminal.key(b"-" if i % 2 else b"+", 0.6) for i in range(REPEATS)]
+
+    def row(what: str, values: list[float], allowed: float, unit: str) -> tuple[str, str, str, bool]:
+        middle = statistics.median(values)
+        return what, f"{middle:,.0f} {unit} (worst {max(values):,.0f})", f"{allowed:,.0f} {unit}", middle <= allowed
+
+    return [
+        row("first paint", [1000 * painted], 1000, "ms"),
+        row("first rows", [1000 * filled], 3000, "ms"),
+        row("cursor key to paint", [one.first for one in down], 30, "ms"),
+        row("page to last byte", [one.last for one in page], 300, "ms"),
+        row("threshold key to first byte", [one.first for one in nudge], 30, "ms"),
+        row("threshold key, all panes repainted", [one.last for one in nudge], 300, "ms"),
+        row("bytes: idle for 3 s", [float(idle)], 0, "B"),
+        row("bytes: cursor key", [float(one.size) for one in down], 2048, "B"),
+        row("bytes: page", [float(one.size) for one in page], 14 * 1024, "B"),
+        row("bytes: threshold key", [float(one.size) for one in nudge], 14 * 1024, "B"),
+    ]
+
+
+def main() -> int:
+    from tests.tui.made_store import make
+
+    facts, width = (
+        (int(text) for text in (*sys.argv[1:3], "1000", "9216")[:2]) if len(sys.argv) < 3 else map(int, sys.argv[1:3])
+    )
+    with tempfile.TemporaryDirectory(prefix="knscope-bench-") as folder:
+        store = make(Path(folder, "made.knstore"), facts, width, ("bert-made",))
+        rows = measure(store, Path(folder, "state"))
+    table = Table(
+        title=f"the workbench at {COLUMNS}×{ROWS}: {facts:,} facts × 3 languages × {4 * width:,} neurons",
+        title_justify="left",
+        box=None,
+    )
+    for name in ("what", "measured, median", "allowed", ""):
+        table.add_column(name, justify="left" if name in ("what", "") else "right")
+    for what, measured, allowed, kept in rows:
+        table.add_row(what, measured, allowed, "ok" if kept else "MISSED")
+    Console(width=110).print(table)
+    return 0 if all(kept for *_, kept in rows) else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
