@@ -1,0 +1,55 @@
+"""Rules on [0, 1]."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from analysis.errors import ModelError
+from analysis.quadrature import MAX_NODES, converged, nodes_and_weights
+from tests.reference.attribution import gauss_legendre
+
+RULES = ("gauss-legendre", "right", "left", "endpoints")
+
+
+@pytest.mark.parametrize("rule", RULES)
+@pytest.mark.parametrize("n", [1, 2, 5, 20, 80])
+def test_weights_sum_to_one_and_nodes_lie_in_the_interval(rule: str, n: int) -> None:
+    at, weights = nodes_and_weights(rule, n)
+    assert weights.sum() == pytest.approx(1, abs=1e-14)
+    assert len(at) == len(weights) == n
+    assert (at >= 0).all() and (at <= 1).all()
+
+
+@pytest.mark.parametrize("n", [1, 2, 5, 20])
+def test_gauss_legendre_integrates_polynomials_of_degree_2n_minus_1_and_no_further(n: int) -> None:
+    at, weights = nodes_and_weights("gauss-legendre", n)
+    for degree in range(2 * n):
+        assert weights @ at**degree == pytest.approx(1 / (degree + 1), rel=1e-13)
+    if n <= 5:
+        assert abs(weights @ at ** (2 * n) - 1 / (2 * n + 1)) > 1e-12
+
+
+@pytest.mark.parametrize("n", [1, 5, 10, MAX_NODES])
+def test_gauss_legendre_is_what_newtons_method_finds(n: int) -> None:
+    at, weights = nodes_and_weights("gauss-legendre", n)
+    other, other_weights = gauss_legendre(n)
+    order = np.argsort(other)
+    assert at == pytest.approx(other[order], abs=1e-14)
+    assert weights == pytest.approx(other_weights[order], abs=1e-14)
+
+
+def test_the_other_rules_are_the_published_sums() -> None:
+    assert nodes_and_weights("right", 4)[0].tolist() == [0.25, 0.5, 0.75, 1]
+    assert nodes_and_weights("left", 4)[0].tolist() == [0, 0.25, 0.5, 0.75]
+    assert nodes_and_weights("endpoints", 5)[0].tolist() == [0, 0.25, 0.5, 0.75, 1]
+    with pytest.raises(ModelError):
+        nodes_and_weights("simpson", 4)
+
+
+def test_convergence_has_a_relative_and_an_absolute_term() -> None:
+    end, start = np.array([0.5]), np.array([0.1])
+    assert converged(np.array([0.4 + 3.9e-4]), start, end)[0]
+    assert not converged(np.array([0.4 + 4.2e-4]), start, end)[0]
+    assert converged(np.array([9e-6]), np.array([1.0]), np.array([1.0]))[0]
+    assert not converged(np.array([1.1e-5]), np.array([1.0]), np.array([1.0]))[0]
