@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 import numpy.typing as npt
@@ -43,8 +44,12 @@ class Interval:
 UNKNOWN = Interval(None, None, None)
 
 
+@lru_cache(maxsize=4)
 def resample_weights(n_clusters: int, draws: int = DRAWS, seed: int = 0) -> Floats:
-    """How often each cluster is drawn, (draws, n_clusters); every row sums to n_clusters."""
+    """How often each cluster is drawn, (draws, n_clusters), read-only; every row sums to n_clusters.
+
+    A table asks for the same resamples again and again, so the last few are kept.
+    """
     rng = np.random.default_rng(seed)
     weights = np.empty((draws, n_clusters))
     step = max(1, _CHUNK_CELLS // max(n_clusters, 1))
@@ -54,6 +59,7 @@ def resample_weights(n_clusters: int, draws: int = DRAWS, seed: int = 0) -> Floa
         picked += np.arange(rows)[:, None] * n_clusters
         counts = np.bincount(picked.ravel(), minlength=rows * n_clusters)
         weights[start : start + rows] = counts.reshape(rows, n_clusters)
+    weights.setflags(write=False)
     return weights
 
 

@@ -10,17 +10,8 @@ import numpy as np
 import pytest
 import torch
 
-from analysis.editing import (
-    collateral,
-    cross_language_sets,
-    draw_irrelevant,
-    half_templates,
-    make_edit,
-    mean_activations,
-    read_edits,
-    set_id,
-    size_matched,
-)
+from analysis.edit_sets import cross_language_sets, draw_irrelevant, half_templates, set_id, size_matched
+from analysis.editing import collateral, make_edit, mean_activations, read_edits
 from analysis.prompts import Query, encode
 from analysis.replay import Engine
 from analysis.success_rate import P_FLOOR, Changes, difference, success_rate

@@ -13,7 +13,8 @@ import pytest
 import torch
 
 from analysis.attribution import attribute
-from analysis.factcheck import claim_neurons, derange, read_claims, split_subjects
+from analysis.claims import claim_neurons, derange, split_subjects
+from analysis.factcheck import read_claims
 from analysis.judging import (
     Claims,
     Contender,
@@ -152,7 +153,7 @@ def _at_object(query, neurons):
 
 
 def test_random_controls_are_as_many_in_the_same_layers_and_never_ablated_ones():
-    sites = world()[0].loaded.sites
+    sites = [planted.WIDTH, planted.WIDTH]
     watched, control = claim_neurons([5, 5, 3, 330], sites, seed=1)
     assert watched.tolist() == [3, 5, 330]
     assert not set(control.tolist()) & {3, 5, 330}

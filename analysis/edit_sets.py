@@ -1,0 +1,111 @@
+"""Which neurons are edited, under which name, and which facts an edit should leave alone. Knows no torch.
+
+An edited set is a multiset of flat neurons: one that stands in it twice is edited twice.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal, get_args
+
+import numpy as np
+import numpy.typing as npt
+
+Ints = npt.NDArray[np.int64]
+Bools = npt.NDArray[np.bool_]
+Operation = Literal["suppress", "enhance", "mean", "resample"]
+
+OPERATIONS: tuple[Operation, ...] = get_args(Operation)
+N_IRRELEVANT = 5
+
+
+def set_id(layers: npt.ArrayLike, neurons: npt.ArrayLike) -> str:
+    """Name of an edited set: md5 of its sorted `layer:neuron`, joined by commas, repeats kept."""
+    pairs = sorted(zip(np.asarray(layers).tolist(), np.asarray(neurons).tolist(), strict=True))
+    return hashlib.md5(",".join(f"{a}:{b}" for a, b in pairs).encode(), usedforsecurity=False).hexdigest()
+
+
+@dataclass(frozen=True)
+class Irrelevant:
+    """Rows (fact, other): the facts an edit of `fact` should leave alone. Indices into the facts given."""
+
+    fact: Ints
+    other: Ints
+    same_relation: Bools
+
+
+def draw_irrelevant(
+    facts: Sequence[str],
+    relation: Sequence[str],
+    subject: Sequence[str],
+    answer_tokens: Sequence[Collection[object]],
+    known: Sequence[bool],
+    *,
+    n: int = N_IRRELEVANT,
+    seed: int = 0,
+) -> Irrelevant:
+    """Up to n irrelevant facts for each fact: another relation, another subject, no answer token in common.
+
+    `answer_tokens` holds each fact's answer tokens over all languages. Facts of the same `known` flag come first. Where
+    all facts are of one relation, others of that relation with another object are taken and marked. The draw depends
+    on the labels in `facts` and the seed, not on the order of rows.
+    """
+    tokens = [frozenset(one) for one in answer_tokens]
+    single = len(set(relation)) < 2
+    order = sorted(range(len(facts)), key=lambda i: facts[i])
+    rows: list[tuple[int, int, bool]] = []
+    for i in range(len(facts)):
+        candidates = [
+            j
+            for j in order
+            if (single or relation[j] != relation[i]) and subject[j] != subject[i] and tokens[i].isdisjoint(tokens[j])
+        ]
+        digest = hashlib.sha256(facts[i].encode()).digest()
+        rng = np.random.default_rng([seed, *np.frombuffer(digest[:16], dtype=np.uint32).tolist()])
+        shuffled = [candidates[k] for k in rng.permutation(len(candidates))]
+        chosen = sorted(shuffled, key=lambda j: known[j] != known[i])[:n]
+        rows += [(i, j, single) for j in chosen]
+    fact, other, same = zip(*rows, strict=True) if rows else ((), (), ())
+    return Irrelevant(np.array(fact, dtype=np.int64), np.array(other, dtype=np.int64), np.array(same, dtype=np.bool_))
+
+
+def size_matched(ranked: Mapping[str, npt.ArrayLike], sizes: Mapping[str, int]) -> dict[str, Ints]:
+    """Each method's top n of one fact, n the smallest |N| among the methods; `ranked` is best first."""
+    n = min(sizes.values(), default=0)
+    return {method: np.asarray(neurons, dtype=np.int64)[:n] for method, neurons in ranked.items()}
+
+
+def cross_language_sets(
+    mine: npt.ArrayLike, theirs: npt.ArrayLike, mismatched: npt.ArrayLike, seed: int = 0
+) -> dict[str, Ints]:
+    """The rows of table 2 for one fact: what is edited, given N_a and N_b (best first), read in language b.
+
+    `LIKN` N_a ∩ N_b, `Mono-KN` N_a, `Seq-KN` N_a and N_b on top, `Union` each once; and at LIKN's size: the top and a
+    random choice of N_a, and the intersection of a mismatched fact (cut to the same size).
+    """
+    a, b = np.asarray(mine, dtype=np.int64), np.asarray(theirs, dtype=np.int64)
+    shared = a[np.isin(a, b)]
+    drawn = np.random.default_rng(seed).choice(a, size=len(shared), replace=False) if len(a) else a
+    return {
+        "LIKN": shared,
+        "Mono-KN": a,
+        "Seq-KN": np.concatenate([a, b]),
+        "Union": np.union1d(a, b),
+        "Mono-KN top": a[: len(shared)],
+        "Mono-KN random": drawn,
+        "mismatched": np.asarray(mismatched, dtype=np.int64)[: len(shared)],
+    }
+
+
+def half_templates(templates: Collection[str], seed: int = 0) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Two halves of a fact's templates: N comes from the first, the edit is read on the second.
+
+    The first gets the odd one; with a single template the second is empty and there is nothing held out.
+    """
+    ordered = sorted(set(templates))
+    shuffled = [ordered[i] for i in np.random.default_rng(seed).permutation(len(ordered))]
+    half = math.ceil(len(shuffled) / 2)
+    return tuple(shuffled[:half]), tuple(shuffled[half:])

@@ -1,0 +1,191 @@
+"""Which sets of neurons tables 1 and 2 edit at a View's thresholds, and which queries each edit is read on.
+
+The run computes what of this is not stored; the table looks it up. Both ask here, so they cannot differ.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import permutations
+
+import numpy as np
+import numpy.typing as npt
+import polars as pl
+
+from analysis.edit_sets import Operation, cross_language_sets, draw_irrelevant, half_templates, size_matched
+from analysis.prompts import Query
+from analysis.tables.neurons import Neurons, gather
+from analysis.tables.stored_facts import StoredFacts, stored_facts
+from store.reader import Reader
+from store.view import View
+
+Ints = npt.NDArray[np.int64]
+GROUPS = ("1", "1 held-out", "2")
+
+
+@dataclass(frozen=True)
+class WantedEdit:
+    """One edited set of one fact. `lang` is the language read; `reads` the fact's own query, then irrelevant facts'."""
+
+    group: str
+    name: str
+    lang: str
+    fact: str
+    neurons: tuple[int, ...]
+    reads: tuple[Query, ...]
+    operations: tuple[Operation, ...] = ("suppress", "enhance")
+
+
+def irrelevant(reader: Reader, view: View, seed: int = 0, facts: StoredFacts | None = None) -> pl.DataFrame:
+    """Irrelevant facts of every fact of the View's model: fact, other, same_relation, and `new` for those not stored.
+
+    A fact that has some stored keeps them, whatever was added since: they are drawn once.
+    """
+    known = facts or stored_facts(reader, view.model)
+    old = reader.sql(
+        "SELECT fact, other, same_relation FROM irrelevant WHERE model = $model ORDER BY ALL", {"model": view.model}
+    )
+    about = known.frame.group_by("fact", maintain_order=True).agg(
+        pl.col("relation").first(), pl.col("answer_tokens"), (pl.col("known").mean() >= 0.5)
+    )
+    names = about["fact"].to_list()
+    drawn = draw_irrelevant(
+        names,
+        about["relation"].to_list(),
+        [known.subject[name] for name in names],
+        [{token for tokens in row for token in tokens} for row in about["answer_tokens"].to_list()],
+        about["known"].to_list(),
+        seed=seed,
+    )
+    fresh = pl.DataFrame(
+        {
+            "fact": [names[i] for i in drawn.fact],
+            "other": [names[i] for i in drawn.other],
+            "same_relation": drawn.same_relation.tolist(),
+        },
+        schema={"fact": pl.String, "other": pl.String, "same_relation": pl.Boolean},
+    ).join(old, on="fact", how="anti", maintain_order="left")
+    return pl.concat([old.with_columns(new=pl.lit(False)), fresh.with_columns(new=pl.lit(True))])
+
+
+def wanted(reader: Reader, view: View, seed: int = 0) -> list[WantedEdit]:
+    """Every edit that tables 1 and 2 show for a View.
+
+    Table 1: N of each stored method, and each method's top n with n the smallest |N| among them; held out: N from half of
+    a fact's templates, read on the other half. Table 2: the first two languages, both directions, facts with a common
+    neuron only.
+    """
+    facts = stored_facts(reader, view.model)
+    others: dict[str, list[str]] = {}
+    for fact, other in irrelevant(reader, view, seed, facts).select("fact", "other").iter_rows():
+        others.setdefault(fact, []).append(other)
+    asked = _Asked(facts, others)
+    by_method = {method: gather(reader, view.with_(method=method)) for method in reader.methods(view.model)}
+    if view.method not in by_method:
+        return []
+    found = list(_table_1(by_method, asked))
+    found += _held_out(reader, view, facts, asked, seed)
+    if len(view.langs) > 1:
+        found += _table_2(by_method[view.method], asked, seed)
+    return found
+
+
+@dataclass(frozen=True)
+class _Asked:
+    facts: StoredFacts
+    others: Mapping[str, Sequence[str]]
+
+    def reads(self, fact: str, lang: str, own: Query | None = None) -> tuple[Query, ...]:
+        """The query that shows the effect on the fact, then its irrelevant facts'; empty where the fact has none."""
+        main = own or self.facts.main.get((fact, lang))
+        if main is None:
+            return ()
+        aside = (self.facts.main.get((other, lang)) for other in self.others.get(fact, ()))
+        return (main, *(query for query in aside if query is not None))
+
+
+def ordered_set(neurons: Neurons, fact: int, lang: int) -> Ints:
+    """N at the View's thresholds, best first."""
+    ranked = neurons.ranked.get(fact, lang)
+    return ranked[np.isin(ranked, neurons.sets.get(fact, lang))]
+
+
+def _table_1(by_method: Mapping[str, Neurons], asked: _Asked) -> Iterator[WantedEdit]:
+    places = {method: {fact: i for i, fact in enumerate(one.facts)} for method, one in by_method.items()}
+    first = next(iter(by_method.values()))
+    for k, lang in enumerate(first.langs):
+        for fact in first.facts:
+            if not all(fact in place for place in places.values()):
+                continue
+            sets = {method: ordered_set(one, places[method][fact], k) for method, one in by_method.items()}
+            reads = asked.reads(fact, lang)
+            if not reads or min(len(one) for one in sets.values()) == 0:
+                continue
+            for method, neurons in sets.items():
+                yield WantedEdit("1", method, lang, fact, tuple(neurons.tolist()), reads)
+            if len(sets) > 1:
+                for method, neurons in size_matched(sets, {m: len(one) for m, one in sets.items()}).items():
+                    yield WantedEdit("1", f"{method}, equal size", lang, fact, tuple(neurons.tolist()), reads)
+
+
+def _held_out(reader: Reader, view: View, facts: StoredFacts, asked: _Asked, seed: int) -> list[WantedEdit]:
+    """N from one half of the templates, read on a template of the other half."""
+    attributed = set(
+        reader.sql(
+            "SELECT query FROM attribution WHERE model = $model AND method = $method",
+            {"model": view.model, "method": view.method},
+        )["query"]
+    )
+    frame = facts.frame.filter(pl.col("lang").is_in(view.langs), pl.col("query").is_in(attributed))
+    fit: list[str] = []
+    read: dict[tuple[str, str], Query] = {}
+    for (fact, lang), rows in frame.group_by("fact", "lang", maintain_order=True):
+        first, rest = half_templates(rows["template"].to_list(), seed)
+        if not rest:
+            continue
+        fit += rows.filter(pl.col("template").is_in(first))["query"].to_list()
+        row = rows.filter(pl.col("template") == rest[0]).row(0, named=True)
+        names = ("fact", "relation", "lang", "template", "subject", "object")
+        read[str(fact), str(lang)] = Query(*(row[name] for name in names))
+    if not read:
+        return []
+    sites = reader.sql('SELECT layer, "offset" FROM site WHERE model = $model', {"model": view.model})
+    kn = reader.kn(view.with_(queries=tuple(fit))).join(sites, on="layer").sort("rel", descending=True)
+    flat = kn.with_columns(flat=pl.col("offset") + pl.col("neuron")).group_by("fact", "lang").agg("flat")
+    return [
+        WantedEdit("1 held-out", view.method, lang, fact, tuple(neurons), asked.reads(fact, lang, read[fact, lang]))
+        for fact, lang, neurons in flat.sort("fact", "lang").iter_rows()
+        if (fact, lang) in read
+    ]
+
+
+def _table_2(neurons: Neurons, asked: _Asked, seed: int) -> list[WantedEdit]:
+    same_relation, _ = neurons.keys.eligible()
+    found = []
+    for a, b in permutations(range(2)):
+        lang = neurons.langs[b]
+        mine = [ordered_set(neurons, i, a) for i in range(len(neurons.facts))]
+        theirs = [ordered_set(neurons, i, b) for i in range(len(neurons.facts))]
+        shared = [one[np.isin(one, other)] for one, other in zip(mine, theirs, strict=True)]
+        sizes = np.array([len(one) for one in shared])
+        for i in np.flatnonzero(sizes).tolist():
+            fact = neurons.facts[i]
+            reads = asked.reads(fact, lang)
+            partner = _mismatched(i, sizes, same_relation[i], seed)
+            if not reads or partner is None:
+                continue
+            rows = cross_language_sets(mine[i], theirs[i], shared[partner], seed=seed + i)
+            for name, one in rows.items():
+                found.append(WantedEdit("2", name, lang, fact, tuple(one.tolist()), reads))
+    return found
+
+
+def _mismatched(i: int, sizes: Ints, eligible: npt.NDArray[np.bool_], seed: int) -> int | None:
+    """A fact of the same relation with another answer, drawn among those that share as much, else the most."""
+    candidates = np.flatnonzero(eligible & (sizes > 0))
+    if len(candidates) == 0:
+        return None
+    reach = np.minimum(sizes[candidates], sizes[i])
+    best = candidates[reach == reach.max()]
+    return int(np.random.default_rng([seed, i]).choice(best))

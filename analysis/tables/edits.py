@@ -1,0 +1,168 @@
+"""Tables 1 and 2: what suppressing and enhancing sets of neurons does to their fact, beside what it does to others."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import polars as pl
+
+from analysis import paper
+from analysis.bootstrap import DRAWS, UNKNOWN, Interval
+from analysis.edit_sets import N_IRRELEVANT, set_id
+from analysis.success_rate import Changes, SuccessRate, difference, success_rate
+from analysis.tables import Table
+from analysis.tables.edit_sets import WantedEdit, wanted
+from analysis.tables.stored_facts import subject_of
+from store.reader import Reader
+from store.view import View
+
+Stored = Mapping[tuple[str, str, str], tuple[float, float]]
+NOTES = (
+    "1: N of each method; 1 held-out: N from half of a fact's templates, read on the other half; 2: what the first two "
+    "languages share (LIKN), the other language's N (Mono-KN), one after the other (Seq-KN), each once (Union); lang: the one read",
+    "sr: eq. 11, |mean change of the fact| / |mean change of irrelevant ones|, both directions added up; it grows with the number "
+    "of facts, and is shown for comparison only",
+    "specific: mean change in the intended direction / mean |change of irrelevant facts|; d: intended change less |change of "
+    "irrelevant facts|, in log p. Intervals (95 %) resample subjects; unbounded: the denominator may be 0",
+    "vs first: interval of d less the d of the group's first row, on the same facts and resamples",
+    "paper: its SR on m-BERT / m-GPT",
+)
+
+
+def build(reader: Reader, view: View, seed: int = 0, draws: int = DRAWS) -> Table:
+    """Every group of rows in every language read, on the facts for which all edits of the group are stored."""
+    edits = wanted(reader, view, seed)
+    stored = _stored(reader, view.model)
+    names = _set_ids(reader, view.model, edits)
+    subject = subject_of(reader)
+    groups: dict[tuple[str, str], dict[str, list[WantedEdit]]] = {}
+    for edit in edits:
+        groups.setdefault((edit.group, edit.lang), {}).setdefault(edit.name, []).append(edit)
+    rows = []
+    for (group, lang), by_name in groups.items():
+        rows += _group_rows(group, lang, by_name, _Lookup(stored, names, subject), seed, draws)
+    missing = sum(1 for edit in edits for key in _keys(edit, names) if key not in stored)
+    notes = (f"{missing:,} of the readings these thresholds ask for are not computed yet",) if missing else ()
+    frame = pl.DataFrame(rows, schema=_SCHEMA)
+    return Table("edits", f"editing neurons: {view.model}, {view.method}", frame, (*notes, *NOTES))
+
+
+@dataclass(frozen=True)
+class _Lookup:
+    stored: Stored
+    names: Mapping[tuple[int, ...], str]
+    subject: Mapping[str, str]
+
+
+def _stored(reader: Reader, model: str) -> Stored:
+    frame = reader.sql(
+        'SELECT "set", query, operation, p_before, p_after FROM edit WHERE model = $model', {"model": model}
+    )
+    return {(one, query, operation): (before, after) for one, query, operation, before, after in frame.iter_rows()}
+
+
+def _set_ids(reader: Reader, model: str, edits: Sequence[WantedEdit]) -> dict[tuple[int, ...], str]:
+    sites = reader.sql('SELECT layer, "offset" FROM site WHERE model = $model ORDER BY "offset"', {"model": model})
+    layers, offsets = sites["layer"].to_numpy(), sites["offset"].to_numpy()
+    found = {}
+    for neurons in {edit.neurons for edit in edits}:
+        flat = np.array(neurons, dtype=np.int64)
+        place = np.searchsorted(offsets, flat, side="right") - 1
+        found[neurons] = set_id(layers[place], flat - offsets[place])
+    return found
+
+
+def _keys(edit: WantedEdit, names: Mapping[tuple[int, ...], str]) -> list[tuple[str, str, str]]:
+    return [(names[edit.neurons], query.id, operation) for query in edit.reads for operation in edit.operations]
+
+
+def _group_rows(
+    group: str, lang: str, by_name: Mapping[str, Sequence[WantedEdit]], lookup: _Lookup, seed: int, draws: int
+) -> list[dict[str, object]]:
+    """All rows of a group on the same facts, so that they can be compared in pairs."""
+    ready = {
+        name: {e.fact: e for e in edits if all(key in lookup.stored for key in _keys(e, lookup.names))}
+        for name, edits in by_name.items()
+    }
+    common = sorted(set.intersection(*(set(one) for one in ready.values())))
+    rows: list[dict[str, object]] = []
+    first: SuccessRate | None = None
+    for name, edits in by_name.items():
+        chosen = [ready[name][fact] for fact in common]
+        found = _judge(chosen, lookup, seed, draws)
+        first = first or found
+        rows.append(
+            {
+                "table": group,
+                "lang": lang,
+                "edited": name,
+                "facts": len(common),
+                "missing": len({edit.fact for edit in edits}) - len(common),
+                "neurons": float(np.mean([len(edit.neurons) for edit in chosen])) if chosen else None,
+                "sr": found.sr.estimate,
+                "sr_interval": _text(found.sr),
+                "specific": found.specific.estimate,
+                "specific_interval": _text(found.specific),
+                "d": found.d.estimate,
+                "d_interval": _text(found.d),
+                "vs_first": _text(difference(found, first, "d") if found is not first else UNKNOWN),
+                "paper": _paper(group, lang, name),
+            }
+        )
+    return rows
+
+
+def _judge(edits: Sequence[WantedEdit], lookup: _Lookup, seed: int, draws: int) -> SuccessRate:
+    width = max([N_IRRELEVANT, *(len(edit.reads) - 1 for edit in edits)])
+    changes = []
+    for operation in ("suppress", "enhance"):
+        values = np.full((2, len(edits), 1 + width), np.nan)
+        for row, edit in enumerate(edits):
+            for column, query in enumerate(edit.reads):
+                values[:, row, column] = lookup.stored[lookup.names[edit.neurons], query.id, operation]
+        before, after = values
+        changes.append(
+            Changes(
+                "suppress" if operation == "suppress" else "enhance",
+                before[:, 0],
+                after[:, 0],
+                before[:, 1:],
+                after[:, 1:],
+            )
+        )
+    return success_rate(changes, [lookup.subject[edit.fact] for edit in edits], draws=draws, seed=seed)
+
+
+def _text(interval: Interval) -> str | None:
+    if interval.unbounded:
+        return "unbounded"
+    return None if interval.low is None or interval.high is None else f"{interval.low:.3g} … {interval.high:.3g}"
+
+
+def _paper(group: str, lang: str, name: str) -> str | None:
+    """The paper's figures for the row, m-BERT / m-GPT."""
+    table = paper.TABLE_1 if group == "1" else paper.TABLE_2
+    row = {"amig": "AMIG", "bkn": "B-KN"}.get(name, name)
+    primary = lang.replace("_", "-").split("-")[0].lower()
+    found = [table.get((primary, model), {}).get(row) for model in ("m-BERT", "m-GPT")]
+    return " / ".join(f"{value:.3f}" for value in found if value is not None) or None
+
+
+_SCHEMA = {
+    "table": pl.String,
+    "lang": pl.String,
+    "edited": pl.String,
+    "facts": pl.Int64,
+    "missing": pl.Int64,
+    "neurons": pl.Float64,
+    "sr": pl.Float64,
+    "sr_interval": pl.String,
+    "specific": pl.Float64,
+    "specific_interval": pl.String,
+    "d": pl.Float64,
+    "d_interval": pl.String,
+    "vs_first": pl.String,
+    "paper": pl.String,
+}

@@ -1,0 +1,247 @@
+"""Table 3: judging claims by degenerate neurons, beside everything that could do as well without them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import polars as pl
+
+from analysis import paper
+from analysis.bootstrap import DRAWS, Interval
+from analysis.judging import (
+    Claims,
+    Contender,
+    Judgement,
+    NeuronRows,
+    always_true,
+    frequent_neurons,
+    is_argmax,
+    judge,
+    mean_score,
+)
+from analysis.tables import Table
+from analysis.tables.claim_sets import parts, scanned_neurons, wanted
+from analysis.tables.stored_facts import subject_of
+from store.reader import Reader
+from store.view import View
+
+Ints = npt.NDArray[np.int64]
+Members = dict[int, list[int]]
+Unit = tuple[str, str]
+
+_CLAIMS = """
+    SELECT key, fact, relation, lang, object, correct, p_root, is_argmax
+    FROM claim WHERE model = $model AND method = $method AND list_contains($langs, lang)
+    ORDER BY lang, relation, fact, correct, object
+"""
+_VALUES = """
+    SELECT n.key, s."offset" + n.neuron AS flat, n.activation, n.attribution
+    FROM claim_neuron n JOIN claim c USING (key) JOIN site s ON s.model = c.model AND s.layer = n.layer
+    WHERE c.model = $model AND c.method = $method AND c.lang = $lang
+"""
+NOTES = (
+    "claims: a fact with its right object, and with a wrong one of the same part and relation; subjects split 60/20/20 into neurons, "
+    "thresholds, judged; every row is judged on the same claims",
+    "degenerate neurons: in degenerate pairs of more than t of the count of the relation's most frequent one; attribution: of the "
+    "claimed object; activation: with the object in the text, standardised on the middle part",
+    "lam: judged true above it; fixed, or the best balanced accuracy on the middle part",
+    "vs probability: interval of the AUROC less that of p^(1/T), subjects resampled; help means: above 0",
+    "paper: P, R as its released code means them (the printed columns are exchanged), accuracy that follows; m-BERT, m-GPT",
+)
+
+
+def build(reader: Reader, view: View, seed: int = 0, draws: int = DRAWS) -> Table:
+    """All contenders in every language of the View."""
+    names = {"model": view.model, "method": view.method}
+    asked_for = wanted(reader, view, seed)
+    place = {(c.query.fact, c.query.lang, c.query.object): c.part for c in asked_for}
+    stored = reader.sql(_CLAIMS, {**names, "langs": list(view.langs)})
+    # a claim dealt when fewer facts were stored may not be one now, or be in another part
+    now = [place.get(key) for key in stored.select("fact", "lang", "object").iter_rows()]
+    claims = stored.with_columns(part=pl.Series(now, dtype=pl.String)).filter(pl.col("part").is_not_null())
+    rows = []
+    for lang in view.langs:
+        mine = claims.filter(pl.col("lang") == lang)
+        if mine.height:
+            values = reader.sql(_VALUES, {**names, "lang": lang})
+            rows += _lang_rows(_Asked(reader, view, lang, mine, values, seed, draws))
+    missing = len(place) - claims.select("fact", "lang", "object").n_unique()
+    notes = (f"{missing:,} claims are not computed yet",) if missing else ()
+    title = f"fact checking: {view.model}, {view.method}"
+    return Table("factcheck", title, pl.DataFrame(rows, schema=_SCHEMA), (*notes, *NOTES))
+
+
+@dataclass(frozen=True)
+class _Asked:
+    reader: Reader
+    view: View
+    lang: str
+    claims: pl.DataFrame
+    values: pl.DataFrame
+    seed: int
+    draws: int
+
+
+def _lang_rows(asked: _Asked) -> list[dict[str, object]]:
+    claims = asked.claims
+    relations = sorted(set(claims["relation"]))
+    dkn, frequent, chance = _members(asked, relations)
+    subject = subject_of(asked.reader)
+    labels = [subject[fact] for fact in claims["fact"]]
+    part = claims["part"].to_numpy()
+    about = Claims(
+        np.unique(labels, return_inverse=True)[1].astype(np.int64),
+        claims["correct"].to_numpy(),
+        part == "threshold",
+        part == "test",
+    )
+    attribution, activation = (_rows(asked, relations, name) for name in ("attribution", "activation"))
+    n = claims.height
+    middle = about.threshold
+    by_attribution = mean_score(attribution, dkn, n)
+    contenders = {
+        "degenerate neurons, attribution": Contender(by_attribution, asked.view.lam),
+        "degenerate neurons, attribution, best lam": Contender(by_attribution),
+        "degenerate neurons, activation": Contender(mean_score(activation, dkn, n, middle)),
+        "frequent neurons in no pair, attribution": Contender(mean_score(attribution, frequent, n)),
+        "random neurons, same layers, attribution": Contender(mean_score(attribution, chance, n)),
+        "argmax": is_argmax(claims["is_argmax"].to_numpy()),
+        "probability": Contender(claims["p_root"].to_numpy()),
+        "always true": always_true(n),
+        "object frequency": Contender(_object_frequency(claims)),
+    }
+    empty = [name for name, one in contenders.items() if not np.isfinite(one.scores[about.test]).any()]
+    for name in empty:  # a contender that can judge nothing must not take the others' claims away
+        del contenders[name]
+    verdicts = judge(about, contenders, draws=asked.draws, seed=asked.seed)
+    sizes = {"degenerate": dkn, "frequent": frequent, "random": chance}
+    return [
+        _row(asked.lang, name, verdicts.n, verdicts.coverage, _size(name, sizes), judgement)
+        for name, judgement in verdicts.judgements.items()
+    ]
+
+
+def _members(asked: _Asked, relations: Sequence[str]) -> tuple[Members, Members, Members]:
+    """By relation code: degenerate neurons, frequent ones in no pair, random ones; chosen on the first part only.
+
+    The second and third have as many as the first, where there are that many.
+    """
+    part = parts(asked.reader, asked.view.model, asked.seed)
+    view = asked.view.with_(langs=(asked.lang,))
+    sites = asked.reader.sql('SELECT layer, "offset" FROM site WHERE model = $model', {"model": view.model})
+    offsets = dict(sites.iter_rows())
+    pairs = asked.reader.dkn(view).filter(pl.col("role") == "kn")
+    in_pairs: dict[str, dict[int, set[str]]] = {}
+    for row in pairs.iter_rows(named=True):
+        if part.get(row["fact"]) == "neurons":
+            for side in ("a", "b"):
+                flat = offsets[row[f"layer_{side}"]] + row[f"neuron_{side}"]
+                in_pairs.setdefault(row["relation"], {}).setdefault(flat, set()).add(row["fact"])
+    in_sets: dict[str, dict[int, set[str]]] = {}
+    for row in asked.reader.kn(view).iter_rows(named=True):
+        if part.get(row["fact"]) == "neurons":
+            flat = offsets[row["layer"]] + row["neuron"]
+            in_sets.setdefault(row["relation"], {}).setdefault(flat, set()).add(row["fact"])
+    scanned = scanned_neurons(asked.reader, view)
+    seen: dict[str, set[int]] = {}
+    for relation, flat in (
+        asked.values.join(asked.claims.select("key", "relation"), on="key")
+        .select("relation", "flat")
+        .unique()
+        .iter_rows()
+    ):
+        seen.setdefault(relation, set()).add(flat)
+    dkn: Members = {}
+    frequent: Members = {}
+    chance: Members = {}
+    for code, relation in enumerate(relations):
+        counts = in_pairs.get(relation, {})
+        neurons = sorted(counts)
+        kept = frequent_neurons([len(counts[n]) for n in neurons], view.dkn_share)
+        dkn[code] = [n for n, keep in zip(neurons, kept, strict=True) if keep]
+        watched = set(scanned.get((relation, asked.lang), ()))
+        others = {n: len(f) for n, f in in_sets.get(relation, {}).items() if n not in counts and n in watched}
+        frequent[code] = sorted(others, key=lambda n: (-others[n], n))[: len(dkn[code])]
+        rest = sorted(seen.get(relation, set()) - watched)
+        drawn = np.random.default_rng([asked.seed, code]).permutation(len(rest))[: len(dkn[code])]
+        chance[code] = [rest[i] for i in drawn]
+    return dkn, frequent, chance
+
+
+def _rows(asked: _Asked, relations: Sequence[str], column: str) -> NeuronRows:
+    place = pl.DataFrame({"key": asked.claims["key"], "claim": np.arange(asked.claims.height)})
+    frame = asked.values.join(place, on="key")
+    claim = frame["claim"].to_numpy()
+    code = {relation: i for i, relation in enumerate(relations)}
+    group = np.array([code[relation] for relation in asked.claims["relation"]], dtype=np.int64)[claim]
+    return NeuronRows(claim, group, frame["flat"].to_numpy(), frame[column].to_numpy().astype(np.float64))
+
+
+def _object_frequency(claims: pl.DataFrame) -> npt.NDArray[np.float64]:
+    """How often the claimed object is a right one among the first part's claims of the relation."""
+    right = claims.filter(pl.col("correct"), pl.col("part") == "neurons")
+    counts = right.group_by("relation", "object").len()
+    joined = claims.join(counts, on=["relation", "object"], how="left", maintain_order="left")
+    return joined["len"].fill_null(0).to_numpy().astype(np.float64)
+
+
+def _size(name: str, sizes: Mapping[str, Members]) -> float | None:
+    """Mean number of neurons a relation."""
+    for word, members in sizes.items():
+        if name.startswith(word):
+            return float(np.mean([len(one) for one in members.values()])) if members else None
+    return None
+
+
+def _row(
+    lang: str, name: str, n: int, coverage: float | None, size: float | None, found: Judgement
+) -> dict[str, object]:
+    return {
+        "lang": lang,
+        "judge": name,
+        "claims": n,
+        "coverage": coverage,
+        "neurons": size,
+        "lam": found.lam,
+        "precision": found.precision.estimate,
+        "recall": found.recall.estimate,
+        "f1": found.f1.estimate,
+        "accuracy": found.accuracy.estimate,
+        "accuracy_interval": _text(found.accuracy),
+        "auroc": found.auroc.estimate,
+        "auroc_interval": _text(found.auroc),
+        "vs_probability": None if name == "probability" else _text(found.auroc_over_probability),
+        "paper": _paper(lang, name),
+    }
+
+
+def _text(interval: Interval) -> str | None:
+    return None if interval.low is None or interval.high is None else f"{interval.low:.3f} … {interval.high:.3f}"
+
+
+def _paper(lang: str, name: str) -> str | None:
+    """The paper's row with its columns in the right order, and the accuracy they imply."""
+    with_dkn = {"degenerate neurons, attribution": True, "argmax": False}.get(name)
+    primary = lang.replace("_", "-").split("-")[0].lower()
+    found = [
+        f"{one.precision:.3g} {one.recall:.3g} {one.accuracy:.3f}"
+        for one in (row.swapped for row in paper.TABLE_3)
+        if one.lang == primary and one.model in ("m-BERT", "m-GPT") and one.with_dkn == with_dkn
+    ]
+    return " / ".join(found) or None
+
+
+_SCHEMA = {
+    "lang": pl.String,
+    "judge": pl.String,
+    "claims": pl.Int64,
+    **dict.fromkeys(("coverage", "neurons", "lam", "precision", "recall", "f1", "accuracy"), pl.Float64),
+    "accuracy_interval": pl.String,
+    "auroc": pl.Float64,
+    "auroc_interval": pl.String,
+    "vs_probability": pl.String,
+    "paper": pl.String,
+}

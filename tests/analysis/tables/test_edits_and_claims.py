@@ -1,0 +1,140 @@
+"""Tables 1-3 on the hand-wired model: what is wanted, what is looked up, and what the figures say."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+import numpy as np
+import pytest
+
+from analysis.tables import claim_sets, edit_sets, edits, factcheck
+from analysis.tables.stored_facts import stored_facts, subject_of
+from tests.analysis import planted
+from tests.analysis.tables.planted_store import PlantedStore
+
+
+@pytest.fixture(scope="module")
+def full(tmp_path_factory):
+    """A store with attributions, scans, every wanted edit and every wanted claim."""
+    made = PlantedStore(tmp_path_factory.mktemp("planted") / "planted.knstore")
+    made.attribute()
+    made.edit()
+    made.claim()
+    return made
+
+
+@pytest.fixture
+def reader(full):
+    with full.reader() as opened:
+        yield opened
+
+
+def test_facts_that_share_a_name_in_any_language_are_about_one_subject(full, reader):
+    subject = subject_of(reader)
+    assert subject["cap-3"] == subject["lan-3"]
+    assert subject["cap-3"] != subject["cap-4"]
+    assert len(set(subject.values())) == 12
+
+
+def test_main_queries_are_the_scanned_ones(full, reader):
+    main = stored_facts(reader, full.label).main
+    assert len(main) == 48
+    assert all("<unk>" not in query.template for query in main.values())
+
+
+def test_irrelevant_facts_once_stored_stay(full, reader):
+    aside = edit_sets.irrelevant(reader, full.view, seed=99)
+    assert not aside["new"].any()
+    assert set(Counter(aside["fact"]).values()) == {5}
+
+
+def test_wanted_edits_hold_the_planted_neurons_under_their_names(full, reader):
+    wanted = {(w.group, w.name, w.lang, w.fact): w for w in edit_sets.wanted(reader, full.view)}
+    own, hub = full.built.own["lan", 5], full.built.hub
+    mono = {lang: full.built.mono[("lan", 5), lang] for lang in planted.LANGS}
+    shared = {own, hub, full.built.relation["lan"]}
+    assert set(wanted["1", "amig", "en", "lan-5"].neurons) == shared | {mono["en"]}
+    assert set(wanted["2", "LIKN", "zh", "lan-5"].neurons) == shared
+    assert set(wanted["2", "Mono-KN", "zh", "lan-5"].neurons) == shared | {mono["en"]}
+    seq = Counter(wanted["2", "Seq-KN", "zh", "lan-5"].neurons)
+    assert seq == Counter({**dict.fromkeys(shared, 2), mono["en"]: 1, mono["zh"]: 1})
+    mismatched = set(wanted["2", "mismatched", "zh", "lan-5"].neurons)
+    assert own not in mismatched
+    assert len(wanted["1", "amig, equal size", "en", "lan-5"].neurons) == len(
+        wanted["1", "bkn, equal size", "en", "lan-5"].neurons
+    )
+    for one in wanted.values():
+        assert one.reads[0].fact == one.fact
+        assert {query.lang for query in one.reads} == {one.lang}
+        assert len(one.reads) == 6
+    held = wanted["1 held-out", "amig", "en", "lan-5"]
+    assert set(held.neurons) >= {own}
+
+
+def test_edits_of_a_facts_own_neurons_are_specific_and_those_of_a_mismatched_fact_are_not(full, reader):
+    table = edits.build(reader, full.view, draws=300)
+    rows = {(r["table"], r["lang"], r["edited"]): r for r in table.frame.iter_rows(named=True)}
+    for lang in planted.LANGS:
+        likn, other = rows["2", lang, "LIKN"], rows["2", lang, "mismatched"]
+        assert likn["missing"] == 0
+        assert likn["facts"] == 24
+        assert likn["d"] > other["d"] + 0.1
+        assert other["vs_first"].startswith("-")
+        assert rows["1", lang, "amig"]["paper"] in ("4.035 / 5.603", "10.285 / 7.859")
+        assert rows["1 held-out", lang, "amig"]["facts"] == 24
+    assert not any("not computed" in note for note in table.notes)
+
+
+def test_a_changed_threshold_finds_unchanged_sets_and_counts_the_others(full, reader):
+    view = full.view.with_tau("en", 0.9)
+    table = edits.build(reader, view, draws=50)
+    assert "not computed yet" in table.notes[0]
+    rows = {(r["table"], r["lang"], r["edited"]): r for r in table.frame.iter_rows(named=True)}
+    assert rows["1", "zh", "amig"]["missing"] == 0
+
+
+def test_claims_are_dealt_within_parts_and_read_scanned_and_random_neurons(full, reader):
+    wanted = claim_sets.wanted(reader, full.view)
+    part = claim_sets.parts(reader, full.label)
+    assert {len(w.neurons) % 2 for w in wanted} == {0}
+    for correct in (True, False):
+        assert Counter(w.query.lang for w in wanted if w.correct is correct)["en"] == 24
+    own = {w.query.fact: w.query.object for w in wanted if w.correct and w.query.lang == "en"}
+    for w in wanted:
+        assert w.part == part[w.query.fact]
+        if not w.correct and w.query.lang == "en":
+            giver = next(f for f, o in own.items() if o == w.query.object)
+            assert giver != w.query.fact
+            assert part[giver] == w.part
+
+
+def test_the_models_own_answer_judges_planted_claims_perfectly_and_always_true_does_not(full, reader):
+    table = factcheck.build(reader, full.view, draws=100)
+    rows = {(r["lang"], r["judge"]): r for r in table.frame.iter_rows(named=True)}
+    for lang in planted.LANGS:
+        assert rows[lang, "argmax"]["accuracy"] == 1.0
+        assert rows[lang, "probability"]["auroc"] == 1.0
+        assert rows[lang, "always true"]["f1"] == pytest.approx(2 / 3)
+        assert rows[lang, "object frequency"]["auroc"] == pytest.approx(0.5)
+        assert rows[lang, "argmax"]["claims"] % 2 == 0
+    assert rows["en", "argmax"]["paper"].startswith("0.986 0.222 0.609")
+    assert not any("not computed" in note for note in table.notes)
+
+
+def test_tables_of_a_store_without_edits_or_claims_say_what_is_missing(tmp_path):
+    made = PlantedStore(tmp_path / "bare.knstore", facts=2)
+    made.attribute()
+    with made.reader() as opened:
+        table = edits.build(opened, made.view, draws=20)
+        assert set(table.frame["facts"]) == {0}
+        assert "not computed yet" in table.notes[0]
+        assert factcheck.build(opened, made.view, draws=20).frame.is_empty()
+        single = made.view.with_(langs=("en",))
+        assert set(edits.build(opened, single, draws=20).frame["table"]) <= {"1", "1 held-out"}
+
+
+def test_no_table_prints_a_number_that_is_none(full, reader):
+    for table in (edits.build(reader, full.view, draws=50), factcheck.build(reader, full.view, draws=50)):
+        for column in table.frame.iter_columns():
+            if column.dtype.is_float():
+                assert np.isfinite(column.drop_nulls().to_numpy()).all()
