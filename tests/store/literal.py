@@ -1,94 +1,161 @@
-"""Eq. 6-10 word by word, in plain Python over the rows a store was made from."""
+"""Eq. 6-10 written out in plain Python over dense scores and single ablations, as slow and as close to the text as they can be."""
 
 from __future__ import annotations
 
-import itertools
 import math
-from collections import defaultdict
+from collections import Counter, defaultdict
+from functools import cache
+from itertools import combinations
 from typing import Any
 
+from store.reader import Reader
 from store.view import View
-from tests.store.made import LAYERS, Made
+from tests.store.synthetic import address
 
-Place = tuple[str, str]
 Neuron = tuple[int, int]
+Place = tuple[str, str]
 
 
-def queries(made: Made, view: View) -> dict[str, dict[str, Any]]:
-    """Queries the View looks at."""
-    known = {row["query"]: row["known"] for row in made.rows["prediction"]}
-    return {
-        row["query"]: row
-        for row in made.rows["query"]
-        if row["lang"] in view.langs
-        and (not view.relations or row["relation"] in view.relations)
-        and (not view.facts or row["fact"] in view.facts)
-        and (not view.known or known[row["query"]])
-    }
-
-
-def kn(made: Made, view: View) -> dict[Place, set[Neuron]]:
-    """Eq. 6-7 with the share over templates."""
-    chosen = queries(made, view)
-    asked: dict[Place, int] = defaultdict(int)
-    hits: dict[Place, dict[Neuron, int]] = defaultdict(lambda: defaultdict(int))
-    for row in made.rows["attribution"]:
-        if row["query"] not in chosen:
-            continue
-        query = chosen[row["query"]]
-        place = (query["fact"], query["lang"])
-        asked[place] += 1
-        scores = made.dense[row["key"]]
-        best = float(scores.max())
-        for flat, score in enumerate(scores):
-            if float(score) / best > view.tau[query["lang"]]:
-                hits[place][divmod(flat, len(scores) // LAYERS)] += 1
-    return {
-        place: {neuron for neuron, n in hits[place].items() if n >= view.template_share * count} for place, count in asked.items()
-    }
-
-
-def likn(made: Made, view: View) -> dict[str, set[Neuron]]:
-    """Eq. 8: facts attributed in all languages of the View."""
-    sets = kn(made, view)
-    facts = {fact for fact, _ in sets}
-    return {
-        fact: set.intersection(*(sets[fact, lang] for lang in view.langs))
-        for fact in facts
-        if all((fact, lang) in sets for lang in view.langs)
-    }
-
-
-def log_odds(p: float) -> float:
-    p = min(max(p, 1e-12), 1 - 1e-12)
-    return math.log(p) - math.log(1 - p)
-
-
-def dkn(made: Made, view: View) -> list[dict[str, Any]]:
-    """Eq. 9-10: every eligible pair, with its drops and verdicts."""
-    sets, chosen = kn(made, view), queries(made, view)
-    scans = {row["key"]: row for row in made.rows["scan"] if row["query"] in chosen}
-    neurons: dict[str, list[Neuron]] = defaultdict(list)
-    for row in made.rows["scan_neuron"]:
-        neurons[row["key"]].append((row["layer"], row["neuron"]))
-    ablated = {
-        (row["key"], (row["layer_a"], row["neuron_a"]), (row["layer_b"], row["neuron_b"])): row for row in made.rows["ablation"]
-    }
+@cache
+def queries(reader: Reader, view: View) -> list[dict[str, Any]]:
+    """Attributed queries the View looks at, with rel of every neuron from the dense array."""
     found = []
-    for key, scan in scans.items():
-        query = chosen[scan["query"]]
-        stands_for = neurons[key.removesuffix(scan['role']).removesuffix('-') + "-kn"]
-        inside = [i for i, neuron in enumerate(stands_for) if neuron in sets[query["fact"], query["lang"]]]
-        for i, j in itertools.combinations(inside, 2):
-            a, b = neurons[key][i], neurons[key][j]
-            one, two, both = ablated[key, a, (None, None)], ablated[key, b, (None, None)], ablated[key, a, b]
-            scale = scan["p"] if view.drop == "relative" else 1.0
-            drops = [(scan["p"] - row["p"]) / scale for row in (one, two, both)]
-            interaction = log_odds(both["p"]) - log_odds(one["p"]) - log_odds(two["p"]) + log_odds(scan["p"])
-            paper = drops[0] <= view.t_low and drops[1] <= view.t_low and drops[2] > view.t_high
-            found.append(
-                {"role": scan["role"], "fact": query["fact"], "lang": query["lang"], "a": a, "b": b, "drops": drops,
-                 "interaction": interaction, "paper": paper, "strict": paper and interaction < -view.delta,
-                 "expressed": one["argmax_kept"] and two["argmax_kept"] and not both["argmax_kept"]}
-            )  # fmt: skip
+    known = {
+        row[0] for row in reader.sql("SELECT query FROM prediction WHERE model = ? AND known", [view.model]).iter_rows()
+    }
+    text = "SELECT key, query, fact, relation, lang FROM attribution JOIN query USING (query) WHERE model = ? AND method = ?"
+    for row in reader.sql(text, [view.model, view.method]).to_dicts():
+        wanted = (
+            row["lang"] in view.langs
+            and (not view.relations or row["relation"] in view.relations)
+            and (not view.facts or row["fact"] in view.facts)
+            and (not view.queries or row["query"] in view.queries)
+            and (not view.known or row["query"] in known)
+        )
+        if wanted:
+            scores = [float(score) for score in reader.dense(row["key"])]
+            best = max(scores)
+            row["rel"] = {address(flat): s / best for flat, s in enumerate(scores)} if best > 0 else {}
+            found.append(row)
     return found
+
+
+@cache
+def kn(reader: Reader, view: View) -> dict[Place, dict[Neuron, tuple[float, float]]]:
+    """(fact, lang) -> neuron -> (highest rel, share of its queries): rel > τ in at least template_share of the queries."""
+    by_place = defaultdict(list)
+    for row in queries(reader, view):
+        by_place[row["fact"], row["lang"]].append(row["rel"])
+    result = {}
+    for place, all_rel in by_place.items():
+        members = {}
+        for neuron in {n for rel in all_rel for n in rel}:
+            hits = [rel[neuron] for rel in all_rel if neuron in rel and rel[neuron] > view.tau[place[1]]]
+            if hits and len(hits) / len(all_rel) >= view.template_share - 1e-9:
+                members[neuron] = (max(hits), len(hits) / len(all_rel))
+        result[place] = members
+    return result
+
+
+def likn(reader: Reader, view: View) -> dict[str, dict[Neuron, tuple[float, float]]]:
+    """fact -> neurons in N of every language -> (lowest, highest rel over languages)."""
+    sets = kn(reader, view)
+    result: dict[str, dict[Neuron, tuple[float, float]]] = {}
+    for fact in {fact for fact, _ in sets}:
+        of_langs = [sets.get((fact, lang), {}) for lang in view.langs]
+        common = set.intersection(*(set(one) for one in of_langs)) if len(of_langs) >= 2 else set()
+        if common:
+            result[fact] = {n: (min(one[n][0] for one in of_langs), max(one[n][0] for one in of_langs)) for n in common}
+    return result
+
+
+def layer_hist(reader: Reader, view: View, layers: int) -> dict[tuple[str, int], tuple[int, float]]:
+    """(kind, layer) -> (neurons, mean over facts of the fact's share)."""
+    groups: dict[str, list[set[Neuron]]] = defaultdict(list)
+    for (_, lang), members in kn(reader, view).items():
+        groups[lang].append(set(members))
+    groups["LIKN"] = [set(members) for members in likn(reader, view).values()]
+    result = {}
+    for kind, sets in groups.items():
+        sets = [one for one in sets if one]
+        for layer in range(layers) if sets else ():
+            counts = [sum(neuron[0] == layer for neuron in one) for one in sets]
+            result[kind, layer] = (
+                sum(counts),
+                sum(c / len(one) for c, one in zip(counts, sets, strict=True)) / len(sets),
+            )
+    return result
+
+
+def logit(p: float) -> float:
+    p = min(max(p, 1e-12), 1 - 1e-12)
+    return math.log(p / (1 - p))
+
+
+def drop(view: View, before: float, after: float) -> float:
+    """NaN, which no threshold passes, where p before is 0."""
+    if view.drop == "absolute":
+        return before - after
+    return (before - after) / before if before > 0 else math.nan
+
+
+@cache
+def scans(reader: Reader, view: View) -> list[dict[str, Any]]:
+    """Scans of the View with their eligible pairs: both members in N, or, of a control, standing for two that are."""
+    sets = kn(reader, view.with_(queries=()))
+    text = "SELECT key, query, fact, lang, role, p FROM scan JOIN query USING (query) WHERE model = ? AND method = ?"
+    rows = [r for r in reader.sql(text, [view.model, view.method]).to_dicts() if (r["fact"], r["lang"]) in sets]
+    neurons = defaultdict(dict)
+    for key, position, layer, neuron in reader.sql("SELECT key, position, layer, neuron FROM scan_neuron").iter_rows():
+        neurons[key][position] = (layer, neuron)
+    inside = {
+        (r["fact"], r["lang"]): [at for at, n in neurons[r["key"]].items() if n in sets[r["fact"], r["lang"]]]
+        for r in rows
+        if r["role"] == "kn"
+    }
+    for row in rows:
+        at = sorted(inside[row["fact"], row["lang"]])
+        row["members"] = [neurons[row["key"]][position] for position in at]
+        row["pairs"] = list(combinations(row["members"], 2))
+    return [row for row in rows if not view.queries or row["query"] in view.queries]
+
+
+@cache
+def dkn(reader: Reader, view: View) -> dict[tuple[str, str, str, Neuron, Neuron], dict[str, Any]]:
+    """(role, fact, lang, a, b) -> interaction, strict, expressed, of the pairs that are degenerate by the paper's rule."""
+    after = {}
+    for key, la, na, lb, nb, p, kept in reader.sql(
+        "SELECT key, layer_a, neuron_a, layer_b, neuron_b, p, argmax_kept FROM ablation"
+    ).iter_rows():
+        after[key, frozenset([(la, na)] if lb is None else [(la, na), (lb, nb)])] = (p, kept)
+    found = {}
+    for row in scans(reader, view):
+        p = row["p"]
+        for a, b in row["pairs"]:
+            (p_a, kept_a), (p_b, kept_b), (p_ab, kept_ab) = (
+                after[row["key"], frozenset(s)] for s in ([a], [b], [a, b])
+            )
+            single = all(drop(view, p, one) <= view.t_low for one in (p_a, p_b))
+            if single and drop(view, p, p_ab) > view.t_high:
+                interaction = logit(p_ab) - logit(p_a) - logit(p_b) + logit(p)
+                found[row["role"], row["fact"], row["lang"], a, b] = {
+                    "interaction": interaction,
+                    "strict": interaction < -view.delta,
+                    "expressed": kept_a and kept_b and not kept_ab,
+                }
+    return found
+
+
+def dkn_rate(reader: Reader, view: View) -> dict[tuple[str, str], tuple[int, ...]]:
+    """(role, lang) -> facts, pairs, paper, strict, expressed, facts_with."""
+    facts, pairs = Counter(), Counter()
+    for row in scans(reader, view):
+        facts[row["role"], row["lang"]] += len(row["members"]) >= 2
+        pairs[row["role"], row["lang"]] += len(row["pairs"])
+    degenerate = dkn(reader, view)
+    result = {}
+    for place in pairs:
+        mine = {key: value for key, value in degenerate.items() if (key[0], key[2]) == place}
+        counts = (len(mine), sum(v["strict"] for v in mine.values()), sum(v["expressed"] for v in mine.values()))
+        result[place] = (facts[place], pairs[place], *counts, len({key[1] for key in mine}))
+    return result

@@ -49,7 +49,9 @@ def frames(rows: dict[str, list[dict[str, Any]]]) -> dict[str, pl.DataFrame]:
     """Rows as frames with every column of the schema."""
     wanted = {name: schema.tables()[name].schema.names for name in rows}
     return {
-        name: pl.DataFrame([{column: row.get(column) for column in wanted[name]} for row in some], infer_schema_length=None)
+        name: pl.DataFrame(
+            [{column: row.get(column) for column in wanted[name]} for row in some], infer_schema_length=None
+        )
         for name, some in rows.items()
     }
 
@@ -74,7 +76,15 @@ def _shard_rows(
         )  # fmt: skip
         known, p = bool(generator.random() < 0.8), float(generator.random())
         rows["prediction"].append(
-            {"key": f"p-{model}-{query}", "model": model, "query": query, "p": p, "p_root": p, "rank": 1 if known else 2, "known": known}
+            {
+                "key": f"p-{model}-{query}",
+                "model": model,
+                "query": query,
+                "p": p,
+                "p_root": p,
+                "rank": 1 if known else 2,
+                "known": known,
+            }
         )
         scores = (generator.standard_normal(LAYERS * WIDTH) * generator.random(LAYERS * WIDTH) ** 2).astype(np.float32)
         key, best = f"a-{model}-{query}", float(scores.max())
@@ -102,7 +112,16 @@ def _scan_rows(
 ) -> None:  # fmt: skip
     key = f"s-{model}-{query}-{role}"
     rows["scan"].append(
-        {"key": key, "model": model, "method": METHOD, "query": query, "role": role, "operation": "zero", "n": len(chosen), "p": p}
+        {
+            "key": key,
+            "model": model,
+            "method": METHOD,
+            "query": query,
+            "role": role,
+            "operation": "zero",
+            "n": len(chosen),
+            "p": p,
+        }
     )
     places = [(int(flat) // WIDTH, int(flat) % WIDTH) for flat in chosen]
     for position, (layer, neuron) in enumerate(places):

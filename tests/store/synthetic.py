@@ -103,9 +103,27 @@ def build(path: Path, size: Size | None = None) -> Path:
 
 
 def _model_rows(rows: _Rows, model: str) -> None:
-    rows.add("model", model=model, name=model.partition("@")[0], kind="encoder", n_layers=len(WIDTHS), n_neurons=N_NEURONS, replay=True)
+    rows.add(
+        "model",
+        model=model,
+        name=model.partition("@")[0],
+        kind="encoder",
+        n_layers=len(WIDTHS),
+        n_neurons=N_NEURONS,
+        replay=True,
+    )
     for layer, width in enumerate(WIDTHS):
-        rows.add("site", model=model, stack="", layer=layer, width=width, offset=OFFSETS[layer], module=f"h.{layer}", call=0, gated=False)
+        rows.add(
+            "site",
+            model=model,
+            stack="",
+            layer=layer,
+            width=width,
+            offset=OFFSETS[layer],
+            module=f"h.{layer}",
+            call=0,
+            gated=False,
+        )
 
 
 def _fact_rows(rows: _Rows, size: Size, model: str, fact: int, lang: str) -> None:
@@ -115,7 +133,16 @@ def _fact_rows(rows: _Rows, size: Size, model: str, fact: int, lang: str) -> Non
         query = named(name, relation, lang, template, length=16)
         known = bool(rng.random() < 0.7)
         p = 0.0 if fact == 3 and lang == "en" else float(rng.beta(4, 2))
-        rows.add("query", query=query, fact=name, relation=relation, lang=lang, template=template, subject=f"Land {fact}", object=f"Town {fact}")
+        rows.add(
+            "query",
+            query=query,
+            fact=name,
+            relation=relation,
+            lang=lang,
+            template=template,
+            subject=f"Land {fact}",
+            object=f"Town {fact}",
+        )
         rows.add(
             "prediction", key=named("p", model, query), model=model, query=query, p=p, p_root=p, rank=1 if known else 7,
             known=known, p_steps=[p], ranks=[1], answer_tokens=["Town"], argmax_tokens=["Town"], n_words=5, prompt=template,
@@ -161,7 +188,18 @@ def _scan_rows(
     for role in ROLES:
         scanned = chosen if role == "kn" else rng.choice(others, len(chosen), replace=False)
         key = named("s", model, method, query, role)
-        rows.add("scan", key=key, model=model, method=method, query=query, role=role, operation="zero", n=len(scanned), p=p, p_root=p)
+        rows.add(
+            "scan",
+            key=key,
+            model=model,
+            method=method,
+            query=query,
+            role=role,
+            operation="zero",
+            n=len(scanned),
+            p=p,
+            p_root=p,
+        )
         places = [address(flat) for flat in scanned]
         for position, (layer, neuron) in enumerate(places):
             rows.add("scan_neuron", key=key, position=position, layer=layer, neuron=neuron)

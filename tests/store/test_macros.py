@@ -1,148 +1,151 @@
-"""The macros say what eq. 6-10 say."""
+"""The macros against eq. 6-10 written out in Python (literal.py), over stores and thresholds drawn at random."""
 
 from __future__ import annotations
 
-from collections import defaultdict
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 import store
-from store.errors import UserError
 from store.reader import Reader
 from store.view import View
-from tests.store import literal
-from tests.store.made import LANGS, LAYERS, METHOD, MODEL, Made, make
+from tests.store import literal, synthetic
+
+BASE = View(synthetic.MODELS[0], "amig", synthetic.LANGS)
 
 
-@pytest.fixture(scope="module")
-def made(tmp_path_factory: pytest.TempPathFactory) -> Made:
-    return make(tmp_path_factory.mktemp("store") / "made.knstore")
+def drawn_view(seed: int) -> View:
+    """Any thresholds, any restriction."""
+    rng = np.random.default_rng(seed)
+    langs = tuple(rng.permutation(synthetic.LANGS)[: rng.integers(1, 4)].tolist())
+    facts = tuple(f"fact-{n:05}" for n in rng.choice(30, 12, replace=False)) if rng.random() < 0.3 else ()
+    return View(
+        str(rng.choice(synthetic.MODELS)), "amig", langs,
+        taus=tuple((lang, float(rng.choice([0.05, 0.1, 0.2, 0.3, 0.5, rng.uniform(0.05, 0.9)]))) for lang in langs),
+        relations=tuple(rng.choice(synthetic.RELATIONS, rng.integers(0, 3), replace=False).tolist()), facts=facts,
+        known=bool(rng.random() < 0.3), template_share=float(rng.choice([0, 0.4, 0.5, 0.6, 1])), t_low=float(rng.uniform(0, 0.4)),
+        t_high=float(rng.uniform(0, 0.5)), delta=float(rng.uniform(0, 1)), drop=str(rng.choice(["relative", "absolute"])),
+    )  # fmt: skip
 
 
-@pytest.fixture(scope="module")
-def reader(made: Made):  # noqa: ANN201
-    with store.open(made.path) as opened:
-        yield opened
+VIEWS = [BASE, *(drawn_view(seed) for seed in range(5))]
+every_view = pytest.mark.parametrize("view", VIEWS, ids=lambda view: f"{'-'.join(view.langs)}:{view.taus[0][1]:.2f}")
 
 
-VIEWS = {
-    "defaults": View(MODEL, METHOD, LANGS),
-    "low thresholds": View(MODEL, METHOD, LANGS, taus=tuple((lang, 0.06) for lang in LANGS), t_low=0.4, t_high=0.5),
-    "every template": View(MODEL, METHOD, ("en", "zh"), taus=(("en", 0.1), ("zh", 0.4)), template_share=1.0),
-    "any template": View(MODEL, METHOD, ("fr", "en"), template_share=0.0),
-    "known only": View(MODEL, METHOD, LANGS, known=True),
-    "one relation": View(MODEL, METHOD, LANGS, relations=("P1",), taus=tuple((lang, 0.1) for lang in LANGS)),
-    "two facts, absolute drops": View(MODEL, METHOD, LANGS, facts=("f1", "f2"), drop="absolute", t_low=0.1, t_high=0.2),
-}
-views = pytest.mark.parametrize("view", VIEWS.values(), ids=VIEWS.keys())
+@every_view
+def test_knowledge_neurons_are_those_of_equations_6_and_7(reader: Reader, view: View) -> None:
+    got: dict[literal.Place, dict] = {}
+    for fact, _, lang, layer, neuron, rel, share in reader.kn(view).iter_rows():
+        got.setdefault((fact, lang), {})[layer, neuron] = (rel, share)
+    assert got == {place: members for place, members in literal.kn(reader, view).items() if members}
 
 
-@views
-def test_knowledge_neurons_are_those_above_tau_on_enough_templates(reader: Reader, made: Made, view: View) -> None:
-    found: dict[tuple[str, str], set[tuple[int, int]]] = defaultdict(set)
-    for fact, _, lang, layer, neuron, _, _ in reader.kn(view).iter_rows():
-        found[fact, lang].add((layer, neuron))
-    assert dict(found) == {place: neurons for place, neurons in literal.kn(made, view).items() if neurons}
-    assert found
+@every_view
+def test_language_independent_neurons_are_the_intersection_of_equation_8(reader: Reader, view: View) -> None:
+    got: dict[str, dict] = {}
+    for fact, _, layer, neuron, rel, rel_max in reader.likn(view).iter_rows():
+        got.setdefault(fact, {})[layer, neuron] = (rel, rel_max)
+    assert got == literal.likn(reader, view)
 
 
-@views
-def test_language_independent_neurons_are_the_intersection_over_all_languages(
-    reader: Reader, made: Made, view: View
-) -> None:
-    found: dict[str, set[tuple[int, int]]] = defaultdict(set)
-    for fact, _, layer, neuron, _, _ in reader.likn(view).iter_rows():
-        found[fact].add((layer, neuron))
-    assert dict(found) == {fact: neurons for fact, neurons in literal.likn(made, view).items() if neurons}
+@every_view
+def test_layers_show_pooled_counts_and_the_mean_share_of_facts(reader: Reader, view: View) -> None:
+    got = {(kind, layer): (n, share) for kind, layer, n, share in reader.layer_hist(view).iter_rows()}
+    expected = literal.layer_hist(reader, view, len(synthetic.WIDTHS))
+    assert got.keys() == expected.keys()
+    for place, (n, share) in expected.items():
+        assert got[place][0] == n
+        assert got[place][1] == pytest.approx(share, abs=1e-12)
 
 
-def test_one_language_alone_shares_nothing(reader: Reader) -> None:
-    assert reader.likn(View(MODEL, METHOD, ("en",))).is_empty()
+@every_view
+def test_degenerate_pairs_are_those_of_equations_9_and_10_in_every_role(reader: Reader, view: View) -> None:
+    got = {}
+    for row in reader.dkn(view).to_dicts():
+        a, b = (row["layer_a"], row["neuron_a"]), (row["layer_b"], row["neuron_b"])
+        got[row["role"], row["fact"], row["lang"], a, b] = row
+    expected = literal.dkn(reader, view)
+    assert got.keys() == expected.keys()
+    for key, values in expected.items():
+        assert got[key]["paper"] is True
+        assert (got[key]["strict"], got[key]["expressed"]) == (values["strict"], values["expressed"])
+        assert got[key]["interaction"] == pytest.approx(values["interaction"], abs=1e-9)
 
 
-@views
-def test_the_layer_histogram_counts_the_same_neurons(reader: Reader, made: Made, view: View) -> None:
-    sets, shared = literal.kn(made, view), literal.likn(made, view)
-    by_kind: dict[str, list[set[tuple[int, int]]]] = {
-        lang: [neurons for (_, other), neurons in sets.items() if other == lang and neurons] for lang in view.langs
-    }
-    by_kind["LIKN"] = [neurons for neurons in shared.values() if neurons]
-    hist = {(kind, layer): (n, share) for kind, layer, n, share in reader.layer_hist(view).iter_rows()}
-    for kind, facts in by_kind.items():
-        for layer in range(LAYERS) if facts else ():
-            per_fact = [sum(place == layer for place, _ in neurons) for neurons in facts]
-            n, share = hist[kind, layer]
-            assert n == sum(per_fact)
-            assert share == pytest.approx(
-                sum(m / len(neurons) for m, neurons in zip(per_fact, facts, strict=True)) / len(facts)
-            )
+@every_view
+def test_rates_count_eligible_pairs_and_controls_stand_in_by_position(reader: Reader, view: View) -> None:
+    got = {tuple(row[:2]): tuple(row[2:]) for row in reader.dkn_rate(view).iter_rows()}
+    expected = {place: counts for place, counts in literal.dkn_rate(reader, view).items() if counts[:2] != (0, 0)}
+    assert {place: counts for place, counts in got.items() if counts[:2] != (0, 0)} == expected
 
 
-@views
-def test_degenerate_pairs_and_their_rates_are_those_of_the_definition(reader: Reader, made: Made, view: View) -> None:
-    eligible = literal.dkn(made, view)
-    expected = {(one["role"], one["fact"], one["lang"], frozenset((one["a"], one["b"]))): one for one in eligible if one["paper"]}
-    frame = reader.dkn(view)
-    found = {
-        (row["role"], row["fact"], row["lang"],
-         frozenset(((row["layer_a"], row["neuron_a"]), (row["layer_b"], row["neuron_b"])))): row
-        for row in frame.iter_rows(named=True)
-    }  # fmt: skip
-    assert found.keys() == expected.keys()
-    for key, row in found.items():
-        one = expected[key]
-        assert sorted((row["drop_a"], row["drop_b"])) == pytest.approx(sorted(one["drops"][:2]))
-        assert row["drop_ab"] == pytest.approx(one["drops"][2])
-        assert row["interaction"] == pytest.approx(one["interaction"])
-        assert (row["strict"], row["expressed"]) == (one["strict"], one["expressed"])
-    for row in reader.dkn_rate(view).iter_rows(named=True):
-        mine = [one for one in eligible if (one["role"], one["lang"]) == (row["role"], row["lang"])]
-        assert row["pairs"] == len(mine)
-        assert row["paper"] == sum(one["paper"] for one in mine)
-        assert row["strict"] == sum(one["strict"] for one in mine)
+def test_a_neuron_at_the_threshold_itself_is_outside(reader: Reader) -> None:
+    best = float(reader.sql("SELECT max(rel) FROM score WHERE rel < 1").item())
+    view = BASE.with_(langs=("en",), template_share=0.0)
+    above = reader.kn(view.with_tau("en", float(np.nextafter(best, 0))))
+    at = reader.kn(view.with_tau("en", best))
+    assert above["rel"].min() >= best or best not in above["rel"]
+    assert at.filter(at["rel"] <= best).is_empty()
 
 
-def test_low_thresholds_find_degenerate_pairs_at_all(made: Made) -> None:
-    assert any(one["paper"] for one in literal.dkn(made, VIEWS["low thresholds"]))
+def test_one_language_shares_with_nobody(reader: Reader) -> None:
+    assert reader.likn(BASE.with_(langs=("en",))).is_empty()
 
 
-def test_a_view_of_what_is_not_stored_is_an_error_that_lists_what_is(reader: Reader) -> None:
-    for view, said in (
-        (View("other", METHOD, LANGS), MODEL),
-        (View(MODEL, "bkn", LANGS), METHOD),
-        (View(MODEL, METHOD, ("en", "xx")), "en, fr, zh"),
-    ):
-        with pytest.raises(UserError, match=said):
-            reader.kn(view)
+def test_a_fact_missing_in_a_language_shares_nothing(reader: Reader) -> None:
+    assert "fact-00005" not in reader.likn(BASE)["fact"].to_list()
+    assert "fact-00005" in reader.likn(BASE.with_(langs=("en", "zh")))["fact"].to_list()
 
 
-def test_a_pane_can_show_the_very_sql_it_ran(reader: Reader) -> None:
-    view = VIEWS["low thresholds"]
-    for name in ("queries", "kn", "likn", "layer_hist", "dkn", "dkn_rate"):
-        assert reader.sql(reader.macro_sql(name, view)).height == getattr(reader, name)(view).height
+def test_a_query_without_positive_scores_counts_but_holds_no_neuron(reader: Reader) -> None:
+    view = BASE.with_(facts=("fact-00004",))
+    assert set(reader.kn(view)["share"]) == {0.5}
+    assert reader.kn(view.with_(template_share=0.6)).is_empty()
 
 
-def test_every_column_is_explained(reader: Reader) -> None:
-    bare = reader.sql(
-        "SELECT table_name || '.' || column_name AS name FROM duckdb_columns() "
-        "WHERE comment IS NULL AND table_name IN ('model', 'query', 'prediction', 'attribution', 'scan', 'edit', 'claim')"
+def test_a_probability_of_zero_before_has_no_relative_drop(reader: Reader) -> None:
+    view = BASE.with_(facts=("fact-00003",), langs=("en",))
+    assert reader.dkn(view).is_empty()
+    assert reader.dkn_rate(view)["pairs"].min() > 0
+
+
+def test_restricting_to_queries_restricts_every_answer(reader: Reader) -> None:
+    chosen = tuple(reader.queries(BASE).filter(lang="en")["query"].head(4))
+    view = BASE.with_(queries=chosen)
+    assert set(reader.queries(view)["query"]) == set(chosen)
+    assert set(reader.kn(view)["lang"]) == {"en"}
+    assert set(reader.dkn(view)["query"]) <= set(chosen)
+
+
+def test_the_query_table_counts_neurons_above_the_threshold_and_leaves_unattributed_ones_empty(tmp_path: Path) -> None:
+    path = synthetic.build(
+        tmp_path / "one.knstore", synthetic.Size(facts=4, models=synthetic.MODELS[:1], methods=("amig",))
     )
-    plain = {"query", "model", "key", "method", "fact", "relation", "lang", "subject", "rank_before", "rank_after", "rank", "p", "p_root",
-             "p_before", "p_after", "p_root_before", "p_root_after", "answer_tokens", "p_wrong_before", "p_wrong_after", "comment"}  # fmt: skip
-    assert {name.split(".")[1] for name in bare["name"].to_list()} <= plain
+    with store.open(path) as reader:
+        rows = reader.queries(BASE)
+        expected = {
+            row["query"]: sum(rel > BASE.tau[row["lang"]] for rel in row["rel"].values())
+            for row in literal.queries(reader, BASE)
+        }
+        assert dict(rows.select("query", "n_kn").iter_rows()) == expected
+        assert rows["residual"].null_count() == 0
+        assert rows.columns[:10] == [
+            "query",
+            "fact",
+            "relation",
+            "lang",
+            "template",
+            "subject",
+            "object",
+            "p",
+            "p_root",
+            "rank",
+        ]
 
 
-def test_a_second_copy_of_a_result_counts_once(tmp_path: Path) -> None:
-    first = make(tmp_path / "a.knstore", facts=3, seed=1)
-    from store import shards
-    from tests.store.made import frames
-
-    with store.open(first.path) as reader:
-        before = reader.kn(VIEWS["defaults"]).sort("fact", "lang", "layer", "neuron")
-        shards.write_shard(first.path, first.run, frames(first.rows))
-        assert reader.poll()
-        assert reader.kn(VIEWS["defaults"]).sort("fact", "lang", "layer", "neuron").equals(before)
-        assert reader.sql("SELECT count(*) AS n FROM pair").item() == len(
-            [row for row in first.rows["ablation"] if row["layer_b"] is not None]
-        )
+def test_the_sql_a_pane_shows_gives_what_the_pane_shows(reader: Reader) -> None:
+    for name in ("queries", "kn", "likn", "layer_hist", "dkn", "dkn_rate"):
+        shown = reader.sql(reader.macro_sql(name, BASE))
+        asked = getattr(reader, name)(BASE)
+        assert sorted(shown.iter_rows(), key=str) == sorted(asked.iter_rows(), key=str)
