@@ -20,12 +20,13 @@ from numpy.typing import NDArray
 
 import store
 from analysis.method import NUMERICS_VERSION, parse_method
-from analysis.runs import plan
+from analysis.runs import late, plan
 from analysis.runs.executors import Executor, Outcome
 from analysis.runs.plan import Facts, RunConfig
 from analysis.runs.schedule import Schedule
 from store import runs as run_files
 from store.reader import Reader
+from store.view import View
 
 BEAT_SECONDS = 1.0
 LIBRARIES = ("torch", "transformers", "tokenizers", "numpy", "polars", "pyarrow", "duckdb")
@@ -36,8 +37,9 @@ class ReaderStored:
     moment ago.
     """
 
-    def __init__(self, reader: Reader) -> None:
+    def __init__(self, reader: Reader, config: RunConfig) -> None:
         self._reader = reader
+        self._config = config
 
     def keys(self, table: str, keys: Collection[str]) -> frozenset[str]:
         self._reader.poll()
@@ -64,6 +66,19 @@ class ReaderStored:
                 rel = scores / best if best > 0 else np.zeros_like(scores)
                 total = rel if not total.size else total + rel
         return total / max(len(present), 1)
+
+    def late(self, phase: str, source: str, row: Mapping[str, Any], method: str) -> late.Late:
+        """At the default thresholds, over the languages of the run that the model has."""
+        self._reader.poll()
+        label = str(row["model"])
+        langs = tuple(
+            lang for lang in self._reader.langs(label) if not self._config.langs or lang in self._config.langs
+        )
+        if not langs or method not in self._reader.methods(label):
+            return [], 0, 0
+        view = View(label, method, langs, relations=self._config.relations)
+        make = late.edit_units if phase == "edit" else late.claim_units
+        return make(self._reader, source, row, view, self._config.seed)
 
 
 class RunFile:
@@ -105,7 +120,7 @@ class Job:
 
     def __init__(self, config: RunConfig, facts: Facts, reader: Reader, executor: Executor) -> None:
         stay = len(config.models) > 1 and plan.folder_bytes(config) > plan.KEEP_BYTES
-        self.schedule = Schedule(config, facts.rows, ReaderStored(reader), stay)
+        self.schedule = Schedule(config, facts.rows, ReaderStored(reader, config), stay)
         self.executor = executor
         self.cancelled = False
         self.fatal: list[str] = []

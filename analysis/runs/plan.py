@@ -43,6 +43,8 @@ class RunConfig:
     facts: int | None = None
     templates: str = "all"
     methods: tuple[str, ...] = ("amig",)
+    scan_methods: tuple[str, ...] = ()
+    """Methods whose neurons are scanned for degenerate pairs; none named: all of `methods`."""
     what: tuple[str, ...] = ("attribution", "dkn")
     device: str = "auto"
     engine: str = "process"

@@ -12,6 +12,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
+from analysis.edit_sets import set_id
 from analysis.method import NUMERICS_VERSION, parse_method
 from analysis.prompts import Query
 
@@ -148,6 +149,64 @@ def add_scan(batch: Batch, key: str, row: Row, scan: Any, sites: Sites) -> None:
         **{name: getattr(scan, name) for name in ("p", "p_root", "rank", "argmax_kept")},
     }
     batch.add_frame("ablation", _keyed(key, columns))
+
+
+def add_edits(
+    batch: Batch,
+    model: str,
+    query: str,
+    wrong: str | None,
+    edits: Sequence[tuple[str, Sequence[int]]],
+    found: Any,
+    sites: Sites,
+) -> list[Row]:
+    """Table `edited_set`, and the rows of table `edit` without their keys, in the order of `edits`."""
+    made: list[Row] = []
+    for i, (operation, neurons) in enumerate(edits):
+        layers, places = sites.address(np.asarray(sorted(neurons), dtype=np.int64))
+        name = set_id(layers, places)
+        content = {"n": len(neurons), "layers": layers.tolist(), "neurons": places.tolist()}
+        batch.add("edited_set", {"set": name, "model": model, **content})
+        made.append(
+            {
+                "model": model,
+                "set": name,
+                "query": query,
+                "operation": operation,
+                "p_before": found.p_before,
+                "p_after": float(found.p_after[i]),
+                "p_root_before": found.p_root_before,
+                "p_root_after": float(found.p_root_after[i]),
+                "rank_before": found.rank_before,
+                "rank_after": int(found.rank_after[i]),
+                "wrong_object": wrong,
+                "p_wrong_before": found.p_wrong_before,
+                "p_wrong_after": None if found.p_wrong_after is None else float(found.p_wrong_after[i]),
+            }
+        )
+    return made
+
+
+def claim_row(query: Query, claim: Row) -> Row:
+    """What table `claim` says of a claim before any model has read it; `query` is the fact's own main query."""
+    return {
+        "fact": query.fact,
+        "relation": query.relation,
+        "lang": query.lang,
+        "query": claim["main"],
+        "object": query.object,
+        "correct": claim["correct"],
+        "part": claim["part"],
+    }
+
+
+def add_claim(batch: Batch, key: str, row: Row, neurons: NDArray[np.int64], reading: Any, sites: Sites) -> None:
+    """Tables `claim` and `claim_neuron`."""
+    found = {name: getattr(reading, name) for name in ("p", "p_root", "rank", "is_argmax")}
+    batch.add("claim", {"key": key, **row, **found})
+    layers, places = sites.address(neurons)
+    values = {"activation": reading.activation, "attribution": reading.attribution}
+    batch.add_frame("claim_neuron", _keyed(key, {"layer": layers, "neuron": places, **values}))
 
 
 def _where(present: NDArray[np.bool_], values: NDArray[Any]) -> pl.Series:

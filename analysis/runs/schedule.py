@@ -39,6 +39,9 @@ class Stored(Protocol):
     def mean_rel(self, keys: Sequence[str]) -> NDArray[np.float64]:
         """Mean over the attributions `keys` of rel, (n_neurons,); empty where none is stored."""
 
+    def late(self, phase: str, source: str, row: Mapping[str, Any], method: str) -> tuple[list[Unit], int, int]:
+        """Units of the missing edits or claims, how many are wanted, how many of these are stored."""
+
 
 @dataclass
 class ModelPlan:
@@ -72,6 +75,8 @@ class Schedule:
         self._heap: list[tuple[tuple[int, ...], int, str, Unit]] = []
         self._tie = count()
         self._open: Counter[str] = Counter()
+        self._busy: Counter[str] = Counter()
+        self._late: set[str] = set()
         self._then: dict[str, Callable[[], None]] = {}
         self._group_of: dict[int, str] = {}
         self._totals: dict[tuple[str, str, str], int] = {}
@@ -139,6 +144,7 @@ class Schedule:
         if halves:
             group = self._group_of[id(unit)]
             self._open[group] += len(halves)
+            self._busy[unit.source] += len(halves)
             for half in halves:
                 heapq.heappush(self._heap, ((1,), next(self._tie), group, half))
         else:
@@ -159,8 +165,11 @@ class Schedule:
         for method in self.config.methods:
             if "attribution" in self.config.what or "dkn" in self.config.what:
                 self._totals[source, "attribute", method] = len(rows)
-            if "dkn" in self.config.what:
+            if self._scans(method):
                 self._totals[source, "scan", method] = len({(row.fact, row.lang) for row in rows}) * len(plan.ROLES)
+
+    def _scans(self, method: str) -> bool:
+        return "dkn" in self.config.what and method in (self.config.scan_methods or self.config.methods)
 
     def _loaded(self, source: str, row: Mapping[str, Any]) -> None:
         model = self.models[source] = ModelPlan(row, self._rows_of(source))
@@ -200,7 +209,7 @@ class Schedule:
 
     def _scan_planner(self, source: str, method: str, number: int, turn: int) -> Callable[[], None]:
         def scans() -> None:
-            if "dkn" not in self.config.what:
+            if not self._scans(method):
                 return
             model = self.models[source]
             items = []
@@ -244,14 +253,35 @@ class Schedule:
             return
         self._then[group] = then
         self._open[group] = len(units)
+        self._busy[units[0].source] += len(units)
         for unit in units:
             heapq.heappush(self._heap, (priority, next(self._tie), group, unit))
 
     def _close(self, unit: Unit) -> None:
         group = self._group_of.pop(id(unit))
         self._open[group] -= 1
+        self._busy[unit.source] -= 1
         if self._open[group] == 0:
             self._then.pop(group)()
+        if not self._busy[unit.source]:
+            self._follow(unit.source)
+
+    def _follow(self, source: str) -> None:
+        """All attributions and scans of a model are stored: plan what starts from its neuron sets."""
+        if source in self._late or source not in self.models:
+            return
+        self._late.add(source)
+        row = self.models[source].row
+        for what, phase, methods in (
+            ("edit", "edit", self.config.methods[:1]),
+            ("factcheck", "claim", self.config.methods),
+        ):
+            for method in methods if what in self.config.what else ():
+                units, total, stored = self._stored.late(phase, source, row, method)
+                place = (source, phase, units[0].method if units else "")
+                self._totals[place] = self._totals.get(place, 0) + total
+                self._done[place] += stored
+                self._add(f"{phase} {source} {method}", (4,), units, lambda: None)
 
 
 def _cut(rows: Sequence[Query], size: int) -> list[Sequence[Query]]:

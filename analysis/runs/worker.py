@@ -6,18 +6,18 @@ import gc
 import os
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 
-from analysis import attribution, degenerate, models, prompts, replay
+from analysis import attribution, degenerate, editing, factcheck, models, prompts, replay
 from analysis.errors import ModelError, UnusableQuery
 from analysis.method import parse_method
 from analysis.prompts import Query
-from analysis.runs import plan, rows
+from analysis.runs import late, plan, rows
 from analysis.runs.client import WorkerSettings
 from analysis.runs.plan import ScanItem, Unit
 from store import shards
@@ -79,6 +79,8 @@ class Worker:
             "predict": self._predict,
             "attribute": self._attribute,
             "scan": self._scan,
+            "edit": self._edit,
+            "claim": self._claim,
         }
         done = 0
         try:
@@ -135,13 +137,15 @@ class Worker:
             shards.write_shard(self._store_path, self._run, batch.tables(), batch.dense())
         self._written = time.monotonic()
 
-    def _encode(self, held: Held, wanted: Sequence[Query]) -> list[prompts.EncodedQuery]:
-        """Encode rows; those the model cannot use go to table `unusable`."""
+    def _encode(self, held: Held, wanted: Sequence[Query], note: bool = True) -> list[prompts.EncodedQuery]:
+        """Encode rows; those the model cannot use go to table `unusable` (a wrong object is no fact: `note` False)."""
         usable = []
         for row in wanted:
             try:
                 usable.append(prompts.encode(held.loaded, row))
             except UnusableQuery as error:
+                if not note:
+                    continue
                 reason = {"model": held.label, "query": row.id, "reason": error.reason, "detail": str(error)}
                 self._batch.add("unusable", reason)
         return usable
@@ -180,6 +184,53 @@ class Worker:
                 rows.add_scan(self._batch, key, row, scan, held.sites)
                 self.keys.append(key)
                 yield 1
+
+    def _edit(self, held: Held, unit: Unit) -> Iterable[int]:
+        columns = ("fact", "other", "same_relation")
+        for row in unit.payload.get("irrelevant", ()):
+            self._batch.add("irrelevant", {"model": held.label, **dict(zip(columns, row, strict=True))})
+        for read in unit.payload["reads"]:
+            query = Query(**read["query"])
+            encoded = self._encode(held, [query])
+            if not encoded:
+                yield len(read["edits"])
+                continue
+            wrong = self._wrong(held, query, read["wrong"])
+            edits = [editing.make_edit(operation, neurons) for operation, neurons in read["edits"]]
+            found = editing.read_edits(held.engine, encoded[0], edits, wrong)
+            wrong_object = read["wrong"] if wrong else None
+            made = rows.add_edits(self._batch, held.label, query.id, wrong_object, read["edits"], found, held.sites)
+            for row, (operation, neurons) in zip(made, read["edits"], strict=True):
+                key = late.edit_key(held.hash, query.id, neurons, operation)
+                self._batch.add("edit", {"key": key, **row})
+                self.keys.append(key)
+            yield len(edits)
+
+    def _wrong(self, held: Held, query: Query, wrong: str | None) -> prompts.EncodedQuery | None:
+        """The query with a wrong object, where there is one that the model can be asked for."""
+        if wrong is None:
+            return None
+        try:
+            return prompts.encode(held.loaded, replace(query, object=wrong))
+        except UnusableQuery:
+            return None
+
+    def _claim(self, held: Held, unit: Unit) -> Iterable[int]:
+        claims = [(Query(**claim["query"]), claim) for claim in unit.payload["claims"]]
+        self._batch.add("query", *(rows.query_row(query) for query, claim in claims if claim["correct"]))
+        self._batch.add("method", rows.method_row(unit.method))
+        about = {query.id: claim for query, claim in claims}
+        neurons = np.asarray(unit.payload["neurons"], dtype=np.int64)
+        usable = self._encode(held, [query for query, _ in claims], note=False)
+        yield len(claims) - len(usable)
+        method = parse_method(unit.method)
+        found = factcheck.read_claims(held.engine, usable, [neurons] * len(usable), method)
+        for encoded, reading in zip(usable, found, strict=True):
+            key = late.claim_key(held.hash, encoded.query.id, unit.method, unit.payload["neurons"])
+            row = {"model": held.label, "method": unit.method, **rows.claim_row(encoded.query, about[encoded.query.id])}
+            rows.add_claim(self._batch, key, row, neurons, reading, held.sites)
+            self.keys.append(key)
+            yield 1
 
 
 def _roles(

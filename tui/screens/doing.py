@@ -5,7 +5,10 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+from textual.worker import Worker, WorkerState
+
 from tui import clipboard, keymap
+from tui.compare import figures, side_by_side
 from tui.panes.dkn import DknPane
 from tui.panes.layers import LayersPane
 from tui.panes.neuron import NeuronPane
@@ -94,6 +97,38 @@ class Doing(Bench):
 
     def action_pair_kind(self) -> None:
         self.query_one(DknPane).turn_kind()
+
+    def action_compare(self) -> None:
+        """The first time A is kept; after that A | B is shown."""
+        session = self.session
+        reader, shown, kept = session.reader, session.shown(), session.kept
+        if reader is None or shown is None:
+            return
+        if kept is None:
+            session.kept = shown.view
+            self.follow()
+            self.knscope.say("This view is A. Change thresholds, method or model, then press c again.", "information")
+            return
+        a, b = shown.selection.narrow(kept), shown.narrowed
+        self.run_worker(
+            lambda: (a, b, figures(reader, a), figures(reader, b)), thread=True, group="compare", exit_on_error=False
+        )
+
+    def on_worker_state_changed(self, event: Worker.StateChanged) -> None:
+        if event.worker.group != "compare":
+            return
+        if event.state == WorkerState.ERROR:
+            self.knscope.say(f"A and B cannot be compared: {event.worker.error}")
+        elif event.state == WorkerState.SUCCESS and event.worker.result is not None:
+            answers = (("c", "end", "ends the comparison"), ("a", "a", "goes back to A"))
+            self.app.push_screen(TextScreen("A | B", side_by_side(*event.worker.result), answers), self._compared)
+
+    def _compared(self, word: str | None) -> None:
+        if word == "a" and self.session.kept is not None:
+            self.session.set_view(self.session.kept)
+        if word:
+            self.session.kept = None
+        self.follow()
 
     def action_choose(self, what: str) -> None:
         """A list to choose from: model, method, langs, relation, set or theme."""
@@ -310,8 +345,8 @@ class Doing(Bench):
             self.action_quit_workbench()
 
     def action_quit_workbench(self) -> None:
-        queries = self.query_one(QueriesPane)
+        queries, table = self.query_one(QueriesPane), self.query_one("#queries FrameTable", FrameTable)
         self.session.save(
-            {"tab": self.open_tab, "split": self.split, "filter": queries.filter_text, "sorting": queries.sorting}
+            {"tab": self.open_tab, "split": self.split, "filter": queries.filter_text, "sorting": table.sorted_by}
         )
         self.app.exit()

@@ -1,6 +1,7 @@
 """The order of work, and what is planned from what is stored, against a store that is a dictionary."""
 
 from collections.abc import Collection, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,7 +18,7 @@ class Shelf:
     """Computes what a unit asks for out of thin air and remembers the keys, as worker and reader together would."""
 
     def __init__(self) -> None:
-        self.stored: dict[str, set[str]] = {"prediction": set(), "attribution": set(), "scan": set()}
+        self.stored: dict[str, set[str]] = {"prediction": set(), "attribution": set(), "scan": set(), "late": set()}
         self.rows: dict[str, dict[str, bool]] = {}
         self.bad: set[str] = set()
         self.order: list[Unit] = []
@@ -34,6 +35,14 @@ class Shelf:
     def mean_rel(self, keys: Sequence[str]) -> NDArray[np.float64]:
         assert any(key in self.stored["attribution"] for key in keys), "scans are planned after their attributions"
         return np.linspace(1.0, 0.01, 60)
+
+    def late(self, phase: str, source: str, row: Mapping[str, Any], method: str) -> tuple[list[Unit], int, int]:
+        assert self.stored["scan"], "sets of neurons are known when everything else is stored"
+        key = f"{phase} {source} {method}"
+        if key in self.stored["late"]:
+            return [], 7, 7
+        self.stored["late"].add(key)
+        return [Unit(phase, source, method if phase == "claim" else "", payload={"size": 7})], 7, 0
 
     def compute(self, unit: Unit) -> Mapping[str, str] | None:
         self.order.append(unit)
@@ -89,6 +98,16 @@ def test_everything_asked_for_is_computed_once_and_progress_ends_at_its_total() 
         query for unit in shelf.order for query in unit.queries if unit.phase == "attribute" and unit.method == "amig"
     ]
     assert len(asked) == 72 + 36
+
+
+def test_edits_and_claims_follow_when_all_scans_of_their_model_are_stored() -> None:
+    shelf = Shelf()
+    schedule = Schedule(config(what=("attribution", "dkn", "edit", "factcheck")), rows(), shelf)
+    drain(schedule, shelf)
+    assert schedule.exhausted and schedule.done == schedule.total
+    for source in ("multi", "english"):
+        phases = [unit.phase for unit in shelf.order if unit.source == source]
+        assert phases[-3:] == ["edit", "claim", "claim"] and "scan" in phases[:-3]
 
 
 def test_a_second_run_loads_the_models_and_finds_nothing_to_do() -> None:

@@ -1,0 +1,104 @@
+"""Units of what follows the scans: edits of neuron sets and claims, which need the sets that are stored by then."""
+
+from __future__ import annotations
+
+import hashlib
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict
+from typing import Any
+
+from analysis.prompts import Query
+from analysis.runs import plan
+from analysis.runs.plan import Unit
+from analysis.tables import claim_sets, edit_sets
+from analysis.tables.claim_sets import WantedClaim
+from analysis.tables.edit_sets import WantedEdit
+from store.reader import Reader
+from store.view import View
+
+EDITS_A_UNIT = 256
+CLAIMS_A_UNIT = 32
+
+Late = tuple[list[Unit], int, int]
+"""Units of what is missing, how many results are wanted, how many of these are stored."""
+
+
+def edit_key(model: str, query: str, neurons: Iterable[int], operation: str) -> str:
+    """`neurons`: the flat multiset; its order does not matter."""
+    return plan.result_key("edit", model, query, neurons=sorted(neurons), operation=operation)
+
+
+def claim_key(model: str, query: str, method: str, neurons: Iterable[int]) -> str:
+    """`query`: id of the query with the claimed object; `neurons`: the flat neurons that are read."""
+    names = hashlib.sha256(",".join(map(str, sorted(neurons))).encode()).hexdigest()
+    return plan.result_key("claim", model, query, method=method, neurons=names)
+
+
+def edit_units(reader: Reader, source: str, row: Mapping[str, Any], view: View, seed: int) -> Late:
+    """Every edit that tables 1 and 2 show for a View, grouped by the query it is read on."""
+    model, have = plan.model_hash(row), reader.keys("edit")
+    wanted = edit_sets.wanted(reader, view, seed)
+    wrong = _wrong_objects(wanted)
+    keys: set[str] = set()
+    missing: dict[Query, list[tuple[str, tuple[int, ...]]]] = defaultdict(list)
+    for edit in wanted:
+        for query in edit.reads:
+            for operation in edit.operations:
+                key = edit_key(model, query.id, edit.neurons, operation)
+                if key not in keys and key not in have:
+                    missing[query].append((operation, edit.neurons))
+                keys.add(key)
+    aside = edit_sets.irrelevant(reader, view, seed).filter("new").select("fact", "other", "same_relation").rows()
+    units: list[Unit] = []
+    part: list[dict[str, Any]] = []
+    size = 0
+    for query, edits in missing.items():
+        part.append({"query": asdict(query), "wrong": wrong.get(query), "edits": edits})
+        size += len(edits)
+        if size >= EDITS_A_UNIT:
+            units.append(Unit("edit", source, payload={"reads": part, "size": size}, seed=seed))
+            part, size = [], 0
+    if part:
+        units.append(Unit("edit", source, payload={"reads": part, "size": size}, seed=seed))
+    if units and aside:
+        first = {**units[0].payload, "irrelevant": aside}
+        units[0] = Unit("edit", source, payload=first, seed=seed)
+    return units, len(keys), len(keys & have)
+
+
+def claim_units(reader: Reader, source: str, row: Mapping[str, Any], view: View, seed: int) -> Late:
+    """Every claim that table 3 judges for a View; those of one relation and language share the neurons that are read."""
+    model, have = plan.model_hash(row), reader.keys("claim")
+    groups: dict[tuple[int, ...], list[WantedClaim]] = defaultdict(list)
+    keys: set[str] = set()
+    for claim in claim_sets.wanted(reader, view, seed):
+        key = claim_key(model, claim.query.id, view.method, claim.neurons)
+        if key not in have and key not in keys:
+            groups[claim.neurons].append(claim)
+        keys.add(key)
+    units = []
+    for neurons, claims in groups.items():
+        for start in range(0, len(claims), CLAIMS_A_UNIT):
+            part = claims[start : start + CLAIMS_A_UNIT]
+            payload = {"neurons": list(neurons), "claims": [_claim_json(one) for one in part], "size": len(part)}
+            units.append(Unit("claim", source, view.method, payload=payload, seed=seed))
+    return units, len(keys), len(keys & have)
+
+
+def _claim_json(claim: WantedClaim) -> dict[str, Any]:
+    return {"query": asdict(claim.query), "main": claim.main, "correct": claim.correct, "part": claim.part}
+
+
+def _wrong_objects(wanted: Sequence[WantedEdit]) -> dict[Query, str]:
+    """For each fact's own query another object of its relation and language: the next one, in the order of objects."""
+    own = {edit.reads[0] for edit in wanted if edit.reads}
+    objects: dict[tuple[str, str], list[str]] = {}
+    for query in own:
+        objects.setdefault((query.relation, query.lang), []).append(query.object)
+    found = {}
+    for query in own:
+        there = sorted(set(objects[query.relation, query.lang]))
+        if len(there) > 1:
+            found[query] = there[(there.index(query.object) + 1) % len(there)]
+    return found
