@@ -1,0 +1,187 @@
+"""Hold attribution methods against measured truth on one model, fact by fact (what `knscope faithfulness` runs).
+
+Everything measured is returned raw, one row a (query, ablation, method); means, intervals and the choice of a default are
+made of the rows in `tables.faithfulness`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from analysis.attribution import attribute
+from analysis.editing import mean_activations
+from analysis.faithfulness import (
+    ABLATIONS,
+    PERMUTATIONS,
+    POOL,
+    TOP,
+    Ablation,
+    deletion_curve,
+    group_effects,
+    insertion_curve,
+    noise_floor,
+    pooled_top,
+    single_effects,
+)
+from analysis.method import parse_method
+from analysis.prompts import EncodedQuery
+from analysis.ranking import agreement, area, spearman, specific_area
+from analysis.replay import Engine
+
+METHODS = (
+    "amig",
+    "amig+last_word=keep",
+    "amig-paper",
+    "amig-code",
+    "bkn",
+    "bkn-eleuther",
+    "grad_x_act",
+    "activation",
+    "random",
+)
+Floats = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Item:
+    """One known main query, its fact's subject, and the same language's queries of its irrelevant facts."""
+
+    query: EncodedQuery
+    subject: str
+    irrelevant: tuple[EncodedQuery, ...]
+
+
+@dataclass(frozen=True)
+class Row:
+    """One method on one query under one ablation. `area` is the primary metric; drops are mean log p, in nats."""
+
+    fact: str
+    subject: str
+    lang: str
+    ablation: str
+    method: str
+    area: float | None
+    drop: float
+    spearman: float | None
+    neurons: int
+    overlap: float
+    chance: float
+
+
+@dataclass(frozen=True)
+class GroupRow:
+    """One method on one query within the pool: agreement with the group truth and with single ablation there.
+
+    `insertion` is the mean rise of log p as the pool is restored in the method's order; `error` the mean standard error of
+    the group truth.
+    """
+
+    fact: str
+    subject: str
+    lang: str
+    method: str
+    pool: int
+    group: float | None
+    single: float | None
+    insertion: float
+    error: float
+
+
+@dataclass(frozen=True)
+class Comparison:
+    rows: tuple[Row, ...]
+    groups: tuple[GroupRow, ...]
+
+    def to_json(self) -> dict[str, object]:
+        return {"rows": [asdict(row) for row in self.rows], "groups": [asdict(row) for row in self.groups]}
+
+
+def compare(
+    engine: Engine,
+    items: Sequence[Item],
+    methods: Sequence[str] = METHODS,
+    *,
+    ablations: Sequence[Ablation] = ABLATIONS,
+    top: int = TOP,
+    group_items: int = 8,
+    permutations: int = PERMUTATIONS,
+    seed: int = 0,
+    progress: Callable[[int, int], None] = lambda done, total: None,
+) -> Comparison:
+    """Measure every method on every item; the group truth, which costs most, on the first `group_items`.
+
+    Methods of the kind `ablation` are left out: they are the truth themselves.
+    """
+    queries = [item.query for item in items]
+    scored = {name: [one.scores for one in attribute(engine, queries, parse_method(name))] for name in methods}
+    means = {lang: _mean_of(engine, queries, lang) for lang in {query.query.lang for query in queries}}
+    rows: list[Row] = []
+    groups: list[GroupRow] = []
+    for place, item in enumerate(items):
+        scores = {name: found[place].astype(np.float64) for name, found in scored.items()}
+        noise = noise_floor(engine, item.query)
+        for ablation in ablations:
+            values = _values(engine, item, ablation, means)
+            rows += _measure(engine, item, ablation, values, scores, top, noise)
+        if place < group_items:
+            groups += _group(engine, item, scores, permutations, seed)
+        progress(place + 1, len(items))
+    return Comparison(tuple(rows), tuple(groups))
+
+
+def _mean_of(engine: Engine, queries: Sequence[EncodedQuery], lang: str) -> npt.NDArray[np.float32]:
+    return mean_activations(engine, [query for query in queries if query.query.lang == lang])
+
+
+def _values(
+    engine: Engine, item: Item, ablation: Ablation, means: dict[str, npt.NDArray[np.float32]]
+) -> npt.NDArray[np.float32] | None:
+    """What an ablated neuron becomes: 0, its mean in the language, or its activation on the first irrelevant fact."""
+    if ablation == "mean":
+        return means[item.query.query.lang]
+    if ablation == "resample" and item.irrelevant:
+        found: npt.NDArray[np.float32] = engine.activations(item.irrelevant[0])[0]
+        return found
+    return None
+
+
+def _measure(
+    engine: Engine,
+    item: Item,
+    ablation: Ablation,
+    values: npt.NDArray[np.float32] | None,
+    scores: dict[str, Floats],
+    top: int,
+    noise: float,
+) -> Iterator[Row]:
+    if ablation == "resample" and values is None:
+        return
+    truth = single_effects(engine, item.query, values)
+    for name, one in scores.items():
+        order = np.argsort(-one, kind="stable")[:top]
+        own = deletion_curve(engine, item.query, order, values)
+        aside = [deletion_curve(engine, other, order, values) for other in item.irrelevant]
+        found = agreement(one, truth, noise)
+        query = item.query.query
+        yield Row(
+            query.fact, item.subject, query.lang, ablation, name, specific_area(own, aside), -area(own),
+            found.spearman, found.n, found.overlap or 0.0, found.chance or 0.0,
+        )  # fmt: skip
+
+
+def _group(engine: Engine, item: Item, scores: dict[str, Floats], permutations: int, seed: int) -> Iterator[GroupRow]:
+    orders = {name: np.argsort(-one, kind="stable") for name, one in scores.items()}
+    pool = pooled_top(list(orders.values()), POOL)
+    together = group_effects(engine, item.query, pool, permutations=permutations, seed=seed)
+    alone = single_effects(engine, item.query, neurons=pool)
+    query = item.query.query
+    for name, one in scores.items():
+        restored = insertion_curve(engine, item.query, orders[name], pool)
+        yield GroupRow(
+            query.fact, item.subject, query.lang, name, len(pool), spearman(one[pool], together.mean),
+            spearman(one[pool], alone), area(restored), float(together.error.mean()) if len(pool) else 0.0,
+        )  # fmt: skip
