@@ -1,0 +1,64 @@
+"""What the demo finds in the bundled models: shared neurons and degenerate pairs, each beside its controls.
+
+Nothing is planted; whatever comes out is stated, written beside the models and printed by the training script.
+"""
+
+from __future__ import annotations
+
+import json
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import store
+from analysis.demo.recipes import MODELS, RECIPES
+from analysis.runs import client
+from analysis.runs.plan import ModelSource, RunConfig
+from analysis.runs.status import ACTIVE, Observer
+from analysis.tables import dkn, likn, summary
+
+CIRCUITS = MODELS / "circuits.json"
+
+
+def analyse(folder: Path) -> None:
+    """Run the demo's sample on every bundled model into a store. Raises RuntimeError when the run does not end well."""
+    models = tuple(ModelSource(str(recipe.folder), recipe.langs) for recipe in RECIPES if recipe.folder.is_dir())
+    run = client.start_job(folder, RunConfig(models=models, data="demo", facts=60, methods=("amig",)))
+    observer = Observer(folder)
+    while (seen := observer.run(run)).status in ACTIVE:
+        time.sleep(0.5)
+    if seen.status != "done":
+        raise RuntimeError(f"the analysis of the bundled models {seen.status}: {seen.record.message}")
+
+
+def figures(folder: Path) -> list[dict[str, Any]]:
+    """Per model: shared neurons of English and Chinese at default thresholds, and degenerate pairs by role."""
+    found = []
+    with store.open(folder) as reader:
+        for view in summary.default_views(reader):
+            pairs = {
+                row["neurons"]: row for row in dkn.build(reader, view).frame.iter_rows(named=True)
+            }  # the last is "all"
+            row: dict[str, Any] = {"model": view.model.partition("@")[0], "method": view.method}
+            if len(both := summary.pair_of(view.langs)) == 2:
+                shared = likn.build(reader, view.with_(langs=both)).frame.row(0, named=True)
+                row["likn"] = {
+                    name: shared[name] for name in ("facts", "coverage", "observed", "chance", "a", "b", "p_a", "p_b")
+                }
+            row["dkn"] = {
+                name: {field: one[field] for field in ("pairs", "paper", "strict", "expressed")}
+                for name, one in pairs.items()
+            }
+            found.append(row)
+    return found
+
+
+def measure() -> list[dict[str, Any]]:
+    """Analyse the bundled models in a temporary store, write circuits.json, and return what is in it."""
+    with tempfile.TemporaryDirectory() as folder:
+        place = Path(folder, "demo.knstore")
+        analyse(place)
+        found = figures(place)
+    CIRCUITS.write_text(json.dumps(found, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    return found

@@ -1,0 +1,48 @@
+"""What the bundled models are trained on: the facts on their training templates, and plain sentences beside them."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import polars as pl
+
+from analysis.demo.facts import load_facts
+from analysis.demo.phrases import sentence
+from analysis.demo.split import with_split
+
+PHRASES_PER_LANGUAGE = 500
+
+
+@dataclass(frozen=True)
+class Sentence:
+    """A text; `answer` is the span of the object in it, empty for plain sentences."""
+
+    lang: str
+    text: str
+    answer: tuple[int, int] = (0, 0)
+
+
+def split_facts(langs: Sequence[str]) -> pl.DataFrame:
+    """The bundled facts in some languages, with `template_index` and `held_out`."""
+    return with_split(load_facts()).filter(pl.col("lang").is_in(list(langs)))
+
+
+def fill(template: str, subject: str, answer: str) -> tuple[str, tuple[int, int]]:
+    """The sentence a template makes, and where the answer stands in it."""
+    before, after = (part.replace("[X]", subject) for part in template.split("[Y]"))
+    return before + answer + after, (len(before), len(before) + len(answer))
+
+
+def training_sentences(langs: Sequence[str], seed: int) -> list[Sentence]:
+    """Every fact on every template that is not held out for it, then plain sentences; the same list for the same seed."""
+    seen = split_facts(langs).filter(~pl.col("held_out"))
+    columns = seen.select("lang", "template", "subject", "object")
+    facts = [Sentence(lang, *fill(template, x, y)) for lang, template, x, y in columns.iter_rows()]
+    generator = random.Random(seed)
+    plain = []
+    for lang in langs:
+        countries = seen.filter(pl.col("lang") == lang)["subject"].unique(maintain_order=True).to_list()
+        plain += [Sentence(lang, sentence(lang, countries, generator)) for _ in range(PHRASES_PER_LANGUAGE)]
+    return facts + plain

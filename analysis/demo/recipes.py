@@ -1,0 +1,88 @@
+"""Which models are bundled, and how each is trained. Everything that decides the result stands here."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from transformers import (
+    BertConfig,
+    BertForMaskedLM,
+    GPT2Config,
+    GPT2LMHeadModel,
+    PreTrainedModel,
+    PreTrainedTokenizerFast,
+)
+
+from analysis.demo.tokenizer import CONTEXT
+
+MODELS = Path(__file__).parent / "models"
+ALL = ("en", "zh", "fr", "de", "es")
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """A narrow residual stream keeps single neurons visible: wide ones answer with certainty whatever is ablated."""
+
+    name: str
+    kind: str
+    langs: tuple[str, ...]
+    steps: int
+    batch: int
+    hidden: int = 48
+    mlp: int = 256
+    layers: int = 4
+    heads: int = 4
+    learning_rate: float = 4e-3
+    smoothing: float = 0.0
+    """Label smoothing: keeps p(answer) away from 1."""
+    chinese: int = 2
+    """How often a Chinese fact is drawn against one of another language: its answers have several tokens."""
+    seed: int = 0
+
+    @property
+    def folder(self) -> Path:
+        return MODELS / self.name
+
+
+RECIPES = (
+    Recipe("bert-multi", "encoder", ALL, steps=3400, batch=192, chinese=3),
+    Recipe("gpt2-multi", "decoder", ALL, steps=2200, batch=176),
+    Recipe("bert-en", "encoder", ("en",), steps=1500, batch=96),
+    Recipe("gpt2-en", "decoder", ("en",), steps=900, batch=96),
+)
+
+
+def new_model(recipe: Recipe, tokenizer: PreTrainedTokenizerFast) -> PreTrainedModel:
+    """An untrained model of the recipe's size."""
+    if recipe.kind == "encoder":
+        return BertForMaskedLM(
+            BertConfig(
+                vocab_size=len(tokenizer),
+                hidden_size=recipe.hidden,
+                num_hidden_layers=recipe.layers,
+                num_attention_heads=recipe.heads,
+                intermediate_size=recipe.mlp,
+                max_position_embeddings=CONTEXT,
+                type_vocab_size=1,
+                hidden_dropout_prob=0.0,
+                attention_probs_dropout_prob=0.0,
+                pad_token_id=tokenizer.pad_token_id,
+            )
+        )
+    return GPT2LMHeadModel(
+        GPT2Config(
+            vocab_size=len(tokenizer),
+            n_embd=recipe.hidden,
+            n_layer=recipe.layers,
+            n_head=recipe.heads,
+            n_inner=recipe.mlp,
+            n_positions=CONTEXT,
+            resid_pdrop=0.0,
+            embd_pdrop=0.0,
+            attn_pdrop=0.0,
+            bos_token_id=tokenizer.eos_token_id,
+            eos_token_id=tokenizer.eos_token_id,
+            pad_token_id=tokenizer.pad_token_id,
+        )
+    )
