@@ -26,14 +26,6 @@ class RowEntered(Message):
 
 
 @dataclass
-class HeaderPicked(Message):
-    """A column's title was clicked: sort by it."""
-
-    table: str
-    column: str
-
-
-@dataclass
 class BinEntered(Message):
     """Enter on a bin of the layer histogram: `column` is a language, `LIKN` or `DKN`."""
 

@@ -96,7 +96,8 @@ def _frames(model: str, count: int, width: int, seed: int) -> tuple[dict[str, pl
         })  # fmt: skip
         tables["attribution"].append({
             "key": key, "model": model, "method": "amig", "query": query.id, "max_score": float(best), "n_positive": int((found > 0).sum()),
-            "kept": len(kept), "floor": 0.05, "paths": 20, "converged": 20, "max_nodes": 10, "max_residual": float(10 ** rng.uniform(-7, -4)),
+            "kept": len(kept), "floor": 0.05, "paths": 20, "converged": 20, "max_nodes": 10,
+            "max_residual": float(10 ** rng.uniform(-7, -4)),
             "flagged_layers": [], "dense_row": len(dense) - 1,
         })  # fmt: skip
         for neuron in kept[np.argsort(-found[kept], kind="stable")]:
@@ -129,7 +130,8 @@ def _scan(
     """Singles that do little, pairs of which some do much."""
     key = hashlib.md5(f"{attribution}{role}".encode()).hexdigest()
     tables["scan"].append({
-        "key": key, "model": model, "method": "amig", "query": query, "role": role, "operation": "zero", "n": len(chosen), "p": p, "p_root": p,
+        "key": key, "model": model, "method": "amig", "query": query, "role": role, "operation": "zero", "n": len(chosen),
+        "p": p, "p_root": p,
     })  # fmt: skip
     places = [(int(neuron // width), int(neuron % width)) for neuron in chosen]
     for position, (layer, neuron) in enumerate(places):

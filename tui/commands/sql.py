@@ -18,12 +18,11 @@ def sql(
     limit: Annotated[int, typer.Option(help="Rows to fetch at most.")] = 10_000,
 ) -> None:
     """Ad-hoc SQL over STORE: reads everything stored, writes nothing."""
-    from store.sandbox import Sandbox
-
     from store import open as open_existing
+    from store.sandbox import Sandbox
     from tui import output
 
     with open_existing(store) as reader:
         answer = Sandbox(reader).run(statement, limit=limit)
-    notes = (f"the first {answer.frame.height:,} rows; there are more, raise --limit",) if answer.truncated else ()
+    notes = (f"the first {answer.frame.height:,} rows; there are more, raise --limit",) if answer.more else ()
     output.emit([output.one_table("sql", "", answer.frame, *notes)], "json" if as_json else form, out)

@@ -32,6 +32,7 @@ def unexpected() -> tuple[type[Exception], ...]:
 class Pane(Vertical):
     """One titled box. A subclass writes `load` (in a thread, no widgets) and `paint` (the result, no store)."""
 
+    ALLOW_MAXIMIZE: ClassVar[bool | None] = True
     TITLE: ClassVar[str] = ""
     CONTEXT: ClassVar[str] = ""
     """Which keys the footer names here: a name of keymap.CONTEXTS."""

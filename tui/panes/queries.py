@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any
 
 from textual.app import ComposeResult
 from textual.widgets import Input
 
-from tui.messages import FilterTyped, HeaderPicked
+from tui.messages import FilterTyped
 from tui.panes.pane import Pane
 from tui.selection import Selection, Shown
 from tui.widgets import cells
@@ -65,14 +65,12 @@ class QueriesPane(Pane):
         "knowledge neurons at the current τ, resid the largest completeness residual. Enter goes from everything to the row's relation, "
         "its fact, the query itself; the other panes follow."
     )
-    DEFAULT_SORT: ClassVar[tuple[str, bool] | None] = None
 
     def __init__(self) -> None:
         super().__init__(id="queries")
         self._loaded: pl.DataFrame | None = None
         self._marked_scope = ("", "")
         self.filter_text = ""
-        self.sorting: tuple[str, bool] | None = None
 
     def compose(self) -> ComposeResult:
         yield self.note
@@ -98,10 +96,7 @@ class QueriesPane(Pane):
         frame = self._loaded
         if self.filter_text and frame.height:
             frame = frame.filter(matches(self.filter_text))
-        if self.sorting is not None and self.sorting[0] in frame.columns:
-            frame = frame.sort(self.sorting[0], descending=self.sorting[1], nulls_last=True, maintain_order=True)
         table = self.query_one(FrameTable)
-        table.sorted_by = self.sorting
         table.show(frame, COLUMNS, KEY)
         of = (
             f"{frame.height:,} of {self._loaded.height:,}"
@@ -118,22 +113,6 @@ class QueriesPane(Pane):
             self._marked_scope = selection.scope
             self.entitle(f"queries · {selection.trail}")
             self.query_one(FrameTable).mark(selection.holds if selection.level != "everything" else None)
-
-    def on_header_picked(self, message: HeaderPicked) -> None:
-        message.stop()
-        if self._loaded is None or message.column not in self._loaded.columns:
-            return
-        if self.sorting is not None and self.sorting[0] == message.column:
-            self.sorting = (message.column, True) if not self.sorting[1] else None
-        else:
-            self.sorting = (message.column, False)
-        self.show_rows()
-
-    def turn_order(self) -> None:
-        """The same order, turned round."""
-        if self.sorting is not None:
-            self.sorting = (self.sorting[0], not self.sorting[1])
-            self.show_rows()
 
     # --- filter
 
@@ -171,6 +150,6 @@ class QueriesPane(Pane):
     def restore(self, filter_text: str, sorting: Sequence[Any] | None) -> None:
         """As it was left."""
         self.filter_text = filter_text
-        self.sorting = (str(sorting[0]), bool(sorting[1])) if sorting else None
+        self.query_one(FrameTable).sorted_by = (str(sorting[0]), bool(sorting[1])) if sorting else None
         with self.prevent(Input.Changed):
             self.query_one("#filter", Input).value = filter_text

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from textual.app import ComposeResult
 from textual.widgets import Static
@@ -117,7 +117,7 @@ class SqlPane(Pane):
         event.stop()
         took = time.monotonic() - self._started
         if event.state == WorkerState.SUCCESS:
-            result: Result = event.worker.result
+            result = cast("Result", event.worker.result)
             frame = result.frame
             self.query_one(FrameTable).show(frame, cells.columns_of(frame))
             total = f"{frame.height:,} of >{LIMIT:,}" if result.more else f"{frame.height:,}"

@@ -16,7 +16,7 @@ from textual.scroll_view import ScrollView
 from textual.strip import Strip
 
 from tui import keymap
-from tui.messages import HeaderPicked, RowEntered, RowMoved
+from tui.messages import RowEntered, RowMoved
 from tui.widgets.cells import Column
 
 if TYPE_CHECKING:
@@ -61,7 +61,7 @@ def fit(columns: Sequence[Column], natural: Mapping[str, int], width: int) -> tu
 
 
 class FrameTable(ScrollView, can_focus=True):
-    """Rows of a frame with a cursor. Posts RowMoved, RowEntered and HeaderPicked."""
+    """Rows of a frame with a cursor. Posts RowMoved and RowEntered."""
 
     BINDINGS: ClassVar[list[BindingType]] = list(keymap.bindings("table"))
     COMPONENT_CLASSES: ClassVar[set[str]] = {
@@ -75,10 +75,13 @@ class FrameTable(ScrollView, can_focus=True):
         self._frame: pl.DataFrame | None = None
         self.columns: tuple[Column, ...] = ()
         self.empty = empty
+        self._given: pl.DataFrame | None = None
+        """What was shown last, in its own order."""
         self.sorted_by: tuple[str, bool] | None = None
         """Column and whether it descends: shown in its title."""
         self._marked: Callable[[Mapping[str, Any]], bool] | None = None
         self._key: tuple[str, ...] = ()
+        self._wanted_columns: tuple[Column, ...] = ()
         self._shown: tuple[tuple[Column, int], ...] = ()
         self._natural: dict[str, int] = {}
         self._strips: dict[tuple[int, int], Strip] = {}
@@ -101,6 +104,9 @@ class FrameTable(ScrollView, can_focus=True):
 
     def show(self, frame: pl.DataFrame, columns: Sequence[Column], key: Sequence[str] = ()) -> None:
         """Show another frame. The cursor stays on the row that has the same values in `key`, else on its number."""
+        self._given, self._wanted_columns = frame, tuple(columns)
+        if self.sorted_by is not None and self.sorted_by[0] in frame.columns:
+            frame = frame.sort(self.sorted_by[0], descending=self.sorted_by[1], nulls_last=True, maintain_order=True)
         before, old, shown = self.current, self._frame, self._shown
         there = tuple(column for column in columns if column.name in frame.columns)
         other, self.columns = there != self.columns, there
@@ -260,13 +266,36 @@ class FrameTable(ScrollView, can_focus=True):
         self.scroll_relative(x=8 * step, animate=False)
 
     def action_sort(self, step: int) -> None:
-        """Ask for another order: `step` 1 the next column, 0 the same turned round."""
+        """Another order: `step` 1 by the next column, 0 the same turned round."""
         names = [column.name for column, _ in self._shown]
         if not names:
             return
-        current = self.sorted_by[0] if self.sorted_by else None
-        place = names.index(current) if current in names else -1
-        self.post_message(HeaderPicked(self.name or "", names[(place + step) % len(names)]))
+        if step == 0 and self.sorted_by is not None:
+            self.sort_by(self.sorted_by[0], not self.sorted_by[1])
+            return
+        place = names.index(self.sorted_by[0]) if self.sorted_by and self.sorted_by[0] in names else -1
+        self.sort_by(*((names[place + 1], self._falls(names[place + 1])) if place + 1 < len(names) else (None,)))
+
+    def _falls(self, column: str) -> bool:
+        """Numbers are looked at from the largest down."""
+        return self.frame.schema[column].is_numeric()
+
+    def pick_title(self, column: str) -> None:
+        """A click on a title: sort by it, turn it round, back to the given order."""
+        first = self._falls(column)
+        if self.sorted_by == (column, first):
+            self.sort_by(column, not first)
+        elif self.sorted_by == (column, not first):
+            self.sort_by(None)
+        else:
+            self.sort_by(column, first)
+
+    def sort_by(self, column: str | None, falling: bool = False) -> None:
+        """Sort by a column, or (None) as given."""
+        self.sorted_by = None if column is None else (column, falling)
+        if self._given is not None:
+            self.show(self._given, self._wanted_columns, self._key)
+            self.refresh()
 
     def enter(self) -> None:
         """What Enter does."""
@@ -278,7 +307,7 @@ class FrameTable(ScrollView, can_focus=True):
             left = GUTTER - self.scroll_offset.x
             for column, wide in self._shown:
                 if left <= event.x < left + wide + GAP:
-                    self.post_message(HeaderPicked(self.name or "", column.name))
+                    self.pick_title(column.name)
                 left += wide + GAP
             return
         row = self.scroll_offset.y + event.y - 1

@@ -1,0 +1,50 @@
+"""Flags over environment over file over defaults."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from store.errors import UserError
+from tui import config, state
+
+
+def test_a_flag_beats_the_environment_which_beats_the_file_which_beats_the_default(tmp_path: Path) -> None:
+    path = tmp_path / "config.toml"
+    assert config.load(None, {}, path).theme == "knscope"
+    path.write_text('theme = "from-file"\neditor_rows = 7\n')
+    assert config.load(None, {}, path) == config.Settings(theme="from-file", editor_rows=7)
+    environ = {"KNSCOPE_THEME": "from-environment"}
+    assert config.load(None, environ, path).theme == "from-environment"
+    assert config.load({"theme": "from-flag", "editor_rows": None}, environ, path).theme == "from-flag"
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("theme = ", "config.toml"),
+        ('colour = "red"', "unknown setting colour"),
+        ('editor_rows = "many"', "editor_rows"),
+        ('animations = "wild"', "choose one"),
+    ],
+)
+def test_a_wrong_file_says_what_and_where(tmp_path: Path, text: str, says: str) -> None:
+    path = tmp_path / "config.toml"
+    path.write_text(text)
+    with pytest.raises(UserError, match=says):
+        config.load(None, {}, path)
+
+
+def test_over_ssh_nothing_is_animated() -> None:
+    assert config.Settings().animation_level({"SSH_TTY": "/dev/pts/1"}) == "none"
+    assert config.Settings().animation_level({}) == "basic"
+    assert config.Settings(animations="full").animation_level({"SSH_TTY": "x"}) == "full"
+
+
+def test_a_damaged_memory_is_set_aside() -> None:
+    state.write("theme", {"name": "nord"})
+    assert state.read("theme") == {"name": "nord"}
+    (state.state_folder() / "theme.json").write_text("{")
+    assert state.read("theme") == {}
+    assert (state.state_folder() / "theme.damaged").exists()

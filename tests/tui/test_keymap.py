@@ -1,0 +1,59 @@
+"""One table of actions feeds bindings, help, footer, palette and docs/keys.md."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from tui import keymap
+from tui.screens.doing import Doing
+from tui.screens.help import help_text
+from tui.screens.workbench import WorkbenchScreen
+from tui.widgets.footer_line import FooterLine
+from tui.widgets.frame_table import FrameTable
+from tui.widgets.sql_editor import SqlEditor
+
+HERE = Path(__file__).parents[2]
+
+
+def test_the_cheat_sheet_is_not_stale() -> None:
+    assert (HERE / "docs" / "keys.md").read_text(encoding="utf-8") == keymap.cheat_sheet(), (
+        "run: python -m tui.keymap > docs/keys.md"
+    )
+
+
+def test_ids_are_unique_and_no_key_does_two_things_in_one_place() -> None:
+    ids = [action.id for action in keymap.ACTIONS]
+    assert len(ids) == len(set(ids))
+    for places in (("workbench", "table"), ("workbench", "runs"), ("sql",)):
+        keys = [key for action in keymap.ACTIONS if action.where in places for key in action.keys]
+        assert len(keys) == len(set(keys)), sorted(key for key in keys if keys.count(key) > 1)
+
+
+def test_every_action_is_implemented_where_it_is_bound() -> None:
+    homes = {"workbench": (WorkbenchScreen,), "table": (FrameTable,), "sql": (SqlEditor,), "runs": (WorkbenchScreen,)}
+    for action in keymap.ACTIONS:
+        name = action.call.partition("(")[0]
+        if not name.startswith("app."):
+            assert any(hasattr(home, f"action_{name}") for home in homes[action.where]), action.id
+
+
+def test_the_footer_names_actions_that_exist_and_every_group_has_a_heading() -> None:
+    assert {name for names in keymap.CONTEXTS.values() for name in names} <= {action.id for action in keymap.ACTIONS}
+    assert all(len(names) == 5 for names in keymap.CONTEXTS.values())
+    assert {action.group for action in keymap.ACTIONS} == set(keymap.GROUPS)
+    assert FooterLine and Doing
+
+
+def test_help_lists_every_action_with_its_remapped_key() -> None:
+    text = help_text(None, {"compute.missing": "ctrl+g"}).plain
+    assert "^g" in text
+    assert all(action.help.split()[0] in text for action in keymap.ACTIONS)
+
+
+def test_unknown_ids_of_a_config_are_named_and_the_others_kept() -> None:
+    assert keymap.remapped({"help": "f2", "nonsense": "x"}) == ({"help": "f2"}, ("nonsense",))
+
+
+def test_no_key_is_one_that_terminals_swallow() -> None:
+    swallowed = {"ctrl+s", "ctrl+z", "ctrl+enter", "ctrl+comma", "ctrl+j", "ctrl+i", "ctrl+m"}
+    assert not swallowed & {key for action in keymap.ACTIONS for key in action.keys}

@@ -1,0 +1,99 @@
+"""Drawing and arithmetic that need no terminal."""
+
+from __future__ import annotations
+
+import polars as pl
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from rich.cells import cell_len
+
+from store.view import View
+from tui.panes.likn import overlaps
+from tui.panes.queries import matches, prepared
+from tui.selection import Selection
+from tui.thresholds import changed, reset, thresholds, value_of, with_value
+from tui.widgets.bars import bar, spark
+from tui.widgets.cells import Column, power, prob
+from tui.widgets.frame_table import _align, fit
+
+VIEW = View("m@1", "amig", ("en", "zh"))
+
+
+@given(st.floats(0, 1), st.integers(1, 40))
+def test_a_bar_is_always_as_wide_as_its_place_and_exact_to_an_eighth(share: float, width: int) -> None:
+    drawn = bar(share, width)
+    assert cell_len(drawn) == width
+    eighths = 8 * drawn.count("█") + (" ▏▎▍▌▋▊▉".index(drawn.strip("█ ")) if drawn.strip("█ ") else 0)
+    assert abs(eighths - share * width * 8) <= (1 if share else 0)
+
+
+def test_what_is_above_nothing_can_be_seen() -> None:
+    assert bar(1e-9, 10).strip() and not bar(0, 10).strip()
+    assert spark([0, 1, 8]) == " ▁█"
+
+
+@given(st.text("aé多→", max_size=20), st.integers(1, 12), st.booleans())
+def test_a_cell_is_always_as_wide_as_its_column(text: str, width: int, right: bool) -> None:
+    assert cell_len(_align(text, width, right)) == width
+
+
+def test_optional_columns_go_first_and_the_growing_one_takes_the_rest() -> None:
+    columns = (Column("a", "a"), Column("text", "text", grow=True), Column("b", "bb", drop=1), Column("c", "c", drop=2))
+    natural = {"a": 3, "text": 30, "b": 5, "c": 5}
+    assert [column.name for column, _ in fit(columns, natural, 60)] == ["a", "text", "b", "c"]
+    narrow = fit(columns, natural, 14)
+    assert [column.name for column, _ in narrow] == ["a", "text", "b"]
+    assert sum(width + 1 for _, width in narrow) - 1 == 14
+
+
+def test_numbers_read_the_same_everywhere() -> None:
+    assert (prob(None), prob(0.98249), prob(2e-7), prob(0.0)) == ("–", "0.982", "2e-07", "0.000")
+    assert (power(None), power(0.0), power(2.4e-5)) == ("–", "0", "2e-05")
+
+
+def test_every_threshold_nudges_stays_in_bounds_and_resets() -> None:
+    for one in thresholds(VIEW):
+        value = value_of(VIEW, one.name)
+        for steps in (1, -1, 1000, -1000):
+            moved = with_value(VIEW, one.name, one.nudged(value, steps))
+            assert one.low <= value_of(moved, one.name) <= one.high
+            assert changed(moved) == ((one.name,) if value_of(moved, one.name) != value else ())
+            assert reset(moved, one.name) == VIEW
+
+
+def test_the_threshold_of_claims_moves_in_factors() -> None:
+    lam = next(one for one in thresholds(VIEW) if one.name == "lam")
+    assert [lam.nudged(1e-6, steps) for steps in (-1, 1, 2, 3)] == [5e-7, 2e-6, 5e-6, 1e-5]
+
+
+def test_a_selection_narrows_the_view_to_what_it_names() -> None:
+    row = {"relation": "P36", "fact": "P36-TZ", "query": "q1", "subject": "Tanzania", "object": "Dodoma"}
+    selection = Selection()
+    assert selection.narrow(VIEW) == VIEW
+    selection = selection.deeper(row)
+    assert selection.narrow(VIEW).relations == ("P36",)
+    selection = selection.deeper(row)
+    assert selection.narrow(VIEW).facts == ("P36-TZ",) and selection.holds(row)
+    selection = selection.deeper(row).deeper(row)
+    assert selection.narrow(VIEW).queries == ("q1",)
+    assert selection.trail == "everything › P36 › P36-TZ › query"
+
+
+def test_overlaps_count_what_languages_share() -> None:
+    rows = [("f", "en", 0, 1), ("f", "en", 0, 2), ("f", "zh", 0, 2), ("g", "en", 1, 1), ("g", "zh", 1, 3)]
+    kn = pl.DataFrame(rows, schema=["fact", "lang", "layer", "neuron"], orient="row").with_columns(rel=pl.lit(0.5))
+    found = overlaps(kn, ("en", "zh"), one_fact=False)
+    assert found.matrix == ((1.5, 0.5), (0.5, 1.0))
+    assert (found.shared, found.covered, found.facts) == (1, 1, 2)
+    one = overlaps(kn.filter(pl.col("fact") == "f"), ("en", "zh"), one_fact=True)
+    assert one.neurons is not None and one.neurons.rows()[0] == (0, 2, 0.5, 0.5, 2)
+
+
+@pytest.mark.parametrize(
+    ("text", "left"), [("", 2), ("tanzania", 1), ("TAN dod", 1), ("!tan", 1), ("日本", 0), ("(", 0)]
+)
+def test_the_filter_takes_words_as_they_are(text: str, left: int) -> None:
+    row = {"fact": "a", "relation": "r", "lang": "en", "subject": "Tanzania", "object": "Dodoma", "template": "[X]"}
+    frame = prepared(pl.DataFrame([row, {**row, "subject": "Peru", "object": "Lima"}]))
+    assert frame.filter(matches(text)).height == left

@@ -1,0 +1,357 @@
+"""The workbench as one drives it: what follows what."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import polars as pl
+import pytest
+
+import store
+from store import runs
+from tests.tui.driver import Driver
+from tests.tui.made_store import CONFIG, write_shards
+from tui.app import Knscope
+from tui.widgets.layer_grid import LayerGrid
+from tui.widgets.sql_editor import SqlEditor
+from tui.widgets.threshold_bar import ThresholdBar
+
+Make = Callable[..., Knscope]
+WIDE, NARROW = (120, 40), (80, 24)
+
+
+def test_opening_imports_nothing_heavy_before_the_first_paint() -> None:
+    code = "import sys, tui.app; print([m for m in ('torch', 'transformers', 'duckdb', 'polars', 'pyarrow', 'scipy') if m in sys.modules])"
+    assert (
+        subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip() == "[]"
+    )
+
+
+@pytest.mark.parametrize("size", [WIDE, NARROW])
+async def test_every_pane_shows_the_store(workbench: Make, size: tuple[int, int]) -> None:
+    async with workbench().run_test(size=size) as pilot:
+        driver = await Driver(pilot).ready()
+        assert driver.table("queries").row_count == 36
+        await driver.do("tab.layers")
+        bins = driver.bench.query_one(LayerGrid).bins
+        assert bins is not None and bins.columns == ("en", "fr", "zh", "LIKN", "DKN")
+        await driver.do("tab.likn")
+        await driver.until(lambda: driver.table("likn").row_count, "the controls are drawn")
+        await driver.do("tab.dkn")
+        assert driver.table("dkn").row_count > 0
+        await driver.do("tab.neuron")
+        assert driver.table("neuron").row_count > 0
+        assert not [pane.id for pane in driver.bench.seen_panes() if pane.note.display]
+
+
+async def test_enter_goes_from_everything_to_the_query_and_escape_comes_back(workbench: Make) -> None:
+    async with workbench().run_test(size=WIDE) as pilot:
+        driver = await Driver(pilot).ready()
+        for level in ("relation", "fact", "query"):
+            await driver.do("go.in")
+            assert driver.app.session.selection.level == level
+        assert driver.title("queries").startswith("queries · everything › P30 › P30-01 › query")
+        for level in ("fact", "relation", "everything", "everything"):
+            await driver.do("go.out")
+            assert driver.app.session.selection.level == level
+        await driver.do("go.back")
+        assert driver.app.session.selection.level == "relation"
+
+
+async def test_the_panes_follow_the_cursor_at_the_level_of_a_fact(workbench: Make) -> None:
+    async with workbench().run_test(size=WIDE) as pilot:
+        driver = await Driver(pilot).ready()
+        await driver.do("go.in", "go.in", "tab.likn", "focus.queries")
+        first = driver.table("likn").frame
+        await driver.do("cursor.down", "cursor.down", "cursor.down")
+        assert driver.app.session.selection.fact == "P30-03"
+        assert not driver.table("likn").frame.equals(first)
+
+
+async def test_a_threshold_key_moves_every_pane_and_reset_brings_it_back(workbench: Make) -> None:
+    async with workbench().run_test(size=WIDE) as pilot:
+        driver = await Driver(pilot).ready()
+        before = driver.table("queries").frame["n_kn"].sum()
+        for _ in range(10):
+            await driver.do("threshold.down")
+        assert driver.app.session.view is not None
+        assert driver.app.session.view.tau == {"en": 0.2, "fr": 0.2, "zh": 0.2}
+        assert driver.table("queries").frame["n_kn"].sum() > before
+        await driver.do("threshold.reset")
+        assert driver.table("queries").frame["n_kn"].sum() == before
+
+
+async def test_held_keys_end_at_the_last_value_and_stale_results_are_dropped(workbench: Make) -> None:
+    async with workbench().run_test(size=WIDE) as pilot:
+        driver = await Driver(pilot).ready()
+        await pilot.press(*["minus"] * 12, *["plus"] * 12)
+        await pilot.pause(0.1)
+        await driver.settled()
+        assert driver.app.session.view is not None and driver.app.session.view.tau["en"] == pytest.approx(0.3)
+        assert driver.pane("layers").painted == driver.app.session.shown()
+
+
+async def test_digits_type_a_threshold_and_a_wrong_one_is_refused(workbench: Make) -> None:
+    async with workbench().run_test(size=WIDE) as pilot:
+        driver = await Driver(pilot).ready()
+        await driver.do("threshold.type")
+        await driver.type("0.45")
+        await pilot.press("enter")
+        await driver.settled()
+        assert driver.app.session.view is not None and driver.app.session.view.tau["en"] == 0.45
+        await driver.type("7")
+        await pilot.press("enter")
+        await pilot.pause()
+        assert "between 0 and 0.99" in driver.said()[-1]
+        assert driver.bench.query_one(ThresholdBar).typed == ""
+
+
+async def test_the_filter_finds_words_in_any_script_and_excludes(workbench: Make) -> None:
+    async with workbench().run_test(size=NARROW) as pilot:
+        driver = await Driver(pilot).ready()
+        await driver.do("queries.filter")
+        await driver.type("日本 !p36")
+        await pilot.press("enter")
+        await pilot.pause()
+        assert driver.table("queries").frame["fact"].to_list() == ["P30-05"]
+        await driver.do("go.out")
+        assert driver.table("queries").row_count == 36
+
+
+async def test_sorting_by_a_title_keeps_the_cursor_on_its_row(workbench: Make) -> None:
+    async with workbench().run_test(size=WIDE) as pilot:
+        driver = await Driver(pilot).ready()
+        await driver.do("cursor.last")
+        row = driver.table("queries").current
+        await pilot.click("#queries FrameTable", offset=(40, 0))
+        await pilot.pause()
+        assert driver.table("queries").sorted_by is not None
+        assert driver.table("queries").current == row
+
+
+async def test_known_only_leaves_facts_the_model_knows(workbench: Make) -> None:
+    async with workbench().run_test(size=WIDE) as pilot:
+        driver = await Driver(pilot).ready()
+        await driver.do("queries.known")
+        shown = driver.table("queries").frame
+        assert 0 < shown.height < 36 and shown["known"].all()
+
+
+async def test_a_bin_leads_to_its_neurons_a_neuron_to_its_facts_and_a_fact_to_its_row(workbench: Make) -> None:
+    async with workbench().run_test(size=WIDE) as pilot:
+        driver = await Driver(pilot).ready()
+        await driver.do("tab.layers", "cursor.down", "cursor.right", "go.in")
+        assert driver.title("neuron").startswith("neurons › L1 fr")
+        neurons = driver.table("neuron").frame
+        assert neurons["layer"].unique().to_list() == [1]
+        await driver.do("go.in")
+        assert driver.title("neuron").startswith(f"neurons › L1 fr › 1.{neurons['neuron'][0]}")
+        wanted = driver.table("neuron").frame["fact"][0]
+        await driver.do("go.in")
+        assert driver.app.session.selection.fact == wanted
+        assert (driver.table("queries").current or {})["fact"] == wanted
+
+
+async def test_another_model_shows_its_own_results(workbench: Make) -> None:
+    async with workbench().run_test(size=WIDE) as pilot:
+        driver = await Driver(pilot).ready()
+        first = driver.table("queries").frame["p"]
+        await pilot.press("m")
+        await pilot.pause()
+        await pilot.press("down", "enter")
+        await pilot.pause()
+        await driver.settled()
+        assert driver.app.session.view is not None and driver.app.session.view.model.startswith("gpt-made")
+        assert not driver.table("queries").frame["p"].equals(first)
+
+
+async def test_leaving_out_languages_changes_what_is_shared(workbench: Make) -> None:
+    async with workbench().run_test(size=WIDE) as pilot:
+        driver = await Driver(pilot).ready()
+        await pilot.press("L")
+        await pilot.pause()
+        await pilot.press("down", "down", "space", "enter")
+        await pilot.pause()
+        await driver.settled()
+        assert driver.app.session.view is not None and driver.app.session.view.langs == ("en", "fr")
+        bins = driver.bench.query_one(LayerGrid).bins
+        assert bins is not None and "zh" not in bins.columns
+
+
+async def test_sql_runs_in_the_sandbox_and_explains_what_it_refuses(workbench: Make) -> None:
+    async with workbench().run_test(size=WIDE) as pilot:
+        driver = await Driver(pilot).ready()
+        await driver.do("tab.sql")
+        editor = driver.bench.query_one(SqlEditor)
+        editor.text = "SELECT layer, count(*) AS n FROM view.kn GROUP BY ALL ORDER BY layer"
+        await driver.do("sql.run")
+        await driver.until(lambda: driver.table("sql").row_count == 4, "four layers")
+        editor.text = "DROP TABLE query"
+        await driver.do("sql.run")
+        await driver.until(lambda: "not allowed" in str(driver.bench.query_one("#sql-state").render()), "a refusal")
+        editor.text = "SELECT nonsense FROM query"
+        await driver.do("sql.run")
+        await driver.until(lambda: "nonsense" in str(driver.bench.query_one("#sql-state").render()), "the reason")
+        await driver.do("sql.older", "sql.older")
+        assert editor.text == "DROP TABLE query"
+
+
+async def test_sql_completes_columns_with_tab(workbench: Make) -> None:
+    async with workbench().run_test(size=WIDE) as pilot:
+        driver = await Driver(pilot).ready()
+        await driver.do("tab.sql")
+        editor = driver.bench.query_one(SqlEditor)
+        editor.text = ""
+        await driver.type("SELECT templ")
+        assert editor.suggestion == "ate"
+        await pilot.press("tab")
+        assert editor.text == "SELECT template"
+
+
+async def test_a_panes_sql_opens_in_the_sql_pane_and_gives_the_same_rows(workbench: Make) -> None:
+    async with workbench().run_test(size=WIDE) as pilot:
+        driver = await Driver(pilot).ready()
+        await driver.do("tab.neuron")
+        expected = driver.table("neuron").frame
+        await pilot.press("Q")
+        await pilot.pause()
+        await pilot.press("o")
+        await pilot.pause()
+        await driver.do("sql.run")
+        await driver.until(lambda: driver.table("sql").row_count, "rows")
+        assert driver.table("sql").frame.rows() == expected.rows()
+
+
+@pytest.mark.parametrize("ending", ["csv", "parquet", "json"])
+async def test_what_is_shown_is_exported(workbench: Make, tmp_path: Path, ending: str) -> None:
+    async with workbench().run_test(size=WIDE) as pilot:
+        driver = await Driver(pilot).ready()
+        await pilot.press("e")
+        await pilot.pause()
+        field = pilot.app.screen.query_one("#field-file")
+        field.value = str(tmp_path / f"out.{ending}")  # type: ignore[attr-defined]
+        await pilot.press("enter")
+        await pilot.pause()
+        read = {"csv": pl.read_csv, "parquet": pl.read_parquet, "json": pl.read_json}[ending]
+        written = read(tmp_path / f"out.{ending}")
+        assert written["fact"].to_list() == driver.table("queries").frame["fact"].to_list()
+
+
+async def test_a_refused_export_says_why_and_leaves_nothing(workbench: Make, tmp_path: Path) -> None:
+    async with workbench().run_test(size=WIDE) as pilot:
+        driver = await Driver(pilot).ready()
+        await pilot.press("e")
+        await pilot.pause()
+        pilot.app.screen.query_one("#field-file").value = str(tmp_path / "none" / "out.csv")  # type: ignore[attr-defined]
+        await pilot.press("enter")
+        await pilot.pause()
+        assert "cannot be written" in driver.said()[-1]
+
+
+async def test_a_store_that_fills_is_followed(workbench: Make, tmp_path: Path) -> None:
+    path = store.create(tmp_path / "filling.knstore")
+    run = runs.new_run(path, CONFIG)
+    runs.write_run(path, replace(runs.read_run(path, run), status="running", total=216, done=0))
+    async with workbench(path).run_test(size=NARROW) as pilot:
+        driver = Driver(pilot)
+        queries = driver.pane("queries")
+        await driver.until(lambda: "Nothing is stored yet" in str(queries.note.render()), "an empty store says so")
+        write_shards(path, run)
+        await driver.ready()
+        assert driver.table("queries").row_count == 36 and not queries.note.display
+
+
+@pytest.mark.parametrize(
+    ("spoil", "says"),
+    [
+        (lambda path: path.mkdir(), "no store of results"),
+        (lambda path: None, "does not exist"),
+        (lambda path: (path.mkdir(), (path / "store.json").write_text('{"format": 99}')), "store format 99"),
+        (lambda path: (path.mkdir(), (path / "store.json").write_text("{")), "cannot be read"),
+    ],
+)
+async def test_foreign_missing_newer_and_damaged_stores_are_told_apart(
+    workbench: Make, tmp_path: Path, spoil: Callable[[Path], object], says: str
+) -> None:
+    path = tmp_path / "odd.knstore"
+    spoil(path)
+    async with workbench(path).run_test(size=NARROW) as pilot:
+        driver = Driver(pilot)
+        await driver.until(lambda: says in str(driver.pane("queries").note.render()), says)
+
+
+async def test_a_broken_pane_says_so_and_the_others_live_on(workbench: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    from tui.panes.dkn import DknPane
+
+    def broken(*_: object) -> object:
+        raise KeyError("role")
+
+    monkeypatch.setattr(DknPane, "load", broken)
+    async with workbench().run_test(size=WIDE) as pilot:
+        driver = await Driver(pilot).ready()
+        await driver.do("tab.dkn")
+        assert "KeyError" in str(driver.pane("dkn").note.render())
+        await driver.do("focus.queries", "threshold.down", "tab.likn")
+        assert driver.pane("layers").painted == driver.app.session.shown()
+
+
+async def test_the_last_sitting_comes_back(workbench: Make) -> None:
+    async with workbench().run_test(size=WIDE) as pilot:
+        driver = await Driver(pilot).ready()
+        await driver.do("threshold.down", "go.in", "tab.dkn", "focus.queries", "quit")
+    async with workbench().run_test(size=WIDE) as pilot:
+        driver = await Driver(pilot).ready()
+        assert driver.app.session.view is not None and driver.app.session.view.tau["en"] == pytest.approx(0.29)
+        assert driver.app.session.selection.level == "relation" and driver.bench.open_tab == "dkn"
+
+
+async def test_named_thresholds_are_kept_and_come_back(workbench: Make) -> None:
+    async with workbench().run_test(size=WIDE) as pilot:
+        driver = await Driver(pilot).ready()
+        await driver.do("threshold.down")
+        await pilot.press("b")
+        await pilot.pause()
+        await driver.type("loose")
+        await pilot.press("enter")
+        await pilot.pause()
+        await driver.do("threshold.reset-all")
+        await pilot.press("B")
+        await pilot.pause()
+        await pilot.press("enter")
+        await pilot.pause()
+        assert driver.app.session.view is not None and driver.app.session.view.tau["en"] == pytest.approx(0.29)
+
+
+async def test_jumping_by_letter_and_maximising(workbench: Make) -> None:
+    async with workbench().run_test(size=WIDE) as pilot:
+        driver = await Driver(pilot).ready()
+        await pilot.press("ctrl+o", "t")
+        await pilot.pause()
+        assert driver.bench.pane() is driver.pane("thresholds")
+        await driver.do("go.out", "tab.likn", "pane.zoom")
+        assert driver.bench.maximized is driver.pane("likn")
+        await driver.do("go.out")
+        assert driver.bench.maximized is None
+
+
+async def test_copy_says_what_it_did(workbench: Make) -> None:
+    async with workbench().run_test(size=WIDE) as pilot:
+        driver = await Driver(pilot).ready()
+        await driver.do("take.copy")
+        assert driver.app.clipboard.startswith("P30-01\tP30\ten\tTanzania → Dodoma")
+        assert driver.said()[-1].startswith("row copied")
+
+
+async def test_resizing_moves_between_one_column_and_two(workbench: Make) -> None:
+    async with workbench().run_test(size=WIDE) as pilot:
+        driver = await Driver(pilot).ready()
+        assert not driver.bench.narrow
+        await pilot.resize_terminal(*NARROW)
+        await pilot.pause(0.2)
+        assert driver.bench.narrow
+        await driver.settled()
+        assert all(pane.region.right <= 80 for pane in driver.bench.seen_panes())

@@ -1,0 +1,83 @@
+"""Two views of one store side by side: the figures that a change of thresholds, method or model moves."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from rich.text import Text
+
+from tui.panes.likn import overlaps
+from tui.widgets import cells
+
+if TYPE_CHECKING:
+    from store.reader import Reader
+    from store.view import View
+
+Figures = dict[str, float | None]
+
+
+def figures(reader: Reader, view: View) -> Figures:
+    """What a view comes to. None where nothing is stored to say it from."""
+    import polars as pl
+
+    kn = reader.kn(view)
+    found: Figures = {}
+    for lang in view.langs:
+        of_lang = kn.filter(pl.col("lang") == lang)
+        facts = of_lang["fact"].n_unique()
+        found[f"facts with neurons, {lang}"] = float(facts)
+        found[f"neurons a fact, {lang}"] = of_lang.height / facts if facts else None
+    if len(view.langs) > 1:
+        shared = overlaps(kn, view.langs, one_fact=False)
+        found["shared by all, a fact"] = shared.shared / shared.facts if shared.facts else None
+        found["facts that share"] = float(shared.covered)
+    rates = {
+        row["role"]: row
+        for row in reader.dkn_rate(view).group_by("role").agg(pl.col("pairs", "paper", "strict").sum()).to_dicts()
+    }
+    own, control = rates.get("kn"), rates.get("layer_control")
+    for kind in ("paper", "strict"):
+        found[f"pairs, {kind}"] = float(own[kind]) if own else None
+        found[f"of eligible pairs, {kind}"] = own[kind] / own["pairs"] if own and own["pairs"] else None
+        found[f"control, {kind}"] = control[kind] / control["pairs"] if control and control["pairs"] else None
+    return found
+
+
+def _shown(name: str, value: float | None) -> str:
+    if value is None:
+        return cells.NOTHING
+    if name.startswith(("of eligible", "control")):
+        return cells.percent(value)
+    return f"{value:,.0f}" if name.startswith(("facts", "pairs")) else f"{value:.2f}"
+
+
+def differences(a: View, b: View) -> list[tuple[str, str, str]]:
+    """Fields that are not the same: name, in A, in B."""
+    rows = []
+    for name in a.__dataclass_fields__:
+        one, other = getattr(a, name), getattr(b, name)
+        if name == "taus":
+            both = {lang: (a.tau.get(lang), b.tau.get(lang)) for lang in dict.fromkeys((*a.langs, *b.langs))}
+            rows += [(f"τ {lang}", cells.plain(x), cells.plain(y)) for lang, (x, y) in both.items() if x != y]
+        elif one != other:
+            x, y = (" ".join(v) if isinstance(v, tuple) else cells.plain(v) for v in (one, other))
+            rows.append((name, x, y))
+    return rows
+
+
+def side_by_side(a: View, b: View, of_a: Figures, of_b: Figures) -> Text:
+    """The table A | B: what differs first, then every figure and its change."""
+    text = Text(no_wrap=True)
+    text.append(f"{'':<28}{'A':>16}{'B':>16}\n", style="bold")
+    for name, one, other in differences(a, b):
+        text.append(f"{name:<28}{one[-15:]:>16}{other[-15:]:>16}\n")
+    text.append(f"\n{'':<28}{'A':>12}{'B':>12}{'B - A':>12}\n", style="bold")
+    for name in dict.fromkeys((*of_a, *of_b)):
+        one_value, other_value = of_a.get(name), of_b.get(name)
+        change = None if one_value is None or other_value is None else other_value - one_value
+        sign = "" if change is None or change < 0 else "+"
+        moved = "=" if change == 0 else sign + _shown(name, change)
+        text.append(f"{name:<28}{_shown(name, one_value):>12}{_shown(name, other_value):>12}")
+        text.append(f"{moved:>12}\n", style="dim" if change in (0, None) else "bold")
+    text.rstrip()
+    return text
