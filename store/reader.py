@@ -63,9 +63,13 @@ class Reader:
         self._keys: dict[str, set[str]] = {name: set() for name in _KEYED}
         self._lock = threading.Lock()
         self._known_catalog: tuple[int, dict[str, list[Any]]] = (-1, {})
-# Locked before anything is read: ad-hoc SQL runs on this instance too, and must reach neither files nor settings.
+        # Locked before anything is read: ad-hoc SQL runs on this instance too, and must reach neither files nor settings.
         self._instance = duckdb.connect(
-            config={"memory_limit": memory_limit, "enable_external_access": "false", "python_enable_replacements": "false"}
+            config={
+                "memory_limit": memory_limit,
+                "enable_external_access": "false",
+                "python_enable_replacements": "false",
+            }
         )
         for table in schema.tables().values():
             if table.name != "score":
