@@ -1,11 +1,80 @@
--- What the reader derives from the stored tables as they arrive, so that a change of threshold is a query of milliseconds.
-CREATE TABLE place (place INTEGER, fact_no INTEGER, fact VARCHAR, relation VARCHAR, lang VARCHAR);
-CREATE TABLE attribution_row (aq INTEGER, place INTEGER, key VARCHAR, model VARCHAR, method VARCHAR, query VARCHAR);
-CREATE TABLE score_row (aq INTEGER, layer SMALLINT, neuron INTEGER, score FLOAT, rel DOUBLE);
-CREATE TABLE scan_row (scan_no INTEGER, place INTEGER, key VARCHAR, model VARCHAR, method VARCHAR, query VARCHAR, role VARCHAR);
-CREATE TABLE scan_neuron_row (scan_no INTEGER, position SMALLINT, layer SMALLINT, neuron INTEGER);
-CREATE TABLE pair (
-    scan_no INTEGER, position_a SMALLINT, position_b SMALLINT, layer_a SMALLINT, neuron_a INTEGER, layer_b SMALLINT, neuron_b INTEGER,
-    p DOUBLE, p_a DOUBLE, p_b DOUBLE, p_ab DOUBLE, interaction DOUBLE, expressed BOOLEAN
+-- What is derived from the stored tables as they arrive, so that a change of threshold is a query of milliseconds.
+-- Numbers instead of texts where millions of rows are joined; they hold within one database only.
+
+CREATE TABLE place ( -- every fact in a language, numbered
+    place INTEGER,            -- number of the fact in the language
+    fact_no INTEGER,          -- number of the fact, the same in all languages
+    fact VARCHAR,             -- as in table query
+    relation VARCHAR,         -- as in table query
+    lang VARCHAR              -- as in table query
 );
-CREATE VIEW score AS SELECT a.key, s.layer, s.neuron, s.score, s.rel FROM score_row s JOIN attribution_row a USING (aq);
+CREATE TABLE attribution_row ( -- attributions, numbered
+    aq INTEGER,               -- number of the attribution
+    place INTEGER,            -- table place
+    key VARCHAR,              -- table attribution
+    model VARCHAR,            -- table model
+    method VARCHAR,           -- table method
+    query VARCHAR,            -- table query
+    floor DOUBLE              -- lowest rel whose neurons are all in score_row
+);
+CREATE TABLE score_row ( -- table score by number; within what arrived together highest rel first, so that lower ones are skipped unread
+    aq INTEGER,               -- table attribution_row
+    layer SMALLINT,           -- from 0
+    neuron INTEGER,           -- from 0 within its layer
+    score FLOAT,              -- attribution (eq. 2-5)
+    rel DOUBLE                -- score / max_score of the query
+);
+CREATE TABLE path_row ( -- table path by number
+    aq INTEGER,               -- table attribution_row
+    step SMALLINT,            -- answer token, from 0
+    path SMALLINT,            -- from 0
+    word VARCHAR,             -- the word masked; empty where the baseline is not per word
+    layer SMALLINT,           -- from 0
+    f_start DOUBLE,           -- F at the baseline
+    f_end DOUBLE,             -- F at the query's own activations
+    total DOUBLE,             -- sum of the attributions, difference form
+    residual DOUBLE,          -- |total - (f_end - f_start)|
+    nodes SMALLINT,           -- quadrature nodes used
+    converged BOOLEAN         -- whether the residual met the tolerance
+);
+CREATE TABLE scan_row ( -- scans, numbered
+    scan_no INTEGER,          -- number of the scan
+    place INTEGER,            -- table place
+    key VARCHAR,              -- table scan
+    model VARCHAR,            -- table model
+    method VARCHAR,           -- table method
+    query VARCHAR,            -- table query
+    role VARCHAR              -- as in table scan
+);
+CREATE TABLE scan_neuron_row ( -- table scan_neuron by number
+    scan_no INTEGER,          -- table scan_row
+    position SMALLINT,        -- from 0, best first
+    layer SMALLINT,           -- from 0
+    neuron INTEGER            -- from 0 within its layer
+);
+CREATE TABLE ablation_row ( -- table ablation by number
+    scan_no INTEGER,          -- table scan_row
+    layer_a SMALLINT,         -- the neuron ablated, or the first of two
+    neuron_a INTEGER,         -- from 0 within its layer
+    layer_b SMALLINT,         -- NULL: a alone was ablated
+    neuron_b INTEGER,         -- NULL: a alone was ablated
+    p DOUBLE,                 -- after the ablation
+    p_root DOUBLE,            -- p to the power 1/tokens
+    rank INTEGER,             -- of the first answer token, after the ablation
+    argmax_kept BOOLEAN       -- the answer is still the most probable at every step
+);
+CREATE TABLE pair ( -- every scanned pair beside its two single ablations
+    scan_no INTEGER,          -- table scan_row
+    position_a SMALLINT,      -- table scan_neuron_row
+    position_b SMALLINT,      -- table scan_neuron_row
+    layer_a SMALLINT,         -- from 0
+    neuron_a INTEGER,         -- from 0 within its layer
+    layer_b SMALLINT,         -- from 0
+    neuron_b INTEGER,         -- from 0 within its layer
+    p DOUBLE,                 -- before any ablation
+    p_a DOUBLE,               -- without a
+    p_b DOUBLE,               -- without b
+    p_ab DOUBLE,              -- without both
+    interaction DOUBLE,       -- logit p_ab - logit p_a - logit p_b + logit p
+    expressed BOOLEAN         -- the answer stays the most probable after each, and is lost after both
+);

@@ -1,115 +1,195 @@
-"""How new shards become rows of the reader's tables: what is new, numbered, and what is derived from it (derived.sql)."""
+"""How shards become rows of a database: what is new, numbered, and what is derived from it (derived.sql)."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from types import MappingProxyType
 
 import duckdb
 import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from store.database import NUMBERED
+from store.dense import Dense
 from store.shards import Shard
 
-Row = tuple[npt.NDArray[np.float32], int]
+KEYED: Mapping[str, tuple[str, ...]] = MappingProxyType(
+    {
+        "prediction": (),
+        "attribution": ("score", "path"),
+        "scan": ("scan_neuron", "ablation"),
+        "edit": (),
+        "claim": ("claim_neuron",),
+    }
+)
+"""Tables with a key, and the tables whose rows belong to a row of theirs."""
+NATURAL: Mapping[str, tuple[str, ...]] = MappingProxyType(
+    {
+        "model": ("model",),
+        "site": ("model", "layer", "call"),
+        "method": ("method", "numerics_version"),
+        "query": ("query",),
+        "unusable": ("model", "query"),
+        "edited_set": ("model", "set"),
+        "irrelevant": ("model", "fact", "other"),
+    }
+)
+"""Tables without a key: their rows may come with every shard, and count once."""
+
+DenseRow = tuple[Dense, int]
 """A dense matrix and the row of it that belongs to a key."""
+
+
+class Intake:
+    """What a database (store/database.py) has taken in so far. One caller at a time."""
+
+    def __init__(self) -> None:
+        self.keys: dict[str, set[str]] = {name: set() for name in KEYED}
+        self.dense: dict[str, list[DenseRow]] = {}
+        """Every stored copy of an attribution's dense scores."""
+
+    def take_in(self, cursor: duckdb.DuckDBPyConnection, shards: Sequence[Shard]) -> None:
+        """One insert a table for all shards together, all of them or none. A key's second copy is ignored. Raises duckdb.Error."""
+        cursor.execute("BEGIN")
+        try:
+            fresh = self._insert(cursor, shards)
+            cursor.execute("COMMIT")
+        except duckdb.Error:
+            cursor.execute("ROLLBACK")
+            raise
+        for name, rows in fresh.items():
+            self.keys[name].update(rows.keys)
+        for shard in shards:
+            attributions = shard.tables.get("attribution")
+            if shard.dense is not None and attributions is not None:
+                for key, row in zip(*(attributions[c].to_pylist() for c in ("key", "dense_row")), strict=True):
+                    self.dense.setdefault(key, []).append((shard.dense, row))
+
+    def _insert(self, cursor: duckdb.DuckDBPyConnection, shards: Sequence[Shard]) -> dict[str, Fresh]:
+        for name, columns in NATURAL.items():
+            rows = together(shards, name)
+            if rows is not None:
+                insert_distinct(cursor, name, columns, rows)
+        found = {}
+        for name, children in KEYED.items():
+            fresh = fresh_rows(name, shards, self.keys[name])
+            if fresh is None:
+                continue
+            found[name] = fresh
+            insert(cursor, name, fresh.rows)
+            if name in _NUMBERED:
+                number_rows(cursor, name, fresh)
+            for child in children:
+                if (belonging := fresh.children(child)) is not None:
+                    insert_children(cursor, child, fresh, belonging)
+            if name == "scan":
+                pair_up(cursor, fresh)
+        return found
 
 
 @dataclass(frozen=True)
 class Fresh:
-    """Rows of a keyed table that were not there before; `first` numbers the first of them."""
+    """Rows of a keyed table that were not there before; `first` numbers the first of them. `by_shard` says which keys came from where."""
 
     rows: pa.Table
     first: int
-    dense: Mapping[str, Row]
+    by_shard: Sequence[tuple[Shard, pa.Array]] = field(repr=False)
 
-    def of_parent(self, children: pa.Table) -> pa.Table:
-        """Those children whose key is among the new ones."""
-        return children.filter(pc.is_in(children["key"], self._keys))
+    def children(self, name: str) -> pa.Table | None:
+        """Rows of a table that belong to the new ones: from the shard that each came with, never from a second copy."""
+        parts = []
+        for shard, keys in self.by_shard:
+            rows = shard.tables.get(name)
+            if rows is not None:
+                parts.append(rows.filter(pc.is_in(rows["key"], keys)))
+        return pa.concat_tables(parts) if parts else None
 
     def numbered(self, children: pa.Table, column: str) -> pa.Table:
         """The same with the key replaced by its parent's number."""
-        place = pc.index_in(children["key"], self._keys)
+        place = pc.index_in(children["key"], self.rows["key"].combine_chunks())
         numbers = pc.add(pc.cast(place, pa.int32()), pa.scalar(self.first, pa.int32()))
-        return children.drop_columns(["key"]).add_column(0, column, numbers).filter(pc.is_valid(place))
+        return children.drop_columns(["key"]).add_column(0, column, numbers)
+
+    @property
+    def keys(self) -> list[str]:
+        listed: list[str] = self.rows["key"].to_pylist()
+        return listed
 
     @property
     def numbers(self) -> pa.Array:
         return pa.array(np.arange(self.first, self.first + self.rows.num_rows, dtype=np.int32))
 
-    @property
-    def _keys(self) -> pa.Array:
-        return self.rows["key"].combine_chunks()
-
 
 def fresh_rows(name: str, shards: Sequence[Shard], known: set[str]) -> Fresh | None:
-    """Rows of a keyed table whose key is seen for the first time, and marks them as known. A key's first copy wins, with its dense row."""
-    first, parts, dense = len(known), [], {}
+    """Rows of a keyed table whose key is seen for the first time; a key's first copy wins."""
+    parts, by_shard, seen = [], [], set()
     for shard in shards:
         rows = shard.tables.get(name)
         if rows is None:
             continue
         new = []
         for index, key in enumerate(rows["key"].to_pylist()):
-            if key not in known:
-                known.add(key)
+            if key not in known and key not in seen:
+                seen.add(key)
                 new.append(index)
-                if name == "attribution" and shard.dense is not None:
-                    dense[key] = (shard.dense, rows["dense_row"][index].as_py())
         if new:
             parts.append(rows.take(new) if len(new) < rows.num_rows else rows)
-    return Fresh(pa.concat_tables(parts), first, dense) if parts else None
+            by_shard.append((shard, parts[-1]["key"].combine_chunks()))
+    return Fresh(pa.concat_tables(parts), len(known), by_shard) if parts else None
 
 
-def derive_scores(cursor: duckdb.DuckDBPyConnection, fresh: Fresh, scores: pa.Table | None) -> None:
-    """attribution_row and score_row; the rows of highest rel first, so that row groups below a threshold are skipped unread."""
+_NUMBERED = {
+    "attribution": "number, place, i.key, i.model, i.method, i.query, i.floor",
+    "scan": "number, place, i.key, i.model, i.method, i.query, i.role",
+}
+"""Keyed tables whose rows are numbered in <name>_row, and its columns."""
+
+
+def number_rows(cursor: duckdb.DuckDBPyConnection, name: str, fresh: Fresh) -> None:
+    """attribution_row or scan_row."""
     _places(cursor)
-    with registered(
-        cursor, fresh.rows.select(["key", "model", "method", "query"]).add_column(0, "number", fresh.numbers)
-    ):
+    with registered(cursor, fresh.rows.add_column(0, "number", fresh.numbers)):
         cursor.execute(
-            "INSERT INTO attribution_row SELECT number, place, i.key, i.model, i.method, i.query "
+            f"INSERT INTO {name}_row SELECT {_NUMBERED[name]} "
             "FROM incoming i JOIN query q USING (query) JOIN place p ON p.fact = q.fact AND p.lang = q.lang"
         )
-    if scores is not None:
-        insert(cursor, "score_row", fresh.numbered(scores, "aq").sort_by([("rel", "descending")]))
 
 
-def derive_pairs(cursor: duckdb.DuckDBPyConnection, fresh: Fresh) -> None:
-    """scan_row, scan_neuron_row and pair, from the rows of scan, scan_neuron and ablation just inserted."""
-    _places(cursor)
-    numbered = fresh.rows.select(["key", "model", "method", "query", "role", "p"]).add_column(
-        0, "number", fresh.numbers
+def insert_children(cursor: duckdb.DuckDBPyConnection, name: str, fresh: Fresh, rows: pa.Table) -> None:
+    """Rows that belong to a keyed row; scores of highest rel first, so that row groups below a threshold are skipped unread."""
+    if name not in NUMBERED:
+        insert(cursor, name, rows)
+        return
+    numbered = fresh.numbered(rows, NUMBERED[name][1])
+    insert(cursor, f"{name}_row", numbered.sort_by([("rel", "descending")]) if name == "score" else numbered)
+
+
+def pair_up(cursor: duckdb.DuckDBPyConnection, fresh: Fresh) -> None:
+    """Table pair, from the rows of new scans."""
+    first, last = fresh.first, fresh.first + fresh.rows.num_rows - 1
+    cursor.execute(
+        """
+        INSERT INTO pair
+        WITH done AS MATERIALIZED (FROM ablation_row WHERE scan_no BETWEEN $first AND $last),
+        one AS MATERIALIZED (
+            SELECT a.scan_no, s.p AS before, n.position, a.layer_a AS layer, a.neuron_a AS neuron, a.p, a.argmax_kept
+            FROM done a JOIN scan_row r USING (scan_no) JOIN scan s USING (key)
+            JOIN scan_neuron_row n ON n.scan_no = a.scan_no AND n.layer = a.layer_a AND n.neuron = a.neuron_a
+            WHERE a.layer_b IS NULL AND n.scan_no BETWEEN $first AND $last AND r.scan_no BETWEEN $first AND $last
+        )
+        SELECT a.scan_no, a.position, b.position, a.layer, a.neuron, b.layer, b.neuron, a.before, a.p, b.p, c.p,
+            log_odds(c.p) - log_odds(a.p) - log_odds(b.p) + log_odds(a.before),
+            a.argmax_kept AND b.argmax_kept AND NOT c.argmax_kept
+        FROM done c
+        JOIN one a ON a.scan_no = c.scan_no AND a.layer = c.layer_a AND a.neuron = c.neuron_a
+        JOIN one b ON b.scan_no = c.scan_no AND b.layer = c.layer_b AND b.neuron = c.neuron_b
+        WHERE c.layer_b IS NOT NULL
+        """,
+        {"first": first, "last": last},
     )
-    with registered(cursor, numbered):
-        cursor.execute(
-            "INSERT INTO scan_row SELECT number, place, i.key, i.model, i.method, i.query, i.role "
-            "FROM incoming i JOIN query q USING (query) JOIN place p ON p.fact = q.fact AND p.lang = q.lang"
-        )
-        cursor.execute(
-            "INSERT INTO scan_neuron_row SELECT number, n.position, n.layer, n.neuron FROM scan_neuron n JOIN incoming i USING (key)"
-        )
-        cursor.execute(
-            """
-            INSERT INTO pair
-            WITH one AS MATERIALIZED (
-                SELECT i.number, i.p AS before, n.position, a.layer_a AS layer, a.neuron_a AS neuron, a.p, a.argmax_kept
-                FROM ablation a JOIN incoming i USING (key)
-                JOIN scan_neuron n ON n.key = a.key AND n.layer = a.layer_a AND n.neuron = a.neuron_a
-                WHERE a.layer_b IS NULL
-            )
-            SELECT a.number, a.position, b.position, a.layer, a.neuron, b.layer, b.neuron, a.before, a.p, b.p, c.p,
-                log_odds(c.p) - log_odds(a.p) - log_odds(b.p) + log_odds(a.before),
-                a.argmax_kept AND b.argmax_kept AND NOT c.argmax_kept
-            FROM ablation c JOIN incoming i USING (key)
-            JOIN one a ON a.number = i.number AND a.layer = c.layer_a AND a.neuron = c.neuron_a
-            JOIN one b ON b.number = i.number AND b.layer = c.layer_b AND b.neuron = c.neuron_b
-            WHERE c.layer_b IS NOT NULL
-            """
-        )
 
 
 def _places(cursor: duckdb.DuckDBPyConnection) -> None:
@@ -145,9 +225,9 @@ def insert(cursor: duckdb.DuckDBPyConnection, name: str, rows: pa.Table) -> None
             cursor.execute(f"INSERT INTO {name} FROM incoming")
 
 
-def together(parts: Iterable[pa.Table | None]) -> pa.Table | None:
-    """Tables of one shape as one; None where there is none."""
-    present = [part for part in parts if part is not None]
+def together(shards: Iterable[Shard], name: str) -> pa.Table | None:
+    """One table of several shards; None where none has it."""
+    present = [rows for shard in shards if (rows := shard.tables.get(name)) is not None]
     return pa.concat_tables(present) if present else None
 
 

@@ -10,12 +10,14 @@ CREATE OR REPLACE MACRO log_odds(p) AS ln(greatest(least(p, 1 - 1e-12), 1e-12)) 
 CREATE OR REPLACE MACRO drop_of(before, after, relative) AS (before - after) / CASE WHEN relative THEN nullif(before, 0) ELSE 1 END;
 
 -- A threshold below the stored floor would silently miss neurons.
-CREATE OR REPLACE MACRO above_floor(tau) AS
-    CASE WHEN tau < stored_floor() THEN error('τ ' || tau || ' is below ' || stored_floor() || ', the lowest rel stored here') ELSE tau END;
+CREATE OR REPLACE MACRO above_floor(tau, floor) AS
+    CASE WHEN tau < floor
+    THEN error('τ ' || tau || ' is below ' || floor || ', the floor: no lower rel is kept as rows; ask knscope itself, which reads them from the dense scores')
+    ELSE tau END;
 
 -- The attributed queries a View looks at. Empty lists restrict nothing.
 CREATE OR REPLACE MACRO chosen(the_model, the_method, the_langs, the_relations, the_facts, the_queries, only_known) AS TABLE
-    SELECT a.aq, a.place, a.query
+    SELECT a.aq, a.place, a.query, a.floor
     FROM attribution_row a JOIN place p USING (place)
     WHERE a.model = the_model AND a.method = the_method AND list_contains(the_langs, p.lang)
       AND (len(the_relations) = 0 OR list_contains(the_relations, p.relation))
@@ -23,11 +25,11 @@ CREATE OR REPLACE MACRO chosen(the_model, the_method, the_langs, the_relations, 
       AND (len(the_queries) = 0 OR list_contains(the_queries, a.query))
       AND (NOT only_known OR EXISTS (FROM prediction pr WHERE pr.model = a.model AND pr.query = a.query AND pr.known));
 
--- Eq. 6-7: a neuron is in N of a (fact, language) when rel > τ of that language on at least a share of its attributed queries.
+-- Eq. 6-7 by number of the fact in its language: a neuron is in N of a (fact, language) when rel > τ of that language on at least a share of its attributed queries.
 CREATE OR REPLACE MACRO kn_row(the_model, the_method, the_langs, the_relations, the_facts, the_queries, only_known, taus, template_share) AS TABLE
     WITH c AS MATERIALIZED (FROM chosen(the_model, the_method, the_langs, the_relations, the_facts, the_queries, only_known)),
     asked AS (SELECT place, count(*) AS n FROM c GROUP BY ALL),
-    cut AS (SELECT c.aq, c.place, above_floor(taus[p.lang])::DOUBLE AS tau FROM c JOIN place p USING (place)),
+    cut AS (SELECT c.aq, c.place, above_floor(map_extract(taus, p.lang)[1], c.floor)::DOUBLE AS tau FROM c JOIN place p USING (place)),
     hit AS (
         SELECT cut.place, s.layer, s.neuron, count(*) AS hits, max(s.rel) AS rel
         FROM score_row s JOIN cut USING (aq)
@@ -38,12 +40,13 @@ CREATE OR REPLACE MACRO kn_row(the_model, the_method, the_langs, the_relations, 
     FROM hit JOIN asked USING (place)
     WHERE hit.hits >= template_share * asked.n - 1e-9;
 
+-- Eq. 6-7: the knowledge neurons of every fact and language; rel is the highest, share the share, over its attributed queries.
 CREATE OR REPLACE MACRO kn(the_model, the_method, the_langs, the_relations, the_facts, the_queries, only_known, taus, template_share) AS TABLE
     SELECT p.fact, p.relation, p.lang, k.layer, k.neuron, k.rel, k.share
     FROM kn_row(the_model, the_method, the_langs, the_relations, the_facts, the_queries, only_known, taus, template_share) k
     JOIN place p USING (place);
 
--- Eq. 8: L is the intersection of N over all chosen languages, per fact.
+-- Eq. 8 by number of the fact.
 CREATE OR REPLACE MACRO likn_row(the_model, the_method, the_langs, the_relations, the_facts, the_queries, only_known, taus, template_share) AS TABLE
     SELECT p.fact_no, k.layer, k.neuron, min(k.rel) AS rel, max(k.rel) AS rel_max
     FROM kn_row(the_model, the_method, the_langs, the_relations, the_facts, the_queries, only_known, taus, template_share) k
@@ -51,6 +54,7 @@ CREATE OR REPLACE MACRO likn_row(the_model, the_method, the_langs, the_relations
     GROUP BY ALL
     HAVING count(*) = len(the_langs) AND len(the_langs) >= 2;
 
+-- Eq. 8: L, the intersection of N over all chosen languages, per fact; rel and rel_max are the lowest and highest over languages.
 CREATE OR REPLACE MACRO likn(the_model, the_method, the_langs, the_relations, the_facts, the_queries, only_known, taus, template_share) AS TABLE
     SELECT f.fact, f.relation, l.layer, l.neuron, l.rel, l.rel_max
     FROM likn_row(the_model, the_method, the_langs, the_relations, the_facts, the_queries, only_known, taus, template_share) l

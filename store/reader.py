@@ -11,7 +11,6 @@ import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from types import MappingProxyType
 from typing import Any
 
 import duckdb
@@ -19,34 +18,13 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from store import ingest, schema
+from store.database import prepare
+from store.dense import DamagedShardError
 from store.errors import UserError
+from store.ingest import Intake
 from store.layout import check
-from store.shards import DamagedShardError, Shard, list_shards, read_shard
+from store.shards import Shard, list_shards, read_shard
 from store.view import FLOOR, View, sql_literal
-
-_KEYED: Mapping[str, tuple[str, ...]] = MappingProxyType(
-    {
-        "prediction": (),
-        "attribution": ("score", "path"),
-        "scan": ("scan_neuron", "ablation"),
-        "edit": (),
-        "claim": ("claim_neuron",),
-    }
-)
-"""Tables with a key, and the tables whose rows belong to a row of theirs."""
-_NATURAL: Mapping[str, tuple[str, ...]] = MappingProxyType(
-    {
-        "model": ("model",),
-        "site": ("model", "layer", "call"),
-        "method": ("method", "numerics_version"),
-        "query": ("query",),
-        "unusable": ("model", "query"),
-        "edited_set": ("model", "set"),
-        "irrelevant": ("model", "fact", "other"),
-    }
-)
-"""Tables without a key: their rows may come with every shard, and count once."""
 
 
 class Reader:
@@ -59,8 +37,7 @@ class Reader:
         self.damaged: dict[str, str] = {}
         """Shards put aside, and why."""
         self._seen: set[str] = set()
-        self._dense: dict[str, ingest.Row] = {}
-        self._keys: dict[str, set[str]] = {name: set() for name in _KEYED}
+        self._intake = Intake()
         self._lock = threading.Lock()
         self._known_catalog: tuple[int, dict[str, list[Any]]] = (-1, {})
         # Locked before anything is read: ad-hoc SQL runs on this instance too, and must reach neither files nor settings.
@@ -71,13 +48,7 @@ class Reader:
                 "python_enable_replacements": "false",
             }
         )
-        for table in schema.tables().values():
-            if table.name != "score":
-                self._instance.execute(table.ddl)
-        self._instance.execute(schema.text("derived.sql"))
-        self._instance.execute(f"CREATE MACRO stored_floor() AS {FLOOR}")
-        self._instance.execute(schema.text("macros.sql"))
-        self._comment()
+        prepare(self._instance)
         self._instance.execute("SET lock_configuration = true")
         self.poll()
 
@@ -111,34 +82,8 @@ class Reader:
                 self.damaged[str(path)] = str(error)
 
     def _take_in(self, shards: Sequence[Shard]) -> None:
-        """One insert a table for all new shards together: opening a store of many shards costs reading, not statements."""
         with self.cursor() as cursor:
-            cursor.execute("BEGIN")
-            for name, columns in _NATURAL.items():
-                rows = ingest.together(shard.tables.get(name) for shard in shards)
-                if rows is not None:
-                    ingest.insert_distinct(cursor, name, columns, rows)
-            for name, children in _KEYED.items():
-                fresh = ingest.fresh_rows(name, shards, self._keys[name])
-                if fresh is None:
-                    continue
-                ingest.insert(cursor, name, fresh.rows)
-                for child in children:
-                    belonging = ingest.together(shard.tables.get(child) for shard in shards)
-                    if belonging is not None and child != "score":
-                        ingest.insert(cursor, child, fresh.of_parent(belonging))
-                if name == "attribution":
-                    self._dense.update(fresh.dense)
-                    ingest.derive_scores(cursor, fresh, ingest.together(shard.tables.get("score") for shard in shards))
-                elif name == "scan":
-                    ingest.derive_pairs(cursor, fresh)
-            cursor.execute("COMMIT")
-
-    def _comment(self) -> None:
-        for table in schema.tables().values():
-            if table.name != "score":
-                for column, comment in table.comments.items():
-                    self._instance.execute(f'COMMENT ON COLUMN {table.name}."{column}" IS {sql_literal(comment)}')
+            self._intake.take_in(cursor, shards)
 
     # --- asking ---
 
@@ -160,12 +105,12 @@ class Reader:
 
     def keys(self, table: str) -> frozenset[str]:
         """Keys stored of `prediction`, `attribution`, `scan`, `edit` or `claim`."""
-        return frozenset(self._keys[table])
+        return frozenset(self._intake.keys[table])
 
     def dense(self, key: str) -> npt.NDArray[np.float32]:
         """All scores of one attribution, (n_neurons,), mapped from disk. Raises KeyError."""
-        matrix, row = self._dense[key]
-        scores: npt.NDArray[np.float32] = matrix[row]
+        matrix, row = self._intake.dense[key][0]
+        scores: npt.NDArray[np.float32] = matrix.block([row])[0]
         return scores
 
     def models(self) -> list[str]:

@@ -1,4 +1,4 @@
-"""The tables of schema.sql as data: columns, types and comments, read from the one place where they are written."""
+"""schema.sql and derived.sql as data: tables, columns, types and comments, read from the one place where they are written."""
 
 from __future__ import annotations
 
@@ -12,16 +12,30 @@ from types import MappingProxyType
 import duckdb
 import pyarrow as pa
 
-_TABLE = re.compile(r"CREATE TABLE (\w+) \((.*?)\n\);", re.DOTALL)
+_TABLE = re.compile(r"CREATE TABLE (\w+) \( -- ([^\n]*)\n(.*?)\n\);", re.DOTALL)
 _COLUMN = re.compile(r'^ {4}"?(\w+)"? +([A-Z][A-Z\[\]]*),?\s*(?:-- (.*))?$')
+_MACRO = re.compile(r"((?:^-- [^\n]*\n)+)CREATE OR REPLACE MACRO (\w+)\(([^)]*)\) AS( TABLE)?", re.MULTILINE)
 
 
 @dataclass(frozen=True)
 class Table:
+    """`comment` says what a row is; `comments` what each column is."""
+
     name: str
     ddl: str
     schema: pa.Schema
+    comment: str
     comments: Mapping[str, str]
+
+
+@dataclass(frozen=True)
+class Macro:
+    """A macro of macros.sql: `table` where it gives rows, not a value."""
+
+    name: str
+    comment: str
+    parameters: tuple[str, ...]
+    table: bool
 
 
 def text(name: str) -> str:
@@ -32,15 +46,34 @@ def text(name: str) -> str:
 @cache
 def tables() -> Mapping[str, Table]:
     """Every table a shard may hold, by name."""
+    return _read("schema.sql")
+
+
+@cache
+def derived() -> Mapping[str, Table]:
+    """Every table a database derives from them, by name."""
+    return _read("derived.sql")
+
+
+@cache
+def macros() -> Mapping[str, Macro]:
+    """Every macro, by name."""
+    found = {}
+    for comment, name, parameters, table in _MACRO.findall(text("macros.sql")):
+        lines = " ".join(line.removeprefix("-- ") for line in comment.splitlines())
+        found[name] = Macro(name, lines, tuple(p.strip() for p in parameters.split(",") if p.strip()), bool(table))
+    return MappingProxyType(found)
+
+
+def _read(file: str) -> Mapping[str, Table]:
     found = {}
     with duckdb.connect() as connection:
-        for match in _TABLE.finditer(text("schema.sql")):
-            name, body = match.groups()
+        for match in _TABLE.finditer(text(file)):
+            name, comment, body = match.groups()
             columns = [_COLUMN.match(line) for line in body.splitlines() if line.strip()]
             comments = {column[1]: (column[3] or "").strip() for column in columns if column}
             ddl = f"CREATE TABLE {name} (" + ", ".join(f'"{c[1]}" {c[2]}' for c in columns if c) + ")"
             connection.execute(ddl)
-            found[name] = Table(
-                name, ddl, connection.sql(f"FROM {name} LIMIT 0").to_arrow_table().schema, MappingProxyType(comments)
-            )
+            shape = connection.sql(f"FROM {name} LIMIT 0").to_arrow_table().schema
+            found[name] = Table(name, ddl, shape, comment, MappingProxyType(comments))
     return MappingProxyType(found)

@@ -1,7 +1,7 @@
 -- Every table a shard may hold, and what each column means. Scores and probabilities are raw; thresholds are arguments of macros.
 -- A shard's Parquet files have exactly these columns. Keys name a result by everything its value depends on.
 
-CREATE TABLE model (
+CREATE TABLE model ( -- one row a model that was run; its label is its identity
     model VARCHAR,            -- label and identity: <name>@<8 hex>
     name VARCHAR,             -- the part of the label before the @
     source VARCHAR,           -- hub id or folder it was loaded from
@@ -16,7 +16,7 @@ CREATE TABLE model (
     n_neurons BIGINT,         -- neurons over all layers
     replay BOOLEAN            -- true: passes start at the edited layer; false: full forwards (slower, same values)
 );
-CREATE TABLE site (
+CREATE TABLE site ( -- where the neurons of a layer are: the input of its second MLP linear
     model VARCHAR,            -- table model
     stack VARCHAR,            -- empty, or the stack of a model that has several
     layer SMALLINT,           -- from 0
@@ -26,47 +26,47 @@ CREATE TABLE site (
     call SMALLINT,            -- which call of that module, where one module serves several layers
     gated BOOLEAN             -- whether the MLP multiplies by a gate
 );
-CREATE TABLE method (
+CREATE TABLE method ( -- one row an attribution method with all its options
     method VARCHAR,           -- label: a preset, or a preset and what differs
     options JSON,             -- every option
     numerics_version INTEGER  -- raised when the same options give other values
 );
-CREATE TABLE query (
+CREATE TABLE query ( -- one row a prompt: a fact in one language and template
     query VARCHAR,            -- 16 hex digits of the six texts below
     fact VARCHAR,             -- the same fact in all languages and templates
     relation VARCHAR,         -- Wikidata property or the dataset's own name
     lang VARCHAR,             -- language code as the dataset writes it
     template VARCHAR,         -- with [X] and [Y]
-    subject VARCHAR,
+    subject VARCHAR,          -- what [X] stands for
     object VARCHAR,           -- the right answer
     prompt_note VARCHAR       -- what was put before the template, if anything
 );
-CREATE TABLE prediction (
-    key VARCHAR,
-    model VARCHAR,
-    query VARCHAR,
+CREATE TABLE prediction ( -- what a model answers to a query, unedited
+    key VARCHAR,              -- identity of the result: a hash of all its value depends on
+    model VARCHAR,            -- table model
+    query VARCHAR,            -- table query
     p DOUBLE,                 -- probability of the answer: product over its tokens
     p_root DOUBLE,            -- p to the power 1/tokens; compare this across languages
     rank INTEGER,             -- of the first answer token, from 1
     known BOOLEAN,            -- every step's most probable token is the answer's
     p_steps DOUBLE[],         -- probability of each answer token
     ranks INTEGER[],          -- rank of each answer token, from 1
-    answer_tokens VARCHAR[],
+    answer_tokens VARCHAR[],  -- as the tokenizer writes them
     argmax_tokens VARCHAR[],  -- what the model says at each step
     n_words INTEGER,          -- words of the prompt: the paths of eq. 3
     prompt VARCHAR            -- the text the model was given
 );
-CREATE TABLE unusable (
-    model VARCHAR,
-    query VARCHAR,
+CREATE TABLE unusable ( -- queries a model cannot use, and why
+    model VARCHAR,            -- table model
+    query VARCHAR,            -- table query
     reason VARCHAR,           -- short code
     detail VARCHAR            -- what is wrong and what to do
 );
-CREATE TABLE attribution (
-    key VARCHAR,
-    model VARCHAR,
-    method VARCHAR,
-    query VARCHAR,
+CREATE TABLE attribution ( -- one row a query attributed with a method (eq. 1-5)
+    key VARCHAR,              -- identity of the result: a hash of all its value depends on
+    model VARCHAR,            -- table model
+    method VARCHAR,           -- table method
+    query VARCHAR,            -- table query
     max_score DOUBLE,         -- highest score of the query; rel is score / max_score
     n_positive INTEGER,       -- neurons with a positive score; 0: no knowledge neurons
     kept INTEGER,             -- neurons with rel >= floor, stored in table score
@@ -78,103 +78,103 @@ CREATE TABLE attribution (
     flagged_layers SMALLINT[],-- layers whose normalising sum is negative or near 0 (eq. 5)
     dense_row INTEGER         -- row of the shard's dense.npy
 );
-CREATE TABLE score (
+CREATE TABLE score ( -- every neuron of an attribution with rel >= floor; all others are in dense.npy
     key VARCHAR,              -- table attribution
-    layer SMALLINT,
+    layer SMALLINT,           -- from 0
     neuron INTEGER,           -- from 0 within its layer
     score FLOAT,              -- attribution (eq. 2-5)
     rel DOUBLE                -- score / max_score of the query
 );
-CREATE TABLE path (
+CREATE TABLE path ( -- one row an integral along a path from a baseline (eq. 2-3): completeness and nodes
     key VARCHAR,              -- table attribution
     step SMALLINT,            -- answer token, from 0
     path SMALLINT,            -- from 0
     word VARCHAR,             -- the word masked; empty where the baseline is not per word
-    layer SMALLINT,
+    layer SMALLINT,           -- from 0
     f_start DOUBLE,           -- F at the baseline
     f_end DOUBLE,             -- F at the query's own activations
     total DOUBLE,             -- sum of the attributions, difference form
     residual DOUBLE,          -- |total - (f_end - f_start)|
-    nodes SMALLINT,
-    converged BOOLEAN
+    nodes SMALLINT,           -- quadrature nodes used
+    converged BOOLEAN         -- whether the residual met the tolerance
 );
-CREATE TABLE scan (
-    key VARCHAR,
-    model VARCHAR,
-    method VARCHAR,
+CREATE TABLE scan ( -- one row a scan of n neurons of a query: singles and all pairs ablated (algorithm 1)
+    key VARCHAR,              -- identity of the result: a hash of all its value depends on
+    model VARCHAR,            -- table model
+    method VARCHAR,           -- table method
     query VARCHAR,            -- the fact's main query
     role VARCHAR,             -- kn: the n neurons of highest rel; layer_control: others of the same layers; drop_control: others matched on single drops
     operation VARCHAR,        -- zero
     n INTEGER,                -- neurons scanned
     p DOUBLE,                 -- before any ablation
-    p_root DOUBLE
+    p_root DOUBLE             -- p to the power 1/tokens
 );
-CREATE TABLE scan_neuron (
+CREATE TABLE scan_neuron ( -- the neurons of a scan, best first
     key VARCHAR,              -- table scan
     position SMALLINT,        -- from 0, best first; controls stand at the place of the neuron they are matched to
-    layer SMALLINT,
-    neuron INTEGER
+    layer SMALLINT,           -- from 0
+    neuron INTEGER            -- from 0 within its layer
 );
-CREATE TABLE ablation (
+CREATE TABLE ablation ( -- p of the answer with one neuron, or two, set to zero
     key VARCHAR,              -- table scan
-    layer_a SMALLINT,
-    neuron_a INTEGER,
+    layer_a SMALLINT,         -- the neuron ablated, or the first of two
+    neuron_a INTEGER,         -- from 0 within its layer
     layer_b SMALLINT,         -- NULL: a alone was ablated
-    neuron_b INTEGER,
+    neuron_b INTEGER,         -- NULL: a alone was ablated
     p DOUBLE,                 -- after the ablation
-    p_root DOUBLE,
-    rank INTEGER,
+    p_root DOUBLE,            -- p to the power 1/tokens
+    rank INTEGER,             -- of the first answer token, after the ablation
     argmax_kept BOOLEAN       -- the answer is still the most probable at every step
 );
-CREATE TABLE edited_set (
+CREATE TABLE edited_set ( -- sets of neurons that were edited, each stored once
     "set" VARCHAR,            -- md5 of 'layer:neuron' sorted and joined by ','
-    model VARCHAR,
-    n INTEGER,
-    layers SMALLINT[],
-    neurons INTEGER[]
+    model VARCHAR,            -- table model
+    n INTEGER,                -- neurons in the set
+    layers SMALLINT[],        -- of each neuron, from 0
+    neurons INTEGER[]         -- each within its layer, from 0
 );
-CREATE TABLE irrelevant (
-    model VARCHAR,
-    fact VARCHAR,
+CREATE TABLE irrelevant ( -- facts that an edit of the first should leave alone
+    model VARCHAR,            -- table model
+    fact VARCHAR,             -- the fact edited
     other VARCHAR,            -- a fact that editing the first should leave alone
     same_relation BOOLEAN     -- only where one relation is all there is
 );
-CREATE TABLE edit (
-    key VARCHAR,
-    model VARCHAR,
+CREATE TABLE edit ( -- p of the answer to a query before and after an edit of a set (eq. 11)
+    key VARCHAR,              -- identity of the result: a hash of all its value depends on
+    model VARCHAR,            -- table model
     "set" VARCHAR,            -- table edited_set
     query VARCHAR,            -- the query read
     operation VARCHAR,        -- suppress, enhance, mean or resample
-    p_before DOUBLE,
-    p_after DOUBLE,
-    p_root_before DOUBLE,
-    p_root_after DOUBLE,
-    rank_before INTEGER,
-    rank_after INTEGER,
+    p_before DOUBLE,          -- probability of the answer, unedited
+    p_after DOUBLE,           -- and with the set edited
+    p_root_before DOUBLE,     -- p_before to the power 1/tokens
+    p_root_after DOUBLE,      -- p_after to the power 1/tokens
+    rank_before INTEGER,      -- of the first answer token, unedited
+    rank_after INTEGER,       -- and with the set edited
     wrong_object VARCHAR,     -- a fixed wrong answer
-    p_wrong_before DOUBLE,
-    p_wrong_after DOUBLE
+    p_wrong_before DOUBLE,    -- probability of the wrong answer, unedited
+    p_wrong_after DOUBLE      -- and with the set edited
 );
-CREATE TABLE claim (
-    key VARCHAR,
-    model VARCHAR,
-    method VARCHAR,
-    fact VARCHAR,
-    relation VARCHAR,
-    lang VARCHAR,
-    query VARCHAR,
+CREATE TABLE claim ( -- a fact with its right object or a wrong one, to be judged
+    key VARCHAR,              -- identity of the result: a hash of all its value depends on
+    model VARCHAR,            -- table model
+    method VARCHAR,           -- table method
+    fact VARCHAR,             -- the fact the claim is about
+    relation VARCHAR,         -- as in table query
+    lang VARCHAR,             -- as in table query
+    query VARCHAR,            -- the fact's main query, table query
     object VARCHAR,           -- the object claimed
-    correct BOOLEAN,
+    correct BOOLEAN,          -- the object is the right one
     part VARCHAR,             -- neurons, threshold or test (split by subject)
-    p DOUBLE,
-    p_root DOUBLE,
-    rank INTEGER,
-    is_argmax BOOLEAN
+    p DOUBLE,                 -- probability of the object claimed
+    p_root DOUBLE,            -- p to the power 1/tokens
+    rank INTEGER,             -- of the object's first token, from 1
+    is_argmax BOOLEAN         -- every step's most probable token is the object's
 );
-CREATE TABLE claim_neuron (
+CREATE TABLE claim_neuron ( -- what each neuron does when a claim is read
     key VARCHAR,              -- table claim
-    layer SMALLINT,
-    neuron INTEGER,
+    layer SMALLINT,           -- from 0
+    neuron INTEGER,           -- from 0 within its layer
     activation FLOAT,         -- object in the input, at its positions
     attribution FLOAT         -- with the claimed object as answer
 );

@@ -1,7 +1,8 @@
 """Immutable result shards: all of one is seen, or none of it.
 
 A shard is written beside its final place, every file and the folder are flushed to disk, and then the folder is renamed: the rename is the
-commit. A reader never opens a folder whose name starts with a dot. `manifest.json` holds row counts and checksums of every file.
+commit. A reader never opens a folder whose name starts with a dot. `manifest.json` holds row counts, checksums of every file, and the sum
+of every dense row. A reader checks the tables it takes in whole, and of dense scores each row when it is read (store/dense.py).
 """
 
 from __future__ import annotations
@@ -22,27 +23,23 @@ import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from store.dense import DENSE_FILE, DamagedShardError, Dense, MissingShardError, row_sums
 from store.errors import UserError
-from store.layout import read_json, write_json
+from store.layout import check, read_json, write_json
 from store.runs import run_folder
 from store.schema import tables
 
-DENSE_FILE = "dense.npy"
 MANIFEST = "manifest.json"
 _TEMPORARY = ".tmp-"
 
 
-class DamagedShardError(Exception):
-    """A shard is not what its manifest says: which one, and how."""
-
-
 @dataclass(frozen=True)
 class Shard:
-    """One committed shard, read and checked. `dense` is its float32 matrix (rows, neurons), mapped, or None."""
+    """One committed shard: its tables read and checked, its dense scores where they are, or None."""
 
     path: Path
     tables: Mapping[str, pa.Table]
-    dense: npt.NDArray[np.float32] | None
+    dense: Dense | None
 
 
 def write_shard(
@@ -63,10 +60,13 @@ def write_shard(
         temporary.mkdir(parents=True)
         for table, rows in ready.items():
             pq.write_table(rows, temporary / f"{table}.parquet", compression="zstd")
+        manifest: dict[str, Any] = {"rows": {table: rows.num_rows for table, rows in ready.items()}}
         if dense is not None:
-            np.save(temporary / DENSE_FILE, np.ascontiguousarray(dense, dtype=np.float32), allow_pickle=False)
-        files = {path.name: _checksum(path) for path in sorted(temporary.iterdir())}
-        write_json(temporary / MANIFEST, {"rows": {t: rows.num_rows for t, rows in ready.items()}, "sha256": files})
+            scores = np.ascontiguousarray(dense, dtype=np.float32)
+            np.save(temporary / DENSE_FILE, scores, allow_pickle=False)
+            manifest["dense_sums"] = row_sums(scores)
+        manifest["sha256"] = {path.name: _checksum(path) for path in sorted(temporary.iterdir())}
+        write_json(temporary / MANIFEST, manifest)
         for path in [*temporary.iterdir(), temporary]:
             _flush(path)
         temporary.rename(folder / name)
@@ -88,24 +88,52 @@ def list_shards(store: Path) -> Iterator[Path]:
                 yield Path(shard)
 
 
-def read_shard(path: Path, verify: bool = True) -> Shard:
-    """Read a shard, checking every file against the manifest. Raises DamagedShardError, naming the file."""
+def read_shard(path: Path, whole: bool = False) -> Shard:
+    """Read a shard, checking its tables against the manifest, and with `whole` every byte of its dense scores too.
+
+    Raises DamagedShardError, naming the file; MissingShardError where the shard is not there any more.
+    """
     try:
         manifest = read_json(path / MANIFEST)
-        if verify:
-            for name, expected in manifest["sha256"].items():
-                if _checksum(path / name) != expected:
-                    raise DamagedShardError(f"{path}: {name} is not what was written (checksum differs)")
-        found = {table: pq.read_table(path / f"{table}.parquet") for table in manifest["rows"] if table in tables()}
-        dense = (
-            np.load(path / DENSE_FILE, mmap_mode="r", allow_pickle=False) if DENSE_FILE in manifest["sha256"] else None
-        )
-    except (OSError, ValueError, KeyError, pa.ArrowException, UserError) as error:
+        for name, expected in manifest["sha256"].items():
+            if (whole or name != DENSE_FILE) and _checksum(path / name) != expected:
+                raise DamagedShardError(f"{path}: {name} is not what was written (checksum differs)")
+        found = {table: _table(path, table, rows) for table, rows in manifest["rows"].items() if table in tables()}
+        sums = manifest.get("dense_sums", ())
+        dense = Dense(path / DENSE_FILE, len(sums), sums) if DENSE_FILE in manifest["sha256"] else None
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, pa.ArrowException, UserError) as error:
+        if not path.exists():
+            raise MissingShardError(f"{path} is gone") from error
         raise DamagedShardError(f"{path}: {error}") from error
-    for table, rows in found.items():
-        if rows.num_rows != manifest["rows"][table]:
-            raise DamagedShardError(f"{path}: {table}.parquet has {rows.num_rows} rows, not {manifest['rows'][table]}")
+    if dense is not None:
+        dense.map()
     return Shard(path, found, dense)
+
+
+def _table(path: Path, table: str, expected: int) -> pa.Table:
+    rows = pq.read_table(path / f"{table}.parquet")
+    if rows.num_rows != expected:
+        raise DamagedShardError(f"{path}: {table}.parquet has {rows.num_rows} rows, not {expected}")
+    if not rows.schema.equals(tables()[table].schema):
+        raise DamagedShardError(f"{path}: {table}.parquet has other columns than this version of knscope writes")
+    return rows
+
+
+def verify(store: Path) -> dict[str, str]:
+    """Read every byte of every shard: its place below the store (run/shards/name), and why it is damaged, or nothing."""
+    folder = check(store)
+    report = {}
+    for path in list_shards(folder):
+        name = str(path.relative_to(folder / "runs"))
+        try:
+            read_shard(path, whole=True)
+        except MissingShardError:
+            continue
+        except DamagedShardError as error:
+            report[name] = str(error).removeprefix(f"{path}: ").removeprefix(f"{path}/")
+        else:
+            report[name] = ""
+    return report
 
 
 def remove_unfinished(store: Path, run: str) -> int:
