@@ -4,6 +4,7 @@ is."""
 from __future__ import annotations
 
 import hashlib
+import importlib.util
 import json
 import logging
 from collections.abc import Iterator
@@ -21,6 +22,7 @@ from transformers.utils import logging as hf_logging
 
 from analysis.errors import ModelError
 from analysis.sites import Anatomy, Site, find_sites
+from analysis.sources import cached_commit, is_path, split_revision
 
 DTYPES = {"float32": torch.float32, "float64": torch.float64, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
@@ -92,41 +94,82 @@ def load_model(
     threads: int | None = None,
     site_pattern: str | None = None,
 ) -> LoadedModel:
-    """A model from a folder or a hub id. Raises ModelError with what is wrong and what to do.
+    """A model from a folder or a hub id (`org/name`, `org/name@revision`): from the local cache if it is there.
 
-    `threads` sets torch's threads for this process. `site_pattern` names the second MLP linears of an unknown family.
+    `device` is one device, or several joined by `+` (`cuda:0+cuda:1`) that hold one model's layers in turn. `threads`
+    sets torch's threads for this process. `site_pattern` names the second MLP linears of an unknown family.
+    Raises ModelError with what is wrong and what to do.
     """
     if dtype not in DTYPES:
         raise ModelError(f"unknown dtype {dtype!r}; choose one of {', '.join(DTYPES)}")
-    if device.startswith("cuda") and not torch.cuda.is_available():
-        raise ModelError(f"device {device} is not available: torch sees no CUDA device here; use --device cpu")
+    placed = _placement(device)
     if threads is not None:
         torch.set_num_threads(threads)
-    text = str(source)
+    text = str(Path(source).expanduser()) if is_path(str(source)) else str(source)
     _check_folder(text)
+    name, revision = split_revision(text)
     with _quiet(), _explained(text):
-        config = AutoConfig.from_pretrained(text, trust_remote_code=False)
+        config = _fetch(AutoConfig, name, revision)
+        commit = cached_commit(text) or revision  # a branch must not move between two files
         auto, kind = _auto_class(config, text)
-        model, report = auto.from_pretrained(
-            text,
+        model, report = _fetch(
+            auto,
+            name,
+            commit,
             config=config,
             dtype=DTYPES[dtype],
             use_safetensors=True,
-            trust_remote_code=False,
             output_loading_info=True,
+            **placed,
         )
-        tokenizer = AutoTokenizer.from_pretrained(text, use_fast=True, trust_remote_code=False)
+        tokenizer = _fetch(AutoTokenizer, name, commit, use_fast=True)
     missing = sorted(report["missing_keys"])
     if missing:
         raise ModelError(
             f"{text}: the weights lack {len(missing)} tensors of {type(model).__name__} (such as {missing[0]}), "
             "which would be random; use a checkpoint that holds its language-model head"
         )
-    name = (Path(text).resolve() if Path(text).is_dir() else Path(text)).name
-    revision = getattr(config, "_commit_hash", None) or ""
-    return wrap_model(
-        model.to(device), tokenizer, kind, name=name, source=text, revision=revision, site_pattern=site_pattern
-    )
+    if placed:
+        _check_placed(model, text, device)
+    else:
+        model = model.to(device)
+    label = (Path(text).resolve() if Path(text).is_dir() else Path(name)).name
+    return wrap_model(model, tokenizer, kind, name=label, source=text, revision=commit or "", site_pattern=site_pattern)
+
+
+def _fetch(auto: Any, name: str, revision: str | None, **options: Any) -> Any:
+    """What is on this machine, else what the hub has; never code."""
+    options |= {"revision": revision or "main", "trust_remote_code": False}
+    try:
+        return auto.from_pretrained(name, local_files_only=True, **options)
+    except OSError:
+        if is_path(name):
+            raise
+        return auto.from_pretrained(name, **options)
+
+
+def _placement(device: str) -> dict[str, Any]:
+    """Options of `from_pretrained` that spread a model over several devices; none for a single one."""
+    devices = device.split("+")
+    if any(one.startswith("cuda") for one in devices) and not torch.cuda.is_available():
+        raise ModelError(f"device {device} is not available: torch sees no CUDA device here; use --device cpu")
+    if len(devices) == 1:
+        return {}
+    if not all(one.startswith("cuda") for one in devices):
+        raise ModelError(f"device {device}: a model is spread over GPUs only, as in cuda:0+cuda:1")
+    if importlib.util.find_spec("accelerate") is None:
+        raise ModelError(
+            f"device {device} spreads a model over several, which needs accelerate: pip install accelerate"
+        )
+    numbers = [torch.device(one).index or 0 for one in devices]
+    room = {number: torch.cuda.mem_get_info(number)[0] for number in numbers}
+    return {"device_map": "balanced", "max_memory": room}
+
+
+def _check_placed(model: Any, text: str, device: str) -> None:
+    where = {parameter.device.type for parameter in model.parameters()}
+    if where != {"cuda"}:
+        raise ModelError(f"{text}: does not fit on {device} together; name more devices or use --dtype bfloat16")
 
 
 def wrap_model(
@@ -174,11 +217,11 @@ def probe_ids(model: Any, tokenizer: Any, rows: int, tokens: int) -> Tensor:
 
 
 def _check_folder(text: str) -> None:
-    folder = Path(text).expanduser()
-    if not folder.exists():
-        if text.startswith((".", "/", "~")) or text.count("/") > 1:
-            raise ModelError(f"{text}: no such folder")
+    if not is_path(text):
         return
+    folder = Path(text)
+    if not folder.exists():
+        raise ModelError(f"{text}: no such folder")
     if not folder.is_dir():
         raise ModelError(f"{text}: is a file; give the folder that holds config.json and the weights")
     if not (folder / "config.json").is_file():
@@ -242,7 +285,7 @@ def _explained(source: str) -> Iterator[None]:
         elif "safetensors" in str(error):
             why = f"has no safetensors weights ({first})"
         elif not Path(source).is_dir():
-            why = f"is no folder here and could not be had from the hub ({first})"
+            why = f"is no folder here, not in the local cache, and could not be had from the hub ({first})"
         else:
             why = f"cannot be loaded by transformers {transformers.__version__} ({first})"
         raise ModelError(f"{source}: {why}") from error

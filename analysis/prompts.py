@@ -31,11 +31,16 @@ class Query:
     template: str
     subject: str
     object: str
+    prefix: str = ""
+    """Text before the template, as it stands: an instruction, solved examples. It is context, not the query: its words
+    are no words of eq. 3, and slots in it are not filled."""
 
     @property
     def id(self) -> str:
         """16 hex digits of what the query says, whatever the model."""
         text = "\x1f".join((self.fact, self.relation, self.lang, self.template, self.subject, self.object))
+        if self.prefix:
+            text += f"\x1f{self.prefix}"
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
@@ -160,7 +165,7 @@ def _fill(loaded: Encodable, query: Query) -> _Filled:
 
 
 def _sentence(query: Query, cut: bool) -> tuple[str, Span, list[Span]]:
-    """The filled sentence, the answer's span in it, and the words of template and subject (never sharing one)."""
+    """Prefix and filled sentence, the answer's span, and the words of template and subject (never sharing one)."""
     template = query.template
     if template.count("[Y]") != 1:
         raise _unusable("no-answer-slot", query, "the template needs [Y], exactly once, where the object goes")
@@ -177,7 +182,7 @@ def _sentence(query: Query, cut: bool) -> tuple[str, Span, list[Span]]:
                 "answer-not-last", query, "a decoder reads nothing after [Y]; use a template that ends in [Y]"
             )
         after = ""
-    text, words, answer = "", [], (0, 0)
+    text, words, answer = query.prefix, [], (0, 0)
     for part in (before, "[Y]", after):
         if part == "[Y]":
             answer = (len(text), len(text) + len(query.object))

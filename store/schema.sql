@@ -32,7 +32,7 @@ CREATE TABLE method ( -- one row an attribution method with all its options
     numerics_version INTEGER  -- raised when the same options give other values
 );
 CREATE TABLE query ( -- one row a prompt: a fact in one language and template
-    query VARCHAR,            -- 16 hex digits of the six texts below
+    query VARCHAR,            -- 16 hex digits of the texts below
     fact VARCHAR,             -- the same fact in all languages and templates
     relation VARCHAR,         -- Wikidata property or the dataset's own name
     lang VARCHAR,             -- language code as the dataset writes it

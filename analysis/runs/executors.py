@@ -18,6 +18,7 @@ import psutil
 from analysis.runs import plan
 from analysis.runs.client import ModelWorker, WorkerSettings
 from analysis.runs.plan import RunConfig, Unit
+from analysis.sources import weight_bytes
 
 MAX_CPU_WORKERS = 8
 MAX_DEATHS = 3  # of workers on one unit, before the unit counts as failed
@@ -227,8 +228,10 @@ def settings_of(config: RunConfig) -> list[WorkerSettings]:
 
 
 def _cpu_workers(config: RunConfig) -> int:
-    largest = max(sum(file.stat().st_size for file in Path(m.source).glob("*.safetensors")) for m in config.models)
-    room = psutil.virtual_memory().available // max(6 * largest, 2**29)
+    sizes = [weight_bytes(model.source) for model in config.models]
+    if None in sizes:
+        return 1  # a model still to be fetched may be of any size
+    room = psutil.virtual_memory().available // max(*(6 * size for size in sizes if size), 2**29)
     return int(max(1, min(plan.cpu_count(), MAX_CPU_WORKERS, room)))
 
 

@@ -119,8 +119,8 @@ class Job:
     """Drives a schedule over an executor until nothing is left or somebody cancels."""
 
     def __init__(self, config: RunConfig, facts: Facts, reader: Reader, executor: Executor) -> None:
-        stay = len(config.models) > 1 and plan.folder_bytes(config) > plan.KEEP_BYTES
-        self.schedule = Schedule(config, facts.rows, ReaderStored(reader, config), stay)
+        stored = ReaderStored(reader, config)
+        self.schedule = Schedule(config, facts.rows, stored, stay=plan.too_large_together(config))
         self.executor = executor
         self.cancelled = False
         self.fatal: list[str] = []

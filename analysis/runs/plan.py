@@ -14,6 +14,7 @@ import polars as pl
 
 from analysis.method import NUMERICS_VERSION, parse_method
 from analysis.prompts import Query
+from analysis.sources import is_decoder, weight_bytes
 from store.errors import UserError
 
 PHASES = ("attribution", "dkn", "edit", "factcheck")
@@ -176,9 +177,7 @@ def query_rows(frame: pl.DataFrame, prefix: str = "") -> list[Query]:
     """
     names = ("fact_id", *QUERY_COLUMNS[1:])
     turn: dict[str, dict[str, int]] = {}
-    rows = [Query(*(str(value) for value in row)) for row in frame.select(names).iter_rows()]
-    if prefix:
-        rows = [replace(row, template=prefix + row.template) for row in rows]
+    rows = [Query(*(str(value) for value in row), prefix) for row in frame.select(names).iter_rows()]
     for row in rows:
         facts = turn.setdefault(row.relation, {})
         facts.setdefault(row.fact, len(facts))
@@ -266,24 +265,9 @@ def cpu_count() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def is_decoder(source: str) -> bool:
-    """Whether a folder's configuration names a causal model; False where that cannot be read without loading it."""
-    try:
-        named = json.loads((Path(source) / "config.json").read_text(encoding="utf-8")).get("architectures") or []
-    except (OSError, ValueError):
-        return False
-    return any(name.endswith(("ForCausalLM", "LMHeadModel")) for name in named)
-
-
-def folder_bytes(config: RunConfig) -> int:
-    """Size on disk of the weights of all models that are folders."""
-    return sum(file.stat().st_size for model in config.models for file in Path(model.source).glob("*.safetensors"))
-
-
-def absolute_source(source: str) -> str:
-    """A folder's absolute path, so that a job started elsewhere finds it; a hub id stays as it is."""
-    path = Path(source).expanduser()
-    return str(path.resolve()) if path.exists() else source
+def too_large_together(config: RunConfig) -> bool:
+    """Whether the models cannot be held beside each other, as far as their sizes are known before they are fetched."""
+    return len(config.models) > 1 and sum(weight_bytes(model.source) or 0 for model in config.models) > KEEP_BYTES
 
 
 def absolute_data(data: str) -> str:

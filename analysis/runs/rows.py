@@ -67,7 +67,8 @@ class Sites:
 
 
 def query_row(query: Query) -> Row:
-    return {"query": query.id, **asdict(query), "prompt_note": None}
+    row = asdict(query)
+    return {"query": query.id, "prompt_note": row.pop("prefix") or None, **row}
 
 
 def method_row(label: str) -> Row:

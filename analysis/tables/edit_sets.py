@@ -16,7 +16,7 @@ import polars as pl
 from analysis.edit_sets import Operation, cross_language_sets, draw_irrelevant, half_templates, size_matched
 from analysis.prompts import Query
 from analysis.tables.neurons import Neurons, gather
-from analysis.tables.stored_facts import StoredFacts, stored_facts
+from analysis.tables.stored_facts import FIELDS, StoredFacts, stored_facts
 from store.reader import Reader
 from store.view import View
 
@@ -146,8 +146,7 @@ def _held_out(reader: Reader, view: View, facts: StoredFacts, asked: _Asked, see
             continue
         fit += rows.filter(pl.col("template").is_in(first))["query"].to_list()
         row = rows.filter(pl.col("template") == rest[0]).row(0, named=True)
-        names = ("fact", "relation", "lang", "template", "subject", "object")
-        read[str(fact), str(lang)] = Query(*(row[name] for name in names))
+        read[str(fact), str(lang)] = Query(*(row[name] for name in FIELDS))
     if not read:
         return []
     sites = reader.sql('SELECT layer, "offset" FROM site WHERE model = $model', {"model": view.model})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -11,10 +12,13 @@ from analysis.prompts import Query
 from store.reader import Reader
 
 _QUERIES = """
-    SELECT q.query, q.fact, q.relation, q.lang, q.template, q.subject, q.object, p.known, p.p, p.answer_tokens
+    SELECT q.query, q.fact, q.relation, q.lang, q.template, q.subject, q.object, coalesce(q.prompt_note, '') AS prefix,
+        p.known, p.p, p.answer_tokens
     FROM prediction p JOIN query q USING (query) WHERE p.model = $model
     ORDER BY q.fact, q.lang, q.template, q.query
 """
+FIELDS = ("fact", "relation", "lang", "template", "subject", "object", "prefix")
+"""Columns of `StoredFacts.frame` that make a Query."""
 _SCANNED = "SELECT DISTINCT query FROM scan WHERE model = $model AND role = 'kn'"
 
 
@@ -61,13 +65,14 @@ def subject_of(reader: Reader) -> dict[str, str]:
 
 def _main(frame: pl.DataFrame, scanned: set[str]) -> dict[tuple[str, str], Query]:
     """The query that was scanned; else the fact's template on which most facts of the relation are known."""
-    counts: dict[tuple[str, str, str], int] = {}
-    for relation, lang, template, known in frame.select("relation", "lang", "template", "known").iter_rows():
-        counts[relation, lang, template] = counts.get((relation, lang, template), 0) + int(known)
+    counts: Counter[tuple[str, ...]] = Counter()
+    for relation, lang, template, prefix, known in frame.select(*FIELDS[1:4], "prefix", "known").iter_rows():
+        counts[relation, lang, template, prefix] += int(known)
     best: dict[tuple[str, str], tuple[tuple[bool, int, str], Query]] = {}
     for row in frame.iter_rows(named=True):
-        query = Query(*(row[name] for name in ("fact", "relation", "lang", "template", "subject", "object")))
-        rank = (row["query"] not in scanned, -counts[query.relation, query.lang, query.template], query.template)
+        query = Query(*(row[name] for name in FIELDS))
+        asked = query.relation, query.lang, query.template, query.prefix
+        rank = (row["query"] not in scanned, -counts[asked], query.template)
         place = (query.fact, query.lang)
         if place not in best or rank < best[place][0]:
             best[place] = rank, query

@@ -12,6 +12,7 @@ import pytest
 import torch
 from transformers import AutoTokenizer, BertConfig, BertForMaskedLM, BertModel
 
+from analysis import sources
 from analysis.errors import ModelError
 from analysis.models import load_model, wrap_model
 from analysis.sites import find_sites
@@ -198,3 +199,58 @@ def test_half_precision_is_close_to_float32(tiny_models: Mapping[str, Path]) -> 
     query = sample_query(full.loaded, 8, words=2)
     (one,), (two,) = full.predict([query]), half.predict([query])
     assert np.log(two.p) == pytest.approx(np.log(one.p), abs=0.5)
+
+
+@pytest.fixture
+def hub_cache(tiny_models: Mapping[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A hub repository as the local cache keeps it: `main` and a tag, each a commit; and a socket that must not be used."""
+    repository = tmp_path / "models--someone--tiny"
+    for kind, commit, reference in (("encoder", "a" * 40, "main"), ("decoder", "b" * 40, "v2")):
+        shutil.copytree(tiny_models[kind], repository / "snapshots" / commit)
+        (repository / "refs").mkdir(exist_ok=True)
+        (repository / "refs" / reference).write_text(commit)
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", False)
+
+    def connect(*_: object) -> None:
+        raise AssertionError("the network was asked")
+
+    monkeypatch.setattr("socket.socket.connect", connect)
+    return repository
+
+
+def test_a_hub_id_in_the_local_cache_is_loaded_from_there_at_its_revision(hub_cache: Path) -> None:
+    for source, kind, commit in (
+        ("someone/tiny", "encoder", "a" * 40),
+        ("someone/tiny@v2", "decoder", "b" * 40),
+        (f"someone/tiny@{'b' * 40}", "decoder", "b" * 40),
+    ):
+        loaded = load_model(source)
+        identity = loaded.identity
+        assert (loaded.kind, identity.name, identity.revision, identity.source) == (kind, "tiny", commit, source)
+        assert sources.is_decoder(source) == (kind == "decoder")
+        assert sources.weight_bytes(source) == (hub_cache / "snapshots" / commit / "model.safetensors").stat().st_size
+
+
+def test_a_hub_id_that_is_neither_cached_nor_reachable_says_so(
+    hub_cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    for source in ("someone/tiny@v3", "someone/else"):
+        refused(source, "not in the local cache")
+        assert sources.weight_bytes(source) is None
+
+
+def test_a_folder_with_an_at_sign_is_a_folder(tiny_models: Mapping[str, Path], tmp_path: Path) -> None:
+    folder = shutil.copytree(tiny_models["encoder"], tmp_path / "tiny@v2")
+    assert load_model(folder).label.startswith("tiny@v2@")
+    assert sources.split_revision(str(folder)) == (str(folder), None)
+    assert sources.split_revision("org/name@v1.0") == ("org/name", "v1.0")
+
+
+def test_a_model_over_several_devices_needs_them(tiny_models: Mapping[str, Path]) -> None:
+    if not torch.cuda.is_available():
+        with pytest.raises(ModelError, match="sees no CUDA device"):
+            load_model(tiny_models["encoder"], device="cuda:0+cuda:1")
+    with pytest.raises(ModelError, match="GPUs"):
+        load_model(tiny_models["encoder"], device="cpu+cpu")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import pytest
@@ -176,3 +176,23 @@ def test_a_querys_id_depends_on_every_field_and_on_nothing_else() -> None:
     changed = [Query(*(f"{v}x" if i == n else v for i, v in enumerate(vars(base).values()))) for n in range(6)]
     assert len({base.id, *(query.id for query in changed)}) == 7
     assert base.id == ask("[X] is [Y]").id and len(base.id) == 16
+
+
+@pytest.mark.parametrize("model", [ENCODER, DECODER], ids=["encoder", "decoder"])
+def test_a_prefix_is_read_before_the_template_and_changes_neither_words_nor_answer(model: Pretend) -> None:
+    plain = ask("The capital of [X] is [Y]")
+    few = replace(plain, prefix="[X] is [Y]. The capital of Kenya is Nairobi.\n")
+    before, after = encode(model, plain), encode(model, few)
+    shift = after.steps[0].position - before.steps[0].position
+    assert shift > 0 and after.prompt.startswith(few.prefix)
+    assert [word.text for word in after.words] == [word.text for word in before.words]
+    assert [word.tokens for word in after.words] == [tuple(t + shift for t in w.tokens) for w in before.words]
+    assert [step.gold for step in after.steps] == [step.gold for step in before.steps]
+    tail = [step.ids[before.steps[0].position :] for step in before.steps]
+    assert [step.ids[after.steps[0].position :] for step in after.steps] == tail
+
+
+def test_a_prefix_is_part_of_what_a_query_is_and_none_leaves_its_name_as_it_was() -> None:
+    plain = ask("The capital of [X] is [Y]")
+    assert replace(plain, prefix="Answer briefly. ").id != plain.id
+    assert replace(plain, prefix="").id == plain.id

@@ -67,6 +67,20 @@ def size(text: str | None) -> int | None:
         raise UserError(f"--memory {text}: write a size such as 8GiB or 512MB") from None
 
 
+def prefix(text: str) -> str:
+    """Text before every template, as it stands; `@FILE` reads it from a file, its line breaks included."""
+    from store.errors import UserError
+
+    if not text.startswith("@"):
+        return text
+    place = Path(text[1:]).expanduser()
+    try:
+        return place.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        why = error.strerror if isinstance(error, OSError) else "it is not UTF-8"
+        raise UserError(f"--prefix {text}: {place} cannot be read ({why})") from error
+
+
 def facts_count(text: str) -> int | None:
     """`all` -> None; otherwise a positive whole number."""
     from store.errors import UserError

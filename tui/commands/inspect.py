@@ -31,10 +31,10 @@ def inspect_model(
     """Sites found and proven, replay or full forward, cost and memory of one query."""
     import polars as pl
 
-    from analysis.runs import plan
+    from analysis.sources import absolute_source
     from tui import output
 
-    report = _child("inspect", plan.absolute_source(model), "--device", device, "--dtype", dtype)
+    report = _child("inspect", absolute_source(model), "--device", device, "--dtype", dtype)
     if as_json:
         output.write_json(report)
         return
@@ -63,13 +63,14 @@ def check(
 ) -> None:
     """What PATH holds, and what of it cannot be used and why."""
     from analysis.runs import plan
+    from analysis.sources import absolute_source
     from analysis.tables import data_check
     from tui import output
 
     tables = data_check.build(plan.absolute_data(data), common.words(langs), common.words(relations))
     if model is not None:
         options = ["--facts", facts, "--langs", langs or "", "--relations", relations or "", "--device", device]
-        report = _child("check", plan.absolute_source(model), "--data", plan.absolute_data(data), *options)
+        report = _child("check", absolute_source(model), "--data", plan.absolute_data(data), *options)
         tables = [*tables, *data_check.of_model(report)]
     output.emit(tables, "json" if as_json else "table")
 

@@ -35,17 +35,20 @@ def run(
     engine: Annotated[str, typer.Option(help="process or inline.")] = "process",
     dtype: Dtype = "float32",
     memory: Annotated[str | None, typer.Option(help="Memory one process may fill with a batch, as in 8GiB.")] = None,
-    prefix: Annotated[str, typer.Option(help="Text put before every template (an instruction, examples).")] = "",
+    prefix: Annotated[
+        str, typer.Option(help="Text before every template (an instruction, solved examples), or @FILE.")
+    ] = "",
     seed: Annotated[int, typer.Option(help="Decides samples and controls.")] = 0,
     follow: Annotated[bool, typer.Option("--follow", help="Wait, with progress; ctrl+c cancels the run.")] = False,
     as_json: Json = False,
 ) -> None:
     """Compute what is missing in STORE: in a process of its own, which goes on when this terminal is gone."""
     from analysis.runs import client, plan
+    from analysis.sources import absolute_source
     from tui import output
 
     config = plan.RunConfig(
-        models=tuple(plan.ModelSource(plan.absolute_source(one)) for one in model),
+        models=tuple(plan.ModelSource(absolute_source(one)) for one in model),
         data=plan.absolute_data(data),
         langs=common.words(langs),
         relations=common.words(relations),
@@ -57,7 +60,7 @@ def run(
         engine=engine,
         dtype=dtype,
         memory=common.size(memory),
-        prefix=prefix,
+        prefix=common.prefix(prefix),
         seed=seed,
     )
     plan.load_facts(config)  # whatever is wrong with the data is said here, before anything is started
@@ -177,13 +180,14 @@ def query(
 ) -> None:
     """One fact, now: what MODEL answers, and which neurons hold it."""
     from analysis.runs import plan
+    from analysis.sources import absolute_source
 
     with tempfile.TemporaryDirectory(prefix="knscope-") as folder:
         data = Path(folder, "query.jsonl")
         row = {"fact_id": "query", "relation": "query", "lang": lang, "template": template}
         data.write_text(json.dumps({**row, "subject": subject, "object": object_}) + "\n", encoding="utf-8")
         config = plan.RunConfig(
-            models=(plan.ModelSource(plan.absolute_source(model)),),
+            models=(plan.ModelSource(absolute_source(model)),),
             data=str(data),
             methods=common.methods(method),
             what=("attribution",),
