@@ -8,6 +8,7 @@ import resource
 import sys
 import time
 from collections import Counter
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -64,39 +65,86 @@ def _cost(loaded: models.LoadedModel, engine: replay.Engine) -> dict[str, Any]:
 
 
 def check_data(config: RunConfig) -> dict[str, Any]:
-    """Of the facts, which rows the model can use, why not the others, and how many it knows; by relation and
-    language.
+    """What a model can do with facts, by relation and language, and why it cannot use the others.
+
+    `table`: facts; paired: those with a usable prompt in every language; usable: those with a usable prompt in this one;
+    known: those known on one of their prompts; prompts, usable_prompts, known_prompts. `reasons`: relation, lang,
+    reason, prompts, facts (left without any usable prompt; of `no-pair`, those that another language lacks), example.
     """
     loaded = models.load_model(
         config.models[0].source, dtype=config.dtype, device=resolve_device(config.device), threads=1
     )
     engine = replay.Engine(loaded)
-    facts = plan.load_facts(config)
-    counts: Counter[tuple[str, str, str]] = Counter()
-    details: dict[str, str] = {}
-    usable = []
-    for row in facts.rows:
-        counts[row.relation, row.lang, "rows"] += 1
+    rows = plan.load_facts(config).rows
+    usable, errors = [], []
+    for row in rows:
         try:
             usable.append(prompts.encode(loaded, row))
         except UnusableQuery as error:
-            counts[row.relation, row.lang, error.reason] += 1
-            details.setdefault(error.reason, str(error))
-    for encoded, prediction in zip(usable, engine.predict(usable), strict=True):
-        place = encoded.query.relation, encoded.query.lang
-        counts[*place, "usable"] += 1
-        counts[*place, "known"] += bool(prediction.known)
-    places = dict.fromkeys((row.relation, row.lang) for row in facts.rows)
-    reasons = sorted(details)
+            errors.append((row, error))
+    known = [one.query for one, said in zip(usable, engine.predict(usable), strict=True) if said.known]
+    asked = [one.query for one in usable]
+    places = dict.fromkeys((row.relation, row.lang) for row in rows)
+    langs = {lang for _, lang in places}
+    speaks: dict[str, set[str]] = {}
+    for query in asked:
+        speaks.setdefault(query.fact, set()).add(query.lang)
     table = [
         {
             "relation": relation,
             "lang": lang,
-            **{name: counts[relation, lang, name] for name in ("rows", "usable", "known", *reasons)},
+            "facts": len(_facts(rows, relation, lang)),
+            "usable": len(can := _facts(asked, relation, lang)),
+            "paired": sum(speaks[fact] == langs for fact in can),
+            "known": len(_facts(known, relation, lang)),
+            **{name: sum((query.relation, query.lang) == (relation, lang) for query in queries)
+               for name, queries in (("prompts", rows), ("usable_prompts", asked), ("known_prompts", known))},
         }
         for relation, lang in places
-    ]
-    return {"model": loaded.label, "table": table, "reasons": details}
+    ]  # fmt: skip
+    reasons = [*_reasons(errors, speaks), *_unpaired(asked, speaks, langs)]
+    return {"model": loaded.label, "kind": loaded.kind, "table": table, "reasons": reasons}
+
+
+def _facts(queries: Iterable[Query], relation: str, lang: str) -> set[str]:
+    return {query.fact for query in queries if (query.relation, query.lang) == (relation, lang)}
+
+
+def _reasons(
+    errors: Sequence[tuple[Query, UnusableQuery]], speaks: Mapping[str, Collection[str]]
+) -> list[dict[str, Any]]:
+    found: dict[tuple[str, str, str], dict[str, Any]] = {}
+    lost: dict[tuple[str, str, str], set[str]] = {}
+    for query, error in errors:
+        place = query.relation, query.lang, error.reason
+        names = dict(zip(("relation", "lang", "reason"), place, strict=True))
+        row = found.setdefault(place, {**names, "prompts": 0, "facts": 0, "example": str(error)})
+        row["prompts"] += 1
+        if query.lang not in speaks.get(query.fact, ()):
+            lost.setdefault(place, set()).add(query.fact)
+            row["facts"] = len(lost[place])
+    return list(found.values())
+
+
+def _unpaired(
+    asked: Iterable[Query], speaks: Mapping[str, Collection[str]], langs: Collection[str]
+) -> list[dict[str, Any]]:
+    """Usable facts that another language lacks: they can be attributed, and share nothing."""
+    found: dict[tuple[str, str], dict[str, None]] = {}
+    prompts_of: Counter[tuple[str, str]] = Counter()
+    for query in asked:
+        if set(speaks[query.fact]) != set(langs):
+            found.setdefault((query.relation, query.lang), {})[query.fact] = None
+            prompts_of[query.relation, query.lang] += 1
+    return [
+        {
+            "relation": relation, "lang": lang, "reason": "no-pair", "prompts": prompts_of[relation, lang],
+            "facts": len(facts),
+            "example": f"fact {(first := next(iter(facts)))}: no usable prompt in "
+                       f"{', '.join(sorted(set(langs) - set(speaks[first])))}; no neurons can be shared",
+        }
+        for (relation, lang), facts in found.items()
+    ]  # fmt: skip
 
 
 def check_config(

@@ -177,7 +177,7 @@ def query_rows(frame: pl.DataFrame, prefix: str = "") -> list[Query]:
     """
     names = ("fact_id", *QUERY_COLUMNS[1:])
     turn: dict[str, dict[str, int]] = {}
-    rows = [Query(*(str(value) for value in row), prefix) for row in frame.select(names).iter_rows()]
+    rows = [Query(*(str(value) for value in (*row, prefix))) for row in frame.select(names).iter_rows()]
     for row in rows:
         facts = turn.setdefault(row.relation, {})
         facts.setdefault(row.fact, len(facts))

@@ -30,7 +30,13 @@ def build(data: str, langs: tuple[str, ...] = (), relations: tuple[str, ...] = (
 
 
 def of_model(report: Mapping[str, Any]) -> list[Table]:
-    """From the document of `python -m analysis.runs check`."""
-    notes = tuple(f"{reason}: {detail}" for reason, detail in report["reasons"].items())
-    notes += ("known: every answer token is the model's first choice",)
-    return [Table("model", f"with {report['model']}", pl.DataFrame(report["table"]), notes)]
+    """From the document of `python -m analysis.runs check`: what the model can use and knows, and why not the rest."""
+    notes = (
+        "usable: at least one prompt can be asked; paired: usable in every language; known: on at least one prompt, "
+        "every answer token is the model's first choice",
+    )
+    tables = [Table("model", f"with {report['model']} ({report['kind']})", pl.DataFrame(report["table"]), notes)]
+    if report["reasons"]:
+        why = ("facts: those with no other prompt left in that language; no-pair: usable, but not in every language",)
+        tables.append(Table("unusable", "what cannot be used", pl.DataFrame(report["reasons"]), why))
+    return tables

@@ -59,6 +59,7 @@ def check(
     relations: Annotated[str | None, typer.Option(help="Relations, as in P36,P37.")] = None,
     facts: Annotated[str, typer.Option(help="With --model: try so many facts, or all.")] = "200",
     device: Device = "auto",
+    dtype: Dtype = "float32",
     as_json: Json = False,
 ) -> None:
     """What PATH holds, and what of it cannot be used and why."""
@@ -69,7 +70,8 @@ def check(
 
     tables = data_check.build(plan.absolute_data(data), common.words(langs), common.words(relations))
     if model is not None:
-        options = ["--facts", facts, "--langs", langs or "", "--relations", relations or "", "--device", device]
+        options = ["--facts", facts, "--langs", langs or "", "--relations", relations or ""]
+        options += ["--device", device, "--dtype", dtype]
         report = _child("check", absolute_source(model), "--data", plan.absolute_data(data), *options)
         tables = [*tables, *data_check.of_model(report)]
     output.emit(tables, "json" if as_json else "table")
