@@ -46,6 +46,29 @@ CREATE OR REPLACE MACRO kn(the_model, the_method, the_langs, the_relations, the_
     FROM kn_row(the_model, the_method, the_langs, the_relations, the_facts, the_queries, only_known, taus, template_share) k
     JOIN place p USING (place);
 
+-- One row a stored (model, query): what the model answers, and, where attributed with the method, its neurons above τ and its residual.
+CREATE OR REPLACE MACRO queries(the_model, the_method, the_langs, the_relations, the_facts, the_queries, only_known, taus) AS TABLE
+    WITH n AS (
+        SELECT c.query, count(*) AS n
+        FROM (
+            SELECT c.aq, c.query, above_floor(map_extract(taus, p.lang)[1], c.floor)::DOUBLE AS tau
+            FROM chosen(the_model, the_method, the_langs, the_relations, the_facts, the_queries, only_known) c JOIN place p USING (place)
+        ) c JOIN score_row s USING (aq)
+        WHERE s.rel > list_min(map_values(taus)) AND s.rel > c.tau
+        GROUP BY ALL
+    )
+    SELECT q.query, q.fact, q.relation, q.lang, q.template, q.subject, q.object, p.p, p.p_root, p.rank, p.known,
+        CASE WHEN a.key IS NOT NULL THEN coalesce(n.n, 0) END AS n_kn, a.max_residual AS residual
+    FROM prediction p
+    JOIN query q USING (query)
+    LEFT JOIN attribution a ON a.model = p.model AND a.query = p.query AND a.method = the_method
+    LEFT JOIN n ON n.query = p.query
+    WHERE p.model = the_model AND list_contains(the_langs, q.lang)
+      AND (len(the_relations) = 0 OR list_contains(the_relations, q.relation))
+      AND (len(the_facts) = 0 OR list_contains(the_facts, q.fact))
+      AND (len(the_queries) = 0 OR list_contains(the_queries, q.query))
+      AND (NOT only_known OR p.known);
+
 -- Eq. 8 by number of the fact.
 CREATE OR REPLACE MACRO likn_row(the_model, the_method, the_langs, the_relations, the_facts, the_queries, only_known, taus, template_share) AS TABLE
     SELECT p.fact_no, k.layer, k.neuron, min(k.rel) AS rel, max(k.rel) AS rel_max

@@ -1,36 +1,47 @@
 """A live view of a store that others may be writing: new shards go into a DuckDB in memory, and every table answers SQL.
 
 Nothing is ever locked: shards never change once committed, so a reader only looks for folders it has not seen. A second
-copy of a result (two runs computed the same) is ignored by its key; a damaged shard is put aside and named, the rest
-goes on.
+copy of a result (two runs computed the same, a compaction) is ignored by its key; a damaged shard is put aside and named,
+the rest goes on. A folder that cannot be written, or vanishes, takes nothing away from what was read.
 """
 
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from tempfile import TemporaryDirectory
+from typing import Any, Literal
 
 import duckdb
 import numpy as np
 import numpy.typing as npt
 import polars as pl
 
+from store import extension, ledger
 from store.database import prepare
-from store.dense import DamagedShardError
+from store.dense import DamagedShardError, MissingShardError, Scores, gone_or_damaged
 from store.errors import UserError
 from store.ingest import Intake
 from store.layout import check
 from store.shards import Shard, list_shards, read_shard
-from store.view import FLOOR, View, sql_literal
+from store.view import View, sql_literal
+
+MEMORY = "2GB"
+SHARDS_AT_ONCE = 128
+READING_THREADS = 4
 
 
 class Reader:
-    """An open store. Thread-safe: every call takes a cursor of its own; ingesting and asking may overlap."""
+    """An open store. Thread-safe: every call takes a cursor of its own; ingesting and asking may overlap.
 
-    def __init__(self, path: Path | str, memory_limit: str = "2GB") -> None:
+    :param memory_limit: what DuckDB may take; beyond it, rows go to a temporary folder that closing removes
+    :param dense: how closely dense scores are checked on opening: their size (each row again when it is read), or every row
+    """
+
+    def __init__(self, path: Path | str, memory_limit: str = MEMORY, dense: Literal["size", "rows"] = "size") -> None:
         self.path = check(path)
         self.generation = 0
         """Counts up whenever something new was taken in."""
@@ -39,17 +50,23 @@ class Reader:
         self._seen: set[str] = set()
         self._intake = Intake()
         self._lock = threading.Lock()
+        self._extending = threading.Lock()
         self._known_catalog: tuple[int, dict[str, list[Any]]] = (-1, {})
-        # Locked before anything is read: ad-hoc SQL runs on this instance too, and must reach neither files nor settings.
+        self._spill = TemporaryDirectory(prefix="knscope-", ignore_cleanup_errors=True)
         self._instance = duckdb.connect(
             config={
                 "memory_limit": memory_limit,
-                "enable_external_access": "false",
+                "temp_directory": self._spill.name,
                 "python_enable_replacements": "false",
             }
         )
+        # Locked before anything is read: ad-hoc SQL runs on this instance too, and must reach neither files nor settings.
+        self._instance.execute("SET enable_external_access = false")
         prepare(self._instance)
         self._instance.execute("SET lock_configuration = true")
+        self._check = dense
+        for shard, why in ledger.deleted(self.path).items():
+            self.damaged[shard] = why
         self.poll()
 
     def __enter__(self) -> Reader:
@@ -60,30 +77,50 @@ class Reader:
 
     def close(self) -> None:
         self._instance.close()
+        self._spill.cleanup()
 
     # --- what is new ---
 
     def poll(self) -> bool:
-        """Take in shards committed since the last look; True when something new came. Cheap when there is nothing."""
+        """Take in shards committed since the last look; True when something new came. Cheap when there is nothing.
+
+        Raises UserError where it does not fit; what was there before still answers.
+        """
         with self._lock:
             fresh = [path for path in list_shards(self.path) if path.name not in self._seen]
-            shards = list(self._readable(fresh))
-            if shards:
-                self._take_in(shards)
-                self.generation += 1
-            return bool(shards)
+            before = self.generation
+            for start in range(0, len(fresh), SHARDS_AT_ONCE):
+                self._take_in(fresh[start : start + SHARDS_AT_ONCE])
+            return self.generation > before
 
-    def _readable(self, paths: Sequence[Path]) -> Iterator[Shard]:
-        for path in paths:
+    def _take_in(self, paths: Sequence[Path]) -> None:
+        if len(paths) > READING_THREADS:
+            with ThreadPoolExecutor(READING_THREADS) as pool:
+                read = list(pool.map(self._read, paths))
+        else:
+            read = [self._read(path) for path in paths]
+        shards = [shard for shard in read if shard is not None]
+        if shards:
+            with self.cursor() as cursor:
+                try:
+                    self._intake.take_in(cursor, shards)
+                except duckdb.OutOfMemoryException as error:
+                    raise UserError(
+                        f"{self.path} does not fit in memory and the temporary folder; open it with a higher memory_limit, "
+                        "or set TMPDIR to a disk with more room"
+                    ) from error
+            self._seen.update(shard.path.name for shard in shards)
+            self.generation += 1
+
+    def _read(self, path: Path) -> Shard | None:
+        try:
+            return read_shard(path, self._check)
+        except MissingShardError:
+            return None  # compacted meanwhile: what replaces it is there, and is found with the next look
+        except DamagedShardError as error:
             self._seen.add(path.name)
-            try:
-                yield read_shard(path)
-            except DamagedShardError as error:
-                self.damaged[str(path)] = str(error)
-
-    def _take_in(self, shards: Sequence[Shard]) -> None:
-        with self.cursor() as cursor:
-            self._intake.take_in(cursor, shards)
+            self.damaged[str(path)] = str(error)
+            return None
 
     # --- asking ---
 
@@ -108,10 +145,34 @@ class Reader:
         return frozenset(self._intake.keys[table])
 
     def dense(self, key: str) -> npt.NDArray[np.float32]:
-        """All scores of one attribution, (n_neurons,), mapped from disk. Raises KeyError."""
-        matrix, row = self._intake.dense[key][0]
-        scores: npt.NDArray[np.float32] = matrix.block([row])[0]
-        return scores
+        """All scores of one attribution, (n_neurons,), a view of the file on disk, checked.
+
+        Raises KeyError for a key that is not stored; UserError where no copy of it can be read.
+        """
+        try:
+            return self._intact(key)
+        except MissingShardError:
+            self.poll()  # a compaction moved it
+        except DamagedShardError as error:
+            raise gone_or_damaged(error) from error
+        try:
+            return self._intact(key)
+        except DamagedShardError as error:
+            raise gone_or_damaged(error) from error
+
+    def _intact(self, key: str) -> Scores:
+        """The newest copy that is as it was written."""
+        trouble: DamagedShardError | None = None
+        for matrix, row in reversed(self._intake.dense[key]):
+            try:
+                scores: Scores = matrix.block([row])[0]
+                return scores
+            except DamagedShardError as error:
+                if not isinstance(error, MissingShardError):
+                    self.damaged[str(matrix.path.parent)] = str(error)
+                if trouble is None or isinstance(trouble, MissingShardError):
+                    trouble = error
+        raise trouble or KeyError(key)
 
     def models(self) -> list[str]:
         return sorted({model for model, _, _ in self._catalog()["attributed"]} | set(self._catalog()["models"]))
@@ -150,12 +211,7 @@ class Reader:
 
     def macro_sql(self, name: str, view: View) -> str:
         """The exact SQL that `name` (queries, kn, likn, layer_hist, dkn, dkn_rate) runs for a View."""
-        if name == "queries":
-            return queries_sql(view)
-        values = macro_arguments(view)
-        if name in ("dkn", "dkn_rate"):
-            values += [view.t_low, view.t_high, view.delta, view.drop == "relative"]
-        return f"FROM {name}({', '.join(sql_literal(value) for value in values)})"
+        return f"FROM {name}({arguments(name, view)})"
 
     def kn(self, view: View) -> pl.DataFrame:
         """Eq. 6-7. Columns fact, relation, lang, layer, neuron, rel (highest over its queries), share (of its queries)."""
@@ -187,10 +243,49 @@ class Reader:
         return self._ask("queries", view)
 
     def _ask(self, name: str, view: View, ending: str = "") -> pl.DataFrame:
-        self._check(view)
-        return self.sql(self.macro_sql(name, view) + ending)
+        self._validate(view)
+        for _ in range(_TRIES):
+            self.extend(view)
+            try:
+                return self.sql(self.macro_sql(name, view) + ending)
+            except duckdb.InvalidInputException as error:
+                if "the floor" not in str(error):
+                    raise
+        raise UserError("results arrive faster than scores below the floor can be added; wait for the run, or raise τ")
 
-    def _check(self, view: View) -> None:
+    def extend(
+        self,
+        view: View,
+        progress: Callable[[int, int], None] = lambda done, total: None,
+        cancelled: Callable[[], bool] = lambda: False,
+    ) -> bool:
+        """Add what a τ below the floor needs from the dense scores; at once where nothing is missing. Asking does it by itself.
+
+        `progress` is called with queries done and to do. False when cancelled: what was added stays, and the rest comes when
+        it is next asked for. Raises UserError where dense scores cannot be read.
+        """
+        with self._extending, self.cursor() as cursor:
+            chosen = f"chosen({arguments('chosen', view.with_(queries=()))})"
+            missing = extension.missing_rows(cursor, chosen, view.tau)
+            if not missing:
+                return True
+            sites = cursor.execute(
+                'SELECT layer, "offset", width FROM site WHERE model = $model', {"model": view.model}
+            )
+            address = extension.Address.of(sites.fetchall())
+            steps = self._dense_steps(missing)
+            total = len(missing)
+            return extension.extend(cursor, steps, address, lambda done: progress(done, total), cancelled)
+
+    def _dense_steps(self, missing: Sequence[extension.Missing]) -> Iterator[extension.Step]:
+        """Dense scores in the order in which they lie on disk."""
+        place = {one.aq: self._intake.dense[one.key][-1] for one in missing}
+        ordered = sorted(missing, key=lambda one: (str(place[one.aq][0].path), place[one.aq][1]))
+        for start in range(0, len(ordered), extension.QUERIES_AT_ONCE):
+            some = ordered[start : start + extension.QUERIES_AT_ONCE]
+            yield [(one, self.dense(one.key)) for one in some]
+
+    def _validate(self, view: View) -> None:
         """Raises UserError, listing what there is, where a View names what is not stored."""
         for what, value, there in (
             ("model", view.model, self.models()),
@@ -198,45 +293,28 @@ class Reader:
         ):
             if value not in there:
                 raise UserError(f"{what} {value!r} is not in this store; it has {', '.join(there) or 'none yet'}")
-        langs = self.langs(view.model)
-        strange = [lang for lang in view.langs if lang not in langs]
-        if strange:
-            raise UserError(
-                f"language {', '.join(strange)} is not stored for {view.model}; there is {', '.join(langs)}"
-            )
-        low = [lang for lang, tau in view.taus if tau < FLOOR]
-        if low:
-            raise UserError(f"τ {', '.join(low)} is below {FLOOR:g}, the lowest score kept in sparse form")
+        for what, wanted, there in (
+            ("language", view.langs, self.langs(view.model)),
+            ("relation", view.relations, self.relations()),
+        ):
+            if strange := [name for name in wanted if name not in there]:
+                raise UserError(
+                    f"{what} {', '.join(strange)} is not stored for {view.model}; there is {', '.join(there) or 'none yet'}"
+                )
 
 
-def macro_arguments(view: View) -> list[Any]:
-    """Arguments every macro starts with."""
-    return [
+_TRIES = 5
+
+
+def arguments(name: str, view: View) -> str:
+    """A View as the arguments of one of the macros."""
+    values: list[Any] = [
         view.model, view.method, list(view.langs), list(view.relations), list(view.facts), list(view.queries), view.known,
-        view.tau, view.template_share,
     ]  # fmt: skip
-
-
-def queries_sql(view: View) -> str:
-    """The query table's SQL: predictions, with the number of neurons above τ and the residual where attributed."""
-    conditions = [f"p.model = {sql_literal(view.model)}", f"list_contains({sql_literal(list(view.langs))}, q.lang)"]
-    conditions += [
-        f"list_contains({sql_literal(list(chosen))}, q.{column})"
-        for column, chosen in (("relation", view.relations), ("fact", view.facts), ("query", view.queries))
-        if chosen
-    ]
-    conditions += ["p.known"] if view.known else []
-    return f"""\
-WITH n AS (
-    SELECT a.query, count(*) AS n FROM score_row s JOIN attribution_row a USING (aq) JOIN query q USING (query)
-    WHERE a.model = {sql_literal(view.model)} AND a.method = {sql_literal(view.method)} AND s.rel > ({sql_literal(view.tau)})[q.lang]
-    GROUP BY ALL
-)
-SELECT q.query, q.fact, q.relation, q.lang, q.template, q.subject, q.object, p.p, p.p_root, p.rank, p.known,
-    CASE WHEN a.key IS NOT NULL THEN coalesce(n.n, 0) END AS n_kn, a.max_residual AS residual
-FROM prediction p
-JOIN query q USING (query)
-LEFT JOIN attribution a ON a.model = p.model AND a.query = p.query AND a.method = {sql_literal(view.method)}
-LEFT JOIN n ON n.query = p.query
-WHERE {" AND ".join(conditions)}
-ORDER BY q.relation, q.fact, q.lang, q.template"""
+    if name != "chosen":
+        values.append(view.tau)
+    if name not in ("chosen", "queries"):
+        values.append(view.template_share)
+    if name in ("dkn", "dkn_rate"):
+        values += [view.t_low, view.t_high, view.delta, view.drop == "relative"]
+    return ", ".join(sql_literal(value) for value in values)

@@ -15,7 +15,7 @@ import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -23,6 +23,7 @@ import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from store import ledger
 from store.dense import DENSE_FILE, DamagedShardError, Dense, MissingShardError, row_sums
 from store.errors import UserError
 from store.layout import check, read_json, write_json
@@ -30,6 +31,7 @@ from store.runs import run_folder
 from store.schema import tables
 
 MANIFEST = "manifest.json"
+ROWS_AT_ONCE = 64
 _TEMPORARY = ".tmp-"
 
 
@@ -71,6 +73,7 @@ def write_shard(
             _flush(path)
         temporary.rename(folder / name)
         _flush(folder)
+        ledger.note(folder.parent, name)
     except OSError as error:
         shutil.rmtree(temporary, ignore_errors=True)
         raise UserError(
@@ -88,26 +91,28 @@ def list_shards(store: Path) -> Iterator[Path]:
                 yield Path(shard)
 
 
-def read_shard(path: Path, whole: bool = False) -> Shard:
-    """Read a shard, checking its tables against the manifest, and with `whole` every byte of its dense scores too.
+def read_shard(path: Path, dense: Literal["size", "rows", "bytes"] = "size") -> Shard:
+    """Read a shard, checking its tables against the manifest; of its dense scores the size, every row's sum, or every byte.
 
     Raises DamagedShardError, naming the file; MissingShardError where the shard is not there any more.
     """
     try:
         manifest = read_json(path / MANIFEST)
         for name, expected in manifest["sha256"].items():
-            if (whole or name != DENSE_FILE) and _checksum(path / name) != expected:
+            if (dense == "bytes" or name != DENSE_FILE) and _checksum(path / name) != expected:
                 raise DamagedShardError(f"{path}: {name} is not what was written (checksum differs)")
         found = {table: _table(path, table, rows) for table, rows in manifest["rows"].items() if table in tables()}
         sums = manifest.get("dense_sums", ())
-        dense = Dense(path / DENSE_FILE, len(sums), sums) if DENSE_FILE in manifest["sha256"] else None
+        scores = Dense(path / DENSE_FILE, len(sums), sums) if DENSE_FILE in manifest["sha256"] else None
     except (OSError, ValueError, KeyError, TypeError, AttributeError, pa.ArrowException, UserError) as error:
         if not path.exists():
             raise MissingShardError(f"{path} is gone") from error
         raise DamagedShardError(f"{path}: {error}") from error
-    if dense is not None:
-        dense.map()
-    return Shard(path, found, dense)
+    if scores is not None:
+        scores.map()
+        for start in range(0, scores.rows if dense == "rows" else 0, ROWS_AT_ONCE):
+            scores.block(range(start, min(start + ROWS_AT_ONCE, scores.rows)))
+    return Shard(path, found, scores)
 
 
 def _table(path: Path, table: str, expected: int) -> pa.Table:
@@ -126,14 +131,14 @@ def verify(store: Path) -> dict[str, str]:
     for path in list_shards(folder):
         name = str(path.relative_to(folder / "runs"))
         try:
-            read_shard(path, whole=True)
+            read_shard(path, dense="bytes")
         except MissingShardError:
             continue
         except DamagedShardError as error:
             report[name] = str(error).removeprefix(f"{path}: ").removeprefix(f"{path}/")
         else:
             report[name] = ""
-    return report
+    return report | {str(Path(path).relative_to(folder / "runs")): why for path, why in ledger.deleted(folder).items()}
 
 
 def remove_unfinished(store: Path, run: str) -> int:

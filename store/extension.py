@@ -1,0 +1,119 @@
+"""τ below the floor: the neurons that are not kept as rows are added from the dense scores to the same table, then the same macros run.
+
+Rows kept and rows added hold the same numbers, rel = score / max_score in double precision, so both sides of the seam answer alike. Each
+step adds some queries whole and lowers their floor in one transaction: a macro either sees a query's rows or refuses the τ.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+import duckdb
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from store.dense import Scores
+from store.ingest import registered
+
+QUERIES_AT_ONCE = 64
+Step = Sequence[tuple["Missing", Scores]]
+"""Some queries with their dense scores, (n_neurons,) each."""
+
+
+@dataclass(frozen=True)
+class Missing:
+    """An attribution whose rows end at `floor`, and are wanted down to `tau`."""
+
+    aq: int
+    key: str
+    floor: float
+    best: float
+    tau: float
+
+
+@dataclass(frozen=True)
+class Address:
+    """Layer and place within it of every flat neuron of a model, both (n_neurons,)."""
+
+    layer: npt.NDArray[np.int16]
+    neuron: npt.NDArray[np.int32]
+
+    @classmethod
+    def of(cls, sites: Sequence[tuple[int, int, int]]) -> Address:
+        """From (layer, offset, width) of each site."""
+        n = max((offset + width for _, offset, width in sites), default=0)
+        found = cls(np.zeros(n, np.int16), np.zeros(n, np.int32))
+        for layer, offset, width in sites:
+            found.layer[offset : offset + width] = layer
+            found.neuron[offset : offset + width] = np.arange(width)
+        return found
+
+
+def missing_rows(cursor: duckdb.DuckDBPyConnection, chosen: str, taus: Mapping[str, float]) -> list[Missing]:
+    """Attributions of a View (`chosen` is its FROM clause) whose floor lies above the τ of their language."""
+    rows = cursor.execute(
+        f"SELECT c.aq, a.key, c.floor, a.max_score, p.lang FROM {chosen} c JOIN attribution_row r USING (aq) "
+        "JOIN attribution a ON a.key = r.key JOIN place p ON p.place = c.place WHERE c.floor > $lowest ORDER BY c.aq",
+        {"lowest": min(taus.values())},
+    ).fetchall()
+    return [
+        Missing(aq, key, floor, best, taus[lang])
+        for aq, key, floor, best, lang in rows
+        if lang in taus and floor > taus[lang]
+    ]
+
+
+def extend(
+    cursor: duckdb.DuckDBPyConnection,
+    steps: Iterator[Step],
+    address: Address,
+    progress: Callable[[int], None],
+    cancelled: Callable[[], bool],
+) -> bool:
+    """Add rows step by step; `progress` is told how many queries are done. False when cancelled: what is done stays."""
+    done = 0
+    for step in steps:
+        if cancelled():
+            return False
+        rows = _between(step, address)
+        floors = pa.table({"aq": pa.array([m.aq for m, _ in step], pa.int32()), "floor": [m.tau for m, _ in step]})
+        cursor.execute("BEGIN")
+        try:
+            with registered(cursor, rows):
+                cursor.execute("INSERT INTO score_row FROM incoming")
+            with registered(cursor, floors):
+                cursor.execute(
+                    "UPDATE attribution_row SET floor = i.floor FROM incoming i WHERE i.aq = attribution_row.aq"
+                )
+            cursor.execute("COMMIT")
+        except duckdb.Error:
+            cursor.execute("ROLLBACK")
+            raise
+        done += len(step)
+        progress(done)
+    return not cancelled()
+
+
+def _between(step: Step, address: Address) -> pa.Table:
+    """Rows of score_row with tau <= rel < floor, of a positive score; highest rel first, as rows that were stored."""
+    parts = []
+    for one, row in step:
+        if one.best <= 0:
+            continue
+        # A float32 bar a hair too low finds few candidates; what counts is decided in double precision.
+        candidates = np.flatnonzero(row > np.float32(one.tau * one.best * (1 - 1e-6)))
+        rel = row[candidates].astype(np.float64) / one.best
+        inside = (rel >= one.tau) & (rel < one.floor) & (rel > 0)
+        flat = candidates[inside]
+        parts.append((np.full(len(flat), one.aq, np.int32), flat, row[flat], rel[inside]))
+    if not parts:
+        parts = [(np.zeros(0, np.int32), np.zeros(0, np.int64), np.zeros(0, np.float32), np.zeros(0))]
+    aq, flat, score, rel = (np.concatenate(columns) for columns in zip(*parts, strict=True))
+    order = np.argsort(-rel, kind="stable")
+    flat = flat[order]
+    columns = {
+        "aq": aq[order], "layer": address.layer[flat], "neuron": address.neuron[flat], "score": score[order], "rel": rel[order],
+    }  # fmt: skip
+    return pa.table(columns)
