@@ -144,7 +144,17 @@ ACTIONS: tuple[Action, ...] = (
     # --- Compute
     Action("compute.missing", ("r",), "compute", "Say what this view lacks, and compute it", "Compute", "compute"),
     Action("compute.ask", ("n",), "new question", "Ask the model a new question and attribute it", "Compute", "ask"),
-    Action("run.cancel", ("ctrl+x",), "cancel run", "Cancel the marked run at its next unit", "Compute", "cancel_run"),
+    Action(
+        "run.start", ("R",), "start run", "Start a run: which model, data, languages, methods", "Compute", "start_run"
+    ),
+    Action(
+        "run.cancel",
+        ("ctrl+x",),
+        "cancel",
+        "Stop the marked run, or the model worker; what is computed stays",
+        "Compute",
+        "cancel_run",
+    ),
     Action(
         "run.resume",
         ("u",),

@@ -80,7 +80,11 @@ class Complaint(Message):
 
 
 @dataclass
-class WorkerEvent(Message):
-    """What the model worker said, as it arrived."""
+class DeskMoved(Message):
+    """What the desk, which drives the model worker, does now: its `DeskState`."""
 
-    event: Mapping[str, Any]
+    state: Any
+
+    def can_replace(self, message: Message) -> bool:
+        """Progress that nobody saw yet gives way to newer progress; the end of a task never does."""
+        return isinstance(message, DeskMoved) and self.state.task is not None

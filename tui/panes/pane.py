@@ -22,6 +22,9 @@ if TYPE_CHECKING:
     from tui.session import Session
 
 
+FINISHED = (WorkerState.SUCCESS, WorkerState.ERROR, WorkerState.CANCELLED)
+
+
 def unexpected() -> tuple[type[Exception], ...]:
     """What a result of an unexpected shape raises while it is painted."""
     from polars.exceptions import PolarsError
@@ -42,7 +45,7 @@ class Pane(Vertical):
     def __init__(self, *, id: str) -> None:  # noqa: A002
         super().__init__(id=id)
         self.wanted: Shown | None = None
-        self._loading: Shown | None = None
+        self._loading: tuple[Worker[Any], Shown] | None = None
         self.painted: Shown | None = None
         self._entitled: dict[str, str] = {}
         self._said = ""
@@ -96,23 +99,20 @@ class Pane(Vertical):
         seen = self.is_attached and all(node.display for node in self.ancestors_with_self if hasattr(node, "display"))
         if reader is None or self.wanted is None or not seen or self._loading or self.painted == self.wanted:
             return  # a load under way looks here again when it ends: held keys become one load
-        self._loading = self.wanted
         work = partial(self.load, reader, self.wanted)
-        self.run_worker(
-            work,
-            thread=True,
-            exclusive=True,
-            group=self.id or "",
-            description=f"{self.TITLE} loads",
-            exit_on_error=False,
-        )
+        name = self.id or ""
+        worker = self.run_worker(work, thread=True, group=name, description=f"{self.TITLE} loads", exit_on_error=False)
+        self._loading = worker, self.wanted
 
     def on_worker_state_changed(self, event: Worker.StateChanged) -> None:
-        if event.worker.group != self.id or not event.worker.is_finished:
+        """The event's own state counts: the worker may be further on already, and tells of every state once."""
+        if event.worker.group != self.id:
             return
         event.stop()
-        loaded, self._loading = self._loading, None
-        if loaded is not None and loaded == self.wanted:
+        if self._loading is None or event.worker is not self._loading[0] or event.state not in FINISHED:
+            return
+        loaded, self._loading = self._loading[1], None
+        if loaded == self.wanted:
             self.painted = loaded
             if event.state == WorkerState.SUCCESS:
                 self._paint(event.worker.result, loaded)

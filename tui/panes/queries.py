@@ -71,6 +71,8 @@ class QueriesPane(Pane):
         self._loaded: pl.DataFrame | None = None
         self._marked_scope = ("", "")
         self.filter_text = ""
+        self._go_to = ""
+        """The query that the cursor goes to as soon as it is there."""
 
     def compose(self) -> ComposeResult:
         yield self.note
@@ -94,10 +96,17 @@ class QueriesPane(Pane):
         if self._loaded is None:
             return
         frame = self._loaded
+        wanted, at = self._go_to, None
+        if wanted and frame.filter(frame["query"] == wanted).height:
+            self._go_to, at = "", {"query": wanted}
         if self.filter_text and frame.height:
-            frame = frame.filter(matches(self.filter_text))
+            found = frame.filter(matches(self.filter_text))
+            if at is not None and not found.filter(found["query"] == wanted).height:
+                self.filter_text = ""  # the row one is brought to must be seen
+            else:
+                frame = found
         table = self.query_one(FrameTable)
-        table.show(frame, COLUMNS, KEY)
+        table.show(frame, COLUMNS, KEY, at)
         of = (
             f"{frame.height:,} of {self._loaded.height:,}"
             if frame.height != self._loaded.height
@@ -106,6 +115,10 @@ class QueriesPane(Pane):
         known = " · known only" if self.wanted and self.wanted.view.known else ""
         filtered = f" · /{self.filter_text}" if self.filter_text else ""
         self.entitle(below=f"{of}{known}{filtered}")
+
+    def go_to(self, query: str) -> None:
+        """Bring the cursor to a query, when it is loaded."""
+        self._go_to = query
 
     def mark(self, selection: Selection) -> None:
         """Show which rows the other panes speak of."""

@@ -11,7 +11,7 @@ from textual.worker import Worker, WorkerState
 
 from tui import state
 from tui.messages import RowEntered
-from tui.panes.pane import Pane
+from tui.panes.pane import FINISHED, Pane
 from tui.selection import Shown
 from tui.widgets import cells
 from tui.widgets.frame_table import FrameTable
@@ -112,9 +112,11 @@ class SqlPane(Pane):
             self._state("Nothing is running.")
 
     def on_worker_state_changed(self, event: Worker.StateChanged) -> None:
-        if event.worker.group != "sql-run" or not event.worker.is_finished:
+        if event.worker.group != "sql-run":
             return
         event.stop()
+        if event.state not in FINISHED:
+            return
         took = time.monotonic() - self._started
         if event.state == WorkerState.SUCCESS:
             result = cast("Result", event.worker.result)

@@ -38,7 +38,7 @@ SPLITS = (35, 45, 54, 62, 72)
 
 
 class Bench(Screen[None]):
-    """Places the panes and makes them follow. `doing` adds the actions, `watching` and `computing` the background work."""
+    """Places the panes and makes them follow. `doing` adds the actions, `watching`, `computing` and `running` the background work."""
 
     BINDINGS: ClassVar[list[BindingType]] = list(keymap.bindings("workbench"))
 
@@ -140,6 +140,9 @@ class Bench(Screen[None]):
         self.query_one(QueriesPane).mark(shown.selection)
         for pane in self.query(Pane):
             pane.follow(shown)
+
+    def on_new_results(self) -> None:
+        """The store has more than before, and the panes were told."""
 
     def _tell(self) -> None:
         """The header."""

@@ -1,259 +1,310 @@
-"""The actions that compute: what the view lacks, a new question, and the runs."""
+"""The actions that ask a model: what the view lacks, and a new question. Both go to the desk: one warm model worker."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, replace
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, cast
 
 from textual.worker import Worker, WorkerState
 
 from store.errors import UserError
-from tui import state
-from tui.messages import WorkerEvent
+from store.view import View
+from tui.messages import DeskMoved
 from tui.panes.runs import RunsPane, duration
 from tui.screens.bench import Bench
 from tui.screens.form import Field, FormScreen
 from tui.screens.text import TextScreen
 from tui.selection import Selection, Shown
+from tui.widgets import cells
 
 if TYPE_CHECKING:
-    from analysis.runs.client import ModelWorker
+    from analysis.prompts import Query
+    from analysis.runs.desk import Desk, DeskState
+    from analysis.runs.missing import Missing
     from store.reader import Reader
 
 ASKED = "asked"
 """Relation of the questions a person typed."""
-_LACKING = """
-SELECT count(*) FILTER (a.key IS NULL) AS attributions,
-    count(DISTINCT (q.fact, q.lang)) FILTER (s.key IS NULL) AS scans,
-    count(DISTINCT q.fact) FILTER (a.key IS NULL OR s.key IS NULL) AS facts,
-    list(DISTINCT q.fact) FILTER (a.key IS NULL OR s.key IS NULL) AS fact_ids
-FROM query q
-JOIN prediction p ON p.query = q.query AND p.model = $model
-LEFT JOIN attribution a ON a.query = q.query AND a.model = $model AND a.method = $method
-LEFT JOIN (SELECT any_value(s.key) AS key, m.fact, m.lang FROM scan s JOIN query m USING (query)
-           WHERE s.model = $model AND s.method = $method AND s.role = 'kn' GROUP BY ALL) s ON s.fact = q.fact AND s.lang = q.lang
-WHERE list_contains($langs, q.lang) AND (len($relations) = 0 OR list_contains($relations, q.relation))
-    AND (len($facts) = 0 OR list_contains($facts, q.fact)) AND (len($queries) = 0 OR list_contains($queries, q.query))
-    AND (NOT $known OR p.known)
-"""
+WORDS = {"attributions": "attributions", "scans": "pair scans", "edits": "readings of edits", "claims": "claims"}
+ALSO = {"edits": ("edit",), "checks": ("factcheck",)}
+"""What a pane shows beyond attributions and pair scans."""
 
 
 @dataclass(frozen=True)
 class Lacking:
-    """What a view needs that is not stored."""
+    """What a view needs that is not stored, and how fast passes have been in this store."""
 
-    attributions: int
-    scans: int
-    facts: tuple[str, ...]
+    shown: Shown
+    what: tuple[str, ...]
+    missing: Missing
+    pace: float | None
+    """Passes a second; None where nothing was timed."""
 
-    def say(self, rate: float | None) -> str:
-        parts = []
-        if self.attributions:
-            parts.append(f"{self.attributions:,} attributions")
-        if self.scans:
-            parts.append(f"{self.scans:,} pair scans (210 ablations each, and their controls)")
-        about = (
-            f"\nat the last run's {rate:.1f} results a second: about {duration((self.attributions + 3 * self.scans) / rate)}"
-            if rate
-            else ""
-        )
-        return f"{len(self.facts):,} facts lack {' and '.join(parts)}.{about}"
+    def text(self) -> str:
+        found, view = self.missing, self.shown.view
+        lines = [f"{self.shown.selection.subject} · {view.method} · {'+'.join(view.langs)}", ""]
+        lines += [f"{number:>8,} {WORDS[name]}" for name, number in found.counts.items()]
+        seconds = found.passes / self.pace if self.pace else None
+        about = f"about {duration(seconds)} at {self.pace:,.0f} passes a second" if self.pace else "not timed here yet"
+        lines += ["", f"{cells.several(len(found.facts), 'fact')}, {found.passes:,} passes, {about}."]
+        if set(self.what) & {"edit", "factcheck"} and not {"edits", "claims"} & set(found.counts):
+            lines.append("Then what this pane itself needs, which depends on these.")
+        return "\n".join(lines)
 
 
-def lacking(reader: Reader, shown: Shown) -> Lacking:
-    """Count it, for the selection."""
-    view = shown.narrowed
-    names = {
-        "model": view.model, "method": view.method, "langs": list(view.langs), "relations": list(view.relations),
-        "facts": list(view.facts), "queries": list(view.queries), "known": view.known,
-    }  # fmt: skip
-    row = reader.sql(_LACKING, names).row(0, named=True)
-    return Lacking(row["attributions"], row["scans"], tuple(sorted(row["fact_ids"] or ())))
+def lacking(reader: Reader, shown: Shown, what: tuple[str, ...], seconds: float, pace: float | None) -> Lacking:
+    """Count it for the selection. `seconds` is what the runs of the store took altogether. Runs in a thread."""
+    from analysis.runs import missing
+
+    found = missing.missing(reader, shown.narrowed, what)
+    if pace is None and found.passes and seconds > 1.0:
+        pace = missing.passes_stored(reader) / seconds or None
+    return Lacking(shown, what, found, pace)
+
+
+def question(values: Mapping[str, str], relation: str = ASKED) -> Query:
+    """The query that a filled form means: [X] may be left out where the subject stands, and [Y] at the end.
+
+    :raises UserError: the prompt has no place for the subject
+    """
+    from analysis.prompts import Query
+
+    template, subject = values["template"], values["subject"]
+    if "[X]" not in template:
+        if subject not in template.replace("[Y]", ""):
+            raise UserError(f"The prompt names neither [X] nor {subject}: The capital of [X] is [Y]")
+        template = template.replace(subject, "[X]", 1)
+    if "[Y]" not in template:
+        template = template.rstrip()
+        template += " [Y]" if template.isascii() else "[Y]"
+    fact = values.get("fact") or f"{ASKED}: {subject} → {values['object']}"
+    return Query(fact, relation, values["lang"], template, subject, values["object"])
 
 
 class Computing(Bench):
-    """Jobs outlive the workbench; the model worker is its child and ends with it."""
+    """The desk is the workbench's own and ends with it; what it computed stays."""
 
-    _model_worker: ModelWorker | None = None
-    _worker_run = ""
-    _asked: Mapping[str, str] | None = None
+    _desk: Desk | None = None
+    _form: Mapping[str, str] | None = None
+    """The question typed last."""
+    _wanted: Query | None = None
+    """The question that is on its way."""
+    _pace: float | None = None
+
+    def desk(self) -> Desk:
+        """The desk of this store; the first call makes it."""
+        from analysis.runs.desk import Desk
+
+        if self._desk is None:
+            assert self.session.path is not None
+            self._desk = Desk(self.session.path, lambda state: self._heard(state))
+        return self._desk
+
+    def _heard(self, state: DeskState) -> None:
+        """Called on the desk's thread."""
+        if self.is_attached:
+            self.post_message(DeskMoved(state))
 
     # --- r
 
     def action_compute(self) -> None:
         reader, shown = self.session.reader, self.session.shown()
         if reader is None or shown is None:
-            self.knscope.say(
-                "Nothing is stored yet that something could be missing from; knscope run STORE … starts an analysis."
-            )
+            self.knscope.say("Nothing is stored yet that something could be missing from; R starts a run.")
             return
-        self.run_worker(lambda: (shown, lacking(reader, shown)), thread=True, group="lacking", exit_on_error=False)
+        if self._desk is not None and self._desk.busy:
+            self.knscope.say("The model worker is busy; ^x stops it.")
+            return
+        what = ("attribution", "dkn", *ALSO.get(self.open_tab, ()))
+        records = [one.record for one in self.query_one(RunsPane).statuses]
+        seconds = sum(one.heartbeat - one.started for one in records if one.computed)
+        pace = self._pace
+        work: Callable[[], Lacking] = lambda: lacking(reader, shown, what, seconds, pace)  # noqa: E731
+        self.run_worker(work, thread=True, group="lacking", exclusive=True, exit_on_error=False)
 
     def on_worker_state_changed(self, event: Worker.StateChanged) -> None:
         if event.worker.group == "lacking":
             if event.state == WorkerState.SUCCESS:
-                self._offer(*event.worker.result)  # type: ignore[misc]
+                self._offer(cast("Lacking", event.worker.result))
             elif event.state == WorkerState.ERROR:
                 self.knscope.say(f"What is missing could not be counted: {event.worker.error}")
 
-    def _offer(self, shown: Shown, found: Lacking) -> None:
-        subject = shown.selection.subject
-        if not found.facts:
+    def _offer(self, found: Lacking) -> None:
+        if not found.missing.results:
+            view = found.shown.view
             self.knscope.say(
-                f"Nothing is missing for {subject}: {shown.view.method} on {'+'.join(shown.view.langs)}.", "information"
+                f"Nothing is missing for {found.shown.selection.subject}: {view.method} on {'+'.join(view.langs)}.",
+                "information",
             )
             return
-        statuses = self.query_one(RunsPane).statuses
-        rate = next((one.rate for one in reversed(statuses) if one.rate), None)
-        config = next((one.record.config for one in reversed(statuses) if one.record.config.get("models")), None)
-        if config is None:
-            self.knscope.say("No run of this store says where the model is; start one with knscope run.")
-            return
-        text = f"{subject}, {shown.view.method}:\n{found.say(rate)}\n\nIt runs by itself; leaving the workbench does not stop it."
 
         def answer(word: str | None) -> None:
-            if word:
-                self._start(shown, found, config)
+            if word == "here":
+                self._compute(found)
+            elif word == "job":
+                self.start_missing(found)
 
-        self.app.push_screen(TextScreen("compute what is missing", text, (("enter", "go", "starts"),)), answer)
+        answers = (("enter", "here", "computes it here"), ("j", "job", "as a run that goes on without the workbench"))
+        self.app.push_screen(TextScreen("missing for this view", found.text(), answers), answer)
 
-    def _start(self, shown: Shown, found: Lacking, stored: Mapping[str, Any]) -> None:
-        from analysis.runs import client
-        from analysis.runs.plan import ModelSource, RunConfig
+    def start_missing(self, found: Lacking) -> None:
+        """As a run of its own; `running` does that."""
+        raise NotImplementedError
 
-        reader, path = self.session.reader, self.session.path
-        if reader is None or path is None:
+    def _compute(self, found: Lacking) -> None:
+        from analysis.runs import missing
+        from analysis.runs.desk import Task
+
+        reader, view, what = self.session.reader, found.shown.narrowed, found.what
+        if reader is None:
             return
+
+        def units() -> Any:
+            reader.poll()
+            return missing.missing(reader, view, what).units
+
+        self._ask_desk(Task(f"missing of {found.shown.selection.subject}", units, found.missing.results))
+
+    def _ask_desk(self, task: Any) -> bool:
         try:
-            source = reader.sql("SELECT source FROM model WHERE model = ?", [shown.view.model])["source"][0]
-            config = replace(
-                RunConfig.from_json(stored), models=(ModelSource(source),), langs=shown.view.langs, methods=(shown.view.method,),
-                what=("attribution", "dkn"), fact_ids=found.facts, facts=stored.get("facts"),
-            )  # fmt: skip
-            self._started(client.start_job(path, config))
-        except (UserError, OSError, TypeError) as error:
-            self.knscope.say(str(error))
-
-    def _started(self, run: str) -> None:
-        self.action_tab("runs")  # type: ignore[attr-defined]
-        self.knscope.say(f"{run} started", "information")
-
-    # --- runs
-
-    def action_cancel_run(self) -> None:
-        from analysis.runs import client
-
-        marked, path = self.query_one(RunsPane).marked(), self.session.path
-        if marked is None or path is None or marked.status not in ("running", "queued"):
-            self.knscope.say("The run marked in the runs pane is not going on.")
-            return
-        client.cancel_job(path, marked.run)
-        self.knscope.say(f"{marked.run} stops at its next unit; what it computed stays.", "information")
-
-    def action_resume_run(self) -> None:
-        from analysis.runs import client
-        from analysis.runs.plan import RunConfig
-
-        marked, path = self.query_one(RunsPane).marked(), self.session.path
-        if marked is None or path is None or marked.status in ("running", "queued"):
-            self.knscope.say(
-                "The run marked in the runs pane is going on already." if marked else "There is no run to resume."
-            )
-            return
-        try:
-            config = RunConfig.from_json(marked.record.config)
-            self._started(client.start_job(path, config))
-        except (UserError, OSError, TypeError, KeyError) as error:
-            self.knscope.say(f"{marked.run} cannot be resumed: {error}")
+            self.desk().ask(task)
+        except (OSError, UserError) as error:
+            self.knscope.say(f"The model worker could not start: {error}", "error")
+            return False
+        return True
 
     # --- n
 
     def action_ask(self) -> None:
-        view, path = self.session.view, self.session.path
-        if view is None or path is None:
-            self.knscope.say("A question needs a model: open a store that holds one.")
+        """The form; the model is loaded while a person types."""
+        view, path, reader = self.session.view, self.session.path, self.session.reader
+        if view is None or path is None or reader is None:
+            self.knscope.say("A question needs a model: R starts a run with one.")
             return
-        kept = self._asked or {}
+        kept = self._form or {}
         fields = (
-            Field("template", "prompt", kept.get("template", ""), "with [X] and [Y]: The capital of [X] is [Y]"),
+            Field("template", "prompt", kept.get("template", ""), "The capital of [X] is [Y]"),
             Field("subject", "subject [X]", kept.get("subject", ""), "Tanzania"),
             Field("object", "answer [Y]", kept.get("object", ""), "Dodoma"),
             Field("lang", "language", kept.get("lang", view.langs[0]), "as the store writes it"),
+            Field("fact", "fact", "", "empty: a new one; a stored fact's name adds to it", required=False),
         )
-        label = view.model.partition("@")[0]
-        self.app.push_screen(FormScreen(f"ask {label}, attribute with {view.method}", fields), self._ask)
+        if self._desk is None or not self._desk.busy:
+            self._warm(self._source(reader, view))
+        title = f"ask {view.model.partition('@')[0]}, attribute with {view.method}"
+        self.app.push_screen(FormScreen(title, fields), self._ask)
 
-    def _ask(self, values: dict[str, str] | None) -> None:
-        view, reader, path = self.session.view, self.session.reader, self.session.path
-        if values is None or view is None or reader is None or path is None:
-            return
-        self._asked = values
-        missing = [slot for slot in ("[X]", "[Y]") if slot not in values["template"]]
-        if missing:
-            self.knscope.say(f"The prompt lacks {' and '.join(missing)}: The capital of [X] is [Y]")
-            self.action_ask()
-            return
-        from analysis.prompts import Query
+    @staticmethod
+    def _source(reader: Reader, view: View) -> str:
+        return str(reader.sql("SELECT source FROM model WHERE model = ?", [view.model])["source"][0])
+
+    def _warm(self, source: str) -> None:
+        from analysis.runs.desk import Task
         from analysis.runs.plan import Unit
 
-        source = reader.sql("SELECT source FROM model WHERE model = ?", [view.model])["source"][0]
-        fact = f"{ASKED}: {values['subject']}"
-        query = Query(fact, ASKED, values["lang"], values["template"], values["subject"], values["object"])
-        unit = Unit("attribution", source, view.method, (query,))
-        try:
-            worker = self._worker(path)
-        except (OSError, UserError) as error:
-            self.knscope.say(f"The model's process could not start: {error}")
+        stages = iter([(Unit("load", source),)])
+        self._ask_desk(Task("load the model", lambda: next(stages, ()), 0))
+
+    def _ask(self, values: dict[str, str] | None) -> None:
+        view, reader = self.session.view, self.session.reader
+        if values is None or view is None or reader is None:
             return
-        self._wanted_fact = fact, values["lang"]
-        self.worker_text = "model: loading"
-        worker.compute(unit)
-        self.knscope.say("The question is on its way; its row appears when it is answered.", "information")
+        from analysis.runs.desk import Task
+        from analysis.runs.plan import Unit
 
-    _wanted_fact: tuple[str, str] | None = None
+        self._form = values
+        known = reader.sql("SELECT DISTINCT relation FROM query WHERE fact = ?", [values["fact"]])["relation"]
+        try:
+            query = question(values, str(known[0]) if known.len() else ASKED)
+        except UserError as error:
+            self.knscope.say(str(error))
+            self.action_ask()
+            return
+        source = self._source(reader, view)
+        stages = iter(
+            [
+                (Unit("predict", source, queries=(query,)),),
+                (Unit("attribute", source, view.method, queries=(query,)),),
+            ]
+        )
+        self._wanted, self._asked_at = query, time.monotonic()
+        if self._ask_desk(Task(f"question: {query.subject} → {query.object}", lambda: next(stages, ()), 2, query.id)):
+            self.knscope.say("asked; the workbench goes to the answer when it is there", "information")
 
-    def _worker(self, path: Path) -> ModelWorker:
-        from analysis.runs.client import ModelWorker
-        from store import runs
+    _asked_at = 0.0
 
-        if self._model_worker is None or not self._model_worker.alive:
-            self._worker_run = runs.new_run(
-                path, {"models": [], "data": "questions", "what": ["attribution"], "methods": []}
-            )
-            self._model_worker = ModelWorker(
-                path, self._worker_run, self._heard, state.state_folder() / "model-worker.log"
-            )  # fmt: skip
-        return self._model_worker
+    def on_new_results(self) -> None:
+        """Go to the question that has just been answered, and say how it went."""
+        query, view, reader = self._wanted, self.session.view, self.session.reader
+        if query is None or view is None or reader is None:
+            return
+        found = reader.sql(
+            "SELECT p.p, p.rank, p.known FROM prediction p JOIN attribution a USING (model, query) "
+            "WHERE p.model = ? AND p.query = ? AND a.method = ?",
+            [view.model, query.id, view.method],
+        )
+        if found.is_empty():
+            return
+        self._wanted = None
+        p, rank, known = found.row(0)
+        changes: dict[str, Any] = {"relations": ()} if view.relations else {}
+        if query.lang not in view.langs:
+            changes["langs"] = (*view.langs, query.lang)
+        if view.known and not known:
+            changes["known"] = False
+        if changes:
+            self.session.change(**changes)
+        label = f"{query.subject} → {query.object}"
+        self.session.select(Selection("fact", query.relation, query.fact, query.id, label))
+        self.go_to_query(query.id)
+        seconds = time.monotonic() - self._asked_at
+        self.knscope.say(f"{label}: p {cells.prob(p)}, rank {rank:,} · answered in {seconds:.1f} s", "information")
 
-    def _heard(self, event: Mapping[str, Any]) -> None:
-        """Called on the worker's reader thread."""
-        self.post_message(WorkerEvent(event))
+    def go_to_query(self, query: str) -> None:
+        """Bring the cursor of the query table to a row as soon as it is there."""
+        raise NotImplementedError
 
-    def on_worker_event(self, message: WorkerEvent) -> None:
-        event = message.event
-        match event.get("event"):
-            case "state":
-                self.worker_text = f"model: {event.get('state', '')}"
-            case "progress":
-                self.worker_text = "model: attributing"
-            case "done":
-                self.worker_text = "model: ready"
-                self.set_timer(0.4, self._go_to_asked)
-            case "error":
-                self.worker_text = "model: ready"
-                self.knscope.say(str(event.get("message") or event.get("text") or event), "error")
-            case "ended":
-                self.worker_text = "model: ended"
+    # --- the desk
 
-    def _go_to_asked(self) -> None:
-        """Select the question that was just answered."""
-        if self._wanted_fact is not None and self.session.view is not None:
-            fact, _ = self._wanted_fact
-            self.session.select(Selection("fact", relation=ASKED, fact=fact, label=fact))
-            self.follow()
+    def on_desk_moved(self, message: DeskMoved) -> None:
+        """What the desk says: progress, and how a task ended."""
+        state = cast("DeskState", message.state)
+        if state.task is not None:
+            loading = not state.done and not self.worker_text.startswith("model worker: warm")
+            what = "loading the model" if loading else f"{state.done:,} of {state.task.total:,}"
+            self.worker_text = f"model worker: {what}"
+            return
+        self.worker_text = "model worker: warm" if state.warm else ""
+        if state.outcome == "done" and state.done > 2 and state.seconds > 1.0:
+            self.knscope.say(f"computed: {state.done:,} results in {duration(state.seconds)}", "information")
+        elif state.outcome == "cancelled":
+            self.knscope.say(f"stopped; {state.done:,} results are stored", "information")
+            self._wanted = None
+        elif state.failures:
+            self.knscope.say(state.failures[0], "error")
+            self._wanted = None
+        if self._wanted is not None and state.outcome == "done":
+            self.set_timer(1.0, self._unanswered)
+
+    def _unanswered(self) -> None:
+        """The model cannot use the question: say why."""
+        query, reader = self._wanted, self.session.reader
+        if query is None or reader is None:
+            return
+        why = reader.sql("SELECT detail FROM unusable WHERE query = ?", [query.id])["detail"]
+        if why.len():
+            self._wanted = None
+            self.knscope.say(str(why[0]).partition(": ")[2] or str(why[0]))
+
+    def stop_desk(self) -> bool:
+        """Cancel what the desk does; False when it does nothing."""
+        if self._desk is None or not self._desk.busy:
+            return False
+        self._desk.cancel()
+        return True
 
     def on_unmount(self) -> None:
-        if self._model_worker is not None:
-            self._model_worker.close(timeout=1.0)
+        if self._desk is not None:
+            self._desk.close(patience=1.0)

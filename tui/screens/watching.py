@@ -39,6 +39,8 @@ class Watching(Bench):
     _observer: Observer | None = None
     _looking: Worker[Any] | None = None
     _trouble = ""
+    _generation = -1
+    """Of the reader, when the panes were told last. The desk polls too, so what `poll` answers here is not enough."""
 
     def on_mount(self) -> None:
         self.watch_store()
@@ -72,7 +74,8 @@ class Watching(Bench):
             self._observer = Observer(path)
         elif not (path / "store.json").is_file():
             return Seen(None, (), reader, gone=True)
-        new = reader.poll()
+        reader.poll()
+        new, self._generation = reader.generation != self._generation, reader.generation
         assert self._observer is not None
         stored = look(reader, session.view.model if session.view else "") if new or fresh else None
         return Seen(stored, tuple(self._observer.look()), reader)
@@ -102,12 +105,13 @@ class Watching(Bench):
                     f"{len(damaged)} damaged shards were set aside; knscope store verify names them.", "warning"
                 )
             self.follow()
+            self.on_new_results()
         if session.view is None:
             going = any(one.status in ("running", "queued") for one in seen.statuses)
             self.query_one(QueriesPane).say(
                 "Nothing is stored yet; results appear here as the run writes them."
                 if going
-                else "This store is empty. r or knscope run computes something; knscope demo has an example."
+                else "This store is empty. R starts a run; knscope demo has an example."
             )
 
     def _in_trouble(self, error: BaseException | None) -> None:

@@ -13,15 +13,16 @@ from tui.messages import (
     ThresholdSet,
 )
 from tui.panes.neuron import FactWanted, NeuronPane, Place
-from tui.screens.computing import Computing
+from tui.panes.queries import QueriesPane
 from tui.screens.doing import Doing
+from tui.screens.running import Running
 from tui.screens.watching import Watching
 from tui.selection import Selection
 from tui.widgets.frame_table import FrameTable
 
 
-class WorkbenchScreen(Watching, Computing, Doing):
-    """All of it. Actions stand in `doing`, background work in `watching` and `computing`, the layout in `bench`."""
+class WorkbenchScreen(Watching, Running, Doing):
+    """All of it. Actions stand in `doing`, background work in `watching`, `computing` and `running`, the layout in `bench`."""
 
     def on_row_moved(self, message: RowMoved) -> None:
         session = self.session
@@ -52,6 +53,10 @@ class WorkbenchScreen(Watching, Computing, Doing):
     def show_neurons(self, place: Place) -> None:
         self.action_tab("neuron")
         self.query_one(NeuronPane).go_to(place)
+
+    def go_to_query(self, query: str) -> None:
+        self.query_one(QueriesPane).go_to(query)
+        self.follow()
 
     def on_fact_wanted(self, message: FactWanted) -> None:
         """Go to a fact's first row in the query table and select the fact."""

@@ -68,6 +68,11 @@ def count(value: int | float | None) -> str:
     return NOTHING if value is None else f"{value:,.0f}"
 
 
+def several(number: int, thing: str) -> str:
+    """`1 fact`, `12 facts`."""
+    return f"{number:,} {thing}{'' if number == 1 else 's'}"
+
+
 def percent(value: float | None) -> str:
     return NOTHING if value is None else f"{100 * value:.1f}%"
 

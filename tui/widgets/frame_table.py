@@ -102,8 +102,15 @@ class FrameTable(ScrollView, can_focus=True):
         """Rows there are."""
         return 0 if self._frame is None else self._frame.height
 
-    def show(self, frame: pl.DataFrame, columns: Sequence[Column], key: Sequence[str] = ()) -> None:
-        """Show another frame. The cursor stays on the row that has the same values in `key`, else on its number."""
+    def show(
+        self,
+        frame: pl.DataFrame,
+        columns: Sequence[Column],
+        key: Sequence[str] = (),
+        at: Mapping[str, Any] | None = None,
+    ) -> None:
+        """Show another frame. The cursor stays on the row that has the same values in `key` (or goes to those of `at`),
+        else on its number."""
         self._given, self._wanted_columns = frame, tuple(columns)
         if self.sorted_by is not None and self.sorted_by[0] in frame.columns:
             frame = frame.sort(self.sorted_by[0], descending=self.sorted_by[1], nulls_last=True, maintain_order=True)
@@ -115,7 +122,7 @@ class FrameTable(ScrollView, can_focus=True):
         self._lay_out()
         if other and before is None:
             self.scroll_to(0, 0, animate=False, immediate=True)
-        place = self._find(before)
+        place = self._find(before if at is None else at)
         if place != self.cursor:
             self.set_reactive(FrameTable.cursor, place)
         elif not other and shown == self._shown and old is not None and old.height == frame.height:

@@ -1,0 +1,189 @@
+"""Computing for a person who waits: one model worker, one task after the other, one run that holds their results.
+
+A task is asked again for units until it has none left, so that what depends on earlier results can follow them. The
+worker stays warm between tasks and is let go when nothing was asked for a while, which frees its memory and its GPU.
+Knows no torch.
+"""
+
+from __future__ import annotations
+
+import os
+import queue
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from analysis.runs.client import WorkerSettings
+from analysis.runs.executors import Outcome, ProcessExecutor
+from analysis.runs.job import RunFile
+from analysis.runs.plan import Unit
+from store import runs as run_files
+
+DATA = "workbench"
+"""What the run's configuration names as its data: it cannot be started again from a dataset."""
+IDLE_SECONDS = 600.0
+
+
+@dataclass(frozen=True)
+class Task:
+    """`units` is called on the desk's thread, again and again until it returns nothing new; it may ask the store."""
+
+    title: str
+    units: Callable[[], Sequence[Unit]]
+    total: int
+    """Results, as counted beforehand."""
+    key: str = ""
+    """For whoever asked; the desk only hands it back."""
+
+
+@dataclass(frozen=True)
+class DeskState:
+    """What the desk does. `task` is None while it waits; `warm` says whether the worker holds a model."""
+
+    task: Task | None = None
+    done: int = 0
+    seconds: float = 0.0
+    """Since the task began."""
+    warm: bool = False
+    outcome: str = ""
+    """done, cancelled or failed: how the task that has just ended did."""
+    failures: tuple[str, ...] = field(default=())
+
+
+class Desk:
+    """Starts nothing before the first task. `on_change` is called on the desk's thread."""
+
+    def __init__(
+        self, store_path: Path, on_change: Callable[[DeskState], None], settings: WorkerSettings | None = None
+    ) -> None:
+        self._store_path = store_path
+        self._on_change = on_change
+        self._settings = settings or WorkerSettings()
+        self._tasks: queue.SimpleQueue[Task | None] = queue.SimpleQueue()
+        self._cancelled = threading.Event()
+        self._executor: ProcessExecutor | None = None
+        self._thread: threading.Thread | None = None
+        self.run = ""
+        """Name of the run that holds the results; empty before the first task."""
+        self.busy = False
+
+    def ask(self, task: Task) -> None:
+        """Put a task in line.
+
+        :raises UserError: the store cannot be written
+        """
+        if not self.run:
+            config = {"models": [], "data": DATA, "methods": [], "what": ["attribution", "dkn"], "facts": None}
+            self.run = run_files.new_run(self._store_path, config)
+            record = run_files.read_run(self._store_path, self.run)
+            run_files.write_run(self._store_path, replace(record, status="done", provenance=_here()))
+        if self._thread is None:
+            self._thread = threading.Thread(target=self._work, name="desk", daemon=True)
+            self._thread.start()
+        self.busy = True
+        self._tasks.put(task)
+
+    def cancel(self) -> None:
+        """Stop the task under way at its next row, and drop those that wait; what is computed stays."""
+        self._cancelled.set()
+        if self._executor is not None:
+            self._executor.cancel()
+
+    def close(self, patience: float = 5.0) -> None:
+        """Stop, and end the worker's process."""
+        self.cancel()
+        if self._thread is not None:
+            self._tasks.put(None)
+            self._thread.join(patience)
+        if self._executor is not None:
+            self._executor.close()
+
+    # --- the desk's thread
+
+    def _work(self) -> None:
+        while True:
+            try:
+                task = self._tasks.get(timeout=IDLE_SECONDS)
+            except queue.Empty:
+                self._rest()
+                continue
+            if task is None:
+                return
+            if not self._cancelled.is_set():
+                self._do(task)
+            if self._tasks.empty():
+                self._cancelled.clear()
+                self.busy = False
+
+    def _rest(self) -> None:
+        if self._executor is not None:
+            self._executor.close()
+            self._executor = None
+            self._on_change(DeskState())
+
+    def _do(self, task: Task) -> None:
+        began = time.monotonic()
+        done, failures, seen = 0, list[str](), set[str]()
+        with RunFile(self._store_path, self.run) as file:
+            file.update(status="running", started=time.time(), total=task.total, done=0, computed=0, failures=())
+            file.update(message=task.title, provenance=_here())
+            file.flush()
+
+            def tell(finished: int = 0) -> None:
+                nonlocal done
+                done += finished
+                file.update(done=done, computed=done, total=max(task.total, done), failures=tuple(failures))
+                state = DeskState(task, done, time.monotonic() - began, bool(done), failures=tuple(failures))
+                self._on_change(state)
+
+            tell()
+            try:
+                while not self._cancelled.is_set() and (units := _unseen(task.units(), seen)):
+                    self._all(units, failures, tell)
+            except Exception as error:  # noqa: BLE001 - counting what is missing failed; the person is told, the desk lives on
+                failures.append(f"{type(error).__name__}: {error}")
+            outcome = "cancelled" if self._cancelled.is_set() else "failed" if failures else "done"
+            file.update(status=outcome, failures=tuple(failures), message=f"{task.title}: {outcome}")
+        seconds = time.monotonic() - began
+        self.busy = not self._tasks.empty()
+        self._on_change(DeskState(None, done, seconds, self._executor is not None, outcome, tuple(failures)))
+
+    def _all(self, units: Iterable[Unit], failures: list[str], tell: Callable[[int], None]) -> None:
+        """Compute units one after the other; one that fails is cut until the row that does it is found."""
+        waiting = list(units)
+        while waiting and not self._cancelled.is_set():
+            unit = waiting.pop(0)
+            outcome = self._one(unit)
+            if outcome.error is None:
+                tell(outcome.stored)
+            elif halves := () if outcome.fatal else unit.halves():
+                waiting[:0] = halves
+            else:
+                failures.append(outcome.error)
+                tell(0)
+
+    def _one(self, unit: Unit) -> Outcome:
+        if self._executor is None:
+            folder = run_files.run_folder(self._store_path, self.run)
+            self._executor = ProcessExecutor(self._store_path, self.run, [self._settings], folder)
+        self._executor.submit(0, unit)
+        while True:
+            for outcome in self._executor.outcomes(timeout=0.5):
+                return outcome
+            if self._cancelled.is_set():
+                self._executor.cancel()
+
+
+def _unseen(units: Sequence[Unit], seen: set[str]) -> list[Unit]:
+    """Units not handed out before: one that failed, or whose rows cannot be used, must not come again for ever."""
+    names = {repr(unit): unit for unit in units}
+    fresh = [unit for name, unit in names.items() if name not in seen]
+    seen.update(names)
+    return fresh
+
+
+def _here() -> dict[str, object]:
+    return {"host": socket.gethostname(), "pid": os.getpid()}

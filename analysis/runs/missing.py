@@ -1,0 +1,192 @@
+"""What a View shows that is not stored yet: counted in results and model passes, and cut into units. Knows no torch.
+
+A run fills a store from a dataset at the default thresholds; this fills what one View lacks, also at other thresholds
+and for questions that no dataset holds. Scans need the attributions of their fact and edits need both, so units come in
+stages: ask again when those of one stage are stored, until nothing is missing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import polars as pl
+
+from analysis.prompts import Query
+from analysis.runs import late, plan
+from analysis.runs.job import ReaderStored
+from analysis.runs.plan import ModelSource, RunConfig, ScanItem, Unit
+from analysis.runs.schedule import ATTRIBUTE_ROWS, SERVING_FLOOR
+from analysis.tables.stored_facts import StoredFacts, stored_facts
+from store.errors import UserError
+from store.reader import Reader
+from store.view import View
+
+SCANS_A_UNIT = 8  # facts; small, so that a first result is seen soon
+SCAN_PASSES = 3 * (plan.SCAN_SIZE * (plan.SCAN_SIZE + 1) // 2) + 5 * plan.SCAN_SIZE
+"""Singles and pairs of the neurons and of two controls, and the singles among which drops are matched."""
+FEW_NODES = 5  # a path's nodes, where no attribution is stored to count them on
+
+_ATTRIBUTED = "SELECT DISTINCT query FROM attribution WHERE model = $model AND method = $method"
+_SCANNED = """
+    SELECT q.fact, q.lang, count(DISTINCT s.role) AS roles FROM scan s JOIN query q USING (query)
+    WHERE s.model = $model AND s.method = $method GROUP BY ALL
+"""
+_NODES = """
+    SELECT sum(p.nodes) / count(DISTINCT p.key) AS passes FROM path p JOIN attribution a USING (key)
+    WHERE a.model = $model AND a.method = $method
+"""
+_WORDS = "SELECT avg(n_words) AS words FROM prediction WHERE model = $model"
+_ALL_PASSES = """
+    SELECT coalesce((SELECT sum(nodes) FROM path), 0) + (SELECT count(*) FROM ablation) + (SELECT count(*) FROM edit) AS passes
+"""
+
+
+@dataclass(frozen=True)
+class Missing:
+    """Results that are not stored, of `facts` facts, and about how many model passes they take."""
+
+    facts: tuple[str, ...]
+    counts: Mapping[str, int]
+    """attributions, scans, edits, claims: only those that are missing."""
+    passes: int
+    units: tuple[Unit, ...]
+    """What can be computed now; the rest follows from these."""
+
+    @property
+    def results(self) -> int:
+        return sum(self.counts.values())
+
+
+@dataclass(frozen=True)
+class _Asked:
+    """What the parts of the count share."""
+
+    reader: Reader
+    view: View
+    model: Mapping[str, Any]
+    facts: StoredFacts
+    rows: pl.DataFrame
+    """The stored queries that the View speaks of."""
+    seed: int
+
+    @property
+    def source(self) -> str:
+        return str(self.model["source"])
+
+    @property
+    def names(self) -> dict[str, str]:
+        return {"model": self.view.model, "method": self.view.method}
+
+
+def missing(reader: Reader, view: View, what: Sequence[str] = ("attribution", "dkn"), seed: int = 0) -> Missing:
+    """Count what of `what` (a run's phases) the View lacks, and cut what can start into units.
+
+    :raises UserError: the View's model is not in the store
+    """
+    asked = _asked(reader, view, seed)
+    units, facts, counts, passes = _attributions(asked)
+    if "dkn" in what:
+        more = _scans(asked, {query.id for unit in units for query in unit.queries})
+        units, facts = [*units, *more.units], facts | set(more.facts)
+        counts, passes = {**counts, **more.counts}, passes + more.passes
+    if not counts:  # edits and claims start from sets that are stored whole
+        for phase, name, make, each in (
+            ("edit", "edits", late.edit_units, 1.0),
+            ("factcheck", "claims", late.claim_units, _passes_of_one(asked)),
+        ):
+            if phase in what:
+                found, total, stored = make(reader, asked.source, asked.model, view, seed)
+                units += found
+                counts |= {name: total - stored} if total > stored else {}
+                passes += round(each * (total - stored))
+    return Missing(tuple(sorted(facts)), counts, passes, tuple(units))
+
+
+def passes_stored(reader: Reader) -> int:
+    """Model passes behind everything stored: over the seconds its runs took, what a pass takes here."""
+    return int(reader.sql(_ALL_PASSES)["passes"][0])
+
+
+def _asked(reader: Reader, view: View, seed: int) -> _Asked:
+    models = reader.sql("SELECT * FROM model WHERE model = $model", {"model": view.model})
+    if models.is_empty():
+        raise UserError(f"{view.model} is not in this store; there is {', '.join(reader.models()) or 'none yet'}")
+    facts = stored_facts(reader, view.model)
+    rows = facts.frame.filter(pl.col("lang").is_in(view.langs))
+    for column, values in (("relation", view.relations), ("fact", view.facts), ("query", view.queries)):
+        if values:
+            rows = rows.filter(pl.col(column).is_in(values))
+    if view.known:
+        rows = rows.filter("known")
+    return _Asked(reader, view, models.row(0, named=True), facts, rows, seed)
+
+
+def _attributions(asked: _Asked) -> tuple[list[Unit], set[str], dict[str, int], int]:
+    have = set(asked.reader.sql(_ATTRIBUTED, asked.names)["query"])
+    lacking = asked.rows.filter(~pl.col("query").is_in(have))
+    queries = [Query(*row) for row in lacking.select(plan.QUERY_COLUMNS).iter_rows()]
+    units = [
+        Unit("attribute", asked.source, asked.view.method, queries=tuple(queries[start : start + ATTRIBUTE_ROWS]))
+        for start in range(0, len(queries), ATTRIBUTE_ROWS)
+    ]
+    counts = {"attributions": len(queries)} if queries else {}
+    return units, set(lacking["fact"]), counts, round(_passes_of_one(asked) * len(queries))
+
+
+def _passes_of_one(asked: _Asked) -> float:
+    """Passes of one attribution: as those stored took; else a guess from the words of the prompts."""
+    found = asked.reader.sql(_NODES, asked.names)["passes"][0]
+    if found:
+        return float(found)
+    words = asked.reader.sql(_WORDS, {"model": asked.view.model})["words"][0] or 1.0
+    return float(words) * float(asked.model["n_layers"]) * FEW_NODES
+
+
+def _scans(asked: _Asked, lacking: set[str]) -> Missing:
+    """Scans of facts whose queries are all attributed, as units; the others are counted."""
+    stored = asked.reader.sql(_SCANNED, asked.names)
+    done = {(fact, lang) for fact, lang, roles in stored.iter_rows() if roles == len(plan.ROLES)}
+    places = [place for place in dict.fromkeys(asked.rows.select("fact", "lang").iter_rows()) if place not in done]
+    waiting, items = 0, []
+    attributed = set(asked.reader.sql(_ATTRIBUTED, asked.names)["query"])
+    templates = asked.facts.frame.filter(pl.col("query").is_in(attributed)).group_by("fact", "lang").agg("query")
+    of_place = {(fact, lang): queries for fact, lang, queries in templates.iter_rows()}
+    lacks = set(asked.rows.filter(pl.col("query").is_in(lacking)).select("fact", "lang").iter_rows())
+    found = []
+    for place in places:
+        if place in lacks:
+            waiting += 1
+            found.append(place[0])
+        elif (item := _scan_item(asked, asked.facts.main.get(place), of_place.get(place, []))) is not None:
+            items.append(item)
+            found.append(place[0])
+    units = tuple(
+        Unit("scan", asked.source, asked.view.method, scans=tuple(items[start : start + SCANS_A_UNIT]), seed=asked.seed)
+        for start in range(0, len(items), SCANS_A_UNIT)
+    )
+    results = waiting * len(plan.ROLES) + sum(len(item.roles) for item in items)
+    passes = SCAN_PASSES * waiting + sum(SCAN_PASSES * len(item.roles) // len(plan.ROLES) for item in items)
+    return Missing(tuple(found), {"scans": results} if results else {}, passes, units)
+
+
+def _scan_item(asked: _Asked, query: Query | None, queries: Sequence[str]) -> ScanItem | None:
+    """The neurons of highest mean rel over a fact's attributed queries; None where nothing of it is missing."""
+    if query is None:
+        return None
+    name = plan.model_hash(asked.model)
+    stored = ReaderStored(asked.reader, RunConfig((ModelSource(asked.source),), "view"))
+    rel = stored.mean_rel([plan.attribution_key(name, one, asked.view.method) for one in sorted(queries)])
+    best = np.argsort(-rel, kind="stable")[: plan.SCAN_SIZE]
+    chosen = tuple(int(neuron) for neuron in best if rel[neuron] > 0)
+    if len(chosen) < 2:
+        return None
+    keys = {
+        plan.scan_key(name, query.id, asked.view.method, role, asked.seed, chosen): role for role in plan.ROLES
+    }  # fmt: skip
+    have = stored.keys("scan", keys)
+    roles = tuple(role for key, role in keys.items() if key not in have)
+    serving = tuple((int(neuron), float(rel[neuron])) for neuron in np.flatnonzero(rel >= SERVING_FLOOR))
+    return ScanItem(query, chosen, serving, roles) if roles else None
