@@ -222,6 +222,28 @@ def _auroc(scores: Floats, correct: Bools, subject: Ints, weights: Floats | None
         return Replicates(estimate, np.empty(0) if weights is None else area(weights))
 
 
+@dataclass(frozen=True)
+class Curve:
+    """An ROC curve: shares of wrong and of right claims judged true, (n,) each, both rising from 0 to 1."""
+
+    wrong: Floats
+    right: Floats
+
+
+def roc(scores: npt.ArrayLike, correct: npt.ArrayLike) -> Curve:
+    """The ROC curve of scores, a point at every distinct score; claims of one score are taken together.
+
+    Its area by trapezoids is the AUROC, ties one half. Empty without both kinds of claims.
+    """
+    values, right = np.asarray(scores, dtype=np.float64), np.asarray(correct, dtype=np.bool_)
+    if right.all() or not right.any():
+        return Curve(np.empty(0), np.empty(0))
+    order = np.argsort(-values, kind="stable")
+    last = np.append(np.flatnonzero(np.diff(values[order])), len(order) - 1)
+    hits, misses = np.cumsum(right[order])[last], np.cumsum(~right[order])[last]
+    return Curve(np.append(0.0, misses / misses[-1]), np.append(0.0, hits / hits[-1]))
+
+
 def _wins(scores: Floats, correct: Bools, index: Ints, n: int) -> Floats:
     """(n, n): how often a right claim of one subject scores above a wrong claim of another, ties one half."""
     wins = np.zeros((n, n))

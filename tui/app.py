@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import ClassVar
 
-from textual.app import App, SystemCommand
+from textual.app import SystemCommand
 from textual.binding import BindingType
 from textual.screen import Screen
 
@@ -20,6 +20,7 @@ from tui.screens.welcome import WelcomeScreen
 from tui.screens.workbench import WorkbenchScreen
 from tui.session import Session
 from tui.themes import THEMES
+from tui.typeahead import OneKeyAtATime
 
 STYLES = (
     "app.tcss", "screens/workbench.tcss", "screens/modal.tcss", "panes/pane.tcss", "panes/queries.tcss", "panes/runs.tcss",
@@ -28,7 +29,7 @@ STYLES = (
 )  # fmt: skip
 
 
-class Knscope(App[None]):
+class Knscope(OneKeyAtATime):
     """The workbench on one store, or the welcome screen where there is none."""
 
     TITLE = "knscope"

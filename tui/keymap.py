@@ -226,6 +226,8 @@ CONTEXTS: Mapping[str, tuple[str, ...]] = {
     "layers": ("go.in", "layers.share", "threshold.down", "threshold.up", "take.sql"),
     "likn": ("go.in", "threshold.down", "threshold.up", "take.sql", "take.export"),
     "dkn": ("go.in", "dkn.strict", "threshold.down", "threshold.up", "take.export"),
+    "edits": ("go.in", "go.out", "compute.missing", "take.export", "pane.zoom"),
+    "checks": ("go.in", "go.out", "compute.missing", "take.export", "pane.zoom"),
     "neuron": ("go.in", "go.back", "take.copy", "take.sql", "take.export"),
     "sql": ("sql.run", "sql.older", "sql.cancel", "sql.leave", "palette"),
     "runs": ("compute.missing", "run.cancel", "run.resume", "compute.ask", "take.copy"),

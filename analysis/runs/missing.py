@@ -19,7 +19,7 @@ from analysis.runs import late, plan
 from analysis.runs.job import ReaderStored
 from analysis.runs.plan import ModelSource, RunConfig, ScanItem, Unit
 from analysis.runs.schedule import ATTRIBUTE_ROWS, SERVING_FLOOR
-from analysis.tables.stored_facts import StoredFacts, stored_facts
+from analysis.tables.stored_facts import FIELDS, StoredFacts, stored_facts
 from store.errors import UserError
 from store.reader import Reader
 from store.view import View
@@ -127,7 +127,7 @@ def _asked(reader: Reader, view: View, seed: int) -> _Asked:
 def _attributions(asked: _Asked) -> tuple[list[Unit], set[str], dict[str, int], int]:
     have = set(asked.reader.sql(_ATTRIBUTED, asked.names)["query"])
     lacking = asked.rows.filter(~pl.col("query").is_in(have))
-    queries = [Query(*row) for row in lacking.select(plan.QUERY_COLUMNS).iter_rows()]
+    queries = [Query(*row) for row in lacking.select(FIELDS).iter_rows()]
     units = [
         Unit("attribute", asked.source, asked.view.method, queries=tuple(queries[start : start + ATTRIBUTE_ROWS]))
         for start in range(0, len(queries), ATTRIBUTE_ROWS)

@@ -49,6 +49,51 @@ def build(reader: Reader, view: View, seed: int = 0, draws: int = DRAWS) -> Tabl
     return Table("edits", f"editing neurons: {view.model}, {view.method}", frame, (*notes, *NOTES))
 
 
+_BEFORE_AFTER = """
+    SELECT "set", query, operation, p_before, p_after, rank_before, rank_after, wrong_object, p_wrong_before, p_wrong_after
+    FROM edit WHERE model = $model
+"""
+
+
+def facts_of(reader: Reader, view: View, group: str, lang: str, edited: str, seed: int = 0) -> pl.DataFrame:
+    """One row of the table, fact by fact: before and after, suppressed and enhanced.
+
+    Columns fact, lang, pair, neurons, p, rank, p_suppressed, rank_suppressed, p_enhanced, rank_enhanced, aside (mean |change| of
+    the irrelevant facts over both directions; null where none is read), wrong_object, p_wrong, p_wrong_suppressed.
+    Facts whose edits are not stored have nulls.
+    """
+    chosen = [e for e in wanted(reader, view, seed) if (e.group, e.lang, e.name) == (group, lang, edited)]
+    names = _set_ids(reader, view.model, chosen)
+    frame = reader.sql(_BEFORE_AFTER, {"model": view.model})
+    stored = {(row["set"], row["query"], row["operation"]): row for row in frame.iter_rows(named=True)}
+    rows = []
+    for edit in chosen:
+        own = edit.reads[0]
+        found = {operation: stored.get((names[edit.neurons], own.id, operation), {}) for operation in edit.operations}
+        down, up = found.get("suppress", {}), found.get("enhance", {})
+        aside = [row for key in _keys(edit, names)[len(edit.operations) :] if (row := stored.get(key))]
+        moved = [abs(row["p_after"] - row["p_before"]) for row in aside]
+        rows.append(
+            {
+                "fact": edit.fact,
+                "lang": edit.lang,
+                "pair": f"{own.subject} → {own.object}",
+                "neurons": len(edit.neurons),
+                "p": down.get("p_before", up.get("p_before")),
+                "rank": down.get("rank_before", up.get("rank_before")),
+                "p_suppressed": down.get("p_after"),
+                "rank_suppressed": down.get("rank_after"),
+                "p_enhanced": up.get("p_after"),
+                "rank_enhanced": up.get("rank_after"),
+                "aside": float(np.mean(moved)) if moved else None,
+                "wrong_object": down.get("wrong_object"),
+                "p_wrong": down.get("p_wrong_before"),
+                "p_wrong_suppressed": down.get("p_wrong_after"),
+            }
+        )
+    return pl.DataFrame(rows, schema=_FACT_SCHEMA)
+
+
 @dataclass(frozen=True)
 class _Lookup:
     stored: Stored
@@ -165,4 +210,20 @@ _SCHEMA = {
     "d_interval": pl.String,
     "vs_first": pl.String,
     "paper": pl.String,
+}
+_FACT_SCHEMA = {
+    "fact": pl.String,
+    "lang": pl.String,
+    "pair": pl.String,
+    "neurons": pl.Int64,
+    "p": pl.Float64,
+    "rank": pl.Int64,
+    "p_suppressed": pl.Float64,
+    "rank_suppressed": pl.Int64,
+    "p_enhanced": pl.Float64,
+    "rank_enhanced": pl.Int64,
+    "aside": pl.Float64,
+    "wrong_object": pl.String,
+    "p_wrong": pl.Float64,
+    "p_wrong_suppressed": pl.Float64,
 }

@@ -14,6 +14,7 @@ from analysis.bootstrap import DRAWS, Interval
 from analysis.judging import (
     Claims,
     Contender,
+    Curve,
     Judgement,
     NeuronRows,
     always_true,
@@ -21,6 +22,7 @@ from analysis.judging import (
     is_argmax,
     judge,
     mean_score,
+    roc,
 )
 from analysis.tables import Table
 from analysis.tables.claim_sets import parts, scanned_neurons, wanted
@@ -55,23 +57,38 @@ NOTES = (
 
 def build(reader: Reader, view: View, seed: int = 0, draws: int = DRAWS) -> Table:
     """All contenders in every language of the View."""
+    asked, missing = _asked(reader, view, seed, draws)
+    rows = [row for one in asked for row in _lang_rows(one)]
+    notes = (f"{missing:,} claims are not computed yet",) if missing else ()
+    title = f"fact checking: {view.model}, {view.method}"
+    return Table("factcheck", title, pl.DataFrame(rows, schema=_SCHEMA), (*notes, *NOTES))
+
+
+def curves(reader: Reader, view: View, seed: int = 0) -> dict[tuple[str, str], Curve]:
+    """The ROC curve of every row of the table: (language, judge) -> curve, on the same claims as its AUROC."""
+    found = {}
+    for one in _asked(reader, view, seed, 0)[0]:
+        about, contenders, _ = _contenders(one)
+        judged = about.test & np.all([np.isfinite(each.scores) for each in contenders.values()], axis=0)
+        for name, contender in contenders.items():
+            found[one.lang, name] = roc(contender.scores[judged], about.correct[judged])
+    return found
+
+
+def _asked(reader: Reader, view: View, seed: int, draws: int) -> tuple[list[_Asked], int]:
+    """What is judged in every language that has claims, and how many claims are not computed yet."""
     names = {"model": view.model, "method": view.method}
-    asked_for = wanted(reader, view, seed)
-    place = {(c.query.fact, c.query.lang, c.query.object): c.part for c in asked_for}
+    place = {(c.query.fact, c.query.lang, c.query.object): c.part for c in wanted(reader, view, seed)}
     stored = reader.sql(_CLAIMS, {**names, "langs": list(view.langs)})
     # a claim dealt when fewer facts were stored may not be one now, or be in another part
     now = [place.get(key) for key in stored.select("fact", "lang", "object").iter_rows()]
     claims = stored.with_columns(part=pl.Series(now, dtype=pl.String)).filter(pl.col("part").is_not_null())
-    rows = []
+    asked = []
     for lang in view.langs:
         mine = claims.filter(pl.col("lang") == lang)
         if mine.height:
-            values = reader.sql(_VALUES, {**names, "lang": lang})
-            rows += _lang_rows(_Asked(reader, view, lang, mine, values, seed, draws))
-    missing = len(place) - claims.select("fact", "lang", "object").n_unique()
-    notes = (f"{missing:,} claims are not computed yet",) if missing else ()
-    title = f"fact checking: {view.model}, {view.method}"
-    return Table("factcheck", title, pl.DataFrame(rows, schema=_SCHEMA), (*notes, *NOTES))
+            asked.append(_Asked(reader, view, lang, mine, reader.sql(_VALUES, {**names, "lang": lang}), seed, draws))
+    return asked, len(place) - claims.select("fact", "lang", "object").n_unique()
 
 
 @dataclass(frozen=True)
@@ -86,6 +103,16 @@ class _Asked:
 
 
 def _lang_rows(asked: _Asked) -> list[dict[str, object]]:
+    about, contenders, sizes = _contenders(asked)
+    verdicts = judge(about, contenders, draws=asked.draws, seed=asked.seed)
+    return [
+        _row(asked.lang, name, verdicts.n, verdicts.coverage, _size(name, sizes), judgement)
+        for name, judgement in verdicts.judgements.items()
+    ]
+
+
+def _contenders(asked: _Asked) -> tuple[Claims, dict[str, Contender], dict[str, Members]]:
+    """The claims of a language, a score of every contender that can judge any, and whose neurons they are."""
     claims = asked.claims
     relations = sorted(set(claims["relation"]))
     dkn, frequent, chance = _members(asked, relations)
@@ -116,12 +143,7 @@ def _lang_rows(asked: _Asked) -> list[dict[str, object]]:
     empty = [name for name, one in contenders.items() if not np.isfinite(one.scores[about.test]).any()]
     for name in empty:  # a contender that can judge nothing must not take the others' claims away
         del contenders[name]
-    verdicts = judge(about, contenders, draws=asked.draws, seed=asked.seed)
-    sizes = {"degenerate": dkn, "frequent": frequent, "random": chance}
-    return [
-        _row(asked.lang, name, verdicts.n, verdicts.coverage, _size(name, sizes), judgement)
-        for name, judgement in verdicts.judgements.items()
-    ]
+    return about, contenders, {"degenerate": dkn, "frequent": frequent, "random": chance}
 
 
 def _members(asked: _Asked, relations: Sequence[str]) -> tuple[Members, Members, Members]:

@@ -4,18 +4,23 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
 import polars as pl
 import pytest
+from textual.events import Key
+from textual.widgets import Input
 
 import store
 from store import runs
 from tests.tui.driver import Driver
 from tests.tui.made_store import CONFIG, write_shards
 from tui.app import Knscope
+from tui.panes.queries import QueriesPane
+from tui.selection import Selection
 from tui.widgets.layer_grid import LayerGrid
 from tui.widgets.sql_editor import SqlEditor
 from tui.widgets.threshold_bar import ThresholdBar
@@ -355,3 +360,30 @@ async def test_resizing_moves_between_one_column_and_two(workbench: Make) -> Non
         assert driver.bench.narrow
         await driver.settled()
         assert all(pane.region.right <= 80 for pane in driver.bench.seen_panes())
+
+
+async def test_keys_typed_ahead_reach_what_the_keys_before_them_opened(workbench: Make) -> None:
+    async with workbench().run_test(size=WIDE) as pilot:
+        driver = await Driver(pilot).ready()
+        for character in "/tan":
+            driver.app.post_message(Key("slash" if character == "/" else character, character))
+        await driver.until(lambda: driver.bench.query_one(QueriesPane).filter_text == "tan", "the filter has it all")
+        assert driver.table("queries").row_count == 4
+        for key in ("escape", "R", *"-b", "enter", *"x y", "enter", *"fr"):
+            driver.app.post_message(Key("space" if key == " " else key, key if len(key) == 1 else None))
+        await driver.until(lambda: len(pilot.app.screen.query(Input)) == 6, "the form is open")
+        values = lambda: [field.value for field in pilot.app.screen.query(Input)][:3]  # noqa: E731
+        await driver.until(lambda: values() == ["-b", "x y", "fr"], "each word is in its field")
+
+
+async def test_a_result_of_an_older_selection_is_never_painted(workbench: Make) -> None:
+    async with workbench().run_test(size=WIDE) as pilot:
+        driver = await Driver(pilot).ready()
+        row = driver.table("queries").current
+        assert row is not None
+        for level in ("relation", "fact"):  # the first load ends while the second is asked for, and tells of it later
+            driver.app.session.select(Selection(level).at(row))
+            driver.bench.follow()
+            time.sleep(0.15)
+        await driver.settled()
+        assert "neuron" in driver.table("likn").frame.columns

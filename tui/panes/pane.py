@@ -79,6 +79,14 @@ class Pane(Vertical):
         """What takes the focus when the pane is gone to."""
         return self.table() or self
 
+    def help_text(self) -> str:
+        """HELP, and what only the result shown says about itself."""
+        return self.HELP
+
+    def go_out(self) -> bool:
+        """One level up within the pane; False at the top."""
+        return False
+
     # --- following
 
     def follow(self, shown: Shown) -> None:

@@ -14,6 +14,7 @@ from tui.selection import Selection, Shown
 from tui.widgets import cells
 from tui.widgets.cells import Column
 from tui.widgets.frame_table import FrameTable
+from tui.widgets.line import Line
 
 if TYPE_CHECKING:
     import polars as pl
@@ -76,7 +77,7 @@ class QueriesPane(Pane):
 
     def compose(self) -> ComposeResult:
         yield self.note
-        field = Input(placeholder="words to look for; !word excludes", id="filter", compact=True)
+        field = Line("", "words to look for; !word excludes", self._filtered, id="filter")
         field.display = False
         yield field
         yield FrameTable("queries", empty="no query matches; esc clears the filter")
@@ -132,7 +133,7 @@ class QueriesPane(Pane):
     def open_filter(self) -> None:
         field = self.query_one("#filter", Input)
         field.display = True
-        field.focus()
+        self.screen.set_focus(field)
 
     def set_filter(self, text: str) -> None:
         self.filter_text = text.strip()
@@ -154,11 +155,10 @@ class QueriesPane(Pane):
         self.set_filter(event.value)
         self.post_message(FilterTyped(event.value, done=False))
 
-    def on_input_submitted(self, event: Input.Submitted) -> None:
-        event.stop()
-        self.query_one("#filter", Input).display = False
-        self.query_one(FrameTable).focus()
-        self.post_message(FilterTyped(event.value, done=True))
+    def _filtered(self, line: Line) -> None:
+        line.display = False
+        self.screen.set_focus(self.query_one(FrameTable))
+        self.post_message(FilterTyped(line.value, done=True))
 
     def restore(self, filter_text: str, sorting: Sequence[Any] | None) -> None:
         """As it was left."""

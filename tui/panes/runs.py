@@ -58,6 +58,8 @@ def headline(statuses: Sequence[RunStatus]) -> str:
     active = [one for one in statuses if one.status in ("running", "queued")]
     if active:
         one = active[-1]
+        if not one.record.total:
+            return f"▶ {one.record.message or one.status}"
         left = f" · {duration(one.left)} left" if one.left is not None else ""
         more = f" (+{len(active) - 1})" if len(active) > 1 else ""
         return f"▶ {one.status} {100 * share(one):.0f}%{left}{more}"

@@ -2,86 +2,277 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from textual.app import ComposeResult
 from textual.widgets import Static
 
+from store.view import sql_literal
+from tui.messages import RowEntered, RowMoved
 from tui.panes.pane import Pane
 from tui.selection import Shown
 from tui.widgets import cells
+from tui.widgets.cells import Column
 from tui.widgets.frame_table import FrameTable
+from tui.widgets.roc_plot import roc_text
 
 if TYPE_CHECKING:
+    from analysis.judging import Curve
     from analysis.tables import Table
     from store.reader import Reader
-    from store.view import View
+
+_EDITS_SQL = """\
+SELECT q.fact, q.lang, q.subject, q.object, e.operation, s.n AS neurons, e.p_before, e.p_after, e.rank_before, e.rank_after
+FROM edit e JOIN query q USING (query) JOIN edited_set s USING (model, "set")
+WHERE e.model = {model} AND list_contains({langs}, q.lang)
+ORDER BY q.fact, q.lang, e.operation, neurons"""
+_CLAIMS_SQL = """\
+SELECT c.relation, c.lang, c.fact, c.object, c.correct, c.part, c.p_root, c.is_argmax,
+    avg(n.activation) AS activation, avg(n.attribution) AS attribution
+FROM claim c JOIN claim_neuron n USING (key)
+WHERE c.model = {model} AND c.method = {method} AND list_contains({langs}, c.lang)
+GROUP BY ALL ORDER BY c.lang, c.relation, c.fact, c.correct DESC"""
+ROOMY = 18
+"""Height of a pane that holds a table and a curve."""
+
+
+def interval(text: str | None) -> str:
+    """`[1.2 … 3.4]` as short as it can be read."""
+    return cells.NOTHING if text is None else f"[{text}]" if "…" in text else text
+
+
+def figure(value: float | None) -> str:
+    return cells.NOTHING if value is None else f"{value:.3g}"
+
+
+def _figures(*named: tuple[str, str, int]) -> tuple[Column, ...]:
+    return tuple(Column(name, title, figure, right=True, drop=drop) for name, title, drop in named)
 
 
 class TablePane(Pane):
-    """A table and its notes."""
+    """A table; what its notes say stands in the help, what is missing below it."""
 
     STORED = ""
     """The table of the store that this one is made from."""
     EMPTY = "Nothing stored."
+    COLUMNS: Sequence[Column] = ()
+
+    def __init__(self, *, id: str) -> None:  # noqa: A002
+        super().__init__(id=id)
+        self._notes: tuple[str, ...] = ()
 
     def compose(self) -> ComposeResult:
         yield self.note
-        yield FrameTable(self.id or "")
         yield Static("", classes="summary", markup=False)
+        yield FrameTable(self.id or "")
 
-    def builder(self) -> Callable[[Reader, View], Table]:
-        """The function of analysis.tables; imported when first needed."""
-        raise NotImplementedError
+    def help_text(self) -> str:
+        return "\n".join((self.HELP, "", *self._notes))
 
-    def load(self, reader: Reader, shown: Shown) -> Table:
-        import polars as pl
-
-        from analysis.tables import Table
-
-        if not reader.keys(self.STORED):
-            return Table(self.STORED, self.TITLE, pl.DataFrame(), ())
-        return self.builder()(reader, shown.narrowed)
-
-    def paint(self, result: Any, shown: Shown) -> None:
+    def show_table(self, table: Table, shown: Shown) -> None:
+        """The table, or what to do where nothing is stored."""
+        self._notes = table.notes
         self.entitle(f"{self.TITLE} · {shown.selection.subject}")
-        self.query_one(FrameTable).show(result.frame, cells.columns_of(result.frame))
-        self.summarise("\n".join(result.notes))
-        self.entitle(below=f"{result.frame.height:,} rows")
-        if result.frame.is_empty():
-            self.say("\n".join((self.EMPTY, *result.notes)))
+        self.query_one(FrameTable).show(table.frame, self.COLUMNS)
+        missing = table.notes[0] if table.notes and "not computed yet" in table.notes[0] else ""
+        self.summarise(f"{missing}; r computes them" if missing else "")
+        self.query_one(".summary").display = bool(missing)
+        self.entitle(below=cells.several(table.frame.height, "row") + " · ? explains them")
+        if table.frame.is_empty():
+            self.say(f"{missing}; r computes them." if missing else self.EMPTY)
+
+
+@dataclass(frozen=True)
+class Edited:
+    """Which row of the table is looked at fact by fact."""
+
+    table: str
+    lang: str
+    edited: str
 
 
 class EditsPane(TablePane):
-    """Tables 1 and 2."""
+    """Tables 1 and 2; Enter on a row shows its facts before and after."""
 
     TITLE = "edits"
+    CONTEXT = "edits"
     STORED = "edit"
     HELP = (
         "What suppressing (0) and enhancing (×2) a set of neurons does to its own facts and to irrelevant ones, in each language: success "
-        "rates with intervals, size-matched, one row a kind of set. Specific SR and D decide; eq. 11 as written is shown for comparison."
+        "rates with intervals, size-matched, one row a kind of set. Specific SR and D decide; eq. 11 as written (SR) is shown for "
+        "comparison. Enter on a row shows its facts one by one: p and rank before, suppressed and enhanced."
     )
-    EMPTY = "No edits are stored. knscope run STORE … --what edit computes them."
+    EMPTY = "No edits are stored. r computes those of this selection; R starts a run with what: attribution,dkn,edit."
+    COLUMNS = (
+        Column("table", "table", most=10),
+        Column("lang", "lang", most=8),
+        Column("edited", "edited", grow=True, least=8, most=24),
+        Column("neurons", "n", lambda n: cells.NOTHING if n is None else f"{n:.1f}", right=True, drop=6),
+        *_figures(("specific", "specific", 0)),
+        Column("specific_interval", "95 %", interval, drop=2),
+        *_figures(("d", "D", 0)),
+        Column("d_interval", "95 %", interval, drop=1),
+        Column("vs_first", "D - first", interval, drop=3),
+        *_figures(("sr", "SR", 4)),
+        Column("sr_interval", "95 %", interval, drop=5),
+        Column("facts", "facts", cells.count, right=True, drop=7),
+        Column("missing", "missing", lambda n: cells.count(n) if n else "·", right=True, drop=8),
+        Column("paper", "paper", cells.plain, drop=9),
+    )
+    FACTS = (
+        Column("fact", "fact", least=6, most=18, drop=5),
+        Column("pair", "subject → object", grow=True, least=10, most=40),
+        Column("neurons", "n", cells.count, right=True, drop=4),
+        Column("p", "p", cells.prob, right=True),
+        Column("p_suppressed", "p ×0", cells.prob, right=True),
+        Column("p_enhanced", "p ×2", cells.prob, right=True),
+        Column("rank", "rank", cells.count, right=True, drop=3),
+        Column("rank_suppressed", "×0", cells.count, right=True, drop=3),
+        Column("rank_enhanced", "×2", cells.count, right=True, drop=3),
+        Column("aside", "others |Δ|", cells.prob, right=True, drop=1),
+        Column("wrong_object", "wrong", cells.plain, most=14, drop=7),
+        Column("p_wrong", "p", cells.prob, right=True, drop=6),
+        Column("p_wrong_suppressed", "p ×0", cells.prob, right=True, drop=6),
+    )
 
-    def builder(self) -> Callable[[Reader, View], Table]:
-        from analysis.tables import edits
+    def __init__(self) -> None:
+        super().__init__(id="edits")
+        self.place: Edited | None = None
 
-        return edits.build
+    def sql(self, reader: Reader, shown: Shown) -> str:
+        return _EDITS_SQL.format(model=sql_literal(shown.view.model), langs=sql_literal(list(shown.view.langs)))
+
+    def load(self, reader: Reader, shown: Shown) -> tuple[Edited | None, Any]:
+        import polars as pl
+
+        from analysis.tables import Table, edits
+
+        place = self.place
+        if not reader.keys(self.STORED):
+            return None, Table(self.STORED, self.TITLE, pl.DataFrame())
+        if place is not None:
+            return place, edits.facts_of(reader, shown.narrowed, place.table, place.lang, place.edited)
+        return None, edits.build(reader, shown.narrowed)
+
+    def paint(self, result: Any, shown: Shown) -> None:
+        place, found = result
+        if place is None:
+            self.show_table(found, shown)
+            return
+        self.query_one(".summary").display = False
+        self.entitle(f"edits › table {place.table} › {place.edited} read in {place.lang} · {shown.selection.subject}")
+        self.entitle(below=f"{cells.several(found.height, 'fact')} · ×0 suppressed, ×2 enhanced · esc back")
+        self.query_one(FrameTable).show(found, self.FACTS, ("fact",))
+
+    def on_row_entered(self, message: RowEntered) -> None:
+        if "edited" in message.row:
+            message.stop()
+            self.place = Edited(*(str(message.row[name]) for name in ("table", "lang", "edited")))
+            self.again()
+
+    def go_out(self) -> bool:
+        if self.place is None:
+            return False
+        self.place = None
+        self.again()
+        return True
 
 
 class ChecksPane(TablePane):
-    """Table 3."""
+    """Table 3, and the ROC curve of the row under the cursor."""
 
     TITLE = "checks"
+    CONTEXT = "checks"
     STORED = "claim"
     HELP = (
         "Whether degenerate neurons tell right claims from wrong ones, always beside argmax, probability, always-true and random neurons, "
-        "on the same facts."
+        "on the same facts. Enter draws the ROC curve of a row: right claims judged true over wrong claims judged true, dotted what "
+        "chance would draw."
     )
-    EMPTY = "No claims are stored. knscope run STORE … --what factcheck computes them."
+    EMPTY = (
+        "No claims are stored. r computes those of this selection; R starts a run with what: attribution,dkn,factcheck."
+    )
+    COLUMNS = (
+        Column("lang", "lang", most=8),
+        Column("judge", "judged by", grow=True, least=14, most=44),
+        *_figures(("auroc", "AUROC", 0)),
+        Column("auroc_interval", "95 %", interval, drop=1),
+        Column("vs_probability", "- probability", interval, drop=2),
+        *_figures(("accuracy", "acc", 0)),
+        Column("accuracy_interval", "95 %", interval, drop=5),
+        *_figures(("f1", "F1", 4), ("precision", "P", 3), ("recall", "R", 3)),
+        Column("lam", "λ", lambda lam: cells.NOTHING if lam is None else f"{lam:.1g}", right=True, drop=6),
+        Column("claims", "claims", cells.count, right=True, drop=7),
+        Column("coverage", "cover", lambda share: cells.percent(share), right=True, drop=8),
+        Column("neurons", "n", figure, right=True, drop=9),
+        Column("paper", "paper P R acc", cells.plain, drop=10),
+    )
 
-    def builder(self) -> Callable[[Reader, View], Table]:
-        from analysis.tables import factcheck
+    def __init__(self) -> None:
+        super().__init__(id="checks")
+        self._curves: Mapping[tuple[str, str], Curve] = {}
+        self.drawn = False
+        """Whether the curve stands in the place of the table."""
 
-        return factcheck.build
+    def compose(self) -> ComposeResult:
+        yield from super().compose()
+        roc = Static("", id="roc", markup=False)
+        roc.display = False
+        yield roc
+
+    def sql(self, reader: Reader, shown: Shown) -> str:
+        view = shown.view
+        names = {"model": view.model, "method": view.method, "langs": list(view.langs)}
+        return _CLAIMS_SQL.format(**{name: sql_literal(value) for name, value in names.items()})
+
+    def load(self, reader: Reader, shown: Shown) -> tuple[Table, Mapping[tuple[str, str], Curve]]:
+        import polars as pl
+
+        from analysis.tables import Table, factcheck
+
+        if not reader.keys(self.STORED):
+            return Table(self.STORED, self.TITLE, pl.DataFrame()), {}
+        return factcheck.build(reader, shown.narrowed), factcheck.curves(reader, shown.narrowed)
+
+    def paint(self, result: Any, shown: Shown) -> None:
+        table, self._curves = result
+        self.show_table(table, shown)
+        self.draw()
+
+    def on_row_moved(self, message: RowMoved) -> None:
+        message.stop()
+        self.draw()
+
+    def on_resize(self) -> None:
+        self.draw()
+
+    def draw(self) -> None:
+        """The curve of the row under the cursor: below the table where there is room, else in place of its other rows."""
+        table, roc = self.query_one(FrameTable), self.query_one("#roc", Static)
+        row, high = table.current, self.size.height
+        below = high >= ROOMY
+        roc.display = row is not None and (self.drawn or below) and not self.note.display
+        table.styles.height = 2 if self.drawn and not below else "1fr"
+        if row is None or not roc.display:
+            return
+        rows = high // 2 if below else high - 2
+        roc.styles.height = rows
+        curve = self._curves.get((str(row["lang"]), str(row["judge"])))
+        if curve is None or not len(curve.wrong):
+            roc.update("no ROC curve: it needs right and wrong claims that this one can judge")
+        else:
+            roc.update(roc_text(curve.wrong, curve.right, min(self.size.width - 2, 2 * rows + 24), rows))
+
+    def on_row_entered(self, message: RowEntered) -> None:
+        message.stop()
+        self.drawn = not self.drawn
+        self.draw()
+
+    def go_out(self) -> bool:
+        if not self.drawn:
+            return False
+        self.drawn = False
+        self.draw()
+        return True

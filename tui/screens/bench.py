@@ -70,8 +70,8 @@ class Bench(Screen[None]):
                 with ContentSwitcher(initial="likn"):
                     yield LiknPane()
                     yield DknPane()
-                    yield EditsPane(id="edits")
-                    yield ChecksPane(id="checks")
+                    yield EditsPane()
+                    yield ChecksPane()
                     yield NeuronPane()
                     yield SqlPane(self.knscope.settings.editor_rows)
                     yield RunsPane()

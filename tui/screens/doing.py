@@ -11,7 +11,6 @@ from tui import clipboard, keymap
 from tui.compare import figures, side_by_side
 from tui.panes.dkn import DknPane
 from tui.panes.layers import LayersPane
-from tui.panes.neuron import NeuronPane
 from tui.panes.pane import Pane
 from tui.panes.queries import QueriesPane
 from tui.panes.sql import SqlPane
@@ -51,7 +50,7 @@ class Doing(Bench):
         pane, queries = self.pane(), self.query_one(QueriesPane)
         if self.maximized is not None:
             self.minimize()
-        elif isinstance(pane, NeuronPane) and pane.go_out():
+        elif pane is not None and pane.go_out():
             return
         elif (pane is queries and queries.close_filter(keep=False)) or pane is not queries:
             self.query_one("#queries FrameTable").focus()

@@ -10,7 +10,9 @@ from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Horizontal, Vertical
 from textual.screen import ModalScreen
-from textual.widgets import Input, Label, Static
+from textual.widgets import Label, Static
+
+from tui.widgets.line import Line
 
 
 @dataclass(frozen=True)
@@ -47,24 +49,23 @@ class FormScreen(ModalScreen[dict[str, str] | None]):
             for field in self._fields:
                 with Horizontal(classes="field"):
                     yield Label(field.label, markup=False)
-                    yield Input(field.value, placeholder=field.hint, id=f"field-{field.name}", compact=True)
+                    yield Line(field.value, field.hint, self._next, id=f"field-{field.name}")
             yield Static("", classes="bad", markup=False)
 
     def on_mount(self) -> None:
-        for field in self.query(Input):
-            field.cursor_blink = False
-        self.query(Input).first().focus()
+        self.query(Line).first().focus()
 
-    def on_input_submitted(self, event: Input.Submitted) -> None:
-        inputs = list(self.query(Input))
-        place = inputs.index(event.input)
+    def _next(self, line: Line) -> None:
+        """To the next field, or away with all of them."""
+        inputs = list(self.query(Line))
+        place = inputs.index(line)
         if place + 1 < len(inputs):
-            inputs[place + 1].focus()
+            self.set_focus(inputs[place + 1])
             return
         values = {field.name: box.value.strip() for field, box in zip(self._fields, inputs, strict=True)}
         for field, box in zip(self._fields, inputs, strict=True):
             if field.required and not values[field.name]:
                 self.query_one(".bad", Static).update(f"{field.label} is missing: {field.hint}")
-                box.focus()
+                self.set_focus(box)
                 return
         self.dismiss(values)

@@ -24,7 +24,7 @@ def help_text(pane: Pane | None, remap: Mapping[str, str]) -> Text:
     text = Text()
     if pane is not None and pane.HELP:
         text.append(f"{pane.TITLE}\n", style="bold")
-        text.append(f"{pane.HELP}\n")
+        text.append(f"{pane.help_text()}\n")
     for group in keymap.GROUPS:
         text.append(f"\n{group}\n", style="bold")
         for action in keymap.ACTIONS:

@@ -1,0 +1,79 @@
+"""Keys typed ahead go where they were meant: a key is handled when the one before it has done all it does.
+
+Textual forwards keys as they come. Over a slow line several come at once, and those after `/` or Enter would still reach
+what had the focus before: `/tan` would filter by nothing and go to the thresholds.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from dataclasses import dataclass
+
+from textual import events
+from textual.app import App
+from textual.message import Message
+from textual.widgets import Input, TextArea
+
+PATIENCE = 0.5
+"""Seconds after which a key counts as handled whatever became of it: its widget may be gone."""
+
+
+@dataclass
+class KeyHandled(Message):
+    """Follows a key through the queues of everything that may take it; at the application the key is dealt with."""
+
+    number: int
+    text: bool
+    """It was typed into an editor, which changes nothing else."""
+
+
+class OneKeyAtATime(App[None]):
+    """An application whose keys wait for each other."""
+
+    def __init__(self, **options: object) -> None:
+        super().__init__(**options)  # type: ignore[arg-type]
+        self._typed: deque[events.Key] = deque()
+        self._key_number = 0
+        self._key_since: float | None = None
+        """When the key under way was given out; None: none is."""
+
+    async def on_event(self, event: events.Event) -> None:
+        if not isinstance(event, events.Key) or event.is_forwarded:
+            await super().on_event(event)
+            return
+        self._typed.append(event)
+        if self._key_since is None:
+            await self._next_key()
+        else:
+            self.set_timer(PATIENCE, self._do_not_wait_for_ever)
+
+    async def _next_key(self) -> None:
+        if not self._typed:
+            return
+        event = self._typed.popleft()
+        self._key_number += 1
+        self._key_since = time.monotonic()
+        target = self.focused or self.screen
+        await super().on_event(event)
+        if not target.post_message(
+            KeyHandled(self._key_number, event.is_printable and isinstance(target, Input | TextArea))
+        ):
+            self._key_since = None
+            await self._next_key()
+
+    def on_key_handled(self, message: KeyHandled) -> None:
+        """What the key changed (another focus, a screen) is in place after the next refresh."""
+        number = message.number
+        if message.text or not self.screen.call_after_refresh(self._handled, number):
+            self.call_later(self._handled, number)
+
+    async def _handled(self, number: int) -> None:
+        if number == self._key_number:
+            self._key_since = None
+            await self._next_key()
+
+    async def _do_not_wait_for_ever(self) -> None:
+        if self._key_since is not None and time.monotonic() - self._key_since >= PATIENCE:
+            self._key_since = None
+            await self._next_key()
