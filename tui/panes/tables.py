@@ -145,9 +145,9 @@ class EditsPane(TablePane):
         Column("rank_suppressed", "×0", cells.count, right=True, drop=3),
         Column("rank_enhanced", "×2", cells.count, right=True, drop=3),
         Column("aside", "others |Δ|", cells.prob, right=True, drop=1),
-        Column("wrong_object", "wrong", cells.plain, most=14, drop=7),
-        Column("p_wrong", "p", cells.prob, right=True, drop=6),
-        Column("p_wrong_suppressed", "p ×0", cells.prob, right=True, drop=6),
+        Column("wrong_object", "wrong", cells.plain, most=14, drop=9),
+        Column("p_wrong", "its p", cells.prob, right=True, drop=8),
+        Column("p_wrong_suppressed", "its p ×0", cells.prob, right=True, drop=7),
     )
 
     def __init__(self) -> None:
