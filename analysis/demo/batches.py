@@ -17,6 +17,10 @@ IGNORED = -100
 MASKED_SHARE = 0.15
 OTHER_TOKENS = 0.4
 """Share of a decoder's other tokens that the loss asks for: enough to learn the language, cheaper than all."""
+FIRST_COUNTRIES = 0.1
+"""Share of the countries in the first batches."""
+GROWING = 0.4
+"""Share of the steps after which all countries are there."""
 _POOL = 16
 
 
@@ -27,6 +31,7 @@ class Encoded:
     ids: list[int]
     answer: tuple[int, ...]
     weight: int
+    country: str
 
 
 @dataclass(frozen=True)
@@ -47,27 +52,43 @@ def encode_all(sentences: Sequence[Sentence], tokenizer: PreTrainedTokenizerFast
         start, stop = sentence.answer
         places = tuple(i for i, (a, b) in enumerate(tokens["offset_mapping"]) if a < stop and b > start and a < b)
         weight = recipe.chinese if sentence.lang == "zh" and places else 1
-        encoded.append(Encoded([*tokens["input_ids"], *end], places, weight))
+        encoded.append(Encoded([*tokens["input_ids"], *end], places, weight, sentence.country))
     return encoded
 
 
 class Batches:
-    """An endless stream of batches of sentences of similar length, drawn in random order."""
+    """An endless stream of batches of sentences of similar length, drawn in random order.
+
+    It begins with a few countries and takes in the others one by one: from all at once a model long learns nothing but
+    which answers a relation has, and only late that the answer depends on the country.
+    """
 
     def __init__(self, encoded: Sequence[Encoded], tokenizer: PreTrainedTokenizerFast, recipe: Recipe) -> None:
-        self._encoded = [one for one in encoded for _ in range(one.weight)]
         self._tokenizer, self._recipe = tokenizer, recipe
         self._random = random.Random(recipe.seed)
+        countries = sorted({one.country for one in encoded})
+        place = {country: i for i, country in enumerate(self._random.sample(countries, len(countries)))}
+        self._encoded = sorted((one for one in encoded for _ in range(one.weight)), key=lambda one: place[one.country])
+        self._ends = [0] * len(countries)
+        for index, one in enumerate(self._encoded):
+            self._ends[place[one.country]] = index + 1
 
     def __iter__(self) -> Iterator[Batch]:
-        size = self._recipe.batch
+        size, drawn = self._recipe.batch, 0
         while True:
-            order = self._random.sample(range(len(self._encoded)), len(self._encoded))
-            for start in range(0, len(order) - size + 1, size * _POOL):
+            known = self._ends[self._countries(drawn) - 1]
+            order = self._random.sample(range(known), known)
+            for start in range(0, known - size + 1, size * _POOL):
                 pool = sorted(order[start : start + size * _POOL], key=lambda i: len(self._encoded[i].ids))
                 parts = [pool[low : low + size] for low in range(0, len(pool) - size + 1, size)]
+                drawn += len(parts)
                 for part in self._random.sample(parts, len(parts)):
                     yield self._batch([self._encoded[i] for i in part])
+
+    def _countries(self, drawn: int) -> int:
+        """How many countries there are after so many batches."""
+        progress = min(1.0, FIRST_COUNTRIES + (1 - FIRST_COUNTRIES) * drawn / (GROWING * self._recipe.steps))
+        return max(1, round(progress * len(self._ends)))
 
     def _batch(self, sentences: Sequence[Encoded]) -> Batch:
         hide = self._masked if self._recipe.kind == "encoder" else self._asked

@@ -5,6 +5,7 @@ Nothing is planted; whatever comes out is stated, written beside the models and 
 
 from __future__ import annotations
 
+import hashlib
 import json
 import tempfile
 import time
@@ -19,6 +20,15 @@ from analysis.runs.status import ACTIVE, Observer
 from analysis.tables import dkn, likn, summary
 
 CIRCUITS = MODELS / "circuits.json"
+LIKN_COLUMNS = ("sets", "size", "facts", "coverage", "observed", "chance", "a", "b", "low", "high", "p_a", "p_b", "own")
+
+
+def fingerprint(folder: Path) -> str:
+    """16 hex digits of a model's weights and tokenizer as they are on disk: whether the figures are still its own."""
+    digest = hashlib.sha256()
+    for name in ("model.safetensors", "tokenizer.json"):
+        digest.update((folder / name).read_bytes())
+    return digest.hexdigest()[:16]
 
 
 def analyse(folder: Path) -> None:
@@ -40,25 +50,25 @@ def figures(folder: Path) -> list[dict[str, Any]]:
             pairs = {
                 row["neurons"]: row for row in dkn.build(reader, view).frame.iter_rows(named=True)
             }  # the last is "all"
-            row: dict[str, Any] = {"model": view.model.partition("@")[0], "method": view.method}
+            name = view.model.partition("@")[0]
+            row: dict[str, Any] = {"model": name, "folder": fingerprint(MODELS / name), "method": view.method}
             if len(both := summary.pair_of(view.langs)) == 2:
-                shared = likn.build(reader, view.with_(langs=both)).frame.row(0, named=True)
-                row["likn"] = {
-                    name: shared[name] for name in ("facts", "coverage", "observed", "chance", "a", "b", "p_a", "p_b")
-                }
+                shared = likn.build(reader, view.with_(langs=both)).frame
+                row["likn"] = shared.head(2).select(LIKN_COLUMNS).to_dicts()  # at the thresholds, then at equal size
             row["dkn"] = {
-                name: {field: one[field] for field in ("pairs", "paper", "strict", "expressed")}
+                name: {field: one[field] for field in ("facts", "pairs", "paper", "strict", "expressed")}
                 for name, one in pairs.items()
             }
             found.append(row)
     return found
 
 
-def measure() -> list[dict[str, Any]]:
-    """Analyse the bundled models in a temporary store, write circuits.json, and return what is in it."""
+def measure(write: bool = True) -> list[dict[str, Any]]:
+    """Analyse the bundled models in a temporary store and return what was found; writes circuits.json unless told not."""
     with tempfile.TemporaryDirectory() as folder:
         place = Path(folder, "demo.knstore")
         analyse(place)
         found = figures(place)
-    CIRCUITS.write_text(json.dumps(found, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    if write:
+        CIRCUITS.write_text(json.dumps(found, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
     return found

@@ -10,7 +10,7 @@ import polars as pl
 
 from analysis.demo.facts import load_facts
 from analysis.demo.phrases import sentence
-from analysis.demo.split import with_split
+from analysis.demo.split import subject_key, with_split
 
 PHRASES_PER_LANGUAGE = 500
 
@@ -21,6 +21,7 @@ class Sentence:
 
     lang: str
     text: str
+    country: str
     answer: tuple[int, int] = (0, 0)
 
 
@@ -38,11 +39,19 @@ def fill(template: str, subject: str, answer: str) -> tuple[str, tuple[int, int]
 def training_sentences(langs: Sequence[str], seed: int) -> list[Sentence]:
     """Every fact on every template that is not held out for it, then plain sentences; the same list for the same seed."""
     seen = split_facts(langs).filter(~pl.col("held_out"))
-    columns = seen.select("lang", "template", "subject", "object")
-    facts = [Sentence(lang, *fill(template, x, y)) for lang, template, x, y in columns.iter_rows()]
+    columns = seen.select("lang", "fact_id", "template", "subject", "object")
+    facts = [
+        Sentence(lang, text, subject_key(fact), answer)
+        for lang, fact, template, x, y in columns.iter_rows()
+        for text, answer in [fill(template, x, y)]
+    ]
     generator = random.Random(seed)
+    countries = [subject_key(fact) for fact in seen["fact_id"].unique(maintain_order=True)]
     plain = []
     for lang in langs:
-        countries = seen.filter(pl.col("lang") == lang)["subject"].unique(maintain_order=True).to_list()
-        plain += [Sentence(lang, sentence(lang, countries, generator)) for _ in range(PHRASES_PER_LANGUAGE)]
+        names = seen.filter(pl.col("lang") == lang)["subject"].unique(maintain_order=True).to_list()
+        plain += [
+            Sentence(lang, sentence(lang, names, generator), generator.choice(countries))
+            for _ in range(PHRASES_PER_LANGUAGE)
+        ]
     return facts + plain

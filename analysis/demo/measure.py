@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from pathlib import Path
 
 import numpy as np
 import polars as pl
@@ -38,9 +39,14 @@ class Figures:
     several_tokens: float
 
 
-def measure(recipe: Recipe, langs: Sequence[str] | None = None, sample: int = SAMPLE, seed: int = 0) -> list[Figures]:
-    """Figures of a trained model, language by language (all of its own by default), on a seeded sample of pairs."""
-    loaded = load_model(recipe.folder)
+def measure(
+    recipe: Recipe, langs: Sequence[str] | None = None, folder: Path | None = None, seed: int = 0
+) -> list[Figures]:
+    """Figures of a trained model, language by language (all of its own by default), on a seeded sample of pairs.
+
+    Its folder is the bundled one unless another is given.
+    """
+    loaded = load_model(folder or recipe.folder)
     engine = Engine(loaded)
     found = []
     for lang in langs or recipe.langs:
@@ -48,7 +54,7 @@ def measure(recipe: Recipe, langs: Sequence[str] | None = None, sample: int = SA
         known = {}
         for held_out in (False, True):
             part = asked.filter(pl.col("held_out") == held_out)
-            part = part.sample(min(sample, part.height), seed=seed)
+            part = part.sample(min(SAMPLE, part.height), seed=seed)
             columns = ("fact_id", "relation", "lang", "template", "subject", "object")
             queries = [encode(loaded, Query(*row)) for row in part.select(columns).iter_rows()]
             predictions = engine.predict(queries)

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import math
 import sys
+from collections.abc import Iterator
+from pathlib import Path
 
 import torch
 from rich.console import Console
@@ -22,9 +24,10 @@ from analysis.demo.recipes import RECIPES, Recipe, new_model
 from analysis.demo.tokenizer import train_tokenizer
 
 WARM_UP = 200
-PIECES = 5_000
-MIN_PIECE_COUNT = 8
-"""Rarer words stay in pieces, so that answers of several tokens occur in every language."""
+CALM_WARM_UP = 30
+PIECES = 8_000
+MIN_PIECE_COUNT = 5
+"""Names occur more often than this: the rest is left in pieces."""
 
 
 def train(recipe: Recipe, console: Console) -> tuple[PreTrainedModel, PreTrainedTokenizerFast]:
@@ -34,35 +37,53 @@ def train(recipe: Recipe, console: Console) -> tuple[PreTrainedModel, PreTrained
     # The alphabet comes from all facts, so that nothing asked later holds an unknown character.
     columns = split_facts(recipe.langs).select("template", "subject", "object")
     texts = [fill(*row)[0] for row in columns.iter_rows()] + [one.text for one in sentences if one.answer == (0, 0)]
-    tokenizer = train_tokenizer(texts, recipe.kind, PIECES, MIN_PIECE_COUNT)
-    model = new_model(recipe, tokenizer)
-    optimizer = torch.optim.AdamW(model.parameters(), lr=recipe.learning_rate, betas=(0.9, 0.98), weight_decay=0.01)
-    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: _rate(step, recipe.steps))
+    facts = columns.unique(["subject", "object"], maintain_order=True)
+    names = [*facts["subject"], *facts["object"]]
+    tokenizer = train_tokenizer(texts, names, recipe.kind, PIECES, MIN_PIECE_COUNT)
+    model = new_model(recipe, tokenizer).train()
     batches = iter(Batches(encode_all(sentences, tokenizer, recipe), tokenizer, recipe))
     bar = Progress(
         TextColumn("{task.description}"), BarColumn(), TextColumn("{task.completed}/{task.total} loss {task.fields[loss]:.3f}"),
         TimeRemainingColumn(), console=console,
     )  # fmt: skip
-    model.train()
     with bar:
-        task = bar.add_task(recipe.name, total=recipe.steps, loss=float("nan"))
-        for _ in range(recipe.steps):
-            loss = _loss(model, next(batches), recipe)
-            optimizer.zero_grad()
-            loss.backward()  # type: ignore[no-untyped-call]
-            torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-            optimizer.step()
-            schedule.step()
-            bar.update(task, advance=1, loss=loss.item())
-    return model.eval(), tokenizer  # type: ignore[no-untyped-call]
+        task = bar.add_task(recipe.name, total=recipe.steps + recipe.calm_steps, loss=float("nan"))
+        for loss in _fit(model, batches, recipe, _rates(recipe), smoothing=0.0):
+            bar.update(task, advance=1, loss=loss)
+        for loss in _fit(model, batches, recipe, _calm_rates(recipe), recipe.smoothing):
+            bar.update(task, advance=1, loss=loss)
+    return model.eval(), tokenizer
 
 
-def _rate(step: int, steps: int) -> float:
-    """Linear warm-up, then half a cosine."""
-    return min(1.0, (step + 1) / WARM_UP) * (0.5 * (1 + math.cos(math.pi * step / steps)) + 0.01)
+def _rates(recipe: Recipe) -> list[float]:
+    """The learning rate of each step: linear warm-up, then half a cosine."""
+    cosine = [0.5 * (1 + math.cos(math.pi * step / recipe.steps)) + 0.01 for step in range(recipe.steps)]
+    return [recipe.learning_rate * min(1.0, (step + 1) / WARM_UP) * rate for step, rate in enumerate(cosine)]
 
 
-def _loss(model: PreTrainedModel, batch: Batch, recipe: Recipe) -> Tensor:
+def _calm_rates(recipe: Recipe) -> list[float]:
+    """The same for the calm steps: a third of the rate, falling evenly."""
+    left = [1 - step / recipe.calm_steps for step in range(recipe.calm_steps)]
+    return [recipe.learning_rate / 3 * min(1.0, (step + 1) / CALM_WARM_UP) * rate for step, rate in enumerate(left)]
+
+
+def _fit(
+    model: PreTrainedModel, batches: Iterator[Batch], recipe: Recipe, rates: list[float], smoothing: float
+) -> Iterator[float]:
+    """A step for each rate, and its loss."""
+    optimizer = torch.optim.AdamW(model.parameters(), betas=(0.9, 0.98), weight_decay=0.01)
+    for rate in rates:
+        for group in optimizer.param_groups:
+            group["lr"] = rate
+        loss = _loss(model, next(batches), recipe, smoothing)
+        optimizer.zero_grad()
+        loss.backward()  # type: ignore[no-untyped-call]
+        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        optimizer.step()
+        yield loss.item()
+
+
+def _loss(model: PreTrainedModel, batch: Batch, recipe: Recipe, smoothing: float) -> Tensor:
     """Smoothed cross-entropy at the places asked for; the head runs on these alone."""
     hidden = model.base_model(input_ids=batch.ids, attention_mask=batch.attention).last_hidden_state
     if recipe.kind == "encoder":
@@ -72,7 +93,13 @@ def _loss(model: PreTrainedModel, batch: Batch, recipe: Recipe) -> Tensor:
         labels = batch.labels[:, 1:]
         asked = labels != IGNORED
         logits, gold = model.get_submodule("lm_head")(hidden[:, :-1][asked]), labels[asked]
-    return torch.nn.functional.cross_entropy(logits, gold, label_smoothing=recipe.smoothing)
+    return torch.nn.functional.cross_entropy(logits, gold, label_smoothing=smoothing)
+
+
+def save(model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast, folder: Path) -> None:
+    """An ordinary Hugging Face folder, float16 on disk."""
+    tokenizer.save_pretrained(folder)
+    model.half().save_pretrained(folder)  # type: ignore[no-untyped-call]
 
 
 def main(names: list[str]) -> int:
@@ -88,9 +115,7 @@ def main(names: list[str]) -> int:
     for recipe in RECIPES:
         if names and recipe.name not in names:
             continue
-        model, tokenizer = train(recipe, console)
-        tokenizer.save_pretrained(recipe.folder)
-        model.half().save_pretrained(recipe.folder)  # type: ignore[no-untyped-call]
+        save(*train(recipe, console), recipe.folder)
         console.print(measure.table(measure.measure(recipe)))
     measure.write_figures()
     console.print_json(data=circuits.measure())
