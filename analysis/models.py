@@ -159,7 +159,7 @@ def _placement(device: str) -> dict[str, Any]:
         raise ModelError(f"device {device}: a model is spread over GPUs only, as in cuda:0+cuda:1")
     if importlib.util.find_spec("accelerate") is None:
         raise ModelError(
-            f"device {device} spreads a model over several, which needs accelerate: pip install accelerate"
+            f"device {device} spreads a model over several, which needs accelerate: pip install 'knscope[split]'"
         )
     numbers = [torch.device(one).index or 0 for one in devices]
     room = {number: torch.cuda.mem_get_info(number)[0] for number in numbers}

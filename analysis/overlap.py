@@ -36,7 +36,8 @@ class FactKeys:
     @classmethod
     def from_labels(cls, relation: Sequence[str], subject: Sequence[str], answer: Sequence[Sequence[str]]) -> FactKeys:
         codes = {text: i for i, text in enumerate(dict.fromkeys(text for row in answer for text in row))}
-        answers = np.array([[codes[text] for text in row] for row in answer], dtype=np.int64).reshape(len(answer), -1)
+        answers = np.array([[codes[text] for text in row] for row in answer], dtype=np.int64)
+        answers = answers.reshape(len(answer), -1 if answer else 0)
         return cls(
             np.unique(np.asarray(relation, dtype=np.str_), return_inverse=True)[1].astype(np.int64),
             np.unique(np.asarray(subject, dtype=np.str_), return_inverse=True)[1].astype(np.int64),

@@ -17,16 +17,24 @@ STORE_FILE = "store.json"
 def create(path: Path | str) -> Path:
     """Make a store, or leave the one that is there. Raises UserError where something else is in the way."""
     folder = Path(path).expanduser()
-    if (folder / STORE_FILE).exists():
-        return check(folder)
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+    if folder.exists() and not _may_become_a_store(folder):
+        if (folder / STORE_FILE).exists():
+            return check(folder)
         raise UserError(f"{folder} exists and is no store of results; name another folder")
     try:
-        (folder / "runs").mkdir(parents=True, exist_ok=True)
-        write_json(folder / STORE_FILE, {"format": FORMAT})
+        folder.mkdir(parents=True, exist_ok=True)
+        write_json(
+            folder / STORE_FILE, {"format": FORMAT}
+        )  # first of all: two may begin at once, or one be killed here
+        (folder / "runs").mkdir(exist_ok=True)
     except OSError as error:
         raise UserError(f"{folder}: a store cannot be made there ({error.strerror}); name another folder") from error
     return folder
+
+
+def _may_become_a_store(folder: Path) -> bool:
+    """An empty folder, or one whose making was begun: its file is not there yet, only a draft of it."""
+    return folder.is_dir() and all(entry.name.startswith(f".{STORE_FILE}.") for entry in folder.iterdir())
 
 
 def check(path: Path | str) -> Path:

@@ -2,7 +2,7 @@
 XDG config folder; nothing is written there by the program.
 
 ```toml
-theme = "nord"               # any theme of ctrl+t; without it, the one chosen last
+theme = "knscope"            # any theme of ctrl+t
 animations = "auto"          # auto (off over SSH), none, basic, full
 export_folder = "."
 editor_rows = 4
@@ -33,8 +33,7 @@ ANIMATIONS = ("auto", "none", "basic", "full")
 class Settings:
     """Every setting with its default."""
 
-    theme: str = ""
-    """Empty: the one chosen last with ctrl+t, at first `knscope`."""
+    theme: str = "knscope"
     animations: str = "auto"
     """`auto`: none where the terminal is reached by SSH."""
     export_folder: str = "."

@@ -70,7 +70,6 @@ ACTIONS: tuple[Action, ...] = (
         "filter",
     ),
     Action("queries.known", ("K",), "known only", "Only facts the model knows, or all", "Look at", "known"),
-    Action("queries.columns", ("C",), "columns", "Choose the columns of the queries", "Look at", "columns"),
     Action("queries.sort", ("s",), "sort", "Sort by the next column", "Look at", "sort(1)", "table"),
     Action("queries.reverse", ("S",), "reverse", "Turn the order round", "Look at", "sort(0)", "table"),
     Action("choose.model", ("m",), "model", "Choose the model", "Look at", "choose('model')"),
@@ -97,7 +96,7 @@ ACTIONS: tuple[Action, ...] = (
         "compare",
         ("c",),
         "compare A|B",
-        "Compare this view (A) with another method, model or threshold set (B), side by side",
+        "Keep this view as A and look at B beside it; again to end",
         "Look at",
         "compare",
     ),
@@ -108,22 +107,6 @@ ACTIONS: tuple[Action, ...] = (
     ),
     Action("threshold.up", ("plus", "equals_sign"), "raise", "Raise the marked threshold", "Thresholds", "nudge(1)"),
     Action("threshold.down", ("minus",), "lower", "Lower the marked threshold", "Thresholds", "nudge(-1)"),
-    Action(
-        "threshold.all-down",
-        ("underscore",),
-        "lower all τ",
-        "Lower the τ of every language",
-        "Thresholds",
-        "nudge_taus(-1)",
-    ),
-    Action(
-        "threshold.all-up",
-        ("asterisk",),
-        "raise all τ",
-        "Raise the τ of every language",
-        "Thresholds",
-        "nudge_taus(1)",
-    ),
     Action(
         "threshold.type",
         ("t",),
@@ -225,7 +208,6 @@ ACTIONS: tuple[Action, ...] = (
     # --- Workbench
     Action("help", ("question_mark", "f1"), "help", "This list, for the pane one is in", "Workbench", "help"),
     Action("palette", ("ctrl+p", "colon"), "palette", "Every action by name", "Workbench", "app.command_palette"),
-    Action("reload", ("ctrl+l",), "draw again", "Ask the store and draw everything again", "Workbench", "reload"),
     Action("theme", ("ctrl+t",), "theme", "Choose the colours", "Workbench", "choose('theme')"),
     Action(
         "copy-or-quit",
@@ -240,16 +222,15 @@ ACTIONS: tuple[Action, ...] = (
 
 CONTEXTS: Mapping[str, tuple[str, ...]] = {
     "queries": ("go.in", "queries.filter", "threshold.type", "queries.known", "choose.model"),
-    "thresholds": ("threshold.down", "threshold.up", "threshold.next", "threshold.all-down", "threshold.reset"),
-    "layers": ("go.in", "layers.share", "threshold.down", "threshold.all-down", "take.sql"),
-    "likn": ("go.in", "threshold.down", "threshold.all-down", "tab.dkn", "take.export"),
+    "thresholds": ("threshold.up", "threshold.down", "threshold.next", "threshold.reset", "threshold.keep"),
+    "layers": ("go.in", "layers.share", "threshold.down", "threshold.up", "take.sql"),
+    "likn": ("go.in", "threshold.down", "threshold.up", "take.sql", "take.export"),
     "dkn": ("go.in", "dkn.strict", "threshold.down", "threshold.up", "take.export"),
     "edits": ("go.in", "go.out", "compute.missing", "take.export", "pane.zoom"),
     "checks": ("go.in", "go.out", "compute.missing", "take.export", "pane.zoom"),
     "neuron": ("go.in", "go.back", "take.copy", "take.sql", "take.export"),
     "sql": ("sql.run", "sql.older", "sql.cancel", "sql.leave", "palette"),
-    "result": ("take.export", "take.copy", "take.copy-table", "tab.sql", "go.out"),
-    "runs": ("run.start", "run.cancel", "run.resume", "compute.missing", "compute.ask"),
+    "runs": ("compute.missing", "run.cancel", "run.resume", "compute.ask", "take.copy"),
     "": ("go.in", "take.sql", "take.export", "pane.zoom", "tab.sql"),
 }
 """The five keys the footer names, by what has the focus; `? help` and `q quit` follow them."""
@@ -258,7 +239,7 @@ _GLYPHS = {
     "question_mark": "?", "slash": "/", "comma": ",", "full_stop": ".", "plus": "+", "minus": "-", "equals_sign": "=",
     "percent_sign": "%", "left_square_bracket": "[", "right_square_bracket": "]", "left_parenthesis": "(",
     "right_parenthesis": ")", "apostrophe": "'", "colon": ":", "enter": "⏎", "escape": "esc", "up": "↑", "down": "↓",
-    "underscore": "_", "asterisk": "*", "left": "←", "right": "→", "pageup": "pgup", "pagedown": "pgdn",
+    "left": "←", "right": "→", "pageup": "pgup", "pagedown": "pgdn",
 }  # fmt: skip
 
 

@@ -57,7 +57,11 @@ def do_job(store_path: Path, run: str) -> int:
 
 
 def make_executor(store_path: Path, run: str, config: RunConfig, cancelled: Callable[[], bool]) -> Executor:
-    """Child processes, one a device; or, for `inline`, this process (which then imports torch)."""
+    """Child processes, one a device; for `ray`, its actors; for `inline`, this process (which then imports torch)."""
+    if config.engine == "ray":
+        from analysis.runs.ray_executor import RayExecutor
+
+        return RayExecutor(store_path, run, config)
     from analysis.runs import executors
 
     settings = executors.settings_of(config)

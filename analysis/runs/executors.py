@@ -51,6 +51,9 @@ class Executor(Protocol):
 
     def busy(self) -> bool: ...
 
+    def under_way(self) -> int:
+        """Results that units not finished yet have computed so far."""
+
     def cancel(self) -> None: ...
 
     def close(self) -> None: ...
@@ -99,6 +102,10 @@ class InlineExecutor:
     def busy(self) -> bool:
         return self._unit is not None
 
+    def under_way(self) -> int:
+        """A unit is done within one call, so nobody can ask in between."""
+        return 0
+
     def cancel(self) -> None:
         """Nothing to do: `cancelled` is asked between rows."""
 
@@ -111,6 +118,7 @@ class _Slot:
     worker: ModelWorker | None = None
     unit: Unit | None = None
     number: int = 0
+    computed: int = 0  # of the present unit
     deaths: int = 0  # on the present unit
     sources: set[str] = field(default_factory=set)
 
@@ -136,6 +144,9 @@ class ProcessExecutor:
     def busy(self) -> bool:
         return any(slot.unit is not None for slot in self._slots)
 
+    def under_way(self) -> int:
+        return sum(slot.computed for slot in self._slots if slot.unit is not None)
+
     def pids(self) -> list[int]:
         return [slot.worker.pid for slot in self._slots if slot.worker]
 
@@ -146,7 +157,7 @@ class ProcessExecutor:
     def _send(self, slot: int, unit: Unit) -> None:
         held = self._slots[slot]
         self._numbers += 1
-        held.unit, held.number = unit, self._numbers
+        held.unit, held.number, held.computed = unit, self._numbers, 0
         if held.worker is None:
             held.worker = self._start(slot)
             held.sources = set()
@@ -189,7 +200,11 @@ class ProcessExecutor:
             return []  # a late word of a worker that has been replaced
         if event["event"] == "ended":
             return self._died(slot, int(event["code"]))
-        if event["event"] not in ("done", "error") or held.unit is None or event.get("number") != held.number:
+        if held.unit is None or event.get("number") != held.number:
+            return []
+        if event["event"] == "progress":
+            held.computed = int(event["done"])
+        if event["event"] not in ("done", "error"):
             return []
         unit, held.unit = held.unit, None
         if event["event"] == "error":

@@ -123,6 +123,7 @@ class Job:
         self.schedule = Schedule(config, facts.rows, stored, stay=plan.too_large_together(config))
         self.executor = executor
         self.cancelled = False
+        self.under_way = 0
         self.fatal: list[str] = []
 
     def run(self, cancel_asked: Callable[[], bool], progress: Callable[[Schedule], None]) -> None:
@@ -137,8 +138,11 @@ class Job:
                 self._hand_out()
             if not self.executor.busy() and not self.cancelled and not self.schedule.exhausted:
                 raise RuntimeError("the schedule has units under way that no worker has")
-            for outcome in self.executor.outcomes(timeout=0.3):
+            outcomes = self.executor.outcomes(timeout=0.3)
+            for outcome in outcomes:
                 self._settle(outcome)
+            if outcomes or self.executor.under_way() != self.under_way:
+                self.under_way = self.executor.under_way()
                 progress(self.schedule)
 
     def _hand_out(self) -> None:
@@ -199,8 +203,8 @@ def execute(store_path: Path, run: str, make_executor: Callable[[RunConfig, Call
                 models = {source: dict(model.row) for source, model in schedule.models.items()}
                 file.update(
                     total=schedule.total,
-                    done=schedule.done,
-                    computed=schedule.computed,
+                    done=schedule.done + job.under_way,
+                    computed=schedule.computed + job.under_way,
                     failures=tuple(schedule.failures),
                     provenance={**where, "models": models},
                 )

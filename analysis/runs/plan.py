@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import importlib.util
 import json
 import os
 from collections.abc import Iterable, Mapping, Sequence
@@ -18,7 +19,7 @@ from analysis.sources import is_decoder, weight_bytes
 from store.errors import UserError
 
 PHASES = ("attribution", "dkn", "edit", "factcheck")
-ENGINES = ("process", "inline")
+ENGINES = ("process", "inline", "ray")
 ROLES = ("kn", "layer_control", "drop_control")
 SCAN_SIZE = 20  # METHOD §5: singles and pairs of the 20 neurons of highest rel
 KEEP_BYTES = 512 * 2**20  # a worker holds models beside each other up to this much; above it, one at a time
@@ -63,6 +64,8 @@ class RunConfig:
             parse_method(method)
         _check("--what", self.what, PHASES)
         _check("--engine", (self.engine,), ENGINES)
+        if self.engine == "ray" and importlib.util.find_spec("ray") is None:
+            raise UserError("--engine ray: ray is not installed; pip install 'knscope[ray]', or use --engine process")
 
     def to_json(self) -> dict[str, Any]:
         """As it is read back from run.json, so that the two can be compared."""

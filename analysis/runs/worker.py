@@ -15,7 +15,7 @@ import torch
 
 from analysis import attribution, degenerate, editing, factcheck, models, prompts, replay
 from analysis.errors import ModelError, UnusableQuery
-from analysis.method import parse_method
+from analysis.method import MethodConfig, parse_method
 from analysis.prompts import Query
 from analysis.runs import late, plan, rows
 from analysis.runs.client import WorkerSettings
@@ -25,6 +25,7 @@ from store.errors import UserError
 
 USER_ERRORS = (ModelError, UserError)  # what a person can put right; told without a traceback
 SHARD_SECONDS = 15.0  # a slow unit commits what it has this often
+PORTION_CPU, PORTION_GPU = 5e11, 1e14  # floating-point operations of about as long, on one core and on one GPU
 
 
 @dataclass(frozen=True)
@@ -166,11 +167,12 @@ class Worker:
         self._batch.add("method", rows.method_row(unit.method))
         usable = self._encode(held, unit.queries)
         yield len(unit.queries) - len(usable)
-        for result in attribution.attribute(held.engine, usable, method):
-            key = plan.attribution_key(held.hash, result.query.query.id, unit.method)
-            rows.add_attribution(self._batch, key, held.label, unit.method, result, held.sites)
-            self.keys.append(key)
-            yield 1
+        for part in _portions(held, usable, method):
+            for result in attribution.attribute(held.engine, part, method):
+                key = plan.attribution_key(held.hash, result.query.query.id, unit.method)
+                rows.add_attribution(self._batch, key, held.label, unit.method, result, held.sites)
+                self.keys.append(key)
+                yield 1
 
     def _scan(self, held: Held, unit: Unit) -> Iterable[int]:
         for item in unit.scans:
@@ -224,13 +226,38 @@ class Worker:
         usable = self._encode(held, [query for query, _ in claims], note=False)
         yield len(claims) - len(usable)
         method = parse_method(unit.method)
-        found = factcheck.read_claims(held.engine, usable, [neurons] * len(usable), method)
-        for encoded, reading in zip(usable, found, strict=True):
-            key = late.claim_key(held.hash, encoded.query.id, unit.method, unit.payload["neurons"])
-            row = {"model": held.label, "method": unit.method, **rows.claim_row(encoded.query, about[encoded.query.id])}
-            rows.add_claim(self._batch, key, row, neurons, reading, held.sites)
-            self.keys.append(key)
-            yield 1
+        for part in _portions(held, usable, method):
+            found = factcheck.read_claims(held.engine, part, [neurons] * len(part), method)
+            for encoded, reading in zip(part, found, strict=True):
+                query = encoded.query
+                key = late.claim_key(held.hash, query.id, unit.method, unit.payload["neurons"])
+                row = {"model": held.label, "method": unit.method, **rows.claim_row(query, about[query.id])}
+                rows.add_claim(self._batch, key, row, neurons, reading, held.sites)
+                self.keys.append(key)
+                yield 1
+
+
+def _portions(
+    held: Held, queries: Sequence[prompts.EncodedQuery], method: MethodConfig
+) -> Iterable[Sequence[prompts.EncodedQuery]]:
+    """The queries in stretches of some seconds each, so that a large model commits, reports and can be stopped.
+
+    From sizes alone: the same queries make the same stretches on every run, whatever else the machine does.
+    """
+    parameters = sum(parameter.numel() for parameter in held.loaded.model.parameters())
+    operations = PORTION_GPU if held.loaded.device.type == "cuda" else PORTION_CPU
+    begin, spent = 0, 0.0
+    for index, query in enumerate(queries):
+        paths = query.n_words if method.baseline == "per_word" else 1
+        tokens = 1 if held.loaded.kind == "decoder" else len(query.steps[-1].ids)
+        passes = len(query.steps) * paths * len(held.loaded.sites) * method.nodes
+        cost = 3.0 * parameters * tokens * passes  # forward 2, backward 4, on average from the middle layer
+        if index > begin and spent + cost > operations:
+            yield queries[begin:index]
+            begin, spent = index, 0.0
+        spent += cost
+    if begin < len(queries):
+        yield queries[begin:]
 
 
 def _roles(

@@ -32,7 +32,7 @@ def run(
     method: Annotated[str, typer.Option("--method", help="Methods, as in amig,bkn.")] = "amig",
     what: Annotated[str, typer.Option(help="attribution, dkn, edit, factcheck.")] = "attribution,dkn",
     device: Device = "auto",
-    engine: Annotated[str, typer.Option(help="process or inline.")] = "process",
+    engine: Annotated[str, typer.Option(help="process, inline or ray.")] = "process",
     dtype: Dtype = "float32",
     memory: Annotated[str | None, typer.Option(help="Memory one process may fill with a batch, as in 8GiB.")] = None,
     prefix: Annotated[

@@ -25,7 +25,6 @@ from tui.panes.tables import ChecksPane, EditsPane
 from tui.panes.thresholds import ThresholdsPane
 from tui.session import Session, names
 from tui.widgets.footer_line import FooterLine
-from tui.widgets.frame_table import FrameTable
 from tui.widgets.header_line import HeaderLine
 from tui.widgets.tab_line import TabLine
 
@@ -82,9 +81,7 @@ class Bench(Screen[None]):
         saved = self.session.saved
         self.open_tab = str(saved.get("tab", "likn" if self.app.size.width >= NARROW else "layers"))
         self.split = int(saved.get("split", self.split)) % len(SPLITS)
-        self.query_one(QueriesPane).restore(
-            str(saved.get("filter", "")), saved.get("sorting"), saved.get("columns", ())
-        )
+        self.query_one(QueriesPane).restore(str(saved.get("filter", "")), saved.get("sorting"))
         self.place_panes()
         self.query_one("#queries FrameTable").focus()
 
@@ -106,7 +103,6 @@ class Bench(Screen[None]):
         if self.open_tab != "layers":
             switch.current = self.open_tab
         tabs.active, tabs.narrow = self.open_tab, self.narrow
-        layers.place()
         left = self.query_one("#left")
         if self.narrow:
             left.styles.width = "100%"
@@ -131,8 +127,7 @@ class Bench(Screen[None]):
 
     def on_descendant_focus(self, _: events.DescendantFocus) -> None:
         pane = self.pane()
-        result = isinstance(pane, SqlPane) and isinstance(self.focused, FrameTable)
-        self.query_one(FooterLine).context = "result" if result else pane.CONTEXT if pane else ""
+        self.query_one(FooterLine).context = pane.CONTEXT if pane else ""
 
     # --- following
 

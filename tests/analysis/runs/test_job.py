@@ -1,35 +1,43 @@
 """A run from configuration to store, with the real core on tiny random models."""
 
 import json
+import multiprocessing
 import os
 import random
 import signal
+import threading
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import numpy as np
 import polars as pl
+import psutil
 import pytest
 
 import store
-from analysis.runs import client, job
-from analysis.runs.__main__ import make_executor
+from analysis.runs import client
 from analysis.runs.plan import ModelSource, RunConfig
 from analysis.runs.status import Observer
 from store import runs as run_files
+from tests.analysis.runs.inline_job import execute
 
 
-def config(folders: Mapping[str, Path], facts: Path, **changes: object) -> RunConfig:
-    plain = {"models": (ModelSource(str(folders["encoder"])),), "data": str(facts), "engine": "inline"}
+def config(folders: Mapping[str, Path], table: Path, **changes: object) -> RunConfig:
+    plain = {"models": (ModelSource(str(folders["encoder"])),), "data": str(table), "engine": "inline"}
     return RunConfig(**{**plain, **changes})  # type: ignore[arg-type]
 
 
-def execute(place: Path, wanted: RunConfig) -> str:
-    store.create(place)
-    run = run_files.new_run(place, wanted.to_json())
-    assert job.execute(place, run, lambda c, cancelled: make_executor(place, run, c, cancelled)) in ("done", "failed")
-    return run
+def small(folders: Mapping[str, Path], table: Path, **changes: object) -> RunConfig:
+    """A run of one model, two facts and two methods, in as many units as there are kinds of work."""
+    return config(folders, table, **{"facts": 2, "templates": "1", "methods": ("amig", "bkn"), **changes})
+
+
+@pytest.fixture(scope="module")
+def small_finished(tmp_path_factory: pytest.TempPathFactory, tiny_models: Mapping[str, Path], tiny_facts: Path) -> Path:
+    place = tmp_path_factory.mktemp("stores") / "small.knstore"
+    execute(place, small(tiny_models, tiny_facts))
+    return place
 
 
 @pytest.fixture(scope="module")
@@ -112,31 +120,56 @@ def test_running_again_computes_nothing(finished: Path, tiny_models: Mapping[str
     assert (record.status, record.computed, record.done) == ("done", 0, record.total)
 
 
-def test_a_run_that_was_killed_is_finished_by_the_next_one_to_the_same_store(
-    finished: Path, tmp_path: Path, tiny_models: Mapping[str, Path], tiny_facts: Path
+def test_a_run_killed_again_and_again_ends_in_the_same_store(
+    small_finished: Path, tmp_path: Path, tiny_models: Mapping[str, Path], tiny_facts: Path
 ) -> None:
-    place = tmp_path / "killed.knstore"
-    both = tuple(ModelSource(str(folder)) for folder in tiny_models.values())
-    run = client.start_job(place, config(tiny_models, tiny_facts, models=both, engine="process", processes=1))
-    until(lambda: len(committed(place, run)) >= 4)
-    kill_job(place, run)
-    execute(place, config(tiny_models, tiny_facts, models=both))
-    same(place, finished)
+    """The process is the whole machine of the run here: SIGKILL takes planner and worker alike."""
+    server = multiprocessing.get_context("forkserver")
+    server.set_forkserver_preload(["analysis.runs.worker", "tests.analysis.runs.inline_job"])
+    place, wanted = tmp_path / "killed.knstore", small(tiny_models, tiny_facts)
+    for shards in (1, 3, 4, 6):  # the moments: so many shards, then a little later
+        child = server.Process(target=execute, args=(place, wanted), daemon=True)
+        child.start()
+        until(lambda child=child, n=shards: not child.is_alive() or len(all_committed(place)) >= n)  # type: ignore[misc]
+        time.sleep(0.01 * shards)
+        child.kill()
+        child.join()
+    execute(place, wanted)
+    same(place, small_finished)
 
 
-def test_a_cancelled_run_keeps_what_it_has_and_says_so(
-    tmp_path: Path, tiny_models: Mapping[str, Path], tiny_facts: Path
+def test_two_runs_at_once_end_in_the_same_store(
+    small_finished: Path, tmp_path: Path, tiny_models: Mapping[str, Path], tiny_facts: Path
 ) -> None:
-    place = tmp_path / "cancelled.knstore"
-    run = client.start_job(
-        place, config(tiny_models, tiny_facts, engine="process", processes=1, methods=("amig", "bkn"))
-    )
+    place, wanted = tmp_path / "two.knstore", small(tiny_models, tiny_facts)
+    both = [threading.Thread(target=execute, args=(place, wanted)) for _ in range(2)]
+    for thread in both:
+        thread.start()
+    for thread in both:
+        thread.join()
+    records = run_files.read_runs(place)
+    assert [(record.status, record.done) for record in records] == [("done", records[0].total)] * 2
+    same(place, small_finished)
+
+
+def test_a_worker_that_dies_is_replaced_and_a_cancelled_run_keeps_what_it_has(
+    small_finished: Path, tmp_path: Path, tiny_models: Mapping[str, Path], tiny_facts: Path
+) -> None:
+    place, wanted = tmp_path / "worker.knstore", small(tiny_models, tiny_facts, engine="process", processes=1)
+    run = client.start_job(place, wanted)
     until(lambda: bool(committed(place, run)))
+    assert os.getsid(run_files.read_run(place, run).provenance["pid"]) != os.getsid(0), "a job has its own session"
+    killed = children(place, run)
+    for child in killed:
+        os.kill(child, signal.SIGKILL)
+    until(lambda: ended(place, run) or not set(children(place, run)) <= set(killed))
+    until(lambda: len(committed(place, run)) > 2 or ended(place, run))
     client.cancel_job(place, run)
     until(lambda: ended(place, run))
     record = run_files.read_run(place, run)
-    assert record.status in ("cancelled", "done")
-    assert committed(place, run)
+    assert record.status in ("cancelled", "done") and not record.failures
+    execute(place, small(tiny_models, tiny_facts))
+    same(place, small_finished)
 
 
 @pytest.mark.soak
@@ -156,6 +189,7 @@ def test_a_run_killed_at_random_moments_again_and_again_ends_in_the_same_store(
     same(place, finished)
 
 
+@pytest.mark.soak
 def test_a_worker_that_dies_is_replaced_and_nothing_is_missing(
     finished: Path, tmp_path: Path, tiny_models: Mapping[str, Path], tiny_facts: Path
 ) -> None:
@@ -194,7 +228,7 @@ def test_rows_a_model_cannot_use_are_stored_with_their_reason(
         assert reader.sql("SELECT reason FROM unusable").to_series().to_list() == ["answer-not-last"]
 
 
-def until(condition: Callable[[], bool], seconds: float = 90.0) -> None:
+def until(condition: Callable[[], bool], seconds: float = 600.0) -> None:
     deadline = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < deadline, "waited too long"
@@ -205,14 +239,18 @@ def committed(place: Path, run: str) -> list[Path]:
     return [p for p in (run_files.run_folder(place, run) / "shards").iterdir() if not p.name.startswith(".")]
 
 
+def all_committed(place: Path) -> list[Path]:
+    return [p for p in place.glob("runs/*/shards/*") if not p.name.startswith(".")]
+
+
 def ended(place: Path, run: str) -> bool:
     return Observer(place).run(run).status not in ("queued", "running")
 
 
 def children(place: Path, run: str) -> list[int]:
-    import psutil
-
     pid = run_files.read_run(place, run).provenance["pid"]
+    if not psutil.pid_exists(pid):
+        return []
     return [child.pid for child in psutil.Process(pid).children(recursive=True)]
 
 

@@ -1,0 +1,19 @@
+"""A run in one process, importable by name: for tests that do one, and for processes that are made to be killed."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import store
+from analysis.runs import job
+from analysis.runs.__main__ import make_executor
+from analysis.runs.plan import RunConfig
+from store import runs as run_files
+
+
+def execute(place: Path, wanted: RunConfig) -> str:
+    """Do a run to its end; returns its name."""
+    store.create(place)
+    run = run_files.new_run(place, wanted.to_json())
+    job.execute(place, run, lambda config, cancelled: make_executor(place, run, config, cancelled))
+    return run

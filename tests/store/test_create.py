@@ -1,0 +1,42 @@
+"""Making a store where another process makes it too, or one was killed while it did."""
+
+import threading
+from pathlib import Path
+
+import pytest
+
+import store
+from store.errors import UserError
+from store.layout import STORE_FILE
+
+
+def test_many_may_make_one_store_at_once(tmp_path: Path) -> None:
+    failures: list[UserError] = []
+
+    def make(place: Path) -> None:
+        try:
+            store.create(place)
+        except UserError as error:
+            failures.append(error)
+
+    for number in range(20):
+        threads = [threading.Thread(target=make, args=(tmp_path / f"{number}.knstore",)) for _ in range(4)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    assert not failures
+
+
+def test_a_store_whose_making_was_killed_can_be_made(tmp_path: Path) -> None:
+    place = tmp_path / "a.knstore"
+    place.mkdir()
+    (place / f".{STORE_FILE}.1234abcd").write_text('{"form')
+    assert store.create(place) == place and (place / STORE_FILE).exists()
+
+
+def test_a_folder_with_something_else_in_it_is_left_alone(tmp_path: Path) -> None:
+    (tmp_path / "runs").mkdir()
+    with pytest.raises(UserError, match="is no store of results"):
+        store.create(tmp_path)
+    assert [entry.name for entry in tmp_path.iterdir()] == ["runs"]
