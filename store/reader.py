@@ -240,7 +240,7 @@ class Reader:
     def queries(self, view: View) -> pl.DataFrame:
         """One row a stored (model, query). Columns query, fact, relation, lang, template, subject, object, p, p_root, rank,
         known, n_kn and residual (these two null where not attributed with the View's method)."""
-        return self._ask("queries", view)
+        return self._ask("queries", view, " ORDER BY relation, fact, lang, template")
 
     def _ask(self, name: str, view: View, ending: str = "") -> pl.DataFrame:
         self._validate(view)

@@ -5,9 +5,9 @@ from __future__ import annotations
 import os
 import sys
 import traceback
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from textual.app import SystemCommand
 from textual.binding import BindingType
@@ -48,12 +48,9 @@ class Knscope(OneKeyAtATime):
     def on_mount(self) -> None:
         for theme in THEMES:
             self.register_theme(theme)
-        chosen = (
-            state.read("theme").get("name", self.settings.theme)
-            if self.settings.theme == Settings.theme
-            else self.settings.theme
-        )
-        self.theme = chosen if chosen in self.available_themes else Settings.theme
+        chosen = self.settings.theme or str(state.read("theme").get("name", THEMES[0].name))
+        known = chosen in self.available_themes
+        self.theme = chosen if known else THEMES[0].name
         self.animation_level = self.settings.animation_level(os.environ)  # type: ignore[assignment]
         remap, unknown = keymap.remapped(self.settings.keys)
         self.set_keymap(remap)
@@ -62,6 +59,8 @@ class Knscope(OneKeyAtATime):
         else:
             self.bench = WorkbenchScreen()
             self.push_screen(self.bench)
+        if not known:
+            self.say(f"There is no theme called {chosen}; ctrl+t lists them.")
         if unknown:
             self.say(
                 f"The config file remaps {', '.join(unknown)}, which no action is called; docs/keys.md lists them."
@@ -117,15 +116,15 @@ class Knscope(OneKeyAtATime):
         self.session.close()
 
 
-def run_workbench(store: Path | None, *, job: str | None = None) -> None:
+def run_workbench(store: Path | None, flags: Mapping[str, Any] | None = None) -> None:
     """Open the workbench on a store, or on the last one; without any, welcome. Comes back when it was left.
 
-    :param job: a run just started, already visible in the store; named for the record only
+    :param flags: settings given on the command line, over the environment and the config file
     :raises UserError: a config file that cannot be used, no terminal to draw on, or the workbench's own failure
     """
     if not sys.__stderr__ or not sys.stdin.isatty():
         raise UserError("the workbench needs a terminal; for text use knscope kn, likn, dkn or sql")
-    app = Knscope(store or state.last_store(), config.load())
+    app = Knscope(store or state.last_store(), config.load(flags))
     app.run()
     if app.fatal:
         raise UserError(app.fatal)

@@ -7,6 +7,7 @@ command runs, so that `--help` is instant; nothing here or below imports torch.
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated
 
@@ -23,6 +24,7 @@ app = typer.Typer(
     rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
+command: Callable[..., None]
 for command in (demo.demo, run.run, stores.open_store, run.status, run.cancel):
     app.command(name=command.__name__.removesuffix("_store"))(command)
 for command in (results.facts, results.kn, results.layers, results.likn, results.dkn, results.edits, results.factcheck):

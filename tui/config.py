@@ -2,7 +2,7 @@
 XDG config folder; nothing is written there by the program.
 
 ```toml
-theme = "knscope"            # any theme of ctrl+t
+theme = "nord"               # any theme of ctrl+t; without it, the one chosen last
 animations = "auto"          # auto (off over SSH), none, basic, full
 export_folder = "."
 editor_rows = 4
@@ -33,7 +33,8 @@ ANIMATIONS = ("auto", "none", "basic", "full")
 class Settings:
     """Every setting with its default."""
 
-    theme: str = "knscope"
+    theme: str = ""
+    """Empty: the one chosen last with ctrl+t, at first `knscope`."""
     animations: str = "auto"
     """`auto`: none where the terminal is reached by SSH."""
     export_folder: str = "."

@@ -70,6 +70,7 @@ ACTIONS: tuple[Action, ...] = (
         "filter",
     ),
     Action("queries.known", ("K",), "known only", "Only facts the model knows, or all", "Look at", "known"),
+    Action("queries.columns", ("C",), "columns", "Choose the columns of the queries", "Look at", "columns"),
     Action("queries.sort", ("s",), "sort", "Sort by the next column", "Look at", "sort(1)", "table"),
     Action("queries.reverse", ("S",), "reverse", "Turn the order round", "Look at", "sort(0)", "table"),
     Action("choose.model", ("m",), "model", "Choose the model", "Look at", "choose('model')"),
@@ -96,7 +97,7 @@ ACTIONS: tuple[Action, ...] = (
         "compare",
         ("c",),
         "compare A|B",
-        "Keep this view as A and look at B beside it; again to end",
+        "Compare this view (A) with another method, model or threshold set (B), side by side",
         "Look at",
         "compare",
     ),
@@ -107,6 +108,22 @@ ACTIONS: tuple[Action, ...] = (
     ),
     Action("threshold.up", ("plus", "equals_sign"), "raise", "Raise the marked threshold", "Thresholds", "nudge(1)"),
     Action("threshold.down", ("minus",), "lower", "Lower the marked threshold", "Thresholds", "nudge(-1)"),
+    Action(
+        "threshold.all-down",
+        ("underscore",),
+        "lower all τ",
+        "Lower the τ of every language",
+        "Thresholds",
+        "nudge_taus(-1)",
+    ),
+    Action(
+        "threshold.all-up",
+        ("asterisk",),
+        "raise all τ",
+        "Raise the τ of every language",
+        "Thresholds",
+        "nudge_taus(1)",
+    ),
     Action(
         "threshold.type",
         ("t",),
@@ -208,6 +225,7 @@ ACTIONS: tuple[Action, ...] = (
     # --- Workbench
     Action("help", ("question_mark", "f1"), "help", "This list, for the pane one is in", "Workbench", "help"),
     Action("palette", ("ctrl+p", "colon"), "palette", "Every action by name", "Workbench", "app.command_palette"),
+    Action("reload", ("ctrl+l",), "draw again", "Ask the store and draw everything again", "Workbench", "reload"),
     Action("theme", ("ctrl+t",), "theme", "Choose the colours", "Workbench", "choose('theme')"),
     Action(
         "copy-or-quit",
@@ -222,15 +240,16 @@ ACTIONS: tuple[Action, ...] = (
 
 CONTEXTS: Mapping[str, tuple[str, ...]] = {
     "queries": ("go.in", "queries.filter", "threshold.type", "queries.known", "choose.model"),
-    "thresholds": ("threshold.up", "threshold.down", "threshold.next", "threshold.reset", "threshold.keep"),
-    "layers": ("go.in", "layers.share", "threshold.down", "threshold.up", "take.sql"),
-    "likn": ("go.in", "threshold.down", "threshold.up", "take.sql", "take.export"),
+    "thresholds": ("threshold.down", "threshold.up", "threshold.next", "threshold.all-down", "threshold.reset"),
+    "layers": ("go.in", "layers.share", "threshold.down", "threshold.all-down", "take.sql"),
+    "likn": ("go.in", "threshold.down", "threshold.all-down", "tab.dkn", "take.export"),
     "dkn": ("go.in", "dkn.strict", "threshold.down", "threshold.up", "take.export"),
     "edits": ("go.in", "go.out", "compute.missing", "take.export", "pane.zoom"),
     "checks": ("go.in", "go.out", "compute.missing", "take.export", "pane.zoom"),
     "neuron": ("go.in", "go.back", "take.copy", "take.sql", "take.export"),
     "sql": ("sql.run", "sql.older", "sql.cancel", "sql.leave", "palette"),
-    "runs": ("compute.missing", "run.cancel", "run.resume", "compute.ask", "take.copy"),
+    "result": ("take.export", "take.copy", "take.copy-table", "tab.sql", "go.out"),
+    "runs": ("run.start", "run.cancel", "run.resume", "compute.missing", "compute.ask"),
     "": ("go.in", "take.sql", "take.export", "pane.zoom", "tab.sql"),
 }
 """The five keys the footer names, by what has the focus; `? help` and `q quit` follow them."""
@@ -239,7 +258,7 @@ _GLYPHS = {
     "question_mark": "?", "slash": "/", "comma": ",", "full_stop": ".", "plus": "+", "minus": "-", "equals_sign": "=",
     "percent_sign": "%", "left_square_bracket": "[", "right_square_bracket": "]", "left_parenthesis": "(",
     "right_parenthesis": ")", "apostrophe": "'", "colon": ":", "enter": "⏎", "escape": "esc", "up": "↑", "down": "↓",
-    "left": "←", "right": "→", "pageup": "pgup", "pagedown": "pgdn",
+    "underscore": "_", "asterisk": "*", "left": "←", "right": "→", "pageup": "pgup", "pagedown": "pgdn",
 }  # fmt: skip
 
 

@@ -11,7 +11,7 @@ from store.errors import UserError
 from store.view import View
 from tui import state
 from tui.selection import Selection, Shown
-from tui.thresholds import thresholds, value_of, with_value
+from tui.thresholds import reset, thresholds, value_of, with_value
 
 if TYPE_CHECKING:
     from store.reader import Reader
@@ -193,16 +193,17 @@ class Session:
             every = {one.name: value_of(self.view, one.name) for one in thresholds(self.view)}
             state.write(THRESHOLD_SETS, {**self.threshold_sets(), name: every})
 
-    def load_thresholds(self, name: str) -> None:
-        """Those of the set that this view has."""
-        if self.view is None:
-            return
+    def with_thresholds(self, name: str) -> View:
+        """This view with those of a set that it has; an empty name means the defaults."""
+        assert self.view is not None
         view = self.view
+        if not name:
+            return reset(view)
         kept = self.threshold_sets().get(name, {})
         for one in thresholds(view):
             if one.name in kept:
                 view = with_value(view, one.name, one.clamp(float(kept[one.name])))
-        self.set_view(view)
+        return view
 
     # --- the end
 

@@ -12,7 +12,7 @@ from tui import config, state
 
 def test_a_flag_beats_the_environment_which_beats_the_file_which_beats_the_default(tmp_path: Path) -> None:
     path = tmp_path / "config.toml"
-    assert config.load(None, {}, path).theme == "knscope"
+    assert config.load(None, {}, path).theme == ""
     path.write_text('theme = "from-file"\neditor_rows = 7\n')
     assert config.load(None, {}, path) == config.Settings(theme="from-file", editor_rows=7)
     environ = {"KNSCOPE_THEME": "from-environment"}

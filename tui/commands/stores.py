@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Annotated
 
 import typer
 
@@ -11,15 +13,19 @@ from tui.commands.common import Json, Store
 store_app = typer.Typer(help="Check or compact a store.", rich_markup_mode=None)
 
 
-def open_store(store: Store) -> None:
+def open_store(
+    store: Store,
+    theme: Annotated[str | None, typer.Option(help="Colours; ctrl+t lists them.")] = None,
+    animations: Annotated[str | None, typer.Option(help="auto (none over SSH), none, basic or full.")] = None,
+) -> None:
     """The workbench on STORE, also while a run is writing."""
-    open_workbench(store)
+    open_workbench(store, {"theme": theme, "animations": animations})
 
 
-def open_workbench(store: Path | None) -> None:
+def open_workbench(store: Path | None, flags: Mapping[str, str | None] | None = None) -> None:
     from tui.app import run_workbench
 
-    run_workbench(store)
+    run_workbench(store, flags)
 
 
 def print_summary(store: Path) -> None:

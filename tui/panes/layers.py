@@ -9,6 +9,7 @@ from textual.app import ComposeResult
 from tui.panes.dkn import members
 from tui.panes.pane import Pane
 from tui.selection import Shown
+from tui.widgets import cells
 from tui.widgets.layer_grid import LayerBins, LayerGrid
 
 if TYPE_CHECKING:
@@ -31,6 +32,7 @@ class LayersPane(Pane):
 
     def __init__(self) -> None:
         super().__init__(id="layers")
+        self._depth = 0
 
     def compose(self) -> ComposeResult:
         yield self.note
@@ -76,21 +78,22 @@ class LayersPane(Pane):
     def paint(self, result: Any, shown: Shown) -> None:
         grid = self.query_one(LayerGrid)
         grid.show(result)
-        self.set_depth(result.layers)
+        self._depth = result.layers
+        self.place()
         self.retitle(shown)
         if not result.columns:
             self.say("No neuron is above the thresholds here, or nothing is stored yet.")
 
-    def set_depth(self, layers: int) -> None:
+    def place(self) -> None:
         """As high as the model is deep, where the pane stands above others."""
         narrow = self.screen.has_class("-narrow")
-        self.styles.height = None if narrow or not layers else layers + 3
+        self.styles.height = None if narrow or not self._depth else self._depth + 3
 
     def retitle(self, shown: Shown) -> None:
         grid = self.query_one(LayerGrid)
         hidden = grid.hidden_columns()
         self.entitle(f"layers · {grid.unit} · {shown.selection.subject}")
-        self.entitle(below=f"{hidden} more columns: ← →" if hidden else "")
+        self.entitle(below=f"{cells.several(hidden, 'more column')}: ← →" if hidden else "")
 
     def turn_unit(self) -> None:
         grid = self.query_one(LayerGrid)

@@ -22,6 +22,9 @@ if TYPE_CHECKING:
     from tui.session import Session
 
 
+SLOW = 0.4
+"""Seconds after which a load that goes on is told."""
+BUSY = "reading …"
 FINISHED = (WorkerState.SUCCESS, WorkerState.ERROR, WorkerState.CANCELLED)
 
 
@@ -48,6 +51,7 @@ class Pane(Vertical):
         self._loading: tuple[Worker[Any], Shown] | None = None
         self.painted: Shown | None = None
         self._entitled: dict[str, str] = {}
+        self._painted_once = False
         self._said = ""
         self._summary: Text | str = ""
         self.note = Static("", classes="note", markup=False)
@@ -111,6 +115,16 @@ class Pane(Vertical):
         name = self.id or ""
         worker = self.run_worker(work, thread=True, group=name, description=f"{self.TITLE} loads", exit_on_error=False)
         self._loading = worker, self.wanted
+        self.set_timer(SLOW, partial(self._still, worker))
+
+    def _still(self, worker: Worker[Any]) -> None:
+        """What takes long says so; what was shown before stays until then."""
+        if self._loading is not None and self._loading[0] is worker:
+            if self._painted_once or self.note.display:
+                self.entitle(below=BUSY)
+            else:
+                self.entitle(self.TITLE)
+                self.say(BUSY)
 
     def on_worker_state_changed(self, event: Worker.StateChanged) -> None:
         """The event's own state counts: the worker may be further on already, and tells of every state once."""
@@ -130,6 +144,7 @@ class Pane(Vertical):
 
     def _paint(self, result: Any, shown: Shown) -> None:
         self.say("")
+        self._painted_once = True
         try:
             self.paint(result, shown)
         except unexpected() as error:

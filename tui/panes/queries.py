@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from textual.app import ComposeResult
@@ -33,27 +34,38 @@ COLUMNS = (
     Column("n_kn", "#KN", cells.count, right=True),
     Column("residual", "resid", cells.power, right=True, drop=4),
 )
+MORE = (
+    Column("template", "template", least=10, most=60),
+    Column("p_root", "p^1/T", cells.prob, right=True),
+    Column("known", "known", cells.tick),
+    Column("query", "query", most=16),
+)
+"""Columns that are shown when they are asked for."""
+_EXPLAINED = {
+    "fact": "fact", "relation": "relation", "lang": "language", "pair": "subject → object", "p": "p of the right answer",
+    "rank": "rank of the right answer", "n_kn": "number of knowledge neurons", "residual": "largest completeness residual",
+    "template": "template", "p_root": "p^(1/T): comparable across lengths", "known": "whether the model knows it",
+    "query": "identifier of the query",
+}  # fmt: skip
 
 
 def matches(text: str) -> pl.Expr:
     """Rows holding every word of the filter; a word that begins with `!` must not occur."""
     import polars as pl
 
+    searched = pl.concat_str([pl.col(name).fill_null("") for name in SEARCHED], separator=" ").str.to_lowercase()
     found = pl.lit(True)
     for word in text.lower().split():
-        holds = pl.col("searched").str.contains(word.removeprefix("!"), literal=True)
+        holds = searched.str.contains(word.removeprefix("!"), literal=True)
         found = found & (~holds if word.startswith("!") and len(word) > 1 else holds)
     return found
 
 
 def prepared(frame: pl.DataFrame) -> pl.DataFrame:
-    """The reader's queries with what is shown and searched beside them."""
+    """The reader's queries with what is shown beside them."""
     import polars as pl
 
-    joined = pl.concat_str([pl.col(name).fill_null("") for name in SEARCHED], separator=" ")
-    return frame.with_columns(
-        pair=pl.concat_str(["subject", pl.lit(" → "), "object"]), searched=joined.str.to_lowercase()
-    )
+    return frame.with_columns(pair=pl.concat_str(["subject", pl.lit(" → "), "object"]))
 
 
 class QueriesPane(Pane):
@@ -72,6 +84,8 @@ class QueriesPane(Pane):
         self._loaded: pl.DataFrame | None = None
         self._marked_scope = ("", "")
         self.filter_text = ""
+        self.chosen = tuple(column.name for column in COLUMNS)
+        """Names of the columns shown."""
         self._go_to = ""
         """The query that the cursor goes to as soon as it is there."""
 
@@ -107,7 +121,7 @@ class QueriesPane(Pane):
             else:
                 frame = found
         table = self.query_one(FrameTable)
-        table.show(frame, COLUMNS, KEY, at)
+        table.show(frame, self._columns(), KEY, at)
         of = (
             f"{frame.height:,} of {self._loaded.height:,}"
             if frame.height != self._loaded.height
@@ -116,6 +130,22 @@ class QueriesPane(Pane):
         known = " · known only" if self.wanted and self.wanted.view.known else ""
         filtered = f" · /{self.filter_text}" if self.filter_text else ""
         self.entitle(below=f"{of}{known}{filtered}")
+
+    def offered(self) -> list[tuple[Column, str]]:
+        """Every column there is, and what it is called in words."""
+        return [(column, _EXPLAINED[column.name]) for column in (*COLUMNS, *MORE)]
+
+    def choose(self, names: Sequence[str]) -> None:
+        """Show these columns."""
+        there = {column.name for column in (*COLUMNS, *MORE)}
+        self.chosen = tuple(name for name in names if name in there) or self.chosen
+        self.show_rows()
+
+    def _columns(self) -> tuple[Column, ...]:
+        """Columns chosen by hand are all shown, by scrolling if need be; the usual ones as far as there is room."""
+        if self.chosen == tuple(column.name for column in COLUMNS):
+            return COLUMNS
+        return tuple(replace(column, drop=0) for column in (*COLUMNS, *MORE) if column.name in self.chosen)
 
     def go_to(self, query: str) -> None:
         """Bring the cursor to a query, when it is loaded."""
@@ -160,8 +190,9 @@ class QueriesPane(Pane):
         self.screen.set_focus(self.query_one(FrameTable))
         self.post_message(FilterTyped(line.value, done=True))
 
-    def restore(self, filter_text: str, sorting: Sequence[Any] | None) -> None:
+    def restore(self, filter_text: str, sorting: Sequence[Any] | None, columns: Sequence[str] = ()) -> None:
         """As it was left."""
+        self.choose(columns)
         self.filter_text = filter_text
         self.query_one(FrameTable).sorted_by = (str(sorting[0]), bool(sorting[1])) if sorting else None
         with self.prevent(Input.Changed):

@@ -133,15 +133,22 @@ def describe(one: RunStatus | None) -> str:
         return ""
     record = one.record
     config: dict[str, Any] = dict(record.config)
+    if not config.get("models"):
+        return "\n".join([f"{record.run}: questions (n) and views (r) computed in a workbench", *_outcome(one)])
     models = ", ".join(str(model["source"]).rsplit("/", 1)[-1] for model in config.get("models", ()))
     methods = ", ".join(config.get("methods", ()))
     facts = config.get("facts") or "all"
     lines = [
         f"{record.run}: {models} · {methods} · {facts} facts of {config.get('data', '?')} · {', '.join(config.get('what', ()))}"
     ]
-    if record.message:
-        lines.append(record.message)
-    lines += [f"✗ {failure}" for failure in list(record.failures)[:3]]
-    if len(record.failures) > 3:
-        lines.append(f"… and {len(record.failures) - 3} more: knscope status --json lists them all")
-    return "\n".join(lines)
+    return "\n".join([*lines, *_outcome(one)])
+
+
+def _outcome(one: RunStatus) -> list[str]:
+    """Its message and its first failures."""
+    failures = list(one.record.failures)
+    lines = [one.record.message] if one.record.message and one.record.message not in failures else []
+    lines += [f"✗ {failure}" for failure in failures[:3]]
+    if len(failures) > 3:
+        lines.append(f"… and {len(failures) - 3} more: knscope status --json lists them all")
+    return lines

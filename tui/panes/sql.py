@@ -124,7 +124,8 @@ class SqlPane(Pane):
             self.query_one(FrameTable).show(frame, cells.columns_of(frame))
             total = f"{frame.height:,} of >{LIMIT:,}" if result.more else f"{frame.height:,}"
             self._state(
-                f"{total} rows · {1000 * took:,.0f} ms" + (" · add a LIMIT or an aggregate" if result.more else "")
+                f"{total} rows · {1000 * took:,.0f} ms · "
+                + ("add a LIMIT or an aggregate" if result.more else "esc: to the result, e exports it")
             )
             self.entitle(below=f"{total} rows")
         elif event.state == WorkerState.ERROR:

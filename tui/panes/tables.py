@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from textual.app import ComposeResult
@@ -19,6 +19,8 @@ from tui.widgets.frame_table import FrameTable
 from tui.widgets.roc_plot import roc_text
 
 if TYPE_CHECKING:
+    import polars as pl
+
     from analysis.judging import Curve
     from analysis.tables import Table
     from store.reader import Reader
@@ -39,8 +41,21 @@ ROOMY = 18
 
 
 def interval(text: str | None) -> str:
-    """`[1.2 … 3.4]` as short as it can be read."""
-    return cells.NOTHING if text is None else f"[{text}]" if "…" in text else text
+    """`[1.2…3.4]` of what the table says in full: two digits are what an interval's end is good for."""
+    if text is None or "…" not in text:
+        return cells.NOTHING if text is None else text
+    return "[" + "…".join(f"{float(end):.2g}" for end in text.split("…")) + "]"
+
+
+def with_intervals(frame: pl.DataFrame, *names: str) -> pl.DataFrame:
+    """The same with a column `_name` for every `name`: the figure and its interval in one text, for narrow panes."""
+    import polars as pl
+
+    def together(name: str) -> list[str]:
+        pairs = frame.select(name, f"{name}_interval").iter_rows()
+        return [f"{figure(value)} {interval(text) if text else ''}".rstrip() for value, text in pairs]
+
+    return frame.with_columns(pl.Series(f"_{name}", together(name), pl.String) for name in names)
 
 
 def figure(value: float | None) -> str:
@@ -101,22 +116,20 @@ class EditsPane(TablePane):
     STORED = "edit"
     HELP = (
         "What suppressing (0) and enhancing (×2) a set of neurons does to its own facts and to irrelevant ones, in each language: success "
-        "rates with intervals, size-matched, one row a kind of set. Specific SR and D decide; eq. 11 as written (SR) is shown for "
+        "rates with intervals, size-matched, one row a kind of set (1, 1h: held-out, 2: across languages). Specific SR and D "
+        "decide; eq. 11 as written (SR) is shown for "
         "comparison. Enter on a row shows its facts one by one: p and rank before, suppressed and enhanced."
     )
     EMPTY = "No edits are stored. r computes those of this selection; R starts a run with what: attribution,dkn,edit."
     COLUMNS = (
-        Column("table", "table", most=10),
+        Column("table", "", lambda name: name.replace(" held-out", "h"), most=10),
         Column("lang", "lang", most=8),
         Column("edited", "edited", grow=True, least=8, most=24),
         Column("neurons", "n", lambda n: cells.NOTHING if n is None else f"{n:.1f}", right=True, drop=6),
-        *_figures(("specific", "specific", 0)),
-        Column("specific_interval", "95 %", interval, drop=2),
-        *_figures(("d", "D", 0)),
-        Column("d_interval", "95 %", interval, drop=1),
+        Column("_specific", "specific SR, 95 %", most=24),
+        Column("_d", "D, 95 %", most=24),
         Column("vs_first", "D - first", interval, drop=3),
-        *_figures(("sr", "SR", 4)),
-        Column("sr_interval", "95 %", interval, drop=5),
+        Column("_sr", "SR (eq. 11), 95 %", most=24, drop=5),
         Column("facts", "facts", cells.count, right=True, drop=7),
         Column("missing", "missing", lambda n: cells.count(n) if n else "·", right=True, drop=8),
         Column("paper", "paper", cells.plain, drop=9),
@@ -132,9 +145,9 @@ class EditsPane(TablePane):
         Column("rank_suppressed", "×0", cells.count, right=True, drop=3),
         Column("rank_enhanced", "×2", cells.count, right=True, drop=3),
         Column("aside", "others |Δ|", cells.prob, right=True, drop=1),
-        Column("wrong_object", "wrong", cells.plain, most=14, drop=7),
-        Column("p_wrong", "p", cells.prob, right=True, drop=6),
-        Column("p_wrong_suppressed", "p ×0", cells.prob, right=True, drop=6),
+        Column("wrong_object", "wrong", cells.plain, most=14, drop=9),
+        Column("p_wrong", "its p", cells.prob, right=True, drop=8),
+        Column("p_wrong_suppressed", "its p ×0", cells.prob, right=True, drop=7),
     )
 
     def __init__(self) -> None:
@@ -154,7 +167,8 @@ class EditsPane(TablePane):
             return None, Table(self.STORED, self.TITLE, pl.DataFrame())
         if place is not None:
             return place, edits.facts_of(reader, shown.narrowed, place.table, place.lang, place.edited)
-        return None, edits.build(reader, shown.narrowed)
+        table = edits.build(reader, shown.narrowed)
+        return None, replace(table, frame=with_intervals(table.frame, "specific", "d", "sr"))
 
     def paint(self, result: Any, shown: Shown) -> None:
         place, found = result
@@ -197,11 +211,9 @@ class ChecksPane(TablePane):
     COLUMNS = (
         Column("lang", "lang", most=8),
         Column("judge", "judged by", grow=True, least=14, most=44),
-        *_figures(("auroc", "AUROC", 0)),
-        Column("auroc_interval", "95 %", interval, drop=1),
+        Column("_auroc", "AUROC, 95 %", most=24),
         Column("vs_probability", "- probability", interval, drop=2),
-        *_figures(("accuracy", "acc", 0)),
-        Column("accuracy_interval", "95 %", interval, drop=5),
+        Column("_accuracy", "accuracy, 95 %", most=24, drop=5),
         *_figures(("f1", "F1", 4), ("precision", "P", 3), ("recall", "R", 3)),
         Column("lam", "λ", lambda lam: cells.NOTHING if lam is None else f"{lam:.1g}", right=True, drop=6),
         Column("claims", "claims", cells.count, right=True, drop=7),
@@ -234,7 +246,9 @@ class ChecksPane(TablePane):
 
         if not reader.keys(self.STORED):
             return Table(self.STORED, self.TITLE, pl.DataFrame()), {}
-        return factcheck.build(reader, shown.narrowed), factcheck.curves(reader, shown.narrowed)
+        table = factcheck.build(reader, shown.narrowed)
+        frame = with_intervals(table.frame, "auroc", "accuracy")
+        return replace(table, frame=frame), factcheck.curves(reader, shown.narrowed)
 
     def paint(self, result: Any, shown: Shown) -> None:
         table, self._curves = result

@@ -25,6 +25,7 @@ from tui.panes.tables import ChecksPane, EditsPane
 from tui.panes.thresholds import ThresholdsPane
 from tui.session import Session, names
 from tui.widgets.footer_line import FooterLine
+from tui.widgets.frame_table import FrameTable
 from tui.widgets.header_line import HeaderLine
 from tui.widgets.tab_line import TabLine
 
@@ -81,7 +82,9 @@ class Bench(Screen[None]):
         saved = self.session.saved
         self.open_tab = str(saved.get("tab", "likn" if self.app.size.width >= NARROW else "layers"))
         self.split = int(saved.get("split", self.split)) % len(SPLITS)
-        self.query_one(QueriesPane).restore(str(saved.get("filter", "")), saved.get("sorting"))
+        self.query_one(QueriesPane).restore(
+            str(saved.get("filter", "")), saved.get("sorting"), saved.get("columns", ())
+        )
         self.place_panes()
         self.query_one("#queries FrameTable").focus()
 
@@ -103,6 +106,7 @@ class Bench(Screen[None]):
         if self.open_tab != "layers":
             switch.current = self.open_tab
         tabs.active, tabs.narrow = self.open_tab, self.narrow
+        layers.place()
         left = self.query_one("#left")
         if self.narrow:
             left.styles.width = "100%"
@@ -127,7 +131,8 @@ class Bench(Screen[None]):
 
     def on_descendant_focus(self, _: events.DescendantFocus) -> None:
         pane = self.pane()
-        self.query_one(FooterLine).context = pane.CONTEXT if pane else ""
+        result = isinstance(pane, SqlPane) and isinstance(self.focused, FrameTable)
+        self.query_one(FooterLine).context = "result" if result else pane.CONTEXT if pane else ""
 
     # --- following
 

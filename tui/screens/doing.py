@@ -5,17 +5,16 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from textual.worker import Worker, WorkerState
-
 from tui import clipboard, keymap
-from tui.compare import figures, side_by_side
 from tui.panes.dkn import DknPane
 from tui.panes.layers import LayersPane
 from tui.panes.pane import Pane
 from tui.panes.queries import QueriesPane
 from tui.panes.sql import SqlPane
-from tui.screens.bench import SPLITS, Bench
+from tui.screens.below import Below
+from tui.screens.bench import SPLITS
 from tui.screens.choose import ChooseScreen
+from tui.screens.comparing import Comparing
 from tui.screens.form import Field, FormScreen
 from tui.screens.help import help_text
 from tui.screens.text import TextScreen
@@ -28,7 +27,7 @@ from tui.widgets.layer_grid import LayerGrid
 from tui.widgets.threshold_bar import ThresholdBar
 
 
-class Doing(Bench):
+class Doing(Below, Comparing):
     """Everything a key does that computes nothing."""
 
     async def action_do(self, action_id: str) -> None:
@@ -50,7 +49,7 @@ class Doing(Bench):
         pane, queries = self.pane(), self.query_one(QueriesPane)
         if self.maximized is not None:
             self.minimize()
-        elif pane is not None and pane.go_out():
+        elif self.stop_below() or (pane is not None and pane.go_out()):
             return
         elif (pane is queries and queries.close_filter(keep=False)) or pane is not queries:
             self.query_one("#queries FrameTable").focus()
@@ -91,43 +90,29 @@ class Doing(Bench):
             self.session.change(known=not self.session.view.known)
             self.follow()
 
+    def action_columns(self) -> None:
+        queries = self.query_one(QueriesPane)
+
+        def take(chosen: tuple[str, ...] | None) -> None:
+            if chosen:
+                queries.choose(chosen)
+            elif chosen is not None:
+                self.knscope.say("At least one column must be chosen.")
+
+        options = [(column.name, text) for column, text in queries.offered()]
+        self.app.push_screen(ChooseScreen("columns of the queries", options, queries.chosen, several=True), take)
+
+    def action_reload(self) -> None:
+        """Everything asked and drawn anew."""
+        for pane in self.query(Pane):
+            pane.again()
+        self.refresh(layout=True)
+
     def action_layer_unit(self) -> None:
         self.query_one(LayersPane).turn_unit()
 
     def action_pair_kind(self) -> None:
         self.query_one(DknPane).turn_kind()
-
-    def action_compare(self) -> None:
-        """The first time A is kept; after that A | B is shown."""
-        session = self.session
-        reader, shown, kept = session.reader, session.shown(), session.kept
-        if reader is None or shown is None:
-            return
-        if kept is None:
-            session.kept = shown.view
-            self.follow()
-            self.knscope.say("This view is A. Change thresholds, method or model, then press c again.", "information")
-            return
-        a, b = shown.selection.narrow(kept), shown.narrowed
-        self.run_worker(
-            lambda: (a, b, figures(reader, a), figures(reader, b)), thread=True, group="compare", exit_on_error=False
-        )
-
-    def on_worker_state_changed(self, event: Worker.StateChanged) -> None:
-        if event.worker.group != "compare":
-            return
-        if event.state == WorkerState.ERROR:
-            self.knscope.say(f"A and B cannot be compared: {event.worker.error}")
-        elif event.state == WorkerState.SUCCESS and event.worker.result is not None:
-            answers = (("c", "end", "ends the comparison"), ("a", "a", "goes back to A"))
-            self.app.push_screen(TextScreen("A | B", side_by_side(*event.worker.result), answers), self._compared)
-
-    def _compared(self, word: str | None) -> None:
-        if word == "a" and self.session.kept is not None:
-            self.session.set_view(self.session.kept)
-        if word:
-            self.session.kept = None
-        self.follow()
 
     def action_choose(self, what: str) -> None:
         """A list to choose from: model, method, langs, relation, set or theme."""
@@ -182,7 +167,7 @@ class Doing(Bench):
         self._change(relations=(relation,) if relation else ())
 
     def _take_set(self, name: str) -> None:
-        self.session.load_thresholds(name)
+        self.session.set_view(self.session.with_thresholds(name))
         self.follow()
 
     def _take_langs(self, langs: tuple[str, ...] | None) -> None:
@@ -208,6 +193,18 @@ class Doing(Bench):
             value = marked.nudged(value_of(view, marked.name), steps)
             if value != value_of(view, marked.name):
                 self.set_threshold(marked.name, value)
+
+    def action_nudge_taus(self, steps: int) -> None:
+        """Every τ by one step, so that languages keep their distance."""
+        view = self.session.view
+        if view is None:
+            return
+        bar = self.query_one(ThresholdBar)
+        for one in thresholds(view):
+            if one.name.startswith("tau:"):
+                self.session.set_threshold(one.name, one.nudged(value_of(view, one.name), steps))
+        bar.view = self.session.view
+        self.follow_soon()
 
     def action_type_threshold(self) -> None:
         self.query_one(ThresholdBar).focus()
@@ -284,7 +281,7 @@ class Doing(Bench):
         if table is None or pane is None or not table.frame.height:
             self.knscope.say("There is no table here to export.")
             return
-        frame = table.frame.drop("searched", strict=False)
+        frame = table.frame.drop([name for name in table.frame.columns if name.startswith("_")])
 
         def write(values: dict[str, str] | None) -> None:
             if values is None:
@@ -327,6 +324,8 @@ class Doing(Bench):
         pane = self.pane()
         if self.maximized is not None:
             self.minimize()
+        elif self.stop_below():
+            return
         elif pane is not None:
             self.maximize(pane, container=False)
 
@@ -346,6 +345,12 @@ class Doing(Bench):
     def action_quit_workbench(self) -> None:
         queries, table = self.query_one(QueriesPane), self.query_one("#queries FrameTable", FrameTable)
         self.session.save(
-            {"tab": self.open_tab, "split": self.split, "filter": queries.filter_text, "sorting": table.sorted_by}
+            {
+                "tab": self.open_tab,
+                "split": self.split,
+                "filter": queries.filter_text,
+                "sorting": table.sorted_by,
+                "columns": queries.chosen,
+            }
         )
         self.app.exit()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
 
 EVERY = 0.25
 """Seconds between two looks at the store."""
+MACHINE_EVERY = 3.0
+"""Seconds between two looks at memory and GPUs."""
 
 
 @dataclass(frozen=True)
@@ -30,6 +33,8 @@ class Seen:
     stored: Stored | None
     statuses: Sequence[RunStatus]
     reader: Reader | None
+    machine: str = ""
+    """Memory and GPUs, while the runs pane is seen."""
     gone: bool = False
 
 
@@ -39,6 +44,9 @@ class Watching(Bench):
     _observer: Observer | None = None
     _looking: Worker[Any] | None = None
     _trouble = ""
+    _runs_seen = False
+    _machine_at = 0.0
+    _machine_text = ""
     _generation = -1
     """Of the reader, when the panes were told last. The desk polls too, so what `poll` answers here is not enough."""
 
@@ -78,7 +86,17 @@ class Watching(Bench):
         new, self._generation = reader.generation != self._generation, reader.generation
         assert self._observer is not None
         stored = look(reader, session.view.model if session.view else "") if new or fresh else None
-        return Seen(stored, tuple(self._observer.look()), reader)
+        return Seen(stored, tuple(self._observer.look()), reader, self._machine())
+
+    def _machine(self) -> str:
+        """Asked every few seconds, and only for who sees it."""
+        if not self._runs_seen:
+            return ""
+        if time.monotonic() - self._machine_at > MACHINE_EVERY:
+            from tui import gpu
+
+            self._machine_at, self._machine_text = time.monotonic(), " · ".join((*gpu.gpus(), gpu.memory()))
+        return self._machine_text
 
     def on_worker_state_changed(self, event: Worker.StateChanged) -> None:
         if event.worker.group == "look":
@@ -95,7 +113,9 @@ class Watching(Bench):
         if session.reader is None:
             session.reader = seen.reader
         header.run = headline(seen.statuses)
-        self.query_one(RunsPane).feed(seen.statuses, self.worker_text)
+        runs = self.query_one(RunsPane)
+        self._runs_seen = runs in self.seen_panes()
+        runs.feed(seen.statuses, " · ".join(filter(None, (self.worker_text, seen.machine))))
         if seen.stored is not None:
             session.take(seen.stored)
             damaged = seen.reader.damaged if seen.reader else {}
