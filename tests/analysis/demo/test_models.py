@@ -6,12 +6,15 @@ import json
 from pathlib import Path
 from typing import Any
 
+import polars as pl
 import pytest
 from rich.console import Console
 
 from analysis.demo import circuits, measure, train
 from analysis.demo.recipes import MODELS, RECIPES, Recipe
+from analysis.demo.split import demo_sample
 from analysis.models import load_model
+from analysis.prompts import Query, encode
 
 TOLERANCE = 0.02
 MULTILINGUAL = [recipe for recipe in RECIPES if len(recipe.langs) > 1]
@@ -46,6 +49,14 @@ def test_every_model_has_a_thousand_neurons_and_stays_in_float16_on_disk(recipe:
     assert recipe.layers * recipe.mlp >= 1_000
     assert json.loads((recipe.folder / "config.json").read_text(encoding="utf-8"))["dtype"] == "float16"
     assert {str(value.dtype) for value in loaded.model.parameters()} == {"torch.float32"}
+
+
+@pytest.mark.parametrize("recipe", RECIPES, ids=lambda recipe: recipe.name)
+def test_every_query_of_the_demo_can_be_asked(recipe: Recipe) -> None:
+    """No Chinese part of a name joins the end of a template to the start of an answer."""
+    loaded = load_model(recipe.folder)
+    for row in demo_sample(60).filter(pl.col("lang").is_in(recipe.langs)).iter_rows():
+        encode(loaded, Query(*row))  # raises UnusableQuery where a token straddles
 
 
 @pytest.mark.parametrize("recipe", RECIPES, ids=lambda recipe: recipe.name)
