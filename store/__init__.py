@@ -1,7 +1,12 @@
 """Results on disk: immutable shards, a live reader over them, and SQL. Knows no model and no screen.
 
-reader = store.open("my.knstore")
-reader.kn(View("bert-multi@1a2b3c4d", "amig", ("en", "zh")))     # a polars frame
+    import store
+    reader = store.open("my.knstore")                   # also while others write it
+    view = reader.view(taus={"en": 0.3, "zh": 0.2})     # model and method may be left out where there is one
+    reader.kn(view)                                     # a polars frame; also likn, dkn, dkn_rate, layer_hist, queries
+    reader.sql("SELECT count(*) FROM attribution")      # any SQL over every table and macro
+    reader.dense(key)                                   # (n_neurons,) float32, mapped from disk
+    reader.poll()                                       # take in what came since
 
 DuckDB, polars and Arrow are imported when a store is opened, not before: a command's help and the workbench's first
 paint must not wait for them.
@@ -22,11 +27,15 @@ if TYPE_CHECKING:
 __all__ = ["Reader", "UserError", "View", "create", "open"]
 
 
-def open(path: Path | str) -> Reader:  # noqa: A001 - store.open is what a person types
-    """Open a store for reading, also while others write it. Raises UserError where there is none."""
+def open(path: Path | str, memory_limit: str = "2GB") -> Reader:  # noqa: A001 - store.open is what a person types
+    """Open a store for reading, also while others write it, or where nothing may be written.
+
+    :param memory_limit: of DuckDB, as it writes sizes; what does not fit goes to a temporary folder
+    :raises UserError: where there is no store, or one of another format
+    """
     from store.reader import Reader
 
-    return Reader(path)
+    return Reader(path, memory_limit)
 
 
 def __getattr__(name: str) -> Any:

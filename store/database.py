@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import cache
 from types import MappingProxyType
 
 import duckdb
@@ -23,22 +24,29 @@ NUMBERED: Mapping[str, tuple[str, str]] = MappingProxyType(
 
 def prepare(connection: duckdb.DuckDBPyConnection) -> None:
     """Make everything, empty, in the connection's current database."""
+    connection.execute(f"BEGIN; {_everything()}; COMMIT")
+
+
+@cache
+def _everything() -> str:
     tables = schema.tables()
+    statements = []
     for table in [*tables.values(), *schema.derived().values()]:
         if table.name not in NUMBERED:
-            connection.execute(table.ddl)
-            _comment(connection, "TABLE", table)
+            statements += [table.ddl, *_comments("TABLE", table)]
     for name, (parent, number) in NUMBERED.items():
         listed = ", ".join(f'"{column}"' for column in tables[name].schema.names[1:])
-        connection.execute(f"CREATE VIEW {name} AS SELECT key, {listed} FROM {name}_row JOIN {parent} USING ({number})")
-        _comment(connection, "VIEW", tables[name])
-    connection.execute(schema.text("macros.sql"))
+        view = f"CREATE VIEW {name} AS SELECT key, {listed} FROM {name}_row JOIN {parent} USING ({number})"
+        statements += [view, *_comments("VIEW", tables[name])]
+    statements.append(schema.text("macros.sql").rstrip().removesuffix(";"))
     for macro in schema.macros().values():
         kind = "MACRO TABLE" if macro.table else "MACRO"
-        connection.execute(f"COMMENT ON {kind} {macro.name} IS {sql_literal(macro.comment)}")
+        statements.append(f"COMMENT ON {kind} {macro.name} IS {sql_literal(macro.comment)}")
+    return ";\n".join(statements)
 
 
-def _comment(connection: duckdb.DuckDBPyConnection, kind: str, table: schema.Table) -> None:
-    connection.execute(f"COMMENT ON {kind} {table.name} IS {sql_literal(table.comment)}")
-    for column, text in table.comments.items():
-        connection.execute(f'COMMENT ON COLUMN {table.name}."{column}" IS {sql_literal(text)}')
+def _comments(kind: str, table: schema.Table) -> list[str]:
+    columns = [
+        f'COMMENT ON COLUMN {table.name}."{column}" IS {sql_literal(text)}' for column, text in table.comments.items()
+    ]
+    return [f"COMMENT ON {kind} {table.name} IS {sql_literal(table.comment)}", *columns]

@@ -40,7 +40,8 @@ class Dense:
         try:
             matrix: Scores = np.load(self.path, mmap_mode="r", allow_pickle=False)
         except FileNotFoundError as error:
-            raise MissingShardError(f"{self.path} is gone") from error
+            kind = DamagedShardError if self.path.parent.is_dir() else MissingShardError
+            raise kind(f"{self.path} is gone") from error
         except (OSError, ValueError, EOFError) as error:
             raise DamagedShardError(f"{self.path} cannot be read ({error})") from error
         if matrix.dtype != np.float32 or matrix.ndim != 2 or len(matrix) != self.rows:

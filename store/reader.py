@@ -209,6 +209,27 @@ class Reader:
 
     # --- macros with a View ---
 
+    def view(
+        self,
+        model: str | None = None,
+        method: str | None = None,
+        langs: Sequence[str] | None = None,
+        taus: Mapping[str, float] | float | None = None,
+        **others: Any,
+    ) -> View:
+        """A View of what is stored: the only model and method, and every language, where none is named.
+
+        :param taus: by language, or one for all; others are defaults
+        :param others: any other field of View
+        :raises UserError: listing what there is, where a name is not stored or one of several must be named
+        """
+        chosen = model or _only("model", self.models())
+        langs = tuple(langs or self.langs(chosen))
+        given = dict.fromkeys(langs, taus) if isinstance(taus, int | float) else dict(taus or {})
+        view = View(chosen, method or _only("method", self.methods(chosen)), langs, tuple(given.items()), **others)
+        self._validate(view)
+        return view
+
     def macro_sql(self, name: str, view: View) -> str:
         """The exact SQL that `name` (queries, kn, likn, layer_hist, dkn, dkn_rate) runs for a View."""
         return f"FROM {name}({arguments(name, view)})"
@@ -304,6 +325,12 @@ class Reader:
 
 
 _TRIES = 5
+
+
+def _only(what: str, there: Sequence[str]) -> str:
+    if len(there) != 1:
+        raise UserError(f"name a {what}; there is {', '.join(there) or 'none yet'}")
+    return there[0]
 
 
 def arguments(name: str, view: View) -> str:

@@ -37,9 +37,12 @@ class Sandbox:
 
     def __init__(self, reader: Reader) -> None:
         self._reader = reader
-        self._running: duckdb.DuckDBPyConnection | None = None
-        self._stopped = ""
-        self._lock = threading.Lock()
+        self._stop: _Stop | None = None
+
+    @property
+    def busy(self) -> bool:
+        """Whether a statement runs."""
+        return self._stop is not None
 
     def run(self, sql: str, limit: int = ROWS, seconds: float = SECONDS) -> Result:
         """The first `limit` rows of a statement.
@@ -49,33 +52,59 @@ class Sandbox:
         """
         statement = _single(sql)
         started = time.monotonic()
-        self._stopped = ""
-        with self._reader.cursor() as cursor:
-            alarm = threading.Timer(seconds, self._stop, [f"stopped after {seconds:g} s; ask for less"])
-            alarm.daemon = True
-            with self._lock:
-                self._running = cursor
-            alarm.start()
+        with self._reader.cursor() as cursor, _Stop(cursor, seconds) as stop:
+            self._stop = stop
             try:
                 cursor.execute("BEGIN TRANSACTION READ ONLY")
                 frame = _first_rows(cursor, statement, limit + 1)
             except duckdb.Error as error:
-                raise UserError(self._stopped or explained(error)) from error
+                raise UserError(stop.why or explained(error)) from error
             finally:
-                alarm.cancel()
-                with self._lock:
-                    self._running = None
+                self._stop = None
+            if stop.why:
+                raise UserError(stop.why)
         return Result(frame.head(limit), frame.height > limit, time.monotonic() - started)
 
     def cancel(self) -> None:
         """Stop what runs, at once; without effect when nothing does."""
-        self._stop("cancelled")
+        stop = self._stop
+        if stop is not None:
+            stop.ask("cancelled")
 
-    def _stop(self, why: str) -> None:
-        with self._lock:
-            if self._running is not None:
-                self._stopped = why
-                self._running.interrupt()
+
+class _Stop:
+    """Interrupts a cursor when asked to or when its time is up, again and again until it has stopped: an interrupt that comes before
+    the statement has begun is forgotten by DuckDB."""
+
+    AGAIN = 0.02
+
+    def __init__(self, cursor: duckdb.DuckDBPyConnection, seconds: float) -> None:
+        self.why = ""
+        self._cursor = cursor
+        self._seconds = seconds
+        self._asked = threading.Event()
+        self._over = threading.Event()
+        self._thread = threading.Thread(target=self._watch, name="stop-sql", daemon=True)
+
+    def ask(self, why: str) -> None:
+        self.why = self.why or why
+        self._asked.set()
+
+    def __enter__(self) -> _Stop:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._over.set()
+        self._asked.set()
+        self._thread.join()
+
+    def _watch(self) -> None:
+        if not self._asked.wait(self._seconds):
+            self.why = f"stopped after {self._seconds:g} s; ask for less"
+        while not self._over.is_set():
+            self._cursor.interrupt()
+            self._over.wait(self.AGAIN)
 
 
 def _single(sql: str) -> str:
@@ -87,7 +116,10 @@ def _single(sql: str) -> str:
         raise UserError("nothing to run; write one SELECT")
     if len(statements) > 1:
         raise UserError(f"{len(statements)} statements at once; run them one by one")
-    kind = statements[0].type.name
+    try:
+        kind = statements[0].type.name
+    except ValueError:  # a kind that DuckDB's own Python list lacks
+        kind = "this kind of statement"
     if kind not in _ALLOWED:
         raise UserError(f"{kind.replace('_', ' ')} is not allowed: what is stored is only read here; write one SELECT")
     return sql
@@ -125,6 +157,8 @@ def explained(error: duckdb.Error) -> str:
     text = str(error).strip()
     if "disabled by configuration" in text or "configuration has been locked" in text:
         return "files, network and settings are out of reach here: this SQL reads what is stored and nothing else"
+    if "pytz" in text:
+        return "times with a zone cannot be shown; cast them, as in now()::VARCHAR"
     if "read-only" in text.lower() and "transaction" in text.lower():
         return "what is stored is only read here; this statement writes"
     if isinstance(error, duckdb.OutOfMemoryException):

@@ -12,7 +12,7 @@ import os
 import secrets
 import shutil
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -32,7 +32,8 @@ from store.schema import tables
 
 MANIFEST = "manifest.json"
 ROWS_AT_ONCE = 64
-_TEMPORARY = ".tmp-"
+TEMPORARY = ".tmp-"
+DAMAGED = ".damaged-"
 
 
 @dataclass(frozen=True)
@@ -57,7 +58,7 @@ def write_shard(
     ready = {name: _fitting(name, frame) for name, frame in frames.items()}
     folder = run_folder(store, run) / "shards"
     name = f"{time.time_ns():019d}-{secrets.token_hex(4)}"
-    temporary = folder / f"{_TEMPORARY}{name}"
+    temporary = folder / f"{TEMPORARY}{name}"
     try:
         temporary.mkdir(parents=True)
         for table, rows in ready.items():
@@ -141,12 +142,21 @@ def verify(store: Path) -> dict[str, str]:
     return report | {str(Path(path).relative_to(folder / "runs")): why for path, why in ledger.deleted(folder).items()}
 
 
-def remove_unfinished(store: Path, run: str) -> int:
-    """Delete what a killed writer of this run left half-written; returns how many. Only the run's own writer may."""
-    leftovers = [path for path in _entries(run_folder(store, run) / "shards") if Path(path).name.startswith(_TEMPORARY)]
-    for path in leftovers:
-        shutil.rmtree(path, ignore_errors=True)
-    return len(leftovers)
+def set_aside(damaged: Iterable[str]) -> int:
+    """Put damaged shards (paths, as a reader names them) out of every reader's sight; returns how many. They are kept for inspection.
+
+    What they held is then missing, and computed again by whoever needs it.
+    """
+    count = 0
+    for path in map(Path, damaged):
+        try:
+            if path.exists():
+                path.rename(path.with_name(f"{DAMAGED}{path.name}"))
+            ledger.note(path.parent.parent, path.name, "-")
+        except OSError:
+            continue  # a read-only store: readers pass it over anyhow
+        count += 1
+    return count
 
 
 def _fitting(name: str, frame: pa.Table | pl.DataFrame) -> pa.Table:

@@ -6,14 +6,17 @@ format is that of DuckDB 1.0 (`STORAGE`). Dense scores stay outside: a τ below 
 
 from __future__ import annotations
 
+import contextlib
 import os
 import secrets
+import time
 from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
 
 import duckdb
 
+from store.compaction import ABANDONED
 from store.database import prepare
 from store.dense import DamagedShardError
 from store.errors import UserError
@@ -29,9 +32,26 @@ SHARDS_AT_ONCE = 64
 
 
 def publish(store: Path | str) -> Path:
-    """Write STORE/results.duckdb anew; returns its path. Damaged shards are left out. Raises UserError where it cannot be written."""
+    """Write STORE/results.duckdb anew; returns its path. Damaged shards are left out. Raises UserError where it cannot be written.
+
+    Where shards came while it was written, and a run that ended meanwhile may have published fewer, it is written once more.
+    """
     folder = check(store)
+    before = _names(folder)
+    final = _publish(folder)
+    return final if _names(folder) == before else _publish(folder)
+
+
+def _names(folder: Path) -> set[str]:
+    return {path.name for path in list_shards(folder)}
+
+
+def _publish(folder: Path) -> Path:
     final = folder / SNAPSHOT
+    for left in folder.glob(f".{SNAPSHOT}-*"):  # of a process that was killed
+        with contextlib.suppress(OSError):
+            if time.time() - left.stat().st_mtime > ABANDONED:
+                left.unlink()
     temporary = folder / f".{SNAPSHOT}-{secrets.token_hex(4)}"
     try:
         _build(folder, temporary)

@@ -26,9 +26,11 @@ from analysis.runs.plan import Facts, RunConfig
 from analysis.runs.schedule import Schedule
 from store import runs as run_files
 from store.reader import Reader
+from store.shards import list_shards, set_aside
 from store.view import View
 
 BEAT_SECONDS = 1.0
+MANY_SHARDS = 64  # more are merged when a run ends
 LIBRARIES = ("torch", "transformers", "tokenizers", "numpy", "polars", "pyarrow", "duckdb")
 
 
@@ -189,8 +191,8 @@ def execute(store_path: Path, run: str, make_executor: Callable[[RunConfig, Call
     def cancel_asked() -> bool:
         return stopped.is_set() or run_files.cancel_requested(store_path, run)
 
-    with RunFile(store_path, run) as file, _signals(stopped), store.open(store_path) as reader:
-        file.update(status="running", started=time.time())
+    with RunFile(store_path, run) as file, _signals(stopped), Reader(store_path, dense="rows") as reader:
+        file.update(status="running", started=time.time(), message=_set_aside(reader))
         file.flush()
         try:
             facts = plan.load_facts(config)
@@ -223,8 +225,31 @@ def execute(store_path: Path, run: str, make_executor: Callable[[RunConfig, Call
             raise
         status = "cancelled" if job.cancelled else "failed" if job.schedule.failures else "done"
         message = "; ".join(dict.fromkeys(job.fatal)) or (job.schedule.failures[0] if job.schedule.failures else "")
+        if not job.cancelled:
+            message = "; ".join(filter(None, (message, _publish(store_path, job.schedule.computed))))
         file.update(status=status, message=message)
         return status
+
+
+def _set_aside(reader: Reader) -> str:
+    """Damaged shards are out of the way from here on: what they held counts as missing and is computed again."""
+    count = set_aside(reader.damaged)
+    return f"{count} damaged shards were set aside; what they held is missing now" if count else ""
+
+
+def _publish(store_path: Path, computed: int) -> str:
+    """Leave results.duckdb at the end of a run that computed something; returns what stood in the way. The results are stored anyhow."""
+    from store import compaction, snapshot
+
+    if not computed and (store_path / snapshot.SNAPSHOT).exists():
+        return ""
+    try:
+        if sum(1 for _ in list_shards(store_path)) > MANY_SHARDS:
+            compaction.compact(store_path)
+        snapshot.publish(store_path)
+    except store.errors.UserError as error:
+        return str(error)
+    return ""
 
 
 @contextmanager

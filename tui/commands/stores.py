@@ -57,9 +57,11 @@ def verify(store: Store, as_json: Json = False) -> None:
 
 @store_app.command()
 def compact(store: Store) -> None:
-    """Publish results.duckdb: one file that any DuckDB client opens, with the macros inside."""
-    from store import snapshot
+    """Merge small shards, and publish results.duckdb: one file that any DuckDB client opens, with the macros inside."""
+    from store import compaction, snapshot
     from tui import output
 
+    before, after = compaction.compact(store)
+    output.say(f"{before:,} shards are {after:,} now" if after < before else f"{before:,} shards, none to merge")
     place = snapshot.publish(store)
     output.say(f"wrote {place} ({place.stat().st_size / 2**20:,.1f} MiB)")

@@ -1,0 +1,149 @@
+"""Many small shards of a run as a few large ones, without stopping whoever reads or writes.
+
+A large shard is committed like any other; then the small ones are noted as replaced and removed. A reader that has the small ones ignores
+the large one by its keys and finds dense scores in it once the small files are gone; one that looks in between sees results twice and
+counts them once. A writer only ever adds shards. Killed at any moment, a compaction leaves at most copies, which the next one removes.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import shutil
+import time
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from store import ledger
+from store.dense import DamagedShardError, Scores
+from store.ingest import KEYED, NATURAL, fresh_rows, together
+from store.layout import check
+from store.shards import TEMPORARY, Shard, list_shards, read_shard, write_shard
+
+BYTES = 128 << 20
+"""A large shard's size on disk, about."""
+REPLACED = ".old-"
+ABANDONED = 3600.0
+"""Seconds after which a half-written folder belongs to nobody."""
+
+
+def compact(store: Path | str, progress: Callable[[int, int], None] = lambda done, total: None) -> tuple[int, int]:
+    """Merge small shards, run by run; returns how many shards there were and are. Damaged ones are left alone.
+
+    :param progress: called with shards looked at, and all of them
+    :raises UserError: where the folder cannot be written; what is stored is kept
+    """
+    folder = check(store)
+    before = list(list_shards(folder))
+    done = 0
+    for run in dict.fromkeys(path.parent.parent for path in before):
+        _sweep(run)
+        for group in _groups([path for path in before if path.parent.parent == run]):
+            if len(group) > 1:
+                _merge(folder, run, group)
+            done += len(group)
+            progress(done, len(before))
+    return len(before), sum(1 for _ in list_shards(folder))
+
+
+def _groups(paths: Sequence[Path]) -> Iterator[list[Path]]:
+    """Neighbours that together are not too large."""
+    group: list[Path] = []
+    size = 0
+    for path in paths:
+        own = _size(path)
+        if group and size + own > BYTES:
+            yield group
+            group, size = [], 0
+        group.append(path)
+        size += own
+    if group:
+        yield group
+
+
+def _merge(store: Path, run: Path, paths: Sequence[Path]) -> None:
+    shards = []
+    for path in paths:
+        with contextlib.suppress(DamagedShardError):
+            shard = read_shard(path, "rows")
+            if shard.dense is not None or "attribution" not in shard.tables:
+                shards.append(shard)
+    if len(shards) < 2:
+        return
+    tables, dense = merged(shards)
+    write_shard(store, run.name, tables, dense)
+    for shard in shards:
+        ledger.note(run, shard.path.name, "-")
+    for shard in shards:
+        _remove(shard.path)
+
+
+def merged(shards: Sequence[Shard]) -> tuple[dict[str, pa.Table], Scores | None]:
+    """All their rows, each key once, and their dense scores in one matrix."""
+    tables: dict[str, pa.Table] = {}
+    matrices: list[Scores] = []
+    for name, columns in NATURAL.items():
+        if (rows := together(shards, name)) is not None:
+            tables[name] = _distinct(rows, columns)
+    for name, children in KEYED.items():
+        fresh = fresh_rows(name, shards, set())
+        if fresh is None:
+            continue
+        rows = fresh.rows
+        if name == "attribution":
+            matrices = [_dense_rows(shard, keys) for shard, keys in fresh.by_shard]
+            place = rows.schema.get_field_index("dense_row")
+            rows = rows.set_column(place, "dense_row", pa.array(np.arange(rows.num_rows, dtype=np.int32)))
+        tables[name] = rows
+        for child in children:
+            if (belonging := fresh.children(child)) is not None:
+                tables[child] = belonging
+    return tables, np.concatenate(matrices) if matrices else None
+
+
+def _dense_rows(shard: Shard, keys: pa.Array) -> Scores:
+    assert shard.dense is not None
+    attributions = shard.tables["attribution"]
+    rows = attributions["dense_row"].take(pc.index_in(keys, attributions["key"].combine_chunks()))
+    return shard.dense.block(rows.to_pylist())
+
+
+def _distinct(rows: pa.Table, columns: Sequence[str]) -> pa.Table:
+    """The first row of each natural key."""
+    seen: set[tuple[object, ...]] = set()
+    kept = []
+    for index, key in enumerate(zip(*(rows[column].to_pylist() for column in columns), strict=True)):
+        if key not in seen:
+            seen.add(key)
+            kept.append(index)
+    return rows.take(kept)
+
+
+def _sweep(run: Path) -> None:
+    """Remove what compactions replaced but were killed before removing, and what killed writers left long ago."""
+    shards = run / "shards"
+    for name in ledger.replaced(run):
+        if (shards / name).is_dir():
+            _remove(shards / name)
+    for path in [*shards.glob(f"{TEMPORARY}*"), *shards.glob(f"{REPLACED}*")]:
+        with contextlib.suppress(OSError):
+            if time.time() - path.stat().st_mtime > ABANDONED:
+                shutil.rmtree(path)
+
+
+def _remove(shard: Path) -> None:
+    """Out of every reader's sight at once, then file by file."""
+    hidden = shard.with_name(f"{REPLACED}{shard.name}")
+    with contextlib.suppress(OSError):
+        shard.rename(hidden)
+        shutil.rmtree(hidden)
+
+
+def _size(path: Path) -> int:
+    try:
+        return sum(file.stat().st_size for file in path.iterdir())
+    except OSError:
+        return 0

@@ -1,0 +1,223 @@
+"""Shards: all of one or none, every kind of damage detected and named, many made few without anybody noticing."""
+
+from __future__ import annotations
+
+import shutil
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+import pytest
+from polars.testing import assert_frame_equal
+
+import store
+from store import compaction, ledger, runs, shards
+from store.dense import DamagedShardError
+from store.errors import UserError
+from store.reader import Reader
+from store.view import View
+from tests.store import synthetic
+
+SIZE = synthetic.Size(facts=12, models=synthetic.MODELS[:1], methods=("amig",), langs=("en", "zh"), shard_facts=3)
+VIEW = View(synthetic.MODELS[0], "amig", ("en", "zh"))
+
+
+@pytest.fixture(scope="module")
+def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return synthetic.build(tmp_path_factory.mktemp("built") / "a.knstore", SIZE)
+
+
+@pytest.fixture
+def path(tmp_path: Path, built: Path) -> Path:
+    return shutil.copytree(built, tmp_path / "a.knstore")
+
+
+def answers(reader: Reader) -> list[pl.DataFrame]:
+    asked = [getattr(reader, name)(VIEW) for name in ("queries", "kn", "likn", "dkn")]
+    return [frame.sort(frame.columns) for frame in asked]
+
+
+def flip(file: Path) -> None:
+    data = bytearray(file.read_bytes())
+    data[len(data) // 2] ^= 1
+    file.write_bytes(data)
+
+
+def cut(file: Path) -> None:
+    file.write_bytes(file.read_bytes()[:-100])
+
+
+@pytest.mark.parametrize(
+    ("name", "damage"),
+    [
+        pytest.param("score.parquet", flip, id="bit-flipped rows"),
+        pytest.param("score.parquet", cut, id="truncated rows"),
+        pytest.param("query.parquet", Path.unlink, id="deleted rows"),
+        pytest.param("dense.npy", flip, id="bit-flipped scores"),
+        pytest.param("dense.npy", cut, id="truncated scores"),
+        pytest.param("dense.npy", Path.unlink, id="deleted scores"),
+        pytest.param("manifest.json", cut, id="truncated manifest"),
+    ],
+)
+def test_a_damaged_file_is_detected_and_named_and_the_rest_goes_on(
+    path: Path, name: str, damage: Callable[[Path], None]
+) -> None:
+    hurt = next(iter(shards.list_shards(path)))
+    damage(hurt / name)
+    report = shards.verify(path)
+    bad = {shard: why for shard, why in report.items() if why}
+    assert list(bad) == [str(hurt.relative_to(path / "runs"))]
+    assert name in bad[next(iter(bad))]
+    with Reader(path, dense="rows") as reader:
+        assert [str(hurt)] == list(reader.damaged)
+        assert reader.queries(VIEW)["fact"].n_unique() == 9
+
+
+def test_a_deleted_shard_is_missed_by_name(path: Path) -> None:
+    gone = list(shards.list_shards(path))[1]
+    shutil.rmtree(gone)
+    assert [name for name, why in shards.verify(path).items() if why] == [str(gone.relative_to(path / "runs"))]
+    with store.open(path) as reader:
+        assert "deleted" in reader.damaged[str(gone)]
+
+
+def test_scores_that_changed_on_disk_are_refused_when_they_are_read(path: Path) -> None:
+    hurt = next(iter(shards.list_shards(path)))
+    key = pl.read_parquet(hurt / "attribution.parquet")["key"][0]
+    with store.open(path) as reader:
+        before = reader.dense(key).copy()
+        matrix = np.load(hurt / "dense.npy")
+        matrix[0, 7] += 1
+        np.save(hurt / "dense.npy", matrix)
+        with pytest.raises(UserError, match=r"dense.npy: row 0 is not what was written.*run the analysis again"):
+            reader.dense(key)
+        assert str(hurt) in reader.damaged
+        # computed again by somebody: the good copy is found
+        whole = synthetic.made_frames(SIZE, range(SIZE.facts))
+        shards.write_shard(path, runs.new_run(path, {}), *whole)
+        reader.poll()
+        assert (reader.dense(key) == before).all()
+
+
+def test_set_aside_shards_are_out_of_sight_and_kept(path: Path) -> None:
+    hurt = next(iter(shards.list_shards(path)))
+    flip(hurt / "score.parquet")
+    with store.open(path) as reader:
+        assert shards.set_aside(reader.damaged) == 1
+    assert not any(shards.verify(path).values())
+    assert hurt.with_name(f".damaged-{hurt.name}").is_dir()
+    with store.open(path) as reader:
+        assert not reader.damaged
+
+
+def test_half_written_shards_are_never_seen(path: Path) -> None:
+    whole = next(iter(shards.list_shards(path)))
+    shutil.copytree(whole, whole.with_name(f".tmp-{whole.name}1"))
+    assert len(shards.verify(path)) == 4
+
+
+def test_a_clock_that_goes_backwards_loses_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    now = iter(range(10**15, 0, -(10**13)))
+    monkeypatch.setattr(shards.time, "time_ns", lambda: next(now))
+    monkeypatch.setattr(runs.time, "time", lambda: float(next(now)))
+    path = synthetic.build(tmp_path / "a.knstore", SIZE)
+    with store.open(path) as reader:
+        assert reader.queries(VIEW)["fact"].n_unique() == 12
+    assert not any(shards.verify(path).values())
+
+
+def test_a_second_copy_changes_nothing_not_even_in_the_same_look(path: Path) -> None:
+    with store.open(path) as reader:
+        expected = answers(reader)
+        copies = synthetic.made_frames(SIZE, range(3, 9))
+        shards.write_shard(path, runs.new_run(path, {}), *copies)
+        reader.poll()
+        for before, after in zip(expected, answers(reader), strict=True):
+            assert_frame_equal(before, after)
+    with store.open(path) as both:
+        for before, after in zip(expected, answers(both), strict=True):
+            assert_frame_equal(before, after)
+
+
+def test_frames_that_do_not_fit_are_refused_before_anything_is_written(path: Path) -> None:
+    run = runs.new_run(path, {})
+    with pytest.raises(ValueError, match="no table of the store"):
+        shards.write_shard(path, run, {"nonsense": pl.DataFrame({"a": [1]})})
+    with pytest.raises(ValueError, match="columns"):
+        shards.write_shard(path, run, {"method": pl.DataFrame({"method": ["a"], "colour": ["red"]})})
+    assert not list((path / "runs" / run / "shards").iterdir())
+
+
+def test_shards_of_another_version_are_named_not_misread(path: Path) -> None:
+    hurt = next(iter(shards.list_shards(path)))
+    frame = pl.read_parquet(hurt / "method.parquet").with_columns(colour=pl.lit("red"))
+    frame.write_parquet(hurt / "method.parquet")
+    manifest = (hurt / "manifest.json").read_text()
+    import hashlib
+    import json
+
+    value = json.loads(manifest)
+    value["sha256"]["method.parquet"] = hashlib.sha256((hurt / "method.parquet").read_bytes()).hexdigest()
+    (hurt / "manifest.json").write_text(json.dumps(value))
+    with pytest.raises(DamagedShardError, match="other columns than this version"):
+        shards.read_shard(hurt)
+
+
+def test_compaction_changes_no_answer_of_old_or_new_readers(path: Path) -> None:
+    with store.open(path) as old:
+        expected = answers(old)
+        key = old.sql("SELECT key FROM attribution LIMIT 1").item()
+        dense = old.dense(key).copy()
+        before, after = compaction.compact(path)
+        assert (before, after) == (4, 2)  # the finished run's three are one
+        assert not any(shards.verify(path).values())
+        assert (old.dense(key) == dense).all()
+        old.poll()
+        with store.open(path) as new:
+            for reader in (old, new):
+                assert not reader.damaged
+                assert (reader.dense(key) == dense).all()
+                for one, other in zip(expected, answers(reader), strict=True):
+                    assert_frame_equal(one, other)
+    assert compaction.compact(path) == (2, 2)
+
+
+def test_compaction_leaves_damaged_shards_alone(path: Path) -> None:
+    hurt = next(iter(shards.list_shards(path)))
+    flip(hurt / "score.parquet")
+    compaction.compact(path)
+    assert hurt.is_dir()
+    assert [name for name, why in shards.verify(path).items() if why] == [str(hurt.relative_to(path / "runs"))]
+
+
+def test_a_compaction_killed_before_it_removed_anything_is_finished_by_the_next(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patched:
+        patched.setattr(compaction, "_remove", lambda shard: None)
+        compaction.compact(path)
+    assert len(list(shards.list_shards(path))) == 5
+    with store.open(path) as reader:
+        assert reader.queries(VIEW)["fact"].n_unique() == 12
+        assert reader.sql("SELECT count(*) - count(DISTINCT key) FROM attribution").item() == 0
+    compaction.compact(path)
+    assert len(list(shards.list_shards(path))) == 2
+
+
+def test_compaction_sweeps_up_what_killed_writers_left_long_ago(path: Path) -> None:
+    import os
+
+    folder = next(iter(shards.list_shards(path))).parent
+    for name, age in (("old", 2 * compaction.ABANDONED), ("new", 0.0)):
+        (folder / f".tmp-{name}").mkdir()
+        os.utime(folder / f".tmp-{name}", (time.time() - age, time.time() - age))
+    compaction.compact(path)
+    assert [entry.name for entry in folder.glob(".tmp-*")] == [".tmp-new"]
+
+
+def test_a_large_shard_keeps_its_size(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(compaction, "BYTES", 1)
+    assert compaction.compact(path) == (4, 4)
+    assert not ledger.deleted(path)
