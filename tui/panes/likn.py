@@ -187,8 +187,8 @@ class LiknPane(Pane):
         self.run_worker(work, thread=True, exclusive=True, group="likn-controls", exit_on_error=False)
 
     def on_worker_state_changed(self, event: Worker.StateChanged) -> None:
+        """The controls' own; of the pane's load `Pane` hears by itself, as Textual calls the handlers of all classes."""
         if event.worker.group != "likn-controls":
-            super().on_worker_state_changed(event)
             return
         event.stop()
         if event.state == WorkerState.SUCCESS:

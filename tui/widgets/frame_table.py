@@ -204,7 +204,8 @@ class FrameTable(ScrollView, can_focus=True):
             strip = self._strips.get((row, kind)) or self._row_strip(row, kind, base)
             self._strips[row, kind] = strip
         else:
-            text = self.empty if not self.row_count and y == 2 else ""
+            nothing = self._given is not None and not self.row_count  # before the first result nothing is known
+            text = self.empty if nothing and y == 2 else ""
             strip = Strip([Segment(set_cell_size(f"  {text}", width), self._style("table--dim"))])
             return strip.apply_style(base)
         return strip.extend_cell_length(scroll_x + width, base).crop(scroll_x, scroll_x + width)
