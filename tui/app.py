@@ -11,6 +11,7 @@ from typing import Any, ClassVar
 
 from textual.app import SystemCommand
 from textual.binding import BindingType
+from textual.driver import Driver
 from textual.screen import Screen
 
 from store.errors import UserError
@@ -19,6 +20,7 @@ from tui.config import Settings
 from tui.screens.welcome import WelcomeScreen
 from tui.screens.workbench import WorkbenchScreen
 from tui.session import Session
+from tui.terminal import drawing_alone, end_by_signal
 from tui.themes import THEMES
 from tui.typeahead import OneKeyAtATime
 
@@ -38,9 +40,11 @@ class Knscope(OneKeyAtATime):
     COMMAND_PALETTE_BINDING = "ctrl+p"
     BINDINGS: ClassVar[list[BindingType]] = []
 
-    def __init__(self, store: Path | None, settings: Settings | None = None) -> None:
+    def __init__(
+        self, store: Path | None, settings: Settings | None = None, driver: type[Driver] | None = None
+    ) -> None:
         self.settings = settings or Settings()
-        super().__init__()
+        super().__init__(driver_class=driver)
         self.session = Session(store)
         self.bench: WorkbenchScreen | None = None
         self.fatal = ""
@@ -52,6 +56,8 @@ class Knscope(OneKeyAtATime):
         known = chosen in self.available_themes
         self.theme = chosen if known else THEMES[0].name
         self.animation_level = self.settings.animation_level(os.environ)  # type: ignore[assignment]
+        if not self.is_headless:
+            end_by_signal(self.leave)
         remap, unknown = keymap.remapped(self.settings.keys)
         self.set_keymap(remap)
         if self.session.path is None:
@@ -92,6 +98,12 @@ class Knscope(OneKeyAtATime):
         """A line at the corner that goes by itself."""
         self.notify(text, severity=severity, timeout=6 if severity != "information" else 3, markup=False)  # type: ignore[arg-type]
 
+    def leave(self, code: int = 0) -> None:
+        """Keep what the next sitting starts from, and end."""
+        if self.bench is not None and self.bench.is_mounted:
+            self.bench.save()
+        self.exit(return_code=code)
+
     def take_theme(self, name: str) -> None:
         self.theme = name
         state.write("theme", {"name": name})
@@ -122,12 +134,25 @@ def run_workbench(store: Path | None, flags: Mapping[str, Any] | None = None) ->
     :param flags: settings given on the command line, over the environment and the config file
     :raises UserError: a config file that cannot be used, no terminal to draw on, or the workbench's own failure
     """
-    if not sys.__stderr__ or not sys.stdin.isatty():
+    in_browser = "TEXTUAL_DRIVER" in os.environ  # set by knscope serve for its child
+    if not in_browser and not sys.stdin.isatty():
         raise UserError("the workbench needs a terminal; for text use knscope kn, likn, dkn or sql")
-    app = Knscope(store or state.last_store(), config.load(flags))
+    path, settings = store or state.last_store(), config.load(flags)
+    if in_browser:
+        fatal, code = _run(Knscope(path, settings))
+    else:
+        with drawing_alone(state.state_folder() / "workbench.log") as driver:
+            fatal, code = _run(Knscope(path, settings, driver))
+    if fatal:
+        raise UserError(fatal)
+    if code:
+        raise SystemExit(code)
+
+
+def _run(app: Knscope) -> tuple[str, int]:
+    """What failed, and the exit code. The app is let go here: an exception that held it would make DuckDB complain at the end."""
     app.run()
-    if app.fatal:
-        raise UserError(app.fatal)
+    return app.fatal, app.return_code or 0
 
 
 __all__ = ["Knscope", "run_workbench"]

@@ -80,7 +80,7 @@ class Doing(Below, Comparing):
         self.open_tab = name
         self.place_panes()
         pane = self.query_one(LayersPane) if name == "layers" else self.query_one(f"ContentSwitcher > #{name}", Pane)
-        self.call_after_refresh(pane.focus_target().focus)
+        self.set_focus(pane.focus_target())  # at once: what is typed ahead on a slow line belongs there
 
     def action_filter(self) -> None:
         self.query_one(QueriesPane).open_filter()
@@ -343,6 +343,10 @@ class Doing(Below, Comparing):
             self.action_quit_workbench()
 
     def action_quit_workbench(self) -> None:
+        self.knscope.leave()
+
+    def save(self) -> None:
+        """Keep where one is for the next sitting."""
         queries, table = self.query_one(QueriesPane), self.query_one("#queries FrameTable", FrameTable)
         self.session.save(
             {
@@ -353,4 +357,3 @@ class Doing(Below, Comparing):
                 "columns": queries.chosen,
             }
         )
-        self.app.exit()

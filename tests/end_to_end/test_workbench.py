@@ -1,0 +1,133 @@
+"""The workbench in a real terminal, at the least size it promises and at the usual one, by the keys a person presses."""
+
+from __future__ import annotations
+
+import csv
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.end_to_end.conftest import NewTerminal
+from tests.end_to_end.terminal import Terminal
+
+WIDE, NARROW = (120, 40), (80, 24)
+
+
+@pytest.fixture(scope="module", params=[NARROW, WIDE], ids=["80x24", "120x40"])
+def opened(request: pytest.FixtureRequest, new_terminal: NewTerminal, filled_store: Path) -> Iterator[Terminal]:
+    """One sitting that the tests of a size share; `at_home` brings it back to its beginning."""
+    terminal: Terminal = new_terminal(*request.param)
+    terminal.knscope("open", str(filled_store)).sees("Dodoma", "τ en 0.30")
+    yield terminal
+    terminal.resize(*request.param)
+    at_home(terminal).do("quit").prompt()
+
+
+@pytest.fixture
+def workbench(opened: Terminal) -> Terminal:
+    return at_home(opened)
+
+
+def at_home(terminal: Terminal) -> Terminal:
+    """Nothing open, everything selected, the defaults, LIKN beside the queries, the cursor on the first of them."""
+    terminal.keys(*["escape"] * 6).do("threshold.reset-all", "tab.likn", "focus.queries", "cursor.first")
+    return terminal.sees("queries · everything ─", "▌P30-01", "τ en 0.30 ", "shared ")
+
+
+@pytest.mark.parametrize(
+    ("tab", "shows"),
+    [
+        ("layers", ("layers · share", "L0 ", "L3 ", "DKN")),
+        ("likn", ("LIKN · everything", "shared", "relation P30", "top ", "in 12 of 12 facts")),
+        ("dkn", ("DKN · paper pairs", "Δp_ab", "same layers", "matched drops", " pairs")),
+        ("edits", ("No edits are stored. knscope run STORE … --what edit",)),
+        ("checks", ("No claims are stored. knscope run STORE … --what factcheck",)),
+        ("neuron", ("neurons · everything", "mean rel", "en fr zh")),
+        ("sql", ("SELECT layer, neuron, count(DISTINCT fact)", "^r runs")),
+        ("runs", ("✓ done", "bert-made · amig · 12 facts of demo")),
+    ],
+)
+def test_every_tab_shows_what_is_stored_or_says_how_to_compute_it(
+    workbench: Terminal, tab: str, shows: tuple[str, ...]
+) -> None:
+    workbench.do(f"tab.{tab}").sees(*shows)
+    assert all(len(line) <= workbench.columns for line in workbench.lines)
+    workbench.keys("escape", "escape")
+
+
+@pytest.mark.parametrize(("tab", "shows"), [("layers", "L3 "), ("likn", "relation P30"), ("dkn", "matched drops")])
+def test_a_threshold_key_changes_the_pane_and_a_reset_brings_the_same_screen_back(
+    workbench: Terminal, tab: str, shows: str
+) -> None:
+    workbench.do(f"tab.{tab}", "focus.queries").sees(shows, "▌P30-01", "/ filter")
+    before = workbench.settled()
+    pane = before[before.index({"likn": "─ LIKN", "dkn": "─ DKN"}.get(tab, "─ layers")) :]
+    workbench.do(*["threshold.up"] * 30).sees("τ en 0.60*").until(
+        lambda: pane not in workbench.screen, f"{tab} follows"
+    )
+    workbench.do("threshold.reset-all").until(lambda: workbench.screen == before, f"{tab} is as it was")
+
+
+def test_enter_goes_in_escape_comes_back_and_the_title_says_where(workbench: Terminal) -> None:
+    workbench.do("go.in").sees("everything › P30 ─")
+    workbench.do("go.in").sees("everything › P30 › P30-01 ─", "LIKN · Tanzania → Dodoma")
+    workbench.do("go.in").sees("P30-01 › query")
+    workbench.do("go.out", "go.out", "go.out").sees("queries · everything ─")
+    workbench.do("go.back").sees("everything › P30 ─")
+
+
+def test_the_filter_narrows_while_one_types_and_escape_clears_it(workbench: Terminal) -> None:
+    workbench.do("queries.filter").type("日本").sees("2 of 36", "日本 → 东京").misses("Dodoma")
+    workbench.keys("enter").sees("/日本").do("go.out").sees("Dodoma").misses("2 of 36")
+
+
+def test_sql_is_typed_run_explained_and_refused(workbench: Terminal) -> None:
+    workbench.do("tab.sql").sees("^r runs").keys("pagedown", "end", *["backspace"] * 120)
+    workbench.type("SELECT lang, count(*) AS n FROM query GROUP BY ALL ORDER BY lang").do("sql.run")
+    workbench.sees("3 rows ·", "lang").matches(r"en\s+12")
+    workbench.keys(*["backspace"] * 80).type("DELETE FROM query").do("sql.run").sees("not allowed")
+    workbench.do("sql.older", "sql.older").sees("SELECT lang, count(*)")
+
+
+def test_the_table_is_exported_where_one_says(workbench: Terminal) -> None:
+    workbench.do("take.export").sees("export 36 rows of queries").keys(*["backspace"] * 20)
+    workbench.type("out.csv").keys("enter").sees("36 rows written to out.csv")
+    with (workbench.place / "out.csv").open(encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    assert len(rows) == 36 and rows[2]["subject"] == "坦桑尼亚"
+
+
+def test_a_row_is_copied_into_the_tmux_buffer(workbench: Terminal) -> None:
+    workbench.do("take.copy").sees("row copied", "set-clipboard")
+    assert workbench.tmux("show-buffer").startswith("P30-01\tP30\ten\tTanzania → Dodoma")
+
+
+def test_help_explains_the_pane_and_lists_the_keys(workbench: Terminal) -> None:
+    workbench.do("help").sees("One row a stored prompt", "Move").keys("escape").misses("One row a stored prompt")
+
+
+def test_the_palette_finds_an_action_and_does_it(workbench: Terminal) -> None:
+    workbench.do("palette").type("known").sees("Look at: known only").misses("Move: ").keys("enter").sees("· known only")
+    workbench.do("queries.known").misses("· known only")
+
+
+def test_a_live_resize_places_everything_anew_and_back(workbench: Terminal) -> None:
+    columns, rows = workbench.columns, workbench.rows
+    before = workbench.settled()
+    other = WIDE if (columns, rows) == NARROW else NARROW
+    workbench.resize(*other)
+    tab = "2 LIKN" if other == WIDE else "1 layers"
+    workbench.until(lambda: len(workbench.lines) == other[1] and tab in workbench.screen, f"drawn at {other}")
+    assert all(len(line) <= other[0] for line in workbench.settled().splitlines())
+    workbench.resize(columns, rows)
+    workbench.until(lambda: workbench.screen == before, "the screen is as it was")
+
+
+def test_a_click_moves_the_cursor_and_the_wheel_scrolls(workbench: Terminal) -> None:
+    line = next(place for place, text in enumerate(workbench.lines) if "P30-03 P30 en" in text)
+    press, release = (f"\x1b[<0;10;{line + 1}{end}" for end in "Mm")
+    workbench.type(press + release).sees("▌P30-03")
+    workbench.type(f"\x1b[<65;10;{line + 1}M" * 3).misses("Tanzania → Dodoma                    0.380")
+    assert re.search("P30-0[57]", workbench.screen)
