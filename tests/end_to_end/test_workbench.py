@@ -42,8 +42,8 @@ def at_home(terminal: Terminal) -> Terminal:
         ("layers", ("layers · share", "L0 ", "L3 ", "DKN")),
         ("likn", ("LIKN · everything", "shared", "relation P30", "top ", "in 12 of 12 facts")),
         ("dkn", ("DKN · paper pairs", "Δp_ab", "same layers", "matched drops", " pairs")),
-        ("edits", ("No edits are stored. knscope run STORE … --what edit",)),
-        ("checks", ("No claims are stored. knscope run STORE … --what factcheck",)),
+        ("edits", ("No edits are stored. r computes",)),
+        ("checks", ("No claims are stored. r computes",)),
         ("neuron", ("neurons · everything", "mean rel", "en fr zh")),
         ("sql", ("SELECT layer, neuron, count(DISTINCT fact)", "^r runs")),
         ("runs", ("✓ done", "bert-made · amig · 12 facts of demo")),
@@ -61,13 +61,15 @@ def test_every_tab_shows_what_is_stored_or_says_how_to_compute_it(
 def test_a_threshold_key_changes_the_pane_and_a_reset_brings_the_same_screen_back(
     workbench: Terminal, tab: str, shows: str
 ) -> None:
-    workbench.do(f"tab.{tab}", "focus.queries").sees(shows, "▌P30-01", "/ filter")
-    before = workbench.settled()
-    pane = before[before.index({"likn": "─ LIKN", "dkn": "─ DKN"}.get(tab, "─ layers")) :]
-    workbench.do(*["threshold.up"] * 30).sees("τ en 0.60*").until(
-        lambda: pane not in workbench.screen, f"{tab} follows"
-    )
-    workbench.do("threshold.reset-all").until(lambda: workbench.screen == before, f"{tab} is as it was")
+    def pane() -> str:
+        """The pane, from its title down, without the cursor of its table."""
+        screen = workbench.screen
+        return screen[screen.index({"likn": "─ LIKN", "dkn": "─ DKN"}.get(tab, "─ layers")) :].replace("›", " ")
+
+    workbench.do(f"tab.{tab}", "focus.queries").sees(shows, "▌P30-01", "/ filter").settled()
+    before = pane()
+    workbench.do(*["threshold.up"] * 30).sees("τ en 0.60*").until(lambda: pane() != before, f"{tab} follows")
+    workbench.do("threshold.reset-all").until(lambda: pane() == before, f"{tab} is as it was:\n{before}")
 
 
 def test_enter_goes_in_escape_comes_back_and_the_title_says_where(workbench: Terminal) -> None:
@@ -109,7 +111,9 @@ def test_help_explains_the_pane_and_lists_the_keys(workbench: Terminal) -> None:
 
 
 def test_the_palette_finds_an_action_and_does_it(workbench: Terminal) -> None:
-    workbench.do("palette").type("known").sees("Look at: known only").misses("Move: ").keys("enter").sees("· known only")
+    workbench.do("palette").type("known").sees("Look at: known only").misses("Move: ").keys("enter").sees(
+        "· known only"
+    )
     workbench.do("queries.known").misses("· known only")
 
 
