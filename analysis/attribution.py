@@ -27,9 +27,10 @@ from analysis.circuit import Circuit, Rows
 from analysis.method import MethodConfig
 from analysis.passes import replay
 from analysis.paths import prepare
+from analysis.predictions import Prediction, predictions, row_chunks
 from analysis.prompts import EncodedQuery
 from analysis.quadrature import MAX_NODES, converged, nodes_and_weights
-from analysis.replay import Doubles, Engine, FlatEdits, Ints, Prediction, shapes
+from analysis.replay import Doubles, Engine, FlatEdits, Ints, shapes
 
 WINDOW = 32
 """Queries looked at together for passes to share; bounds what is held before results are handed out."""
@@ -134,13 +135,13 @@ class _Group:
             self.scores /= self.steps
         if self.kind == "random":
             self._shuffle()
-        predictions = Engine.predictions(self.prepared.logits, self.prepared.gold, self.steps)
+        predicted = predictions(self.prepared.logits, self.prepared.gold, self.steps)
         kind = np.float64 if self.engine.loaded.dtype == torch.float64 else np.float32
         results = []
         for index, query in enumerate(self.queries):
             scores, flagged = self._normalised(self.scores[index])
             records = self._records(index, integral)
-            results.append(Attribution(query, scores.astype(kind), predictions[index], records, flagged))
+            results.append(Attribution(query, scores.astype(kind), predicted[index], records, flagged))
         return results
 
     def _circuit(self) -> Circuit:
@@ -214,33 +215,35 @@ class _Group:
             leaves[number] = (start + alpha * (end - start)).requires_grad_(True)
         rows = Rows(self.prepared.sequence[state], position, layer.tolist())
         logits = replay(self.circuit, self.prepared.recording, rows, leaves, self.prepared.recipe)
-        gold = self.prepared.gold[state]
-        gradients = torch.autograd.grad(logits, list(leaves.values()), self._slope(logits.detach(), gold))
-        f = self._target(logits.detach(), gold).double().cpu().numpy()
-        return f, dict(zip(leaves, gradients, strict=True))
+        f, slope = self._value_and_slope(logits.detach(), self.prepared.gold[state])
+        gradients = torch.autograd.grad(logits, list(leaves.values()), slope)
+        return f.double().cpu().numpy(), dict(zip(leaves, gradients, strict=True))
 
     def _target(self, logits: Tensor, gold: Tensor) -> Tensor:
         """F (rows,) of logits (rows, vocabulary)."""
-        logits = logits if logits.dtype == torch.float64 else logits.float()
-        chosen = logits.gather(1, gold[:, None])[:, 0]
-        if self.method.target == "logit":
-            return chosen
-        log_p = chosen - logits.logsumexp(-1)
-        return log_p if self.method.target == "logprob" else log_p.exp()
+        f = torch.empty(len(gold), dtype=_precise(logits), device=gold.device)
+        for rows in row_chunks(logits):
+            part = logits[rows].to(f.dtype)
+            if self.method.target != "logit":
+                part = part.log_softmax(-1) if self.method.target == "logprob" else part.softmax(-1)
+            f[rows] = part.gather(1, gold[rows, None])[:, 0]
+        return f
 
-    def _slope(self, logits: Tensor, gold: Tensor) -> Tensor:
-        """dF/dlogits (rows, vocabulary), written out: p_y (1[v = y] - p_v), without the p_y for log p."""
-        rows = torch.arange(len(gold), device=gold.device)
+    def _value_and_slope(self, logits: Tensor, gold: Tensor) -> tuple[Tensor, Tensor]:
+        """F (rows,) and dF/dlogits (rows, vocabulary), written out: p_y (1[v = y] - p_v), without the p_y for log p."""
         if self.method.target == "logit":
-            slope = torch.zeros_like(logits)
-            slope[rows, gold] = 1
-            return slope
-        p = logits.softmax(-1, dtype=torch.float64 if logits.dtype == torch.float64 else torch.float32)
-        at_gold = p[rows, gold]
-        scale = torch.ones_like(at_gold) if self.method.target == "logprob" else at_gold
-        p.mul_(-scale[:, None])
-        p[rows, gold] += scale
-        return p.to(logits.dtype)
+            return self._target(logits, gold), torch.zeros_like(logits).scatter_(1, gold[:, None], 1)
+        f, slope = torch.empty(len(gold), dtype=_precise(logits), device=gold.device), torch.empty_like(logits)
+        for rows in row_chunks(logits):  # a few at a time, which stay in the processor's cache
+            p, places = logits[rows].softmax(-1, dtype=f.dtype), gold[rows, None]
+            at_gold = p.gather(1, places)
+            if self.method.target == "logprob":
+                f[rows] = self._target(logits[rows], gold[rows])
+            else:
+                f[rows] = at_gold[:, 0]
+            scale = torch.ones_like(at_gold) if self.method.target == "logprob" else at_gold
+            slope[rows] = p.mul_(-scale).scatter_add_(1, places, scale)
+        return f, slope
 
     def _judge(self, layer: int, path: Ints, gradient: Tensor, nodes: int, integral: _Integral) -> None:
         """Compare each job's sum of attributions with the change of F it should account for."""
@@ -345,3 +348,8 @@ def _as_integral(method: MethodConfig) -> MethodConfig:
     if method.kind != "grad_x_act":
         return method
     return replace(method, baseline="zero", rule="right", nodes=1, multiplier="activation")
+
+
+def _precise(logits: Tensor) -> torch.dtype:
+    """What probabilities are computed in: float64 for a float64 model, float32 for all others."""
+    return torch.float64 if logits.dtype == torch.float64 else torch.float32

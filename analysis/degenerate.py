@@ -7,14 +7,15 @@ outside N from the same layers, and neurons outside N with the same single drops
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
 
-from analysis.replay import Edit
+from analysis.edits import FlatEdits
+from analysis.predictions import Edited
 
 if TYPE_CHECKING:
     from analysis.prompts import EncodedQuery
@@ -92,27 +93,74 @@ def scan(engine: Engine, query: EncodedQuery, neurons: npt.ArrayLike, shifts: np
     """
     chosen = np.asarray(neurons, dtype=np.int64)
     values = np.zeros(len(chosen)) if shifts is None else np.asarray(shifts, dtype=np.float64)
-    upper, lower = np.triu_indices(len(chosen), 1)
-    first = np.concatenate([np.arange(len(chosen)), upper]).astype(np.int64)
-    second = np.concatenate([np.full(len(chosen), -1), lower]).astype(np.int64)
-    edits = []
-    for a, b in zip(first, second, strict=True):
-        members = [a] if b < 0 else [a, b]
-        edits.append(Edit.replace(chosen[members], values[members]))
-    [before] = engine.predict([query])
-    after = engine.edited(query, edits) if edits else []
-    return Scan(
-        chosen,
-        first,
-        second,
-        np.array([one.p for one in after], dtype=np.float64),
-        np.array([one.p_root for one in after], dtype=np.float64),
-        np.array([one.rank for one in after], dtype=np.int64),
-        np.array([one.known for one in after], dtype=np.bool_),
-        before.p,
-        before.p_root,
-        before.known,
-    )
+    first, second = _singles_and_pairs(len(chosen))
+    return _scan(chosen, _ablate(engine, query, chosen, values, first, second), np.arange(len(first)))
+
+
+def scan_roles(
+    engine: Engine, query: EncodedQuery, chosen: npt.ArrayLike, rel: Floats, roles: Collection[str], seed: int
+) -> Iterator[tuple[str, Scan]]:
+    """Scans of the fact's own neurons (`kn`) and of its two controls (`layer_control`, `drop_control`), as `roles` asks.
+
+    What does not wait for another's result is ablated together: all but the pairs of the drop-matched control, whose
+    neurons are known once the candidates' single drops are.
+    """
+    own = np.asarray(chosen, dtype=np.int64)
+    layered, matched = "layer_control" in roles, "drop_control" in roles
+    control = control_neurons(rel, own, engine.loaded.sites, seed) if layered else own[:0]
+    candidates = drop_candidates(rel, own) if matched else own[:0]
+    neurons = np.concatenate([own, control, candidates])
+    parts, place = [], 0
+    for size, paired in ((len(own), True), (len(control), True), (len(candidates), False)):
+        first, second = _singles_and_pairs(size) if paired else (np.arange(size), np.full(size, -1))
+        parts.append((first + place, np.where(second < 0, -1, second + place)))
+        place += size
+    ends = np.cumsum([0, *(len(first) for first, _ in parts)])
+    first, second = (np.concatenate([part[i] for part in parts]) for i in (0, 1))
+    found = _ablate(engine, query, neurons, np.zeros(len(neurons)), first, second)
+    kn = _scan(own, found, np.arange(ends[0], ends[1]))
+    if "kn" in roles:
+        yield "kn", kn
+    if layered:
+        yield "layer_control", _scan(control, found, np.arange(ends[1], ends[2]))
+    if matched:
+        drops = relative_drop(found.before.p, found.p_answer[ends[2] :])
+        partners = match_drops(kn.single_drops, drops)
+        yield "drop_control", _scan_known(engine, query, candidates[partners], found, ends[2] + partners)
+
+
+def _scan_known(engine: Engine, query: EncodedQuery, neurons: Ints, singles: Edited, rows: Ints) -> Scan:
+    """A scan whose singles are `rows` of what was ablated before: only the pairs are left to do."""
+    first, second = _singles_and_pairs(len(neurons))
+    n = len(neurons)
+    pairs = _ablate(engine, query, neurons, np.zeros(n), first[n:], second[n:])
+    p, ranks = np.concatenate([singles.p[rows], pairs.p]), np.concatenate([singles.ranks[rows], pairs.ranks])
+    return _scan(neurons, Edited(singles.before, p, ranks), np.arange(len(first)))
+
+
+def _singles_and_pairs(n: int) -> tuple[Ints, Ints]:
+    """Places of the first and the second neuron of each ablation, -1 for no second."""
+    upper, lower = np.triu_indices(n, 1)
+    first = np.concatenate([np.arange(n), upper]).astype(np.int64)
+    return first, np.concatenate([np.full(n, -1), lower]).astype(np.int64)
+
+
+def _ablate(engine: Engine, query: EncodedQuery, neurons: Ints, values: Floats, first: Ints, second: Ints) -> Edited:
+    """Row r has neurons[first[r]], and neurons[second[r]] where there is one, set to their values."""
+    pairs = np.flatnonzero(second >= 0)
+    rows = np.concatenate([np.arange(len(first)), pairs])
+    members = np.concatenate([first, second[pairs]])
+    edits = FlatEdits(rows, neurons[members], np.zeros(len(rows)), values[members])
+    return engine.edited_rows(query, edits, len(first))
+
+
+def _scan(neurons: Ints, found: Edited, rows: Ints) -> Scan:
+    """The scan of `neurons` from its rows of what was ablated: singles, then pairs."""
+    first, second = _singles_and_pairs(len(neurons))
+    p = found.p_answer[rows]
+    root, rank, known = p ** (1 / found.p.shape[1]), found.ranks[rows, 0], found.known[rows]
+    before = found.before
+    return Scan(neurons, first, second, p, root, rank, known, before.p, before.p_root, before.known)
 
 
 def layer_of(neurons: npt.ArrayLike, sites: Sequence[Site]) -> Ints:
@@ -169,17 +217,3 @@ def match_drops(wanted: npt.ArrayLike, available: npt.ArrayLike) -> Ints:
         partner[i] = int(np.argmin(distance))
         free[partner[i]] = False
     return partner[partner >= 0]
-
-
-def matched_neurons(engine: Engine, query: EncodedQuery, drops: npt.ArrayLike, candidates: npt.ArrayLike) -> Ints:
-    """The candidates whose single drops come nearest to `drops` (relative to p before), one for one.
-
-    How near they came is in the scan of them: its singles are these ablations again.
-    """
-    neurons = np.asarray(candidates, dtype=np.int64)
-    if len(neurons) == 0:
-        return neurons
-    [before] = engine.predict([query])
-    after = engine.edited(query, [Edit.suppress(neurons[i : i + 1]) for i in range(len(neurons))])
-    available = relative_drop(before.p, np.array([one.p for one in after], dtype=np.float64))
-    return neurons[match_drops(drops, available)]

@@ -192,7 +192,7 @@ class _Replay:
             return out, tail
         rest = self.recording.after[index][self.rows.sequence[entry.lo : entry.hi]]
         everyone = torch.arange(len(position), device=position.device)
-        return out, rest.index_put((everyone, position), tail[everyone, position])
+        return out, rest.index_put_((everyone, position), tail[everyone, position])  # a gathered copy: ours to write to
 
     def _clean(self, recorded: Tensor, sequences: Tensor) -> Tensor:
         return recorded[sequences, self.prefix : self.prefix + 1] if self.recipe.prefix else recorded[sequences]

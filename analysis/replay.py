@@ -10,93 +10,28 @@ Queries of one shape share a pass and are never padded, so a result does not dep
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from itertools import pairwise
 
 import numpy as np
 import torch
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 from torch import Tensor
 
 from analysis import memory, probe
 from analysis.circuit import Circuit, Recipe, Recording, Rows
+from analysis.edits import Doubles as Doubles
+from analysis.edits import Edit as Edit
+from analysis.edits import FlatEdits as FlatEdits
+from analysis.edits import Ints as Ints
 from analysis.models import LoadedModel
 from analysis.passes import Edit as SiteEdit
 from analysis.passes import record, replay
+from analysis.predictions import Edited, predictions, read_logits
+from analysis.predictions import Prediction as Prediction
 from analysis.prompts import EncodedQuery, Step, encode_statement
-
-Ints = NDArray[np.int64]
-Doubles = NDArray[np.float64]
-
-
-@dataclass(frozen=True)
-class Prediction:
-    """What the model makes of the answer's T tokens, each predicted with the gold ones before it filled in."""
-
-    p_steps: Doubles
-    ranks: Ints
-    """1 for the most probable token."""
-    argmax: Ints
-    """Token ids."""
-
-    @property
-    def p(self) -> float:
-        return float(np.prod(self.p_steps))
-
-    @property
-    def p_root(self) -> float:
-        """p^(1/T), comparable between answers of different lengths."""
-        return float(self.p ** (1 / len(self.p_steps)))
-
-    @property
-    def rank(self) -> int:
-        return int(self.ranks[0])
-
-    @property
-    def known(self) -> bool:
-        return bool((self.ranks == 1).all())
-
-
-@dataclass(frozen=True)
-class Edit:
-    """New activations of some neurons: scale * old + shift, at the answer position of each step.
-
-    neurons: flat indices (k,), scale and shift (k,). A neuron that stands in it twice is edited twice, in order.
-    """
-
-    neurons: Ints
-    scale: NDArray[np.float32]
-    shift: NDArray[np.float32]
-
-    def __post_init__(self) -> None:
-        if len(np.unique(self.neurons)) < len(self.neurons):
-            merged: dict[int, tuple[np.float32, np.float32]] = {}
-            for neuron, scale, shift in zip(self.neurons.tolist(), self.scale, self.shift, strict=True):
-                old_scale, old_shift = merged.get(neuron, (np.float32(1), np.float32(0)))
-                merged[neuron] = (scale * old_scale, scale * old_shift + shift)
-            object.__setattr__(self, "neurons", np.array(list(merged), np.int64))
-            object.__setattr__(self, "scale", np.array([s for s, _ in merged.values()], np.float32))
-            object.__setattr__(self, "shift", np.array([s for _, s in merged.values()], np.float32))
-
-    @classmethod
-    def suppress(cls, neurons: ArrayLike) -> Edit:
-        return cls.scaled(neurons, 0.0)
-
-    @classmethod
-    def enhance(cls, neurons: ArrayLike) -> Edit:
-        return cls.scaled(neurons, 2.0)
-
-    @classmethod
-    def scaled(cls, neurons: ArrayLike, factor: float) -> Edit:
-        flat = np.asarray(neurons, np.int64).reshape(-1)
-        return cls(flat, np.full(len(flat), factor, np.float32), np.zeros(len(flat), np.float32))
-
-    @classmethod
-    def replace(cls, neurons: ArrayLike, values: ArrayLike) -> Edit:
-        flat = np.asarray(neurons, np.int64).reshape(-1)
-        return cls(flat, np.zeros(len(flat), np.float32), np.asarray(values, np.float32).reshape(-1))
 
 
 @dataclass(frozen=True)
@@ -187,7 +122,7 @@ class Engine:
 
     def _predict(self, group: Sequence[EncodedQuery]) -> list[Prediction]:
         prepared = self.prepare(group, replayed=False)
-        return self.predictions(prepared.logits, prepared.gold, len(group[0].steps))
+        return predictions(prepared.logits, prepared.gold, len(group[0].steps))
 
     def activations(self, query: EncodedQuery) -> NDArray[np.float32]:
         """(T, neurons): every neuron at each step's answer position."""
@@ -202,20 +137,30 @@ class Engine:
 
     def edited(self, query: EncodedQuery, edits: Sequence[Edit]) -> list[Prediction]:
         """The query under each edit, every edit applied at each step's answer position. Any number of edits."""
+        argmax = np.empty(len(edits) * len(query.steps), np.int64)
+
+        def more(rows: Ints, logits: Tensor) -> None:
+            argmax[rows] = logits.argmax(-1).cpu().numpy()
+
+        found = self.edited_rows(query, FlatEdits.of(edits), len(edits), more)
+        return [Prediction(*row) for row in zip(found.p, found.ranks, argmax.reshape(found.p.shape), strict=True)]
+
+    def edited_rows(
+        self, query: EncodedQuery, edits: FlatEdits, n: int, more: Callable[[Ints, Tensor], None] | None = None
+    ) -> Edited:
+        """The query before and under edits 0..n-1, as arrays. `more` is shown all logits; row r is edit r // T at step r % T."""
         prepared = self.prepare([query])
         steps = len(query.steps)
-        p = np.empty((len(edits), steps), np.float64)
-        ranks, argmax = np.empty((len(edits), steps), np.int64), np.empty((len(edits), steps), np.int64)
+        p, ranks = np.empty(n * steps, np.float64), np.empty(n * steps, np.int64)
 
         def keep(rows: Ints, states: Tensor, logits: Tensor) -> None:
-            found = self.predictions(logits, prepared.gold[states], 1)
-            edit, step = rows // steps, rows % steps
-            p[edit, step] = [each.p_steps[0] for each in found]
-            ranks[edit, step] = [each.ranks[0] for each in found]
-            argmax[edit, step] = [each.argmax[0] for each in found]
+            p[rows], ranks[rows] = read_logits(logits, prepared.gold[states])
+            if more:
+                more(rows, logits)
 
-        self.run_edits(prepared, np.tile(np.arange(steps), len(edits)), _flatten(edits, steps), keep)
-        return [Prediction(*row) for row in zip(p, ranks, argmax, strict=True)]
+        self.run_edits(prepared, np.tile(np.arange(steps), n), edits.at_each(steps), keep)
+        (before,) = predictions(prepared.logits, prepared.gold, steps)
+        return Edited(before, p.reshape(n, steps), ranks.reshape(n, steps))
 
     def log_probs(self, query: EncodedQuery, edits: Sequence[Edit]) -> NDArray[np.float32]:
         """(1 + edits, vocabulary): log probabilities of the first step's next token, unedited in row 0, then under
@@ -228,7 +173,7 @@ class Engine:
         def keep(rows: Ints, _states: Tensor, logits: Tensor) -> None:
             result[1 + rows] = logits.float().log_softmax(-1).cpu().numpy()
 
-        self.run_edits(prepared, np.zeros(len(edits), np.int64), _flatten(edits, 1), keep)
+        self.run_edits(prepared, np.zeros(len(edits), np.int64), FlatEdits.of(edits), keep)
         return result
 
     # --- passes ---
@@ -354,41 +299,6 @@ class Engine:
         for low, high in pairwise(bounds):
             for start, end in memory.spans(high - low, size):
                 yield low + start, low + end
-
-    @staticmethod
-    def predictions(logits: Tensor, gold: Tensor, steps: int) -> list[Prediction]:
-        """Predictions from logits (rows, vocabulary) whose rows are queries times steps."""
-        logits = logits if logits.dtype == torch.float64 else logits.float()
-        at_gold = logits.gather(1, gold[:, None])
-        p = (at_gold[:, 0] - logits.logsumexp(-1)).exp().double().view(-1, steps).cpu().numpy()
-        ranks = (1 + (logits > at_gold).sum(-1)).view(-1, steps).cpu().numpy()
-        argmax = logits.argmax(-1).view(-1, steps).cpu().numpy()
-        return [Prediction(*row) for row in zip(p, ranks, argmax, strict=True)]
-
-
-@dataclass(frozen=True)
-class FlatEdits:
-    """Edits of many rows, one entry a (row, neuron): new = scale * old + shift."""
-
-    rows: Ints
-    neurons: Ints
-    scale: NDArray[np.float32] | Doubles
-    shift: NDArray[np.float32] | Doubles
-
-
-def _flatten(edits: Sequence[Edit], steps: int) -> FlatEdits:
-    """Edit e at step t is row e * steps + t."""
-    sizes = [len(edit.neurons) for edit in edits]
-    of_edit = np.repeat(np.arange(len(edits)), sizes)
-    rows = (of_edit[:, None] * steps + np.arange(steps)).reshape(-1)
-
-    def joined(parts: Iterable[NDArray[np.generic]]) -> NDArray[np.generic]:
-        together = list(parts)
-        return np.repeat(np.concatenate(together) if together else np.empty(0), steps)
-
-    neurons = joined(edit.neurons for edit in edits).astype(np.int64)
-    scale = joined(edit.scale for edit in edits).astype(np.float32)
-    return FlatEdits(rows, neurons, scale, joined(edit.shift for edit in edits).astype(np.float32))
 
 
 def shapes(queries: Sequence[EncodedQuery]) -> list[list[int]]:

@@ -268,17 +268,7 @@ def _roles(
     rel = np.zeros(held.loaded.n_neurons)
     for neuron, value in item.serving:
         rel[neuron] = value
-    own = degenerate.scan(held.engine, encoded, chosen)
-    for role in item.roles:
-        if role == "kn":
-            yield role, own
-            continue
-        if role == "layer_control":
-            control = degenerate.control_neurons(rel, chosen, held.loaded.sites, seed)
-        else:
-            candidates = degenerate.drop_candidates(rel, chosen)
-            control = degenerate.matched_neurons(held.engine, encoded, own.single_drops, candidates)
-        yield role, degenerate.scan(held.engine, encoded, control)
+    return degenerate.scan_roles(held.engine, encoded, chosen, rel, item.roles, seed)
 
 
 MODEL_COLUMNS = (

@@ -16,10 +16,10 @@ from analysis.degenerate import (
     drop_candidates,
     layer_of,
     match_drops,
-    matched_neurons,
     mean_rel,
     rank_neurons,
     scan,
+    scan_roles,
 )
 from analysis.prompts import encode
 from analysis.replay import Engine
@@ -166,16 +166,42 @@ def test_drop_partners_are_the_nearest_and_used_once():
     assert match_drops([], [0.3]).size == 0
 
 
-def test_drop_matched_controls_have_the_drops_asked_for():
+def test_drop_candidates_are_the_highest_outside_the_set():
+    rel = np.zeros(10)
+    rel[[1, 4, 5, 8]] = 1.0, 0.15, 0.4, 0.1
+    assert drop_candidates(rel, [1], outside=0.2, budget=2).tolist() == [4, 8]
+
+
+def test_scans_of_all_roles_together_are_those_of_each_alone():
+    """The drop-matched control's neurons have the single drops nearest to the own ones, one for one."""
     built, engine = world()
     query = encoded(built, ("lan", 9))
-    own, mono = built.own["lan", 9], built.mono[("lan", 9), "en"]
-    drops = scan(engine, query, [own]).single_drops
-    assert matched_neurons(engine, query, drops, [5, 6, mono, 7]).tolist() == [mono]
-    assert matched_neurons(engine, query, drops, []).size == 0
+    chosen = [built.own["lan", 9], built.hub, 320]
     rel = np.zeros(built.loaded.n_neurons)
-    rel[[own, mono, 5]] = 1.0, 0.15, 0.4
-    assert drop_candidates(rel, [own], outside=0.2, budget=1).tolist() == [mono]
+    rel[chosen] = 1.0, 0.9, 0.8
+    rel[[built.mono[("lan", 9), "en"], 5, 6, 7]] = 0.15, 0.1, 0.1, 0.1
+    roles = ("kn", "layer_control", "drop_control")
+    together = dict(scan_roles(engine, query, chosen, rel, roles, seed=3))
+    drops = scan(engine, query, candidates := drop_candidates(rel, chosen)).single_drops
+    expected = {
+        "kn": chosen,
+        "layer_control": control_neurons(rel, chosen, engine.loaded.sites, seed=3),
+        "drop_control": candidates[match_drops(scan(engine, query, chosen).single_drops, drops)],
+    }
+    assert built.mono[("lan", 9), "en"] in expected["drop_control"]
+    for role in roles:
+        alone = scan(engine, query, expected[role])
+        ((_, only),) = scan_roles(engine, query, chosen, rel, (role,), seed=3)
+        for found in (together[role], only):
+            assert found.neurons.tolist() == list(expected[role])
+            assert found.second.tolist() == alone.second.tolist()
+            assert found.p == pytest.approx(alone.p, rel=1e-12)
+            assert found.rank.tolist() == alone.rank.tolist()
+            assert found.argmax_kept.tolist() == alone.argmax_kept.tolist()
+            assert (found.p_before, found.known_before) == (
+                pytest.approx(alone.p_before, rel=1e-12),
+                alone.known_before,
+            )
 
 
 def test_ranking_is_by_mean_share_of_each_templates_maximum():
