@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from itertools import combinations
 
 import numpy as np
 import polars as pl
@@ -49,7 +50,7 @@ def build(reader: Reader, view: View, seed: int = 0) -> Table:
     rows: list[Row] = []
     if len(view.langs) > 1:
         neurons = gather(reader, view)
-        rows = table_rows(neurons, seed)
+        rows = table_rows(neurons, seed) + pair_rows(neurons, seed)
     frame = pl.DataFrame([asdict(row) for row in rows], schema=_SCHEMA)
     notes = NOTES if rows else ("one language only: there is nothing to share; choose two or more with --langs",)
     return Table("likn", f"neurons shared by {' + '.join(view.langs)}: {view.model}, {view.method}", frame, notes)
@@ -74,6 +75,15 @@ def table_rows(neurons: Neurons, seed: int = 0) -> list[Row]:
     if len(names) > 1:
         choices += [(f"relation {name}", neurons.sets, relation == name) for name in names]
     return [one_row(name, neurons.langs, sets, neurons.keys, chosen, seed) for name, sets, chosen in choices]
+
+
+def pair_rows(neurons: Neurons, seed: int = 0) -> list[Row]:
+    """Every two of three or more languages at the thresholds: what the overlap matrix is made of."""
+    if len(neurons.langs) < 3:
+        return []
+    pairs = [neurons.of_langs(pair) for pair in combinations(neurons.langs, 2)]
+    everyone = np.ones(len(neurons.facts), dtype=np.bool_)
+    return [one_row(" + ".join(two.langs), two.langs, two.sets, two.keys, everyone, seed) for two in pairs]
 
 
 def one_row(name: str, langs: Sequence[str], sets: NeuronSets, keys: FactKeys, chosen: np.ndarray, seed: int) -> Row:

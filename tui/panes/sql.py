@@ -33,7 +33,8 @@ class SqlPane(Pane):
     HELP = (
         "Any SELECT over the stored tables and macros. ^r or F5 runs the statement, ^x stops it, F7 and F8 walk through the history, esc "
         "goes to the result, tab completes tables, columns and macros. Q in any other pane shows that pane's own SQL and can put it here. "
-        "The text view.kn, view.likn, view.dkn, view.layer_hist stands for the macro at the current thresholds."
+        "view.kn, view.likn, view.dkn, view.layer_hist and view.queries stand for the macro at the current thresholds; here.kn and so on "
+        "for what is selected alone."
     )
 
     def __init__(self, editor_rows: int) -> None:
@@ -96,14 +97,15 @@ class SqlPane(Pane):
         )
 
     def _spelled_out(self, text: str) -> str:
-        """`view.kn` and its like as the macro at the current thresholds."""
+        """`view.kn` and its like as the macro at the current thresholds, `here.kn` for what is selected alone."""
         import re
 
         reader, shown = self.session.reader, self.wanted
         if shown is None or reader is None:
             return text
-        macro = lambda found: f"({reader.macro_sql(found[1], shown.narrowed)})"  # noqa: E731
-        return re.sub(r"\bview\.(kn|likn|dkn|layer_hist|queries)\b", macro, text)
+        views = {"view": shown.view, "here": shown.narrowed}
+        macro = lambda found: f"({reader.macro_sql(found[2], views[found[1]])})"  # noqa: E731
+        return re.sub(r"\b(view|here)\.(kn|likn|dkn|dkn_rate|layer_hist|queries)\b", macro, text)
 
     def action_cancel_sql(self) -> None:
         if self._sandbox is not None and self._worker is not None and not self._worker.is_finished:

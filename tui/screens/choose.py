@@ -9,7 +9,7 @@ from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Vertical
 from textual.screen import ModalScreen
-from textual.widgets import OptionList, SelectionList, Static
+from textual.widgets import OptionList, Static
 from textual.widgets.option_list import Option
 
 
@@ -19,56 +19,63 @@ class ChooseScreen(ModalScreen[tuple[str, ...] | None]):
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("escape,q", "dismiss(None)", "leave", show=False),
         Binding("enter", "take", "take", show=False, priority=True),
-        Binding("j", "down", "down", show=False),
-        Binding("k", "up", "up", show=False),
+        Binding("space", "mark", "mark", show=False, priority=True),
+        Binding("j", "step(1)", "down", show=False),
+        Binding("k", "step(-1)", "up", show=False),
     ]
 
     def __init__(
         self, title: str, options: Sequence[tuple[str, str]], current: Sequence[str], *, several: bool = False
     ) -> None:
         super().__init__()
-        self._title, self._options, self._current, self._several = title, options, tuple(current), several
+        self._title, self._options, self._several = title, options, several
+        self._marked = {value for value in current if value in [one for one, _ in options]}
 
     def compose(self) -> ComposeResult:
         with Vertical(id="box") as box:
             box.border_title = self._title
             box.border_subtitle = "space marks, enter takes, esc leaves" if self._several else "enter takes, esc leaves"
-            if self._several:
-                yield SelectionList[str](
-                    *((label, value, value in self._current) for value, label in self._options), id="list", compact=True
-                )
-            elif self._options:
-                yield OptionList(
-                    *(Option(label, id=value) for value, label in self._options), id="list", compact=True, markup=False
-                )
+            if self._options:
+                options = (Option(self._label(value, label)) for value, label in self._options)
+                yield OptionList(*options, id="list", compact=True, markup=False)
             else:
                 yield Static("nothing to choose from yet", id="list")
 
+    def _label(self, value: str, label: str) -> str:
+        """Marked or not is a sign, never a colour alone."""
+        return f"[{'x' if value in self._marked else ' '}] {label}" if self._several else label
+
     def on_mount(self) -> None:
         chosen = self.query_one("#list")
-        chosen.focus()
-        values = [value for value, _ in self._options]
-        if isinstance(chosen, OptionList) and self._current and self._current[0] in values:
-            chosen.highlighted = values.index(self._current[0])
+        self.set_focus(chosen)
+        if isinstance(chosen, OptionList) and self._options:
+            values = [value for value, _ in self._options]
+            chosen.highlighted = min((values.index(one) for one in self._marked), default=0) if not self._several else 0
 
     def on_option_list_option_selected(self, event: OptionList.OptionSelected) -> None:
-        if not self._several:
-            self.dismiss((str(event.option_id),))
+        """A click: takes the one, or marks it."""
+        if self._several:
+            self.action_mark()
+        else:
+            self.dismiss((self._options[event.option_index][0],))
+
+    def action_mark(self) -> None:
+        chosen = self.query_one("#list")
+        if not self._several or not isinstance(chosen, OptionList) or chosen.highlighted is None:
+            return
+        value, label = self._options[chosen.highlighted]
+        self._marked ^= {value}
+        chosen.replace_option_prompt_at_index(chosen.highlighted, self._label(value, label))
 
     def action_take(self) -> None:
         chosen = self.query_one("#list")
-        if isinstance(chosen, SelectionList):
-            marked = set(chosen.selected)
-            self.dismiss(tuple(value for value, _ in self._options if value in marked))
+        if self._several:
+            self.dismiss(tuple(value for value, _ in self._options if value in self._marked))
         elif isinstance(chosen, OptionList) and chosen.highlighted is not None:
             self.dismiss((self._options[chosen.highlighted][0],))
         else:
             self.dismiss(None)
 
-    def action_down(self) -> None:
+    def action_step(self, step: int) -> None:
         if isinstance(chosen := self.query_one("#list"), OptionList):
-            chosen.action_cursor_down()
-
-    def action_up(self) -> None:
-        if isinstance(chosen := self.query_one("#list"), OptionList):
-            chosen.action_cursor_up()
+            (chosen.action_cursor_down if step > 0 else chosen.action_cursor_up)()

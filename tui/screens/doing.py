@@ -298,7 +298,9 @@ class Doing(Below, Comparing):
                 self.knscope.say(f"{frame.height:,} rows written to {path}", "information")
 
         folder = Path(self.knscope.settings.export_folder)
-        field = Field("file", "file", str(folder / f"{pane.TITLE.lower()}.csv"), "ends in .csv, .parquet or .json")
+        field = Field(
+            "file", "file", str(unused(folder / f"{pane.TITLE.lower()}.csv")), "ends in .csv, .parquet or .json"
+        )
         self.app.push_screen(
             FormScreen(
                 f"export {frame.height:,} rows of {pane.TITLE}",
@@ -310,7 +312,7 @@ class Doing(Below, Comparing):
 
     def action_picture(self) -> None:
         folder = Path(self.knscope.settings.export_folder).expanduser()
-        path = folder / "knscope.svg"
+        path = unused(folder / "knscope.svg")
         try:
             path.write_text(self.app.export_screenshot(title="knscope"), encoding="utf-8")
         except OSError as error:
@@ -357,3 +359,9 @@ class Doing(Below, Comparing):
                 "columns": queries.chosen,
             }
         )
+
+
+def unused(path: Path) -> Path:
+    """The path, or the first `name-2.csv`, `name-3.csv` … that is not there yet: nothing is overwritten unasked."""
+    tries = (path.with_stem(f"{path.stem}-{number}") if number > 1 else path for number in range(1, 10_000))
+    return next((one for one in tries if not one.expanduser().exists()), path)
