@@ -112,7 +112,9 @@ class Desk:
                 continue
             if task is None:
                 return
-            if not self._cancelled.is_set():
+            if self._cancelled.is_set():
+                self._on_change(DeskState(outcome="cancelled", warm=self._executor is not None))
+            else:
                 self._do(task)
             if self._tasks.empty():
                 self._cancelled.clear()

@@ -29,7 +29,7 @@ SCAN_PASSES = 3 * (plan.SCAN_SIZE * (plan.SCAN_SIZE + 1) // 2) + 5 * plan.SCAN_S
 """Singles and pairs of the neurons and of two controls, and the singles among which drops are matched."""
 FEW_NODES = 5  # a path's nodes, where no attribution is stored to count them on
 
-_ATTRIBUTED = "SELECT DISTINCT query FROM attribution WHERE model = $model AND method = $method"
+_ATTRIBUTED = "SELECT query, key FROM attribution WHERE model = $model AND method = $method"
 _SCANNED = """
     SELECT q.fact, q.lang, count(DISTINCT s.role) AS roles FROM scan s JOIN query q USING (query)
     WHERE s.model = $model AND s.method = $method GROUP BY ALL
@@ -151,9 +151,9 @@ def _scans(asked: _Asked, lacking: set[str]) -> Missing:
     done = {(fact, lang) for fact, lang, roles in stored.iter_rows() if roles == len(plan.ROLES)}
     places = [place for place in dict.fromkeys(asked.rows.select("fact", "lang").iter_rows()) if place not in done]
     waiting, items = 0, []
-    attributed = set(asked.reader.sql(_ATTRIBUTED, asked.names)["query"])
-    templates = asked.facts.frame.filter(pl.col("query").is_in(attributed)).group_by("fact", "lang").agg("query")
-    of_place = {(fact, lang): queries for fact, lang, queries in templates.iter_rows()}
+    templates = asked.facts.frame.join(asked.reader.sql(_ATTRIBUTED, asked.names), on="query")
+    keys = templates.sort("key").group_by("fact", "lang").agg("key")
+    of_place = {(fact, lang): found for fact, lang, found in keys.iter_rows()}
     lacks = set(asked.rows.filter(pl.col("query").is_in(lacking)).select("fact", "lang").iter_rows())
     found = []
     for place in places:
@@ -172,13 +172,13 @@ def _scans(asked: _Asked, lacking: set[str]) -> Missing:
     return Missing(tuple(found), {"scans": results} if results else {}, passes, units)
 
 
-def _scan_item(asked: _Asked, query: Query | None, queries: Sequence[str]) -> ScanItem | None:
+def _scan_item(asked: _Asked, query: Query | None, attributions: Sequence[str]) -> ScanItem | None:
     """The neurons of highest mean rel over a fact's attributed queries; None where nothing of it is missing."""
     if query is None:
         return None
     name = plan.model_hash(asked.model)
     stored = ReaderStored(asked.reader, RunConfig((ModelSource(asked.source),), "view"))
-    rel = stored.mean_rel([plan.attribution_key(name, one, asked.view.method) for one in sorted(queries)])
+    rel = stored.mean_rel(attributions)
     best = np.argsort(-rel, kind="stable")[: plan.SCAN_SIZE]
     chosen = tuple(int(neuron) for neuron in best if rel[neuron] > 0)
     if len(chosen) < 2:

@@ -46,9 +46,11 @@ class Lacking:
         found, view = self.missing, self.shown.view
         lines = [f"{self.shown.selection.subject} · {view.method} · {'+'.join(view.langs)}", ""]
         lines += [f"{number:>8,} {WORDS[name]}" for name, number in found.counts.items()]
-        seconds = found.passes / self.pace if self.pace else None
-        about = f"about {duration(seconds)} at {self.pace:,.0f} passes a second" if self.pace else "not timed here yet"
-        lines += ["", f"{cells.several(len(found.facts), 'fact')}, {found.passes:,} passes, {about}."]
+        about = "not timed here yet"
+        if self.pace:
+            about = f"about {duration(max(1.0, found.passes / self.pace))} at {self.pace:,.0f} passes a second"
+        facts = f"{cells.several(len(found.facts), 'fact')}, " if found.facts else ""
+        lines += ["", f"{facts}{found.passes:,} passes, {about}, beside loading the model where it is not warm."]
         if set(self.what) & {"edit", "factcheck"} and not {"edits", "claims"} & set(found.counts):
             lines.append("Then what this pane itself needs, which depends on these.")
         return "\n".join(lines)

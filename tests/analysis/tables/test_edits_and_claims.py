@@ -138,3 +138,32 @@ def test_no_table_prints_a_number_that_is_none(full, reader):
         for column in table.frame.iter_columns():
             if column.dtype.is_float():
                 assert np.isfinite(column.drop_nulls().to_numpy()).all()
+
+
+def test_a_row_of_the_table_fact_by_fact_holds_what_was_read_before_and_after(full, reader):
+    found = edits.facts_of(reader, full.view, "1", "en", "amig")
+    row = next(r for r in found.iter_rows(named=True) if r["fact"] == "lan-5")
+    stored = reader.sql(
+        'SELECT e.operation, e.p_before, e.p_after FROM edit e JOIN query q USING (query) JOIN edited_set s USING ("set", model) '
+        "WHERE q.fact = 'lan-5' AND q.lang = 'en' AND s.n = ?",
+        [row["neurons"]],
+    )
+    after = {
+        op: {(round(b, 9), round(a, 9)) for o, b, a in stored.iter_rows() if o == op} for op in stored["operation"]
+    }
+    assert (round(row["p"], 9), round(row["p_suppressed"], 9)) in after["suppress"]
+    assert (round(row["p"], 9), round(row["p_enhanced"], 9)) in after["enhance"]
+    assert row["p_suppressed"] < row["p"] and row["aside"] >= 0
+    assert (
+        found.height
+        == edits.build(reader, full.view, draws=50).frame.filter(table="1", lang="en", edited="amig")["facts"][0]
+    )
+
+
+def test_the_area_under_every_rows_curve_is_its_auroc(full, reader):
+    curves = factcheck.curves(reader, full.view)
+    rows = factcheck.build(reader, full.view, draws=50).frame
+    assert set(curves) == set(rows.select("lang", "judge").iter_rows())
+    for lang, judge, auroc in rows.select("lang", "judge", "auroc").iter_rows():
+        curve = curves[lang, judge]
+        assert auroc is None or np.trapezoid(curve.right, curve.wrong) == pytest.approx(auroc, abs=1e-12)

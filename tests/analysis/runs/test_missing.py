@@ -1,0 +1,144 @@
+"""What a View lacks, counted on a made-up store; and the desk that has it computed."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import ClassVar
+
+import pytest
+
+import store
+from analysis.prompts import Query
+from analysis.runs import desk as room
+from analysis.runs.desk import Desk, DeskState, Task
+from analysis.runs.executors import Outcome
+from analysis.runs.missing import SCAN_PASSES, missing
+from analysis.runs.plan import Unit
+from store import runs as run_files
+from store.reader import Reader
+from store.view import View
+from tests.tui.made_store import LANGS, make
+
+
+@pytest.fixture(scope="module")
+def reader(tmp_path_factory: pytest.TempPathFactory) -> Reader:
+    """Twelve facts in three languages, all attributed with amig, none scanned with all its controls."""
+    return store.open(make(tmp_path_factory.mktemp("missing") / "made.knstore", models=("bert-made",)))
+
+
+@pytest.fixture
+def view(reader: Reader) -> View:
+    return View(reader.models()[0], "amig", tuple(reader.langs()))
+
+
+def test_a_scan_lacks_every_role_that_is_not_stored_under_its_key(reader: Reader, view: View) -> None:
+    found = missing(reader, view)
+    assert found.counts == {"scans": 12 * len(LANGS) * 3}
+    assert found.passes == 12 * len(LANGS) * SCAN_PASSES
+    assert {unit.phase for unit in found.units} == {"scan"}
+    assert sum(unit.size for unit in found.units) == found.results
+    best = reader.kn(view.with_(facts=("P36-00",), langs=("en",)))["rel"].max()
+    assert best == 1.0 and all(len(item.chosen) == 20 for unit in found.units for item in unit.scans)
+
+
+def test_only_what_is_looked_at_counts(reader: Reader, view: View) -> None:
+    assert missing(reader, view.with_(facts=("P36-00",))).counts == {"scans": 9}
+    assert missing(reader, view.with_(relations=("P30",), langs=("en",))).counts == {"scans": 18}
+    known = missing(reader, view.with_(known=True)).counts["scans"]
+    assert 0 < known < 108
+
+
+def test_another_method_lacks_attributions_first_and_then_their_scans(reader: Reader, view: View) -> None:
+    found = missing(reader, view.with_(method="bkn"))
+    assert found.counts == {"attributions": 36, "scans": 108} and len(found.facts) == 12
+    assert {unit.phase for unit in found.units} == {"attribute"}
+    asked = {query.id for unit in found.units for query in unit.queries}
+    assert asked == set(reader.sql("SELECT query FROM query")["query"])
+    assert not missing(reader, view.with_(method="bkn"), ()).counts.get("scans")
+
+
+class FakeExecutor:
+    """Answers at once; units that hold `bad` fail."""
+
+    bad = ""
+    handed: ClassVar[list[Unit]] = []
+    gate: threading.Event | None = None
+
+    def __init__(self, *_: object) -> None:
+        self._outcomes: list[Outcome] = []
+
+    def submit(self, slot: int, unit: Unit) -> None:
+        type(self).handed.append(unit)
+        broken = bool(self.bad) and any(query.fact == self.bad for query in unit.queries)
+        self._outcomes.append(Outcome(unit, "it broke" if broken else None, stored=0 if broken else unit.size))
+
+    def outcomes(self, timeout: float) -> list[Outcome]:
+        if self.gate is not None:
+            self.gate.wait(5)
+        found, self._outcomes = self._outcomes, []
+        return found
+
+    def cancel(self) -> None:
+        if self.gate is not None:
+            self.gate.set()
+
+    def close(self) -> None: ...
+
+
+def unit(*facts: str) -> Unit:
+    return Unit("attribute", "m", "amig", queries=tuple(Query(f, "r", "en", "[X] [Y]", f, "o") for f in facts))
+
+
+@pytest.fixture
+def at_desk(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Callable[[Sequence[Sequence[Unit]], int], list[DeskState]]:
+    """Runs one task whose stages are given, and returns what the desk said."""
+    monkeypatch.setattr(room, "ProcessExecutor", FakeExecutor)
+    monkeypatch.setattr(FakeExecutor, "handed", [])
+    place = store.create(tmp_path / "desk.knstore")
+
+    def run(stages: Sequence[Sequence[Unit]], total: int) -> list[DeskState]:
+        said: list[DeskState] = []
+        ended = threading.Event()
+
+        def hear(state: DeskState) -> None:
+            said.append(state)
+            if state.outcome:
+                ended.set()
+
+        waiting = iter(stages)
+        desk = Desk(place, hear)
+        desk.ask(Task("a task", lambda: next(waiting, ()), total))
+        if FakeExecutor.gate is not None:
+            desk.cancel()
+        assert ended.wait(10)
+        desk.close()
+        said.append(DeskState(outcome=run_files.read_run(place, desk.run).status))
+        return said
+
+    return run
+
+
+def test_stages_follow_each_other_and_a_unit_never_comes_twice(at_desk: Callable[..., list[DeskState]]) -> None:
+    said = at_desk([[unit("a", "b")], [unit("a", "b"), unit("c")], [unit("c")], [unit("d")]], 3)
+    assert [[query.fact for query in one.queries] for one in FakeExecutor.handed] == [["a", "b"], ["c"]]
+    assert (said[-2].done, said[-2].outcome, said[-1].outcome) == (3, "done", "done")
+
+
+def test_a_unit_that_fails_is_cut_until_its_bad_row_stands_alone(
+    at_desk: Callable[..., list[DeskState]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(FakeExecutor, "bad", "c")
+    said = at_desk([[unit("a", "b", "c", "d")]], 4)
+    assert said[-2].done == 3 and said[-2].failures == ("it broke",) and said[-1].outcome == "failed"
+
+
+def test_cancelling_keeps_what_is_done_and_says_so(
+    at_desk: Callable[..., list[DeskState]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(FakeExecutor, "gate", threading.Event())
+    said = at_desk([[unit("a")], [unit("b")]], 2)
+    assert said[-2].outcome == "cancelled" and len(FakeExecutor.handed) <= 1

@@ -1,0 +1,96 @@
+"""What the workbench writes and draws from values alone, and the edits and checks panes over a store that has them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from textual.widgets import Static
+
+from store.errors import UserError
+from tests.analysis.tables.planted_store import PlantedStore
+from tests.tui.driver import Driver
+from tui.app import Knscope
+from tui.config import Settings
+from tui.gpu import described
+from tui.panes.tables import interval
+from tui.screens.computing import question
+from tui.screens.doing import unused
+from tui.screens.running import arguments
+from tui.widgets.roc_plot import LEFT, roc_text
+
+ASKED = {"template": "The capital of [X] is [Y]", "subject": "Tanzania", "object": "Dodoma", "lang": "en"}
+
+
+@pytest.mark.parametrize(
+    ("prompt", "template"),
+    [
+        ("The capital of [X] is [Y]", "The capital of [X] is [Y]"),
+        ("The capital of Tanzania is", "The capital of [X] is [Y]"),
+        ("[Y] is the capital of Tanzania.", "[Y] is the capital of [X]."),
+        ("Tanzania的首都是", "[X]的首都是[Y]"),
+    ],
+)
+def test_a_prompt_may_name_its_subject_and_end_where_the_answer_goes(prompt: str, template: str) -> None:
+    assert question({**ASKED, "template": prompt}).template == template
+
+
+def test_a_prompt_without_its_subject_is_refused_and_a_new_question_is_a_fact_of_its_own() -> None:
+    with pytest.raises(UserError, match=r"names neither \[X\] nor Tanzania"):
+        question({**ASKED, "template": "The capital is [Y]"})
+    assert question(ASKED).fact == "asked: Tanzania → Dodoma"
+    assert question({**ASKED, "fact": "P36-TZ"}, "P36").fact == "P36-TZ"
+
+
+def test_a_form_starts_the_run_that_the_command_line_would() -> None:
+    values = {"model": "a, b", "data": "demo", "langs": "", "facts": "all", "method": "amig", "what": "attribution"}
+    given = "run s.knstore --model a --model b --data demo --facts all --method amig --what attribution --json"
+    assert arguments(Path("s.knstore"), values) == given.split()
+
+
+def test_a_gpu_is_named_with_its_memory_and_nonsense_is_left_out() -> None:
+    assert described("NVIDIA H100 80GB HBM3, 12411, 81559, 34") == "H100 12.1/79.6 GB 34%"
+    assert described("NVIDIA GB10, [N/A], [N/A], 3") == ""
+
+
+def test_an_interval_is_shown_with_two_digits() -> None:
+    assert interval("0.00394 … 0.2081") == "[0.0039…0.21]"
+    assert (interval("unbounded"), interval(None)) == ("unbounded", "–")
+
+
+def test_an_export_gets_a_name_that_is_not_taken(tmp_path: Path) -> None:
+    wanted = tmp_path / "likn.csv"
+    assert unused(wanted) == wanted
+    wanted.touch()
+    (tmp_path / "likn-2.csv").touch()
+    assert unused(wanted) == tmp_path / "likn-3.csv"
+
+
+def test_a_curve_fills_what_lies_below_it_and_chance_is_dotted() -> None:
+    width, height = 20 + LEFT, 12
+    perfect = roc_text(np.array([0.0, 0.0, 1.0]), np.array([0.0, 1.0, 1.0]), width, height).plain.splitlines()
+    assert all(line[LEFT:].count("█") == 20 for line in perfect[:-1])
+    worst = roc_text(np.array([0.0, 1.0, 1.0]), np.array([0.0, 0.0, 1.0]), width, height).plain
+    assert "█" not in worst and worst.count("·") == 20
+
+
+async def test_edits_lead_to_their_facts_and_checks_to_their_curve(tmp_path: Path) -> None:
+    made = PlantedStore(tmp_path / "planted.knstore")
+    made.attribute()
+    made.edit()
+    made.claim()
+    async with Knscope(made.path, Settings(animations="none")).run_test(size=(120, 40)) as pilot:
+        driver = await Driver(pilot).ready()
+        await driver.do("tab.edits")
+        table = driver.table("edits")
+        assert {"1", "2"} <= set(table.frame["table"]) and "[" in "".join(table.frame["_d"])
+        row = table.current
+        assert row is not None
+        await driver.do("go.in")
+        assert table.frame.height == row["facts"] and table.frame["p_suppressed"].null_count() == 0
+        assert driver.title("edits").startswith(f"edits › table 1 › {row['edited']} read in {row['lang']}")
+        await driver.do("go.out", "tab.checks")
+        assert "edited" in table.frame.columns
+        assert "probability" in driver.table("checks").frame["judge"].to_list()
+        assert "wrong claims" in str(driver.bench.query_one("#roc", Static).render())
