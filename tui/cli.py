@@ -13,7 +13,7 @@ from typing import Annotated
 
 import typer
 
-from tui.commands import demo, inspect, results, run, sql, stores
+from tui.commands import demo, inspect, results, run, serve, sql, stores
 from tui.commands.inspect import data_app, models_app
 from tui.commands.stores import store_app
 
@@ -30,6 +30,7 @@ for command in (demo.demo, run.run, stores.open_store, run.status, run.cancel):
 for command in (results.facts, results.kn, results.layers, results.likn, results.dkn, results.edits, results.factcheck):
     app.command()(command)
 app.command()(sql.sql)
+app.command()(serve.serve)
 app.command()(run.query)
 app.add_typer(models_app, name="models")
 app.add_typer(data_app, name="data")
