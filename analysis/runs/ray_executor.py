@@ -26,7 +26,6 @@ class Actor:
     def __init__(self, store_path: str, run: str, settings: WorkerSettings) -> None:
         from analysis.runs import worker
 
-        worker.lower_priority()
         self._user_errors = worker.USER_ERRORS
         self._place = Path(store_path), run
         self._worker = worker.Worker(Path(store_path), run, settings)
