@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import hashlib
 import unicodedata
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from analysis.errors import UnusableQuery
@@ -34,6 +34,11 @@ class Query:
     prefix: str = ""
     """Text before the template, as it stands: an instruction, solved examples. It is context, not the query: its words
     are no words of eq. 3, and slots in it are not filled."""
+    alternatives: tuple[str, ...] = field(default=(), compare=False)
+    """The subject's other right objects, as far as the data know them: never to be taken for a wrong one."""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "alternatives", tuple(self.alternatives or ()))
 
     @property
     def id(self) -> str:

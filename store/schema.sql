@@ -39,6 +39,7 @@ CREATE TABLE query ( -- one row a prompt: a fact in one language and template
     template VARCHAR,         -- with [X] and [Y]
     subject VARCHAR,          -- what [X] stands for
     object VARCHAR,           -- the right answer
+    alternatives VARCHAR[],   -- the subject's other right answers that the data know
     prompt_note VARCHAR       -- what was put before the template, if anything
 );
 CREATE TABLE prediction ( -- what a model answers to a query, unedited

@@ -39,7 +39,7 @@ def edit_units(reader: Reader, source: str, row: Mapping[str, Any], view: View, 
     """Every edit that tables 1 and 2 show for a View, grouped by the query it is read on."""
     model, have = plan.model_hash(row), reader.keys("edit")
     wanted = edit_sets.wanted(reader, view, seed)
-    wrong = _wrong_objects(wanted)
+    wrong = wrong_objects(wanted)
     keys: set[str] = set()
     missing: dict[Query, list[tuple[str, tuple[int, ...]]]] = defaultdict(list)
     for edit in wanted:
@@ -90,15 +90,23 @@ def _claim_json(claim: WantedClaim) -> dict[str, Any]:
     return {"query": asdict(claim.query), "main": claim.main, "correct": claim.correct, "part": claim.part}
 
 
-def _wrong_objects(wanted: Sequence[WantedEdit]) -> dict[Query, str]:
-    """For each fact's own query another object of its relation and language: the next one, in the order of objects."""
+def wrong_objects(wanted: Sequence[WantedEdit]) -> dict[Query, str]:
+    """For each fact's own query a wrong object of its relation and language: the next that is no right one of its subject,
+    in the order of objects."""
     own = {edit.reads[0] for edit in wanted if edit.reads}
     objects: dict[tuple[str, str], list[str]] = {}
+    right: dict[tuple[str, str, str], set[str]] = {}
     for query in own:
         objects.setdefault((query.relation, query.lang), []).append(query.object)
+        named = query.relation, query.lang, query.subject
+        right.setdefault(named, set()).update((query.object, *query.alternatives))
     found = {}
     for query in own:
-        there = sorted(set(objects[query.relation, query.lang]))
-        if len(there) > 1:
-            found[query] = there[(there.index(query.object) + 1) % len(there)]
+        there = sorted({*objects[query.relation, query.lang]})
+        start = there.index(query.object)
+        allowed = [
+            one for one in there[start:] + there[:start] if one not in right[query.relation, query.lang, query.subject]
+        ]
+        if allowed:
+            found[query] = allowed[0]
     return found

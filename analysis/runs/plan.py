@@ -180,7 +180,11 @@ def query_rows(frame: pl.DataFrame, prefix: str = "") -> list[Query]:
     """
     names = ("fact_id", *QUERY_COLUMNS[1:])
     turn: dict[str, dict[str, int]] = {}
-    rows = [Query(*(str(value) for value in (*row, prefix))) for row in frame.select(names).iter_rows()]
+    others = frame["alternatives"].to_list() if "alternatives" in frame.columns else [()] * frame.height
+    rows = []
+    for cells, alternatives in zip(frame.select(names).iter_rows(), others, strict=True):
+        fact, relation, lang, template, subject, answer = (str(value) for value in cells)
+        rows.append(Query(fact, relation, lang, template, subject, answer, prefix, tuple(alternatives or ())))
     for row in rows:
         facts = turn.setdefault(row.relation, {})
         facts.setdefault(row.fact, len(facts))

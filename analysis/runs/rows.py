@@ -68,7 +68,8 @@ class Sites:
 
 def query_row(query: Query) -> Row:
     row = asdict(query)
-    return {"query": query.id, "prompt_note": row.pop("prefix") or None, **row}
+    others = list(row.pop("alternatives"))
+    return {"query": query.id, "prompt_note": row.pop("prefix") or None, "alternatives": others, **row}
 
 
 def method_row(label: str) -> Row:

@@ -64,7 +64,7 @@ def wanted(reader: Reader, view: View, seed: int = 0) -> list[WantedClaim]:
     for (fact, lang), query in sorted(facts.main.items()):
         if (query.relation, lang) in scanned and lang in view.langs:
             groups.setdefault((query.relation, lang, part[fact]), []).append(query)
-    right = _right_answers(facts.main, facts.subject)
+    right = right_answers(facts.main, facts.subject)
     found = []
     for (relation, lang, name), queries in groups.items():
         watched, others = claim_neurons(scanned[relation, lang], widths["width"].to_numpy(), seed)
@@ -79,11 +79,11 @@ def wanted(reader: Reader, view: View, seed: int = 0) -> list[WantedClaim]:
     return found
 
 
-def _right_answers(
+def right_answers(
     main: Mapping[tuple[str, str], Query], subject: Mapping[str, str]
 ) -> dict[tuple[str, str, str], set[str]]:
-    """Every stored right object of a (relation, language, subject)."""
+    """Every right object of a (relation, language, subject): those stored as facts, and their alternatives."""
     found: dict[tuple[str, str, str], set[str]] = {}
     for (fact, lang), query in main.items():
-        found.setdefault((query.relation, lang, subject[fact]), set()).add(query.object)
+        found.setdefault((query.relation, lang, subject[fact]), set()).update((query.object, *query.alternatives))
     return found

@@ -13,11 +13,11 @@ from store.reader import Reader
 
 _QUERIES = """
     SELECT q.query, q.fact, q.relation, q.lang, q.template, q.subject, q.object, coalesce(q.prompt_note, '') AS prefix,
-        p.known, p.p, p.answer_tokens
+        q.alternatives, p.known, p.p, p.answer_tokens
     FROM prediction p JOIN query q USING (query) WHERE p.model = $model
     ORDER BY q.fact, q.lang, q.template, q.query
 """
-FIELDS = ("fact", "relation", "lang", "template", "subject", "object", "prefix")
+FIELDS = ("fact", "relation", "lang", "template", "subject", "object", "prefix", "alternatives")
 """Columns of `StoredFacts.frame` that make a Query."""
 _SCANNED = "SELECT DISTINCT query FROM scan WHERE model = $model AND role = 'kn'"
 

@@ -87,7 +87,7 @@ def _frames(model: str, count: int, width: int, seed: int) -> tuple[dict[str, pl
         kept = np.flatnonzero(found >= 0.05 * best)
         tables["query"].append({
             "query": query.id, "fact": fact, "relation": relation, "lang": lang, "template": LANGS[lang], "subject": subject,
-            "object": answer, "prompt_note": "",
+            "object": answer, "alternatives": [], "prompt_note": "",
         })  # fmt: skip
         tables["prediction"].append({
             "key": f"p{key[1:]}", "model": model, "query": query.id, "p": p, "p_root": p, "rank": 1 if known else int(rng.integers(2, 400)),

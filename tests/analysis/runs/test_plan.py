@@ -1,11 +1,17 @@
 """Keys, units and main queries."""
 
+import json
+from pathlib import Path
+
 import pytest
 
+from analysis.claims import derange
 from analysis.errors import ModelError
 from analysis.prompts import Query
-from analysis.runs import plan
+from analysis.runs import late, plan
 from analysis.runs.plan import ModelSource, RunConfig, ScanItem, Unit
+from analysis.tables import claim_sets
+from analysis.tables.edit_sets import WantedEdit
 from store.errors import UserError
 
 
@@ -80,3 +86,37 @@ def test_the_demo_takes_facts_of_all_relations_in_turn() -> None:
     first = dict.fromkeys(row.fact for row in facts.rows)
     assert len(first) == 8 and len({fact.split("-")[0] for fact in list(first)[:4]}) == 4
     assert {row.lang for row in facts.rows} == {"en", "zh"}
+
+
+BORDERS = """fact_id,relation,lang,template,subject,object,alternatives
+pe,P47,en,[X] borders [Y],Peru,Chile,Brazil|Bolivia
+es,P47,en,[X] borders [Y],Spain,France,
+br,P47,en,[X] borders [Y],Guyana,Brazil,
+bo,P47,en,[X] borders [Y],Chile,Bolivia,
+"""
+
+
+@pytest.fixture
+def borders(tmp_path: Path) -> list[Query]:
+    (tmp_path / "borders.csv").write_text(BORDERS, encoding="utf-8")
+    return list(plan.load_facts(RunConfig((ModelSource("m"),), str(tmp_path / "borders.csv"))).rows)
+
+
+def test_a_querys_other_right_answers_travel_with_it_and_are_no_part_of_what_it_is(borders: list[Query]) -> None:
+    peru = borders[0]
+    assert peru.alternatives == ("Bolivia", "Brazil")
+    assert Query(*(getattr(peru, name) for name in plan.QUERY_COLUMNS)) == peru
+    unit = Unit("predict", "m", queries=tuple(borders))
+    through_the_pipe = Unit.from_json(json.loads(json.dumps(unit.to_json())))
+    assert [row.alternatives for row in through_the_pipe.queries] == [row.alternatives for row in borders]
+
+
+def test_a_wrong_object_is_never_another_right_answer(borders: list[Query]) -> None:
+    wanted = [WantedEdit("1", "amig", "en", row.fact, (1,), (row,)) for row in borders]
+    wrong = {query.fact: one for query, one in late.wrong_objects(wanted).items()}
+    assert wrong == {"pe": "France", "es": "Bolivia", "br": "Chile", "bo": "Brazil"}
+    right = claim_sets.right_answers({(row.fact, "en"): row for row in borders}, {r.fact: r.subject for r in borders})
+    assert right["P47", "en", "Peru"] == {"Chile", "Brazil", "Bolivia"}
+    for seed in range(20):
+        dealt = derange([row.object for row in borders], [right["P47", "en", row.subject] for row in borders], seed)
+        assert dealt[0] in (None, "France")
