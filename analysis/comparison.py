@@ -6,7 +6,7 @@ made of the rows in `tables.faithfulness`.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 
 import numpy as np
@@ -20,7 +20,7 @@ from analysis.faithfulness import (
     POOL,
     TOP,
     Ablation,
-    deletion_curve,
+    deletion_curves,
     group_effects,
     insertion_curve,
     noise_floor,
@@ -29,30 +29,23 @@ from analysis.faithfulness import (
 )
 from analysis.method import parse_method
 from analysis.prompts import EncodedQuery
-from analysis.ranking import agreement, area, spearman, specific_area
+from analysis.ranking import COMPARED, agreement, area, spearman, specific_area
 from analysis.replay import Engine
 
-METHODS = (
-    "amig",
-    "amig+last_word=keep",
-    "amig-paper",
-    "amig-code",
-    "bkn",
-    "bkn-eleuther",
-    "grad_x_act",
-    "activation",
-    "random",
-)
 Floats = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True)
 class Item:
-    """One known main query, its fact's subject, and the same language's queries of its irrelevant facts."""
+    """One known main query, its fact's subject, and the same language's queries of its irrelevant facts.
+
+    `grouped` asks for the group truth too, which costs most.
+    """
 
     query: EncodedQuery
     subject: str
     irrelevant: tuple[EncodedQuery, ...]
+    grouped: bool = False
 
 
 @dataclass(frozen=True)
@@ -103,22 +96,23 @@ class Comparison:
 def compare(
     engine: Engine,
     items: Sequence[Item],
-    methods: Sequence[str] = METHODS,
+    methods: Sequence[str] = COMPARED,
     *,
     ablations: Sequence[Ablation] = ABLATIONS,
+    means: Mapping[str, npt.NDArray[np.float32]] | None = None,
     top: int = TOP,
-    group_items: int = 8,
     permutations: int = PERMUTATIONS,
     seed: int = 0,
-    progress: Callable[[int, int], None] = lambda done, total: None,
+    progress: Callable[[int], bool] = lambda done: True,
 ) -> Comparison:
-    """Measure every method on every item; the group truth, which costs most, on the first `group_items`.
+    """Measure every method on every item. `progress` hears how many are done, and ends the work by returning False.
 
-    Methods of the kind `ablation` are left out: they are the truth themselves.
+    `means` are mean activations (n_neurons,) by language, for the ablation of that name; those of the items unless given.
     """
     queries = [item.query for item in items]
     scored = {name: [one.scores for one in attribute(engine, queries, parse_method(name))] for name in methods}
-    means = {lang: _mean_of(engine, queries, lang) for lang in {query.query.lang for query in queries}}
+    if means is None:
+        means = {lang: _mean_of(engine, queries, lang) for lang in {query.query.lang for query in queries}}
     rows: list[Row] = []
     groups: list[GroupRow] = []
     for place, item in enumerate(items):
@@ -127,9 +121,10 @@ def compare(
         for ablation in ablations:
             values = _values(engine, item, ablation, means)
             rows += _measure(engine, item, ablation, values, scores, top, noise)
-        if place < group_items:
+        if item.grouped:
             groups += _group(engine, item, scores, permutations, seed)
-        progress(place + 1, len(items))
+        if not progress(place + 1):
+            break
     return Comparison(tuple(rows), tuple(groups))
 
 
@@ -138,7 +133,7 @@ def _mean_of(engine: Engine, queries: Sequence[EncodedQuery], lang: str) -> npt.
 
 
 def _values(
-    engine: Engine, item: Item, ablation: Ablation, means: dict[str, npt.NDArray[np.float32]]
+    engine: Engine, item: Item, ablation: Ablation, means: Mapping[str, npt.NDArray[np.float32]]
 ) -> npt.NDArray[np.float32] | None:
     """What an ablated neuron becomes: 0, its mean in the language, or its activation on the first irrelevant fact."""
     if ablation == "mean":
@@ -161,10 +156,11 @@ def _measure(
     if ablation == "resample" and values is None:
         return
     truth = single_effects(engine, item.query, values)
-    for name, one in scores.items():
-        order = np.argsort(-one, kind="stable")[:top]
-        own = deletion_curve(engine, item.query, order, values)
-        aside = [deletion_curve(engine, other, order, values) for other in item.irrelevant]
+    orders = [np.argsort(-one, kind="stable")[:top] for one in scores.values()]
+    own_curves = deletion_curves(engine, item.query, orders, values)
+    asides = [deletion_curves(engine, other, orders, values) for other in item.irrelevant]
+    for place, (name, one) in enumerate(scores.items()):
+        own, aside = own_curves[place], [curves[place] for curves in asides]
         found = agreement(one, truth, noise)
         query = item.query.query
         yield Row(

@@ -119,14 +119,19 @@ def pooled_top(rankings: Sequence[npt.ArrayLike], top: int = POOL) -> Ints:
     return np.unique(np.concatenate(parts)) if parts else np.empty(0, dtype=np.int64)
 
 
-def deletion_curve(
-    engine: Engine, query: EncodedQuery, order: npt.ArrayLike, values: npt.NDArray[np.floating] | None = None
-) -> Floats:
-    """log p(answer) with the first 0, 1, …, k neurons of `order` ablated, (k+1,)."""
-    ranked = np.asarray(order, dtype=np.int64)
+def deletion_curves(
+    engine: Engine,
+    query: EncodedQuery,
+    orders: Sequence[npt.ArrayLike],
+    values: npt.NDArray[np.floating] | None = None,
+) -> list[Floats]:
+    """log p(answer) with the first 0, 1, …, k neurons of each order ablated, (k+1,) an order."""
+    ranked = [np.asarray(order, dtype=np.int64) for order in orders]
     [before] = engine.predict([query])
-    after = _p_after(engine, query, (ranked[: k + 1] for k in range(len(ranked))), values)
-    return log_p(np.concatenate([[before.p], after]))
+    groups = (order[: k + 1] for order in ranked for k in range(len(order)))
+    after = _p_after(engine, query, groups, values)
+    ends = np.cumsum([len(order) for order in ranked])[:-1]
+    return [log_p(np.concatenate([[before.p], part])) for part in np.split(after, ends)]
 
 
 def insertion_curve(

@@ -14,6 +14,18 @@ Floats = npt.NDArray[np.float64]
 Bools = npt.NDArray[np.bool_]
 
 DEFAULT = "amig"
+COMPARED = (
+    "amig",
+    "amig+last_word=keep",
+    "amig-paper",
+    "amig-code",
+    "bkn",
+    "bkn-eleuther",
+    "grad_x_act",
+    "activation",
+    "random",
+)
+"""What is held against truth unless other methods are named."""
 CONTROLS = ("grad_x_act", "activation", "random", "ablation")
 
 

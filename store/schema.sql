@@ -154,7 +154,8 @@ CREATE TABLE edit ( -- p of the answer to a query before and after an edit of a 
     rank_after INTEGER,       -- and with the set edited
     wrong_object VARCHAR,     -- a fixed wrong answer
     p_wrong_before DOUBLE,    -- probability of the wrong answer, unedited
-    p_wrong_after DOUBLE      -- and with the set edited
+    p_wrong_after DOUBLE,     -- and with the set edited
+    kl DOUBLE                 -- KL(unedited || edited) of the next-token distribution, in nats; read on one unrelated query a fact
 );
 CREATE TABLE claim ( -- a fact with its right object or a wrong one, to be judged
     key VARCHAR,              -- identity of the result: a hash of all its value depends on

@@ -13,7 +13,7 @@ from typing import Annotated
 
 import typer
 
-from tui.commands import demo, inspect, results, run, serve, sql, stores
+from tui.commands import demo, inspect, measure, results, run, serve, sql, stores
 from tui.commands.inspect import data_app, models_app
 from tui.commands.stores import store_app
 
@@ -29,6 +29,8 @@ for command in (demo.demo, run.run, stores.open_store, run.status, run.cancel):
     app.command(name=command.__name__.removesuffix("_store"))(command)
 for command in (results.facts, results.kn, results.layers, results.likn, results.dkn, results.edits, results.factcheck):
     app.command()(command)
+app.command()(measure.faithfulness)
+app.command()(measure.stability)
 app.command()(sql.sql)
 app.command()(serve.serve)
 app.command()(run.query)

@@ -18,6 +18,7 @@ from analysis.runs import client
 from analysis.runs.plan import ModelSource, RunConfig
 from analysis.runs.status import ACTIVE, Observer
 from analysis.tables import dkn, likn, summary
+from analysis.tables.neurons import pair_of
 
 CIRCUITS = MODELS / "circuits.json"
 LIKN_COLUMNS = ("sets", "size", "facts", "coverage", "observed", "chance", "a", "b", "low", "high", "p_a", "p_b", "own")
@@ -52,7 +53,7 @@ def figures(folder: Path) -> list[dict[str, Any]]:
             }  # the last is "all"
             name = view.model.partition("@")[0]
             row: dict[str, Any] = {"model": name, "folder": fingerprint(MODELS / name), "method": view.method}
-            if len(both := summary.pair_of(view.langs)) == 2:
+            if len(both := pair_of(view.langs)) == 2:
                 shared = likn.build(reader, view.with_(langs=both)).frame
                 row["likn"] = shared.head(2).select(LIKN_COLUMNS).to_dicts()  # at the thresholds, then at equal size
             row["dkn"] = {

@@ -43,7 +43,16 @@ def main() -> int:
     check.add_argument("--facts", default="all")
     check.add_argument("--langs", default="")
     check.add_argument("--relations", default="")
+    truth = parts.add_parser("faithfulness", help="hold methods against measured truth: one JSON object a line")
+    truth.add_argument("task", help="a Task of analysis.runs.measuring, as JSON")
     options = parser.parse_args()
+    if options.part == "faithfulness":
+        with _kept_stdout() as answer:
+            from analysis.runs import truth as room
+            from analysis.runs.worker import lower_priority
+
+            lower_priority()
+            return room.serve(options.task, answer)
     if options.part == "job":
         return do_job(options.store, options.run)
     return serve(options) if options.part == "worker" else report(options)

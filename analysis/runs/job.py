@@ -73,9 +73,8 @@ class ReaderStored:
         """At the default thresholds, over the languages of the run that the model has."""
         self._reader.poll()
         label = str(row["model"])
-        langs = tuple(
-            lang for lang in self._reader.langs(label) if not self._config.langs or lang in self._config.langs
-        )
+        asked = self._config.table_langs or self._config.langs
+        langs = tuple(lang for lang in self._reader.langs(label) if not asked or lang in asked)
         if not langs or method not in self._reader.methods(label):
             return [], 0, 0
         view = View(label, method, langs, relations=self._config.relations)

@@ -41,13 +41,14 @@ def edit_units(reader: Reader, source: str, row: Mapping[str, Any], view: View, 
     wanted = edit_sets.wanted(reader, view, seed)
     wrong = wrong_objects(wanted)
     keys: set[str] = set()
-    missing: dict[Query, list[tuple[str, tuple[int, ...]]]] = defaultdict(list)
+    unrelated = {(edit.reads[1], edit.neurons) for edit in wanted if len(edit.reads) > 1}
+    missing: dict[Query, list[tuple[str, tuple[int, ...], bool]]] = defaultdict(list)
     for edit in wanted:
         for query in edit.reads:
             for operation in edit.operations:
                 key = edit_key(model, query.id, edit.neurons, operation)
                 if key not in keys and key not in have:
-                    missing[query].append((operation, edit.neurons))
+                    missing[query].append((operation, edit.neurons, (query, edit.neurons) in unrelated))
                 keys.add(key)
     aside = edit_sets.irrelevant(reader, view, seed).filter("new").select("fact", "other", "same_relation").rows()
     units: list[Unit] = []

@@ -48,6 +48,8 @@ class RunConfig:
     scan_methods: tuple[str, ...] = ()
     """Methods whose neurons are scanned for degenerate pairs; none named: all of `methods`."""
     what: tuple[str, ...] = ("attribution", "dkn")
+    table_langs: tuple[str, ...] = ()
+    """Languages of edits and claims (tables 1-3); none named: all."""
     device: str = "auto"
     engine: str = "process"
     processes: int = 0

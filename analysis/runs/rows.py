@@ -157,12 +157,13 @@ def add_edits(
     batch: Batch,
     model: str,
     query: str,
-    wrong: str | None,
     edits: Sequence[tuple[str, Sequence[int]]],
+    wrong: str | None,
     found: Any,
+    kl: Mapping[int, float],
     sites: Sites,
 ) -> list[Row]:
-    """Table `edited_set`, and the rows of table `edit` without their keys, in the order of `edits`."""
+    """Table `edited_set`, and the rows of table `edit` without their keys, in the order of `edits`; `kl` by place in it."""
     made: list[Row] = []
     for i, (operation, neurons) in enumerate(edits):
         layers, places = sites.address(np.asarray(sorted(neurons), dtype=np.int64))
@@ -184,6 +185,7 @@ def add_edits(
                 "wrong_object": wrong,
                 "p_wrong_before": found.p_wrong_before,
                 "p_wrong_after": None if found.p_wrong_after is None else float(found.p_wrong_after[i]),
+                "kl": kl.get(i),
             }
         )
     return made

@@ -198,11 +198,14 @@ class Worker:
                 yield len(read["edits"])
                 continue
             wrong = self._wrong(held, query, read["wrong"])
-            edits = [editing.make_edit(operation, neurons) for operation, neurons in read["edits"]]
+            asked = [(operation, neurons) for operation, neurons, _ in read["edits"]]
+            edits = [editing.make_edit(operation, neurons) for operation, neurons in asked]
             found = editing.read_edits(held.engine, encoded[0], edits, wrong)
-            wrong_object = read["wrong"] if wrong else None
-            made = rows.add_edits(self._batch, held.label, query.id, wrong_object, read["edits"], found, held.sites)
-            for row, (operation, neurons) in zip(made, read["edits"], strict=True):
+            aside = [place for place, (_, _, unrelated) in enumerate(read["edits"]) if unrelated]
+            kl = editing.collateral(held.engine, encoded if aside else (), [edits[place] for place in aside]).tolist()
+            about = read["wrong"] if wrong else None, found, dict(zip(aside, kl, strict=True)), held.sites
+            made = rows.add_edits(self._batch, held.label, query.id, asked, *about)
+            for row, (operation, neurons) in zip(made, asked, strict=True):
                 key = late.edit_key(held.hash, query.id, neurons, operation)
                 self._batch.add("edit", {"key": key, **row})
                 self.keys.append(key)

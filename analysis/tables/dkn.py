@@ -1,4 +1,4 @@
-"""Degenerate pairs (eq. 9-10), as the paper counts them and strictly, beside both controls."""
+"""Degenerate pairs (eq. 9-10), as the paper counts them and strictly, beside both controls; degenerate or redundant."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import polars as pl
 
 from analysis.bootstrap import cluster_sums, replicate
 from analysis.tables import Table
+from analysis.tables.stored_facts import subject_of
 from store.reader import Reader
 from store.view import View
 
@@ -18,32 +19,65 @@ _ELIGIBLE = """
 NOTES = (
     "pairs of the 20 strongest neurons whose members are both in N (controls: those standing in for them), main query",
     "paper: both singles lose at most T_low, the pair more than T_high; strict: and less together than apart (I < -delta)",
-    "expressed: the answer is still first after each single, and lost after the pair; intervals resample facts",
+    "expressed: the answer is still first after each single, and lost after the pair; intervals resample subjects",
+    "degenerate: each neuron of the pair is also in N of other facts (same language) that the other is not; redundant: both "
+    "in N of the same other facts, or of none; one-sided: neither",
 )
 
 
 def pairs(reader: Reader, view: View) -> Table:
     """The degenerate pairs of knowledge neurons, strongest interaction first."""
-    frame = reader.dkn(view).filter(pl.col("role") == "kn").drop("role", "paper")
+    frame = with_service(reader, view, reader.dkn(view).filter(pl.col("role") == "kn")).drop("role", "paper")
     title = f"degenerate pairs: {view.model}, {view.method}"
     return Table("dkn_pairs", title, frame.sort("interaction", "fact", "lang", nulls_last=True), NOTES[1:])
+
+
+def with_service(reader: Reader, view: View, pairs: pl.DataFrame) -> pl.DataFrame:
+    """Pairs with whom their neurons serve beside the pair's own fact: `a_only` facts that a serves and b does not, `b_only`
+    the reverse, and `kind`: `degenerate` if there are both, `redundant` if there are neither, else `one-sided`.
+
+    A neuron serves a fact when it is in its N in the pair's language, at the View's thresholds.
+    """
+    serves: dict[tuple[str, int, int], set[str]] = {}
+    for fact, lang, layer, neuron in reader.kn(view).select("fact", "lang", "layer", "neuron").iter_rows():
+        serves.setdefault((lang, layer, neuron), set()).add(fact)
+    columns = ("fact", "lang", "layer_a", "neuron_a", "layer_b", "neuron_b")
+    only: tuple[list[int], list[int]] = ([], [])
+    kinds = []
+    for fact, lang, layer_a, neuron_a, layer_b, neuron_b in pairs.select(columns).iter_rows():
+        a, b = (serves.get(one, set()) - {fact} for one in ((lang, layer_a, neuron_a), (lang, layer_b, neuron_b)))
+        only[0].append(len(a - b))
+        only[1].append(len(b - a))
+        kinds.append("degenerate" if a - b and b - a else "redundant" if a == b else "one-sided")
+    return pairs.with_columns(
+        pl.Series("a_only", only[0], pl.Int64),
+        pl.Series("b_only", only[1], pl.Int64),
+        pl.Series("kind", kinds, pl.String),
+    )
 
 
 def build(reader: Reader, view: View) -> Table:
     """Counts and rates by language (and over all of them), for the facts' neurons and for each control."""
     eligible = reader.sql(_ELIGIBLE.format(members=reader.macro_sql("scan_member", view)))
     found = (
-        reader.dkn(view)
+        with_service(reader, view, reader.dkn(view))
         .group_by("role", "fact", "lang")
-        .agg(paper=pl.len(), strict=pl.col("strict").sum(), expressed=pl.col("expressed").sum())
+        .agg(
+            pl.col("strict", "expressed").sum(),
+            paper=pl.len(),
+            degenerate=(pl.col("kind") == "degenerate").sum(),
+            redundant=(pl.col("kind") == "redundant").sum(),
+        )
     )
+    subject = subject_of(reader)
     counts = eligible.join(found, on=["role", "fact", "lang"], how="left").fill_null(0)
+    counts = counts.with_columns(pl.Series("subject", [subject[fact] for fact in counts["fact"]], pl.String))
     langs = [lang for lang in view.langs if lang in set(counts["lang"])]
     groups = [(lang, counts.filter(pl.col("lang") == lang)) for lang in langs]
     if len(langs) > 1:
         groups.append(("all", counts))
     rows = [
-        {"lang": lang, "neurons": name, **_rates(frame.filter(pl.col("role") == role))}
+        {"lang": lang, "neurons": name, **_rates(frame.filter(pl.col("role") == role), role)}
         for lang, frame in groups
         for role, name in ROLES.items()
     ]
@@ -52,13 +86,16 @@ def build(reader: Reader, view: View) -> Table:
     return Table("dkn", title, pl.DataFrame(rows, schema=_SCHEMA), (limits, _sizes(reader, view), *NOTES))
 
 
-def _rates(counts: pl.DataFrame) -> dict[str, object]:
-    """One line: pairs looked at, degenerate ones, their rates, and the strict rate's interval over facts."""
+def _rates(counts: pl.DataFrame, role: str) -> dict[str, object]:
+    """One line: pairs looked at, degenerate ones, their rates, and the strict rate's interval over subjects.
+
+    Neurons outside N serve no fact, so controls are neither degenerate nor redundant.
+    """
     low = high = None
     if counts.height:
         columns = counts.select("strict", "pairs").to_numpy().astype(np.float64)
         interval = replicate(
-            cluster_sums(columns, counts["fact"].to_numpy()), lambda s: s[..., 0] / s[..., 1]
+            cluster_sums(columns, counts["subject"].to_numpy()), lambda s: s[..., 0] / s[..., 1]
         ).interval()
         low, high = interval.low, interval.high
     total = {name: int(counts[name].sum()) for name in ("pairs", "paper", "strict", "expressed")}
@@ -69,6 +106,7 @@ def _rates(counts: pl.DataFrame) -> dict[str, object]:
         "strict_rate": total["strict"] / total["pairs"] if total["pairs"] else None,
         "strict_low": low,
         "strict_high": high,
+        **{name: int(counts[name].sum()) if role == "kn" else None for name in ("degenerate", "redundant")},
     }
 
 
@@ -85,4 +123,5 @@ _SCHEMA = {
     "neurons": pl.String,
     **dict.fromkeys(("facts", "pairs", "paper", "strict", "expressed"), pl.Int64),
     **dict.fromkeys(("paper_rate", "strict_rate", "strict_low", "strict_high"), pl.Float64),
+    **dict.fromkeys(("degenerate", "redundant"), pl.Int64),
 }

@@ -15,13 +15,14 @@ import polars as pl
 
 from analysis.edit_sets import Operation, cross_language_sets, draw_irrelevant, half_templates, size_matched
 from analysis.prompts import Query
-from analysis.tables.neurons import Neurons, gather
+from analysis.tables.neurons import Neurons, gather, pair_of
 from analysis.tables.stored_facts import FIELDS, StoredFacts, stored_facts
 from store.reader import Reader
 from store.view import View
 
 Ints = npt.NDArray[np.int64]
-GROUPS = ("1", "1 held-out", "2")
+GROUPS = ("1", "2", "1 held-out", "2 held-out")
+_ATTRIBUTED = "SELECT DISTINCT query FROM attribution WHERE model = $model AND method = $method"
 
 
 @dataclass(frozen=True)
@@ -72,9 +73,9 @@ def irrelevant(reader: Reader, view: View, seed: int = 0, facts: StoredFacts | N
 def wanted(reader: Reader, view: View, seed: int = 0) -> list[WantedEdit]:
     """Every edit that tables 1 and 2 show for a View.
 
-    Table 1: N of each stored method, and each method's top n with n the smallest |N| among them; held out: N from half of
-    a fact's templates, read on the other half. Table 2: the first two languages, both directions, facts with a common
-    neuron only.
+    Table 1: N of each stored method, and each method's top n with n the smallest |N| among them; Table 2: two languages
+    (`pair_of`), both directions, facts with a common neuron only. Held out: the main rows of both with N from half of a
+    fact's templates, read on the other half.
     """
     facts = stored_facts(reader, view.model)
     others: dict[str, list[str]] = {}
@@ -85,9 +86,9 @@ def wanted(reader: Reader, view: View, seed: int = 0) -> list[WantedEdit]:
     if view.method not in by_method:
         return []
     found = list(_table_1(by_method, asked))
-    found += _held_out(reader, view, facts, asked, seed)
     if len(view.langs) > 1:
-        found += _table_2(by_method[view.method], asked, seed)
+        found += _table_2(by_method[view.method].of_langs(pair_of(view.langs)), asked, seed)
+    found += _held_out(view, _halved(reader, view, list(by_method), facts, seed), asked, seed)
     return found
 
 
@@ -129,34 +130,56 @@ def _table_1(by_method: Mapping[str, Neurons], asked: _Asked) -> Iterator[Wanted
                     yield WantedEdit("1", f"{method}, equal size", lang, fact, tuple(neurons.tolist()), reads)
 
 
-def _held_out(reader: Reader, view: View, facts: StoredFacts, asked: _Asked, seed: int) -> list[WantedEdit]:
-    """N from one half of the templates, read on a template of the other half."""
-    attributed = set(
-        reader.sql(
-            "SELECT query FROM attribution WHERE model = $model AND method = $method",
-            {"model": view.model, "method": view.method},
-        )["query"]
-    )
-    frame = facts.frame.filter(pl.col("lang").is_in(view.langs), pl.col("query").is_in(attributed))
-    fit: list[str] = []
+@dataclass(frozen=True)
+class _HeldOut:
+    """N of half of a fact's templates, and a query on the other half to read it on, by fact and language."""
+
+    sets: Mapping[str, Mapping[tuple[str, str], Ints]]
+    read: Mapping[tuple[str, str], Query]
+
+
+def _halved(reader: Reader, view: View, methods: Sequence[str], facts: StoredFacts, seed: int) -> _HeldOut:
+    """The sets of every method; a fact attributed on a single template holds nothing out."""
+    sets: dict[str, dict[tuple[str, str], Ints]] = {}
     read: dict[tuple[str, str], Query] = {}
-    for (fact, lang), rows in frame.group_by("fact", "lang", maintain_order=True):
-        first, rest = half_templates(rows["template"].to_list(), seed)
-        if not rest:
-            continue
-        fit += rows.filter(pl.col("template").is_in(first))["query"].to_list()
-        row = rows.filter(pl.col("template") == rest[0]).row(0, named=True)
-        read[str(fact), str(lang)] = Query(*(row[name] for name in FIELDS))
-    if not read:
-        return []
     sites = reader.sql('SELECT layer, "offset" FROM site WHERE model = $model', {"model": view.model})
-    kn = reader.kn(view.with_(queries=tuple(fit))).join(sites, on="layer").sort("rel", descending=True)
-    flat = kn.with_columns(flat=pl.col("offset") + pl.col("neuron")).group_by("fact", "lang").agg("flat")
-    return [
-        WantedEdit("1 held-out", view.method, lang, fact, tuple(neurons), asked.reads(fact, lang, read[fact, lang]))
-        for fact, lang, neurons in flat.sort("fact", "lang").iter_rows()
-        if (fact, lang) in read
-    ]
+    for method in methods:
+        attributed = reader.sql(_ATTRIBUTED, {"model": view.model, "method": method})
+        frame = facts.frame.join(attributed, on="query", how="semi").filter(pl.col("lang").is_in(view.langs))
+        fit: list[str] = []
+        for (fact, lang), rows in frame.group_by("fact", "lang", maintain_order=True):
+            first, rest = half_templates(rows["template"].to_list(), seed)
+            if rest:
+                fit += rows.filter(pl.col("template").is_in(first))["query"].to_list()
+                row = rows.filter(pl.col("template") == rest[0]).row(0, named=True)
+                read[str(fact), str(lang)] = Query(*(row[name] for name in FIELDS))
+        sets[method] = {}
+        if fit:
+            kn = reader.kn(view.with_(method=method, queries=tuple(fit))).join(sites, on="layer")
+            flat = kn.with_columns(flat=pl.col("offset") + pl.col("neuron")).sort(
+                "rel", "flat", descending=[True, False]
+            )
+            for fact, lang, neurons in flat.group_by("fact", "lang").agg("flat").iter_rows():
+                sets[method][fact, lang] = np.array(neurons, dtype=np.int64)
+    return _HeldOut(sets, read)
+
+
+def _held_out(view: View, halves: _HeldOut, asked: _Asked, seed: int) -> Iterator[WantedEdit]:
+    """The rows of tables 1 and 2 with N from one half of the templates, read on a template of the other half."""
+    for fact, lang in sorted(halves.read):
+        reads = asked.reads(fact, lang, halves.read[fact, lang])
+        if all((fact, lang) in sets for sets in halves.sets.values()):
+            for method, held in halves.sets.items():
+                yield WantedEdit("1 held-out", method, lang, fact, tuple(held[fact, lang].tolist()), reads)
+    own = halves.sets[view.method]
+    for a, b in permutations(pair_of(view.langs)) if len(view.langs) > 1 else ():
+        for fact in sorted({fact for fact, lang in own if lang == a}):
+            if (fact, b) not in own or (fact, b) not in halves.read or not np.isin(own[fact, a], own[fact, b]).any():
+                continue
+            reads = asked.reads(fact, b, halves.read[fact, b])
+            rows = cross_language_sets(own[fact, a], own[fact, b], [], seed)
+            for name in ("LIKN", "Mono-KN", "Seq-KN", "Union"):
+                yield WantedEdit("2 held-out", name, b, fact, tuple(rows[name].tolist()), reads)
 
 
 def _table_2(neurons: Neurons, asked: _Asked, seed: int) -> list[WantedEdit]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import get_args
 
 import numpy as np
 import polars as pl
@@ -11,42 +12,69 @@ import polars as pl
 from analysis import paper
 from analysis.bootstrap import DRAWS, UNKNOWN, Interval
 from analysis.edit_sets import N_IRRELEVANT, set_id
-from analysis.success_rate import Changes, SuccessRate, difference, success_rate
+from analysis.success_rate import Changes, Delta, Exclude, SuccessRate, difference, success_rate
 from analysis.tables import Table
 from analysis.tables.edit_sets import WantedEdit, wanted
 from analysis.tables.stored_facts import subject_of
+from store.errors import UserError
 from store.reader import Reader
 from store.view import View
 
-Stored = Mapping[tuple[str, str, str], tuple[float, float]]
+Stored = Mapping[tuple[str, str, str], tuple[float, float, float | None]]
 NOTES = (
-    "1: N of each method; 1 held-out: N from half of a fact's templates, read on the other half; 2: what the first two "
-    "languages share (LIKN), the other language's N (Mono-KN), one after the other (Seq-KN), each once (Union); lang: the one read",
+    "1: N of each method; 2: what two languages share (LIKN), the other language's N (Mono-KN), one after the other "
+    "(Seq-KN), each once (Union); held-out: the same with N from half of a fact's templates, read on the other; lang: the one read",
     "sr: eq. 11, |mean change of the fact| / |mean change of irrelevant ones|, both directions added up; it grows with the number "
     "of facts, and is shown for comparison only",
     "specific: mean change in the intended direction / mean |change of irrelevant facts|; d: intended change less |change of "
     "irrelevant facts|, in log p. Intervals (95 %) resample subjects; unbounded: the denominator may be 0",
     "vs first: interval of d less the d of the group's first row, on the same facts and resamples",
-    "paper: its SR on m-BERT / m-GPT",
+    "kl: collateral damage, mean KL divergence of the next-token distribution on an unrelated fact's prompt, in nats",
+    "paper: its SR on m-BERT / m-GPT. Its Seq-KN is, in the released code, the zh edit alone",
 )
 
 
-def build(reader: Reader, view: View, seed: int = 0, draws: int = DRAWS) -> Table:
+@dataclass(frozen=True)
+class Judging:
+    """How eq. 11 is read: what a change is, which facts are left out (METHOD: success rate), and p or p^(1/T)."""
+
+    delta: Delta = "absolute"
+    exclude: Exclude = "none"
+    per_token: bool = False
+
+    def __post_init__(self) -> None:
+        for option, value, allowed in (
+            ("--change", self.delta, get_args(Delta)),
+            ("--exclude", self.exclude, get_args(Exclude)),
+        ):
+            if value not in allowed:
+                raise UserError(f"{option} {value}: choose one of {', '.join(allowed)}")
+
+    @property
+    def note(self) -> str:
+        left_out = {"none": "no fact left out", "known": "unknown facts left out", "caps": "extreme changes left out"}
+        unit = "p^(1/T)" if self.per_token else "p"
+        return f"changes: {self.delta}, of {unit}; {left_out[self.exclude]}"
+
+
+def build(reader: Reader, view: View, seed: int = 0, draws: int = DRAWS, judging: Judging | None = None) -> Table:
     """Every group of rows in every language read, on the facts for which all edits of the group are stored."""
+    judging = judging or Judging()
     edits = wanted(reader, view, seed)
-    stored = _stored(reader, view.model)
+    stored = _stored(reader, view.model, judging.per_token)
     names = _set_ids(reader, view.model, edits)
-    subject = subject_of(reader)
+    lookup = _Lookup(stored, names, subject_of(reader), _known(reader, view.model), judging)
     groups: dict[tuple[str, str], dict[str, list[WantedEdit]]] = {}
     for edit in edits:
         groups.setdefault((edit.group, edit.lang), {}).setdefault(edit.name, []).append(edit)
     rows = []
     for (group, lang), by_name in groups.items():
-        rows += _group_rows(group, lang, by_name, _Lookup(stored, names, subject), seed, draws)
+        rows += _group_rows(group, lang, by_name, lookup, seed, draws)
     missing = sum(1 for edit in edits for key in _keys(edit, names) if key not in stored)
     notes = (f"{missing:,} of the readings these thresholds ask for are not computed yet",) if missing else ()
+    rows = [row for row in rows if row["facts"]] or rows  # a language nothing is stored for is counted in the note
     frame = pl.DataFrame(rows, schema=_SCHEMA)
-    return Table("edits", f"editing neurons: {view.model}, {view.method}", frame, (*notes, *NOTES))
+    return Table("edits", f"editing neurons: {view.model}, {view.method}", frame, (*notes, judging.note, *NOTES))
 
 
 _BEFORE_AFTER = """
@@ -99,13 +127,21 @@ class _Lookup:
     stored: Stored
     names: Mapping[tuple[int, ...], str]
     subject: Mapping[str, str]
+    known: Mapping[str, bool]
+    judging: Judging
 
 
-def _stored(reader: Reader, model: str) -> Stored:
-    frame = reader.sql(
-        'SELECT "set", query, operation, p_before, p_after FROM edit WHERE model = $model', {"model": model}
-    )
-    return {(one, query, operation): (before, after) for one, query, operation, before, after in frame.iter_rows()}
+def _stored(reader: Reader, model: str, per_token: bool) -> Stored:
+    """Before, after and KL of every stored edit."""
+    before, after = ("p_root_before", "p_root_after") if per_token else ("p_before", "p_after")
+    columns = f'"set", query, operation, {before}, {after}, kl'
+    frame = reader.sql(f"SELECT {columns} FROM edit WHERE model = $model", {"model": model})
+    return {(row[0], row[1], row[2]): (row[3], row[4], row[5]) for row in frame.iter_rows()}
+
+
+def _known(reader: Reader, model: str) -> dict[str, bool]:
+    frame = reader.sql("SELECT query, known FROM prediction WHERE model = $model", {"model": model})
+    return dict(frame.iter_rows())
 
 
 def _set_ids(reader: Reader, model: str, edits: Sequence[WantedEdit]) -> dict[tuple[int, ...], str]:
@@ -152,6 +188,7 @@ def _group_rows(
                 "specific_interval": _text(found.specific),
                 "d": found.d.estimate,
                 "d_interval": _text(found.d),
+                "kl": _collateral(chosen, lookup),
                 "vs_first": _text(difference(found, first, "d") if found is not first else UNKNOWN),
                 "paper": _paper(group, lang, name),
             }
@@ -166,7 +203,7 @@ def _judge(edits: Sequence[WantedEdit], lookup: _Lookup, seed: int, draws: int) 
         values = np.full((2, len(edits), 1 + width), np.nan)
         for row, edit in enumerate(edits):
             for column, query in enumerate(edit.reads):
-                values[:, row, column] = lookup.stored[lookup.names[edit.neurons], query.id, operation]
+                values[:, row, column] = lookup.stored[lookup.names[edit.neurons], query.id, operation][:2]
         before, after = values
         changes.append(
             Changes(
@@ -177,7 +214,22 @@ def _judge(edits: Sequence[WantedEdit], lookup: _Lookup, seed: int, draws: int) 
                 after[:, 1:],
             )
         )
-    return success_rate(changes, [lookup.subject[edit.fact] for edit in edits], draws=draws, seed=seed)
+    return success_rate(
+        changes,
+        [lookup.subject[edit.fact] for edit in edits],
+        [lookup.known.get(edit.reads[0].id, False) for edit in edits],
+        delta=lookup.judging.delta,
+        exclude=lookup.judging.exclude,
+        draws=draws,
+        seed=seed,
+    )
+
+
+def _collateral(edits: Sequence[WantedEdit], lookup: _Lookup) -> float | None:
+    """Mean KL over the edits' unrelated prompts and both directions, as far as it is stored."""
+    found = [lookup.stored[key][2] for edit in edits for key in _keys(edit, lookup.names)[len(edit.operations) :]]
+    known = [value for value in found if value is not None]
+    return float(np.mean(known)) if known else None
 
 
 def _text(interval: Interval) -> str | None:
@@ -208,6 +260,7 @@ _SCHEMA = {
     "specific_interval": pl.String,
     "d": pl.Float64,
     "d_interval": pl.String,
+    "kl": pl.Float64,
     "vs_first": pl.String,
     "paper": pl.String,
 }

@@ -9,8 +9,9 @@ from itertools import combinations
 import numpy as np
 import polars as pl
 
+from analysis.chance import benjamini_hochberg
 from analysis.neuron_sets import NeuronSets, equal_size
-from analysis.overlap import FactKeys, Overlap, overlap, share_tokens
+from analysis.overlap import ALPHA, FactKeys, Overlap, overlap, share_tokens
 from analysis.tables import Table
 from analysis.tables.neurons import Neurons, gather
 from store.reader import Reader
@@ -20,8 +21,14 @@ NOTES = (
     "L: neurons in N of every language; size: mean |N| by language; coverage: facts with a non-empty L; observed: mean |L|",
     "chance: |L| of sets drawn at random within layers. Mismatched facts decide: a, the other languages' sets from a fact "
     "of the same relation with another answer; b, from one of another relation",
-    "low, high: interval of observed - a over subjects; p_a, p_b: against re-paired facts; own: facts above every a. Only "
-    "what is above a may be called language-independent; above chance but not a: shared by the relation, or generic",
+    "low, high: interval of observed - a over subjects; p_a, p_b: against re-paired facts; own: facts above a (p ≤ 0.05); "
+    "own_q: of which q ≤ 0.05 over facts. Only what is above a may be called language-independent; above chance but not a: "
+    "shared by the relation, or generic",
+)
+FACT_NOTES = (
+    "a, b: mean shared with mismatched facts of the same relation and of other ones; p: (1 + mismatched that share at least as "
+    "much) / (1 + mismatched); q: Benjamini-Hochberg over facts, descriptive. The claim about all facts is the interval of likn",
+    "verdict: own (above a), relation (above b), generic (above chance), chance, empty, undecided (too few facts to compare with)",
 )
 
 
@@ -43,10 +50,11 @@ class Row:
     p_a: float | None
     p_b: float | None
     own: int
+    own_q: int
 
 
 def build(reader: Reader, view: View, seed: int = 0) -> Table:
-    """The rows METHOD §3 asks for: at the thresholds, at equal set size, split by shared answer tokens, by relation."""
+    """At the thresholds, at equal set size, split by shared answer tokens, by relation, and for each pair of languages."""
     rows: list[Row] = []
     if len(view.langs) > 1:
         neurons = gather(reader, view)
@@ -74,7 +82,43 @@ def table_rows(neurons: Neurons, seed: int = 0) -> list[Row]:
     names = dict.fromkeys(neurons.relations)
     if len(names) > 1:
         choices += [(f"relation {name}", neurons.sets, relation == name) for name in names]
-    return [one_row(name, neurons.langs, sets, neurons.keys, chosen, seed) for name, sets, chosen in choices]
+    rows = [one_row(name, neurons.langs, sets, neurons.keys, chosen, seed) for name, sets, chosen in choices]
+    if len(neurons.langs) > 2:
+        for pair in combinations(neurons.langs, 2):
+            two = neurons.of_langs(pair)
+            rows.append(one_row("at the thresholds", two.langs, two.sets, two.keys, everyone, seed))
+    return rows
+
+
+def facts(reader: Reader, view: View, seed: int = 0) -> Table:
+    """One row a fact attributed in all languages: what they share of it, against chance and against mismatched facts."""
+    neurons = gather(reader, view)
+    found = overlap(neurons.sets, neurons.keys, seed=seed) if len(view.langs) > 1 and neurons.facts else None
+    columns: dict[str, Sequence[object]] = dict.fromkeys(_FACT_SCHEMA, ())
+    if found is not None:
+        a, b, uniform = found.same_relation, found.other_relation, found.uniform
+        columns = {
+            "fact": [neurons.facts[i] for i in found.facts],
+            "relation": [neurons.relations[i] for i in found.facts],
+            "shared token": [_cognate(neurons.tokens[i]) for i in found.facts],
+            "size": [" ".join(map(str, row)) for row in found.sizes.tolist()],
+            "observed": uniform.observed.tolist(),
+            "chance": uniform.expected.tolist(),
+            "p_chance": uniform.p.tolist(),
+            "q_chance": found.q_uniform.tolist(),
+            **{f"{name} {what}": getattr(one, what) for name, one in (("a", a), ("b", b)) for what in ("mean", "p")},
+            "a q": adjusted(a.p),
+            "verdict": found.verdicts,
+        }
+    title = f"neurons shared by {' + '.join(view.langs)}, by fact: {view.model}, {view.method}"
+    return Table("likn_facts", title, pl.DataFrame(columns, schema=_FACT_SCHEMA, strict=False), FACT_NOTES)
+
+
+def adjusted(p: Sequence[float | None]) -> list[float | None]:
+    """Benjamini-Hochberg over the facts that have a p; None for the others."""
+    known = [value for value in p if value is not None]
+    found = iter(benjamini_hochberg(known).tolist())
+    return [None if value is None else next(found) for value in p]
 
 
 def pair_rows(neurons: Neurons, seed: int = 0) -> list[Row]:
@@ -107,6 +151,10 @@ def one_row(name: str, langs: Sequence[str], sets: NeuronSets, keys: FactKeys, c
         p_a=a.p_overall,
         p_b=b.p_overall,
         own=_own(found),
+        own_q=sum(
+            verdict == "own" and q is not None and q <= ALPHA
+            for verdict, q in zip(found.verdicts, adjusted(a.p), strict=True)
+        ),
     )
 
 
@@ -123,6 +171,16 @@ _SCHEMA = {
     "langs": pl.String,
     "facts": pl.Int64,
     "size": pl.String,
-    **dict.fromkeys(list(Row.__dataclass_fields__)[4:-1], pl.Float64),
+    **dict.fromkeys(list(Row.__dataclass_fields__)[4:-2], pl.Float64),
     "own": pl.Int64,
+    "own_q": pl.Int64,
+}
+_FACT_SCHEMA = {
+    "fact": pl.String,
+    "relation": pl.String,
+    "shared token": pl.Boolean,
+    "size": pl.String,
+    "observed": pl.Int64,
+    **dict.fromkeys(("chance", "p_chance", "q_chance", "a mean", "a p", "b mean", "b p", "a q"), pl.Float64),
+    "verdict": pl.String,
 }

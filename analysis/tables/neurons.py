@@ -66,10 +66,7 @@ def gather(reader: Reader, view: View) -> Neurons:
     if view.known:
         known = reader.queries(view).select("fact", "lang").unique()
         attributed = attributed.join(known, on=["fact", "lang"], how="semi")
-    site = reader.sql(
-        'SELECT layer, width, "offset" FROM site WHERE model = $model ORDER BY layer', {"model": view.model}
-    )
-    widths = site["width"].to_numpy()
+    site = sites_of(reader, view.model)
     facts = tuple(dict.fromkeys(attributed.sort("fact")["fact"].to_list()))
     place = {fact: number for number, fact in enumerate(facts)}
     lang_place = {lang: number for number, lang in enumerate(view.langs)}
@@ -85,16 +82,35 @@ def gather(reader: Reader, view: View) -> Neurons:
         about.setdefault(row["fact"], (row["relation"], row["subject"]))
     relations = tuple(about[fact][0] for fact in facts)
 
-    def sets(frame: pl.DataFrame) -> NeuronSets:
-        frame = frame.filter(pl.col("fact").is_in(facts)).join(site, on="layer", how="left", maintain_order="left")
-        return NeuronSets.from_rows(
-            np.array([place[fact] for fact in frame["fact"]], dtype=np.int64),
-            np.array([lang_place[lang] for lang in frame["lang"]], dtype=np.int64),
-            (frame["offset"] + frame["neuron"]).to_numpy(),
-            present,
-            widths,
-        )
-
-    ranked = sets(reader.sql(_RANKED, names))
+    ranked, sets = (sets_of(rows, facts, view.langs, present, site) for rows in (reader.sql(_RANKED, names), kn))
     keys = FactKeys.from_labels(relations, [about[fact][1] for fact in facts], answers)
-    return Neurons(facts, tuple(view.langs), relations, sets(kn), ranked, keys, tuple(tuple(row) for row in tokens))
+    return Neurons(facts, tuple(view.langs), relations, sets, ranked, keys, tuple(tuple(row) for row in tokens))
+
+
+def sites_of(reader: Reader, model: str) -> pl.DataFrame:
+    """layer, width and offset of every layer with neurons, in order."""
+    return reader.sql('SELECT layer, width, "offset" FROM site WHERE model = $model ORDER BY layer', {"model": model})
+
+
+def sets_of(
+    rows: pl.DataFrame, facts: Sequence[str], langs: Sequence[str], present: np.ndarray, sites: pl.DataFrame
+) -> NeuronSets:
+    """Sets from rows of fact, lang, layer, neuron, the best neuron of each set first; other facts' rows are left out."""
+    place = {fact: number for number, fact in enumerate(facts)}
+    lang_place = {lang: number for number, lang in enumerate(langs)}
+    mine = rows.filter(pl.col("fact").is_in(list(facts)), pl.col("lang").is_in(list(langs)))
+    mine = mine.join(sites, on="layer", how="left", maintain_order="left")
+    return NeuronSets.from_rows(
+        np.array([place[fact] for fact in mine["fact"]], dtype=np.int64),
+        np.array([lang_place[lang] for lang in mine["lang"]], dtype=np.int64),
+        (mine["offset"] + mine["neuron"]).to_numpy(),
+        present,
+        sites["width"].to_numpy(),
+    )
+
+
+def pair_of(langs: Sequence[str]) -> tuple[str, ...]:
+    """The paper's two languages, English and Chinese, where both are there; else the first two."""
+    primary = {lang.split("-")[0]: lang for lang in langs}
+    chosen = tuple(primary[lang] for lang in ("en", "zh") if lang in primary)
+    return chosen if len(chosen) == 2 else tuple(langs[:2])

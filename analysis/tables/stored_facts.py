@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 import polars as pl
@@ -43,13 +43,18 @@ def stored_facts(reader: Reader, model: str) -> StoredFacts:
 
 
 def subject_of(reader: Reader) -> dict[str, str]:
-    """A label per stored fact, the same for facts about one subject: those that share its name in any language.
+    """A label per stored fact, the same for facts about one subject."""
+    return join_subjects(reader.sql("SELECT DISTINCT fact, lang, subject FROM query ORDER BY ALL").iter_rows())
 
-    Names vary with case and article ("the Netherlands"), and a fact may lack a language, so names are joined up: facts
-    belong together when a chain of shared names leads from one to the other.
+
+def join_subjects(names: Iterable[tuple[str, str, str]]) -> dict[str, str]:
+    """A label per fact, the same for facts about one subject: those that share its name in any language.
+
+    `names`: rows of fact, language, subject. Names vary with case and article ("the Netherlands"), and a fact may lack a
+    language, so names are joined up: facts belong together when a chain of shared names leads from one to the other.
     """
-    names = reader.sql("SELECT DISTINCT fact, lang, subject FROM query ORDER BY ALL")
     parent: dict[str, str] = {}
+    facts: dict[str, None] = {}
 
     def root(name: str) -> str:
         while parent.setdefault(name, name) != name:
@@ -57,10 +62,11 @@ def subject_of(reader: Reader) -> dict[str, str]:
             name = parent[name]
         return name
 
-    for fact, lang, subject in names.iter_rows():
+    for fact, lang, subject in names:
+        facts[fact] = None
         one, other = sorted((root(f"fact {fact}"), root(f"name {lang} {subject}")))
         parent[other] = one
-    return {fact: root(f"fact {fact}") for fact in names["fact"].unique(maintain_order=True)}
+    return {fact: root(f"fact {fact}") for fact in facts}
 
 
 def _main(frame: pl.DataFrame, scanned: set[str]) -> dict[tuple[str, str], Query]:

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import polars as pl
 
-from analysis.tables import Table, dkn, facts_known, layers, likn
+from analysis.tables import Table, dkn, edits, factcheck, facts_known, layers, likn
+from analysis.tables.neurons import pair_of
 from store.reader import Reader
 from store.view import View
-
-SHARED_PAIR = ("en", "zh")  # the paper's two languages, where a store holds them
 
 
 def build(reader: Reader) -> list[Table]:
@@ -46,8 +45,20 @@ def default_views(reader: Reader) -> Iterator[View]:
             yield View(model, method, tuple(reader.langs(model)))
 
 
-def pair_of(langs: tuple[str, ...]) -> tuple[str, ...]:
-    """English and Chinese where both are there, else the first two languages."""
-    primary = {lang.split("-")[0]: lang for lang in langs}
-    chosen = tuple(primary[lang] for lang in SHARED_PAIR if lang in primary)
-    return chosen if len(chosen) == 2 else langs[:2]
+def experiments(reader: Reader) -> list[Table]:
+    """Tables 1-3 of the paper for every model with stored edits or claims: its first method, the paper's two languages."""
+    tables = []
+    for view in default_views(reader):
+        if view.method == reader.methods(view.model)[0]:
+            pair = view.with_(langs=pair_of(view.langs))
+            if reader.keys("edit"):
+                tables.append(edits.build(reader, pair))
+            if reader.keys("claim"):
+                tables.append(factcheck.build(reader, pair))
+    return [Table(one.name, one.title, one.frame, _once(tables, one)) for one in tables]
+
+
+def _once(tables: Sequence[Table], one: Table) -> tuple[str, ...]:
+    """The notes of a table that no later one of its kind says again: explanations stand once, at the end."""
+    later = [other for other in tables[tables.index(one) + 1 :] if other.name == one.name]
+    return tuple(note for note in one.notes if not any(note in other.notes for other in later))

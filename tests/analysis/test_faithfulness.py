@@ -13,7 +13,7 @@ from scipy import stats
 
 from analysis.faithfulness import (
     P_FLOOR,
-    deletion_curve,
+    deletion_curves,
     group_effects,
     insertion_curve,
     log_p,
@@ -103,7 +103,9 @@ def test_curves_are_cumulative_ablations_and_restorations():
     built, engine = world()
     query = encoded(("lan", 9))
     order = [built.own["lan", 9], built.hub, 5]
-    deleted = deletion_curve(engine, query, order)
+    deleted, shorter = deletion_curves(engine, query, [order, order[1:]])
+    assert len(shorter) == 3
+    assert shorter[1] == pytest.approx(math.log(p_without(query, order[1:2])))
     assert deleted[0] == pytest.approx(math.log(engine.predict([query])[0].p))
     for k in range(1, 4):
         assert deleted[k] == pytest.approx(math.log(p_without(query, order[:k])))
@@ -117,7 +119,8 @@ def test_curves_are_cumulative_ablations_and_restorations():
 def test_nothing_is_ablated_from_empty_orders_and_pools():
     _, engine = world()
     query = encoded(("lan", 9))
-    assert deletion_curve(engine, query, []).shape == (1,)
+    assert [len(one) for one in deletion_curves(engine, query, [[], [5], []])] == [1, 2, 1]
+    assert deletion_curves(engine, query, []) == []
     assert insertion_curve(engine, query, [], []).shape == (1,)
     assert group_effects(engine, query, []).mean.size == 0
     assert pooled_top([]).size == 0

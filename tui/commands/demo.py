@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -11,7 +12,7 @@ import typer
 from tui.commands import common
 
 if TYPE_CHECKING:
-    from analysis.runs.plan import RunConfig
+    from analysis.runs.plan import ModelSource, RunConfig
 
 
 def demo(
@@ -22,26 +23,35 @@ def demo(
 ) -> None:
     """Analyse the bundled facts with the bundled models and open the workbench at once: it fills while this runs."""
     from tui import output
-    from tui.commands import run, stores
+    from tui.commands import stores
 
     place = store or default_store()
-    config = demo_config(common.facts_count(facts), device)
-    interactive = not headless and sys.stdin.isatty() and sys.stdout.isatty()
-    output.say(_introduction(config, facts, place))
-    name = resume(place, config)
-    if interactive:
+    whole = demo_config(common.facts_count(facts), device)
+    output.say(_introduction(whole, facts, place))
+    if not headless and sys.stdin.isatty() and sys.stdout.isatty():
+        resume(place, whole)
         stores.open_workbench(place)
         return
-    if name is not None:
-        seen = run.follow_run(place, name)
-        if seen.status != "done":
-            raise typer.Exit(run.EXIT_CODES.get(seen.status, 1))
+    # First what the summary shows, then tables 1-3, whose edits and claims start from it.
+    _finish(place, replace(whole, what=("attribution", "dkn")))
     stores.print_summary(place)
+    _finish(place, whole)
+    stores.print_experiments(place)
     output.say(
         f"next:  knscope open {place}    the workbench on these results\n"
+        f"       knscope faithfulness    are the methods right about these models?\n"
         f"       knscope demo --facts all    the other bundled facts too\n"
         f"       knscope run STORE --model FOLDER --data FILE.csv    your own"
     )
+
+
+def _finish(store: Path, config: RunConfig) -> None:
+    """Resume a run and follow it to its end; leave with its exit code unless it is done."""
+    from tui.commands import run
+
+    name = resume(store, config)
+    if name is not None and (seen := run.follow_run(store, name)).status != "done":
+        raise typer.Exit(run.EXIT_CODES.get(seen.status, 1))
 
 
 def default_store() -> Path:
@@ -51,20 +61,38 @@ def default_store() -> Path:
     return Path(platformdirs.user_data_dir("knscope"), "demo.knstore")
 
 
-def demo_config(facts: int | None, device: str = "auto") -> RunConfig:
-    """Both multilingual models on all languages, the two English ones on English, `amig` and `bkn`, pair ablations."""
+def bundled_models() -> tuple[ModelSource, ...]:
+    """The models that come with the project: multilingual ones on all languages, English ones on English.
+
+    :raises UserError: when they are missing
+    """
     from analysis import demo as bundled
-    from analysis.runs.plan import ModelSource, RunConfig
+    from analysis.runs.plan import ModelSource
     from store.errors import UserError
 
     folder = Path(bundled.__file__).parent / "models"
     langs = {"bert-multi": (), "gpt2-multi": (), "bert-en": ("en",), "gpt2-en": ("en",)}
-    models = [ModelSource(str(folder / name), langs[name]) for name in langs if (folder / name).is_dir()]
+    models = tuple(ModelSource(str(folder / name), langs[name]) for name in langs if (folder / name).is_dir())
     if not models:
         raise UserError(f"the bundled models are not in {folder}; train them with: make demo-models")
+    return models
+
+
+def demo_config(facts: int | None, device: str = "auto") -> RunConfig:
+    """`amig` and `bkn` on every language of each model, pair ablations of amig's neurons; tables 1-3 in the paper's two."""
+    from analysis.runs.plan import PHASES, RunConfig
+
     # Degenerate pairs are amig's: scanning bkn's neurons too would make the demo half as long again.
-    methods, scanned = ("amig", "bkn"), ("amig",)
-    return RunConfig(tuple(models), "demo", facts=facts, device=device, methods=methods, scan_methods=scanned)
+    return RunConfig(
+        bundled_models(),
+        "demo",
+        facts=facts,
+        device=device,
+        methods=("amig", "bkn"),
+        scan_methods=("amig",),
+        what=PHASES,
+        table_langs=("en", "zh"),
+    )
 
 
 def resume(store: Path, config: RunConfig) -> str | None:
@@ -90,6 +118,6 @@ def _introduction(config: RunConfig, facts: str, store: Path) -> str:
     sample = "all facts" if facts == "all" else f"a seeded sample of {facts} facts, even over four relations"
     return (
         f"knscope demo: {sample}, two templates the models never saw with them, all languages\n"
-        f"models {names}; methods {', '.join(config.methods)}; pair ablations of the 20 strongest neurons\n"
+        f"models {names}; methods {', '.join(config.methods)}; pair ablations of 20 neurons, tables 1-3 in en and zh\n"
         f"results in {store}"
     )

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import typer
 
@@ -34,7 +35,7 @@ def facts(store: Store, form: Format = "table", out: Output = None, as_json: Jso
     """Facts known, by model and language, and what could not be used."""
     from analysis.tables import facts_known
 
-    with _reader(store) as reader:
+    with opened(store) as reader:
         _emit([facts_known.build(reader)], form, out, as_json)
 
 
@@ -67,15 +68,29 @@ def layers(
     tau: Tau = None,
     template_share: Share = None,
     known: Known = False,
+    intervals: Annotated[
+        bool, typer.Option("--intervals", help="Intervals, and enrichment of LIKN and DKN over N.")
+    ] = False,
+    t_low: TLow = None,
+    t_high: THigh = None,
     form: Format = "table",
     out: Output = None,
     as_json: Json = False,
 ) -> None:
-    """Neurons by layer and language, with what the languages share beside it."""
+    """Neurons by layer and language, with what the languages share beside it; --intervals: and is any layer special?"""
+    from analysis.tables import enrichment
     from analysis.tables import layers as room
 
-    given = {"template_share": template_share, "known": known or None}
-    _show(store, room.build, (model, method, langs, relations, tau), given, (form, out, as_json))
+    given: dict[str, Any] = {"template_share": template_share, "known": known or None}
+    if intervals:
+        given |= {"t_low": t_low, "t_high": t_high}
+    _show(
+        store,
+        enrichment.build if intervals else room.build,
+        (model, method, langs, relations, tau),
+        given,
+        (form, out, as_json),
+    )
 
 
 def likn(
@@ -87,6 +102,7 @@ def likn(
     tau: Tau = None,
     template_share: Share = None,
     known: Known = False,
+    by_fact: Annotated[bool, typer.Option("--facts", help="One row a fact.")] = False,
     form: Format = "table",
     out: Output = None,
     as_json: Json = False,
@@ -95,7 +111,13 @@ def likn(
     from analysis.tables import likn as room
 
     given = {"template_share": template_share, "known": known or None}
-    _show(store, room.build, (model, method, langs, relations, tau), given, (form, out, as_json))
+    _show(
+        store,
+        room.facts if by_fact else room.build,
+        (model, method, langs, relations, tau),
+        given,
+        (form, out, as_json),
+    )
 
 
 def dkn(
@@ -134,6 +156,11 @@ def edits(
     tau: Tau = None,
     template_share: Share = None,
     known: Known = False,
+    change: Annotated[str, typer.Option(help="What a change of p is: absolute, relative or ratio.")] = "absolute",
+    exclude: Annotated[
+        str, typer.Option(help="Leave out: none, known (unknown facts) or caps (as released).")
+    ] = "none",
+    per_token: Annotated[bool, typer.Option("--per-token", help="Judge p^(1/T) in place of p.")] = False,
     form: Format = "table",
     out: Output = None,
     as_json: Json = False,
@@ -142,7 +169,10 @@ def edits(
     from analysis.tables import edits as room
 
     given = {"template_share": template_share, "known": known or None}
-    _show(store, room.build, (model, method, langs, relations, tau), given, (form, out, as_json))
+    judging = room.Judging(cast(Any, change), cast(Any, exclude), per_token)
+    _show(
+        store, partial(room.build, judging=judging), (model, method, langs, relations, tau), given, (form, out, as_json)
+    )
 
 
 def factcheck(
@@ -156,6 +186,9 @@ def factcheck(
     t_low: TLow = None,
     t_high: THigh = None,
     dkn_share: DknShare = None,
+    dkn_share_of: Annotated[
+        str, typer.Option(help="t is a share of: most (frequent neuron's count) or facts.")
+    ] = "most",
     lam: Lam = None,
     known: Known = False,
     form: Format = "table",
@@ -167,7 +200,13 @@ def factcheck(
 
     given: dict[str, Any] = {"template_share": template_share, "known": known or None, "t_low": t_low}
     given |= {"t_high": t_high, "dkn_share": dkn_share, "lam": lam}
-    _show(store, room.build, (model, method, langs, relations, tau), given, (form, out, as_json))
+    _show(
+        store,
+        partial(room.build, share_of=cast(Any, dkn_share_of)),
+        (model, method, langs, relations, tau),
+        given,
+        (form, out, as_json),
+    )
 
 
 def _show(
@@ -177,7 +216,7 @@ def _show(
     given: dict[str, Any],
     output: tuple[str, Path | None, bool],
 ) -> None:
-    with _reader(store) as reader:
+    with opened(store) as reader:
         view = view_of(reader, *choice, **{name: value for name, value in given.items() if value is not None})
         _emit([build(reader, view)], *output)
 
@@ -216,7 +255,8 @@ def view_of(
 
 
 @contextmanager
-def _reader(store: Path) -> Iterator[Reader]:
+def opened(store: Path) -> Iterator[Reader]:
+    """A reader over everything STORE holds now."""
     from store import open as open_existing
 
     with open_existing(store) as reader:

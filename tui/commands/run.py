@@ -100,6 +100,13 @@ def follow_run(store: Path, name: str, cancel_on_interrupt: bool = True) -> RunS
     return seen
 
 
+def compute(store: Path, config: RunConfig) -> RunStatus:
+    """Start a run and follow it to its end."""
+    from analysis.runs import client
+
+    return follow_run(store, client.start_job(store, config))
+
+
 def tell_failures(seen: RunStatus) -> None:
     from tui import output
 
@@ -200,14 +207,12 @@ def query(
 
 
 def _answer(store: Path, config: RunConfig, as_json: bool) -> int:
-    from analysis.runs import client
     from analysis.tables import one_query
     from store import open as open_store
     from store.errors import UserError
     from tui import output
 
-    name = client.start_job(store, config)
-    seen = follow_run(store, name)
+    seen = compute(store, config)
     if seen.status != "done":
         return EXIT_CODES.get(seen.status, 1)
     with open_store(store) as reader:

@@ -38,6 +38,16 @@ def print_summary(store: Path) -> None:
         output.emit(summary.build(reader))
 
 
+def print_experiments(store: Path) -> None:
+    """Tables 1-3 of the paper, as far as they are stored."""
+    from analysis.tables import summary
+    from store import open as open_existing
+    from tui import output
+
+    with open_existing(store) as reader:
+        output.emit(summary.experiments(reader))
+
+
 @store_app.command()
 def verify(store: Store, as_json: Json = False) -> None:
     """Read every shard and compare it with its checksums; exit code 1 when one is damaged."""

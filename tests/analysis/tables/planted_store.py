@@ -121,6 +121,7 @@ class PlantedStore:
                     {
                         "key": f"{name[:12]}{query.id}{operation}", "model": self.label, "set": name, "query": query.id,
                         "operation": operation, "p_before": read.p_before, "p_after": float(after),
+                        "p_root_before": read.p_root_before, "p_root_after": float(after),
                     },
                 )  # fmt: skip
         self.commit(batch)

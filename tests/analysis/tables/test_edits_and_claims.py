@@ -7,8 +7,12 @@ from collections import Counter
 import numpy as np
 import pytest
 
-from analysis.tables import claim_sets, edit_sets, edits, factcheck
+from analysis.neuron_sets import NeuronSets
+from analysis.overlap import FactKeys
+from analysis.tables import claim_sets, dkn, edit_sets, edits, enrichment, factcheck, likn
+from analysis.tables.neurons import Neurons
 from analysis.tables.stored_facts import stored_facts, subject_of
+from store import UserError
 from tests.analysis import planted
 from tests.analysis.tables.planted_store import PlantedStore
 
@@ -117,7 +121,9 @@ def test_the_models_own_answer_judges_planted_claims_perfectly_and_always_true_d
         assert rows[lang, "always true"]["f1"] == pytest.approx(2 / 3)
         assert rows[lang, "object frequency"]["auroc"] == pytest.approx(0.5)
         assert rows[lang, "argmax"]["claims"] % 2 == 0
-    assert rows["en", "argmax"]["paper"].startswith("0.986 0.222 0.609")
+    assert rows["en", "argmax"]["paper"].startswith("0.222 0.986 0.362 / ")
+    assert rows["en", "argmax"]["paper_accuracy"].startswith("0.609 / ")
+    assert rows["zh", "degenerate neurons, attribution"]["paper"] == "0.87 0.524 0.654 / 0.966 0.511 0.669"
     assert not any("not computed" in note for note in table.notes)
 
 
@@ -167,3 +173,102 @@ def test_the_area_under_every_rows_curve_is_its_auroc(full, reader):
     for lang, judge, auroc in rows.select("lang", "judge", "auroc").iter_rows():
         curve = curves[lang, judge]
         assert auroc is None or np.trapezoid(curve.right, curve.wrong) == pytest.approx(auroc, abs=1e-12)
+
+
+def test_held_out_rows_stand_beside_the_main_rows_of_both_tables(full, reader):
+    table = edits.build(reader, full.view, draws=20)
+    named = {(row["table"], row["edited"]) for row in table.frame.iter_rows(named=True)}
+    assert {name for group, name in named if group == "1 held-out"} == {"amig", "bkn"}
+    assert {name for group, name in named if group == "2 held-out"} == {"LIKN", "Mono-KN", "Seq-KN", "Union"}
+    for one in edit_sets.wanted(reader, full.view):
+        if one.group.endswith("held-out"):
+            assert "<unk>" in one.reads[0].template or one.reads[0].template != one.reads[1].template
+
+
+@pytest.mark.parametrize("delta", ["absolute", "relative", "ratio"])
+@pytest.mark.parametrize("exclude", ["none", "known", "caps"])
+def test_changes_can_be_read_in_every_way_of_the_literature(full, reader, delta, exclude):
+    table = edits.build(reader, full.view, draws=20, judging=edits.Judging(delta, exclude))
+    assert table.notes[0].startswith(f"changes: {delta}")
+    for column in table.frame.iter_columns():
+        if column.dtype.is_float():
+            assert np.isfinite(column.drop_nulls().to_numpy()).all()
+
+
+def test_a_way_to_read_changes_that_does_not_exist_is_refused():
+    with pytest.raises(UserError, match="absolute, relative, ratio"):
+        edits.Judging("percent")
+
+
+def test_t_may_be_a_share_of_the_facts(full, reader):
+    most, facts = (factcheck.build(reader, full.view, draws=20, share_of=name).frame for name in ("most", "facts"))
+    size = {"most": most, "facts": facts}
+    neurons = {
+        name: frame.filter(judge="degenerate neurons, attribution")["neurons"].to_list() for name, frame in size.items()
+    }
+    assert sum(filter(None, neurons["facts"])) <= sum(filter(None, neurons["most"]))
+    with pytest.raises(UserError, match="most, facts"):
+        factcheck.build(reader, full.view, draws=20, share_of="half")
+
+
+def test_planted_pairs_are_degenerate_or_redundant_under_exactly_these_names(full, reader):
+    table = dkn.pairs(reader, full.view)
+    found = {(row["fact"], row["lang"]): row for row in table.frame.iter_rows(named=True)}
+    facts = {f"{relation}-{subject}": (relation, subject) for relation, subject in full.built.pairs}
+    assert set(found) == {(name, lang) for name in facts for lang in planted.LANGS}
+    for (name, _), row in found.items():
+        kind = "degenerate" if facts[name] in planted.DEGENERATE else "redundant"
+        assert row["kind"] == kind
+        members = {row[f"layer_{end}"] * planted.WIDTH + row[f"neuron_{end}"] for end in "ab"}
+        assert members == set(full.built.pairs[facts[name]])
+    counts = dkn.build(reader, full.view).frame.filter(lang="all", neurons="knowledge neurons").row(0, named=True)
+    assert (counts["paper"], counts["degenerate"], counts["redundant"]) == (4, 2, 2)
+
+
+def test_facts_are_named_by_what_their_languages_share(full, reader):
+    table = likn.facts(reader, full.view)
+    assert table.frame.height == 24
+    for row in table.frame.iter_rows(named=True):
+        assert row["observed"] >= 2
+        assert row["a p"] <= row["a q"] + 1e-12
+        assert row["verdict"] in ("own", "undecided")
+    one = likn.facts(reader, full.view.with_(langs=("en",)))
+    assert one.frame.is_empty()
+
+
+def test_subsets_of_n_are_enriched_only_where_they_are(full, reader):
+    frame = enrichment.build(reader, full.view, draws=50).frame
+    for kind in ("en", "zh", "LIKN", "DKN en"):
+        rows = frame.filter(kind=kind)
+        assert rows["share"].sum() == pytest.approx(1.0)
+        assert rows["pooled"].sum() == pytest.approx(1.0)
+    assert frame.filter(kind="LIKN")["expected"].sum() == pytest.approx(1.0)
+    degenerate = frame.filter(kind="DKN en", layer=0).row(0, named=True)
+    assert degenerate["share"] == 1.0
+    assert degenerate["enrichment"] > 1.0
+
+
+def test_enrichment_is_observed_over_expected_of_a_random_subset():
+    counts = np.array([[2.0, 0.0], [0.0, 1.0], [0.0, 0.0]])
+    expected = np.array([[1.0, 1.0], [0.25, 0.75], [0.0, 0.0]])
+    rows = list(enrichment.layer_rows(enrichment.Kind("LIKN", counts, expected, ["a", "b", "c"]), [0, 1], draws=50))
+    assert [row["n"] for row in rows] == [2, 1]
+    assert [row["share"] for row in rows] == [0.5, 0.5]
+    assert rows[0]["enrichment"] == pytest.approx(2 / 1.25)
+    assert rows[1]["enrichment"] == pytest.approx(1 / 1.75)
+    nobody = enrichment.Kind("LIKN", np.zeros((2, 2)), np.zeros((2, 2)), ["a", "b"])
+    assert list(enrichment.layer_rows(nobody, [0, 1], draws=5)) == []
+
+
+def test_every_pair_of_three_languages_has_a_row_of_its_own():
+    rng = np.random.default_rng(0)
+    rows = [[rng.choice(40, 6, replace=False) for _ in range(3)] for _ in range(8)]
+    sets = NeuronSets.from_lists(rows, [40])
+    keys = FactKeys(np.arange(8) % 2, np.arange(8), np.repeat(np.arange(8)[:, None], 3, axis=1))
+    facts = tuple(f"f{i}" for i in range(8))
+    three = Neurons(facts, ("en", "zh", "fr"), ("r1", "r2") * 4, sets, sets, keys, ((("x",), ("y",), ("z",)),) * 8)
+    table = likn.table_rows(three)
+    pairs = {row.langs: row for row in table if row.langs != "en+zh+fr"}
+    assert set(pairs) == {"en+zh", "en+fr", "zh+fr"}
+    literal = np.mean([len(set(row[0]) & set(row[2])) for row in rows])
+    assert pairs["en+fr"].observed == pytest.approx(literal)

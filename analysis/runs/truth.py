@@ -1,0 +1,131 @@
+"""Which facts methods are held against truth on, and the measuring itself. Imports torch; runs in a process of its own."""
+
+from __future__ import annotations
+
+import json
+import os
+import threading
+from collections.abc import Callable, Mapping
+from typing import Any, TextIO
+
+import numpy as np
+import numpy.typing as npt
+
+from analysis import models, prompts, replay
+from analysis.comparison import Item, compare
+from analysis.edit_sets import draw_irrelevant
+from analysis.editing import mean_activations
+from analysis.errors import UnusableQuery
+from analysis.prompts import EncodedQuery
+from analysis.runs import plan
+from analysis.runs.measuring import Task
+from analysis.runs.worker import USER_ERRORS, resolve_device
+from analysis.tables.stored_facts import join_subjects
+
+
+def serve(text: str, answer: TextIO, asked: int = 0) -> int:
+    """Do one task and write its events to `answer`; ends early when the file descriptor `asked` reaches its end."""
+    cancelled = threading.Event()
+
+    def listen() -> None:
+        while os.read(asked, 4096):
+            pass
+        cancelled.set()
+
+    threading.Thread(target=listen, daemon=True).start()
+
+    def send(event: str, **fields: Any) -> None:
+        answer.write(json.dumps({"event": event, **fields}, ensure_ascii=False) + "\n")
+        answer.flush()
+
+    def progress(done: int, total: int) -> bool:
+        send("progress", done=done, total=total)
+        return not cancelled.is_set()
+
+    try:
+        send("result", document=measure(Task.from_json(json.loads(text)), progress))
+    except USER_ERRORS as error:
+        send("error", message=str(error))
+    return 0
+
+
+def measure(task: Task, progress: Callable[[int, int], bool]) -> dict[str, Any]:
+    """One task's rows and groups, and the model's label.
+
+    :raises UserError, ModelError: when the data or the model cannot be used
+    """
+    config = task.config
+    facts = plan.load_facts(config)
+    loaded = models.load_model(
+        config.models[0].source, dtype=config.dtype, device=resolve_device(config.device), threads=1
+    )
+    engine = replay.Engine(loaded, memory_bytes=config.memory)
+    langs = config.models[0].langs
+    mains, known = main_queries(engine, [row for row in facts.rows if not langs or row.lang in langs])
+    items = make_items(task, mains, known)
+    mine = items[task.part :: task.of]
+    progress(0, len(mine))
+    found = compare(
+        engine,
+        mine,
+        task.methods,
+        means=_means(engine, [item.query for item in items]),
+        permutations=task.permutations,
+        seed=config.seed,
+        progress=lambda done: progress(done, len(mine)),
+    )
+    return {"model": loaded.label, **found.to_json()}
+
+
+def main_queries(
+    engine: replay.Engine, rows: list[prompts.Query]
+) -> tuple[dict[tuple[str, str], EncodedQuery], dict[str, bool]]:
+    """The main query of each (fact, language), encoded, and whether each query (by id) is known."""
+    encoded = []
+    for row in rows:
+        try:
+            encoded.append(prompts.encode(engine.loaded, row))
+        except UnusableQuery:
+            continue
+    known = {one.query.id: p.known for one, p in zip(encoded, engine.predict(encoded), strict=True)}
+    by_id = {one.query.id: one for one in encoded}
+    mains = plan.main_queries([one.query for one in encoded], known)
+    return {place: by_id[query.id] for place, query in mains.items()}, known
+
+
+def make_items(task: Task, mains: Mapping[tuple[str, str], EncodedQuery], known: Mapping[str, bool]) -> list[Item]:
+    """The known main queries, languages in turn, each beside its irrelevant facts' queries of the same language."""
+    facts = list(dict.fromkeys(fact for fact, _ in mains))
+    langs = list(dict.fromkeys(lang for _, lang in mains))
+    relation = {query.query.fact: query.query.relation for query in mains.values()}
+    subject = join_subjects((one.query.fact, one.query.lang, one.query.subject) for one in mains.values())
+    tokens = {
+        fact: {step.gold for lang in langs if (fact, lang) in mains for step in mains[fact, lang].steps}
+        for fact in facts
+    }
+    shares = [np.mean([known[mains[fact, lang].query.id] for lang in langs if (fact, lang) in mains]) for fact in facts]
+    drawn = draw_irrelevant(
+        facts,
+        [relation[fact] for fact in facts],
+        [subject[fact] for fact in facts],
+        [tokens[fact] for fact in facts],
+        [bool(share >= 0.5) for share in shares],
+        n=task.irrelevant,
+        seed=task.config.seed,
+    )
+    others: dict[str, list[str]] = {}
+    for i, j in zip(drawn.fact.tolist(), drawn.other.tolist(), strict=True):
+        others.setdefault(facts[i], []).append(facts[j])
+    items: list[Item] = []
+    for fact in facts:
+        for lang in langs:
+            query = mains.get((fact, lang))
+            if query is not None and known[query.query.id]:
+                aside = tuple(mains[other, lang] for other in others.get(fact, ()) if (other, lang) in mains)
+                items.append(Item(query, subject[fact], aside, grouped=len(items) < task.grouped))
+    return items
+
+
+def _means(engine: replay.Engine, queries: list[EncodedQuery]) -> dict[str, npt.NDArray[np.float32]]:
+    langs = dict.fromkeys(query.query.lang for query in queries)
+    return {lang: mean_activations(engine, [q for q in queries if q.query.lang == lang]) for lang in langs}

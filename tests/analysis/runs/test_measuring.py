@@ -1,0 +1,176 @@
+"""Methods against truth on whole models, and the stability of N, as the commands run them: on tiny random models."""
+
+import io
+import json
+import os
+from dataclasses import replace
+from pathlib import Path
+
+import polars as pl
+import pytest
+
+import store
+from analysis import models, prompts, replay
+from analysis.ranking import COMPARED
+from analysis.runs import job, measuring, plan, truth
+from analysis.runs.__main__ import make_executor
+from analysis.runs.measuring import Task, tasks
+from analysis.runs.plan import ModelSource, RunConfig
+from analysis.tables import faithfulness, stability
+from store import runs as run_files
+from store.view import View
+from tui.cli import run_app
+
+
+@pytest.fixture(scope="module")
+def known_facts(tmp_path_factory, tiny_models, tiny_facts):
+    """The tiny facts, each with what the tiny encoder says itself as its object: all are known."""
+    frame = pl.read_csv(tiny_facts)
+    loaded = models.load_model(str(tiny_models["encoder"]), dtype="float32", device="cpu", threads=1)
+    engine = replay.Engine(loaded)
+    rows = [prompts.Query(*row) for row in frame.iter_rows()]
+    said = engine.predict([prompts.encode(loaded, row) for row in rows])
+    words = [loaded.tokenizer.convert_ids_to_tokens(int(one.argmax[0])) for one in said]
+    # one object a (fact, language): that of its first template, on which it is therefore known
+    place = tmp_path_factory.mktemp("known") / "known.csv"
+    first = frame.with_columns(object=pl.Series(words)).with_columns(pl.col("object").first().over("fact_id", "lang"))
+    first.write_csv(place)
+    return place
+
+
+def task(tiny_models, facts, **changes):
+    config = RunConfig((ModelSource(str(tiny_models["encoder"])),), str(facts), langs=("en",))
+    return replace(Task(config, ("bkn", "grad_x_act", "random"), grouped=1, permutations=4, irrelevant=2), **changes)
+
+
+def test_truth_is_measured_on_known_main_queries_only_and_tasks_share_them_out(tiny_models, known_facts):
+    wanted = task(tiny_models, known_facts)
+    heard = []
+    whole = truth.measure(wanted, lambda done, total: heard.append((done, total)) or True)
+    places = {(row["fact"], row["lang"]) for row in whole["rows"]}
+    assert heard[-1] == (len(places), len(places)) and len(places) >= 2
+    assert {row["method"] for row in whole["rows"]} == {"bkn", "grad_x_act", "random"}
+    assert len({(row["fact"], row["lang"]) for row in whole["groups"]}) == 1
+    parts = [truth.measure(one, lambda done, total: True) for one in (replace(wanted, part=i, of=2) for i in range(2))]
+    joined = sorted(json.dumps(row) for part in parts for row in part["rows"])
+    assert joined == sorted(json.dumps(row) for row in whole["rows"])
+    [primary, by_truth, group] = faithfulness.build([whole], draws=20)
+    assert set(primary.frame["method"]) <= {"bkn", "grad_x_act", "random"}
+    assert by_truth.frame.height and group.frame.height == 3
+
+
+def test_a_cancelled_task_gives_what_it_has(tiny_models, known_facts):
+    found = truth.measure(task(tiny_models, known_facts), lambda done, total: done < 1)
+    assert len({(row["fact"], row["lang"]) for row in found["rows"]}) == 1
+
+
+def test_events_are_one_object_a_line_and_a_closed_stdin_ends_the_work(tiny_models, known_facts):
+    answer = io.StringIO()
+    with open(os.devnull, "rb") as closed:  # noqa: PTH123 - a descriptor that is at its end
+        assert truth.serve(json.dumps(task(tiny_models, known_facts).to_json()), answer, closed.fileno()) == 0
+    events = [json.loads(line) for line in answer.getvalue().splitlines()]
+    assert events[-1]["event"] == "result"
+    assert Task.from_json(json.loads(json.dumps(task(tiny_models, known_facts).to_json()))).methods == (
+        "bkn",
+        "grad_x_act",
+        "random",
+    )
+
+
+def test_tasks_are_one_a_model_or_several_where_models_are_few(tiny_models, known_facts):
+    one = task(tiny_models, known_facts)
+    two = replace(one, config=replace(one.config, models=one.config.models * 2))
+    assert [(t.part, t.of) for t in tasks(one, 2)] == [(0, 2), (1, 2)]
+    assert [(t.part, t.of) for t in tasks(two, 2)] == [(0, 1), (0, 1)]
+
+
+def test_the_command_prints_the_tables_of_what_its_processes_measured(tiny_models, known_facts, capsys):
+    arguments = [
+        str(tiny_models["encoder"]),
+        "--data",
+        str(known_facts),
+        "--method",
+        "bkn,random",
+        "--group",
+        "0",
+        "--langs",
+        "en",
+    ]
+    assert run_app(["faithfulness", *arguments, "--processes", "1", "--json"]) == 0
+    document = json.loads(capsys.readouterr().out)
+    assert [table["name"] for table in document["tables"]] == ["faithfulness", "faithfulness_by_truth"]
+    [measured] = document["measured"]
+    assert {row["ablation"] for row in measured["rows"]} == {"zero", "mean", "resample"}
+
+
+def test_a_model_that_is_not_there_is_one_message_and_exit_code_2(tmp_path, known_facts, capsys):
+    assert run_app(["faithfulness", str(tmp_path / "nothing"), "--data", str(known_facts)]) == 2
+    captured = capsys.readouterr()
+    assert captured.out == "" and "nothing" in captured.err and "Traceback" not in captured.err
+
+
+def test_without_a_known_fact_there_is_a_table_that_says_so():
+    [table] = faithfulness.build([{"model": "m", "rows": [], "groups": []}])
+    assert table.frame.is_empty() and "no known fact" in table.notes[0]
+
+
+def inline(place: Path, config: RunConfig):
+    """What `run.compute` does, without processes."""
+    store.create(place)
+    run = run_files.new_run(place, config.to_json())
+    config = replace(config, engine="inline")
+    run_files.write_run(place, replace(run_files.read_run(place, run), config=config.to_json()))
+    job.execute(place, run, lambda c, cancelled: make_executor(place, run, c, cancelled))
+    return run_files.read_run(place, run)
+
+
+def test_stability_compares_templates_rules_precisions_and_seeds_in_one_table(
+    tmp_path, tiny_models, tiny_facts, capsys, monkeypatch
+):
+    monkeypatch.setattr("tui.commands.run.compute", inline)
+    kept = tmp_path / "kept.knstore"
+    assert (
+        run_app(
+            [
+                "stability",
+                str(tiny_models["decoder"]),
+                "--data",
+                str(tiny_facts),
+                "--method",
+                "bkn",
+                "--store",
+                str(kept),
+                "--json",
+            ]
+        )
+        == 0
+    )
+    [table] = json.loads(capsys.readouterr().out)["tables"]
+    rows = {(row["what"], row["variant"]): row for row in table["rows"]}
+    assert {what for what, _ in rows} == {"templates", "nodes", "precision", "seeds", "floor"}
+    assert {variant for what, variant in rows if what == "precision"} == set(stability.DTYPES)
+    assert rows["precision", "float64"]["jaccard"] == pytest.approx(1.0, abs=0.05)
+    assert rows["nodes", "right 20"]["jaccard"] > rows["floor", "another fact"]["jaccard"] - 1e-9
+    for row in table["rows"]:
+        assert row["jaccard"] is None or 0 <= row["jaccard"] <= 1
+
+
+def test_stability_of_one_fact_on_one_template_has_rows_but_no_number_where_there_is_none(
+    tmp_path, tiny_models, tiny_facts
+):
+    facts = tmp_path / "one.csv"
+    pl.read_csv(tiny_facts).head(1).write_csv(facts)
+    place = tmp_path / "one.knstore"
+    inline(
+        place,
+        RunConfig((ModelSource(str(tiny_models["decoder"])),), str(facts), methods=("bkn",), what=("attribution",)),
+    )
+    with store.open(place) as reader:
+        table = stability.build(reader, View(reader.models()[0], "bkn", ("en",)), draws=10)
+    assert table.frame["what"].to_list() == ["floor"]
+    assert table.frame["interval"].to_list() == [None]
+
+
+def test_every_compared_method_has_a_name_and_measuring_loads_no_torch():
+    assert [plan.parse_method(name).label for name in COMPARED] == list(COMPARED)
+    assert "torch" not in vars(measuring)

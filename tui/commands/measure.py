@@ -1,0 +1,163 @@
+"""`knscope faithfulness` and `stability`: whether a method is right about a model, and whether N stays where it is."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from tui.commands import common
+from tui.commands.common import Device, Dtype, Format, Json, Output
+
+if TYPE_CHECKING:
+    from analysis.runs.plan import RunConfig
+    from analysis.tables import Table
+    from store.reader import Reader
+    from store.view import View
+
+Models = Annotated[list[str] | None, typer.Argument(metavar="[MODEL]...", help="Folders or hub ids. Default: bundled.")]
+Data = Annotated[str, typer.Option(help="demo, mlama:DIR, mpararel:DIR, pararel:DIR, or a CSV/JSONL/Parquet file.")]
+Langs = Annotated[str | None, typer.Option(help="Languages, as in en,zh-hans. Default: all there are.")]
+Relations = Annotated[str | None, typer.Option(help="Relations, as in P36,P37. Default: all there are.")]
+Seed = Annotated[int, typer.Option(help="Decides samples, irrelevant facts, random groups and halves.")]
+
+
+def faithfulness(
+    model: Models = None,
+    data: Data = "demo",
+    langs: Langs = None,
+    relations: Relations = None,
+    facts: Annotated[str, typer.Option(help="How many facts (seeded, even over relations), or all.")] = "12",
+    method: Annotated[str | None, typer.Option("--method", help="Methods, as in amig,bkn. Default: nine.")] = None,
+    group: Annotated[int, typer.Option(help="Facts and languages a model to take the group truth of.")] = 4,
+    processes: Annotated[int, typer.Option(help="Processes at once. 0: as many as processors.")] = 0,
+    device: Device = "auto",
+    dtype: Dtype = "float32",
+    seed: Seed = 0,
+    form: Format = "table",
+    out: Output = None,
+    as_json: Json = False,
+) -> None:
+    """Hold attribution methods against the true effects of neurons, found by ablating each of them (known facts only)."""
+    from analysis.ranking import COMPARED
+    from analysis.runs import plan
+    from analysis.runs.measuring import Measurement, Task, tasks
+    from analysis.tables import faithfulness as room
+
+    config = _config(model, data, langs, relations, facts, device=device, dtype=dtype, seed=seed)
+    plan.load_facts(config)
+    methods = common.methods(method) if method else COMPARED
+    work = Measurement(tasks(Task(config, methods, grouped=group), processes or plan.cpu_count()), processes or None)
+    _follow(work)
+    tables = room.build(list(work.documents.values()), seed=seed)
+    _emit(tables, form, out, as_json, {"measured": list(work.documents.values())})
+    if work.cancelled:
+        raise typer.Exit(130)
+
+
+def _follow(work: Any) -> None:
+    """Show progress; ctrl+c ends the work after the facts under way, a second one at once."""
+    from tui import output
+
+    with output.progress_bar() as bar:
+        steps: Iterator[Any] = work.run()
+        while True:
+            try:
+                seen = next(steps, None)
+                if seen is None:
+                    return
+                bar.show(seen.done, seen.total, "facts measured")
+            except KeyboardInterrupt:
+                if work.cancelled:
+                    raise
+                work.cancel()
+                output.say("ending after the facts under way; press ctrl+c again to leave without waiting")
+
+
+def stability(
+    model: Models = None,
+    data: Data = "demo",
+    langs: Langs = None,
+    relations: Relations = None,
+    facts: Annotated[str, typer.Option(help="How many facts (seeded, even over relations), or all.")] = "12",
+    method: Annotated[str, typer.Option("--method", help="The method whose N is looked at.")] = "amig",
+    tau: Annotated[str | None, typer.Option("--tau", help="Threshold by language, as in en=0.3,zh=0.2.")] = None,
+    store: Annotated[Path | None, typer.Option(help="Keep what is computed in this store, and go on from it.")] = None,
+    device: Device = "auto",
+    seed: Seed = 0,
+    form: Format = "table",
+    out: Output = None,
+    as_json: Json = False,
+) -> None:
+    """How far N moves across templates, node counts, precision and seeds."""
+    from dataclasses import replace
+
+    from analysis.runs import plan
+    from analysis.tables import stability as room
+    from tui.commands import results, run
+
+    [label] = common.methods(method)
+    config = _config(model, data, langs, relations, facts, device=device, seed=seed)
+    config = replace(config, what=("attribution",), methods=room.variants(label))
+    plan.load_facts(config)
+    with _place(store) as place:
+        for dtype in ("float32", *room.DTYPES):
+            methods = config.methods if dtype == "float32" else (label,)
+            seen = run.compute(place, replace(config, dtype=dtype, methods=methods))
+            if seen.status != "done":
+                raise typer.Exit(run.EXIT_CODES.get(seen.status, 1))
+        with results.opened(place) as reader:
+            plain = reader.sql("SELECT model FROM model WHERE dtype = 'float32' ORDER BY model")["model"]
+            tables = [room.build(reader, _view(reader, name, label, langs, tau), seed) for name in plain]
+    _emit(tables, form, out, as_json)
+
+
+def _view(reader: Reader, model: str, method: str, langs: str | None, tau: str | None) -> View:
+    """The View of one model: the languages asked for, as far as it has them."""
+    from tui.commands import results
+
+    stored = reader.langs(model)
+    wanted = [lang for lang in common.words(langs) or stored if lang in stored]
+    taus = ",".join(part for part in common.words(tau) if part.rpartition("=")[0] in ("", *wanted))
+    return results.view_of(reader, model, method, ",".join(wanted), tau=taus)
+
+
+@contextmanager
+def _place(store: Path | None) -> Iterator[Path]:
+    if store is not None:
+        yield store
+        return
+    with tempfile.TemporaryDirectory(prefix="knscope-") as folder:
+        yield Path(folder, "stability.knstore")
+
+
+def _config(
+    model: list[str] | None, data: str, langs: str | None, relations: str | None, facts: str, **options: Any
+) -> RunConfig:
+    """The models and facts a measurement is made on; no model named: the bundled ones."""
+    from analysis.runs import plan
+    from analysis.sources import absolute_source
+    from tui.commands.demo import bundled_models
+
+    named = tuple(plan.ModelSource(absolute_source(one)) for one in model or ())
+    return plan.RunConfig(
+        models=named or bundled_models(),
+        data=plan.absolute_data(data),
+        langs=common.words(langs),
+        relations=common.words(relations),
+        facts=common.facts_count(facts),
+        **options,
+    )
+
+
+def _emit(tables: list[Table], form: str, out: Path | None, as_json: bool, extra: dict[str, Any] | None = None) -> None:
+    from tui import output
+
+    if as_json:
+        output.write_json({"tables": [output.as_json(table) for table in tables], **(extra or {})})
+    else:
+        output.emit(tables, form, out)
