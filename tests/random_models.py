@@ -32,7 +32,8 @@ def wordpiece() -> PreTrainedTokenizerFast:
         "sep_token": "[SEP]",
         "mask_token": "[MASK]",
     }
-    return PreTrainedTokenizerFast(tokenizer_object=tokenizer, **names)
+    inputs = ["input_ids", "token_type_ids", "attention_mask"]
+    return PreTrainedTokenizerFast(tokenizer_object=tokenizer, model_input_names=inputs, **names)
 
 
 def byte_level() -> PreTrainedTokenizerFast:

@@ -1,0 +1,142 @@
+"""Attribution of one 12-token prompt to all neurons of a base-sized model, beside knowledge-neurons 0.0.2 and captum 0.9.0.
+
+`python -m benchmarks.attribution [ROUNDS]`: CPU seconds at one thread, each contender in a process of its own, taken in turn.
+Errors are to the same integral at 400 nodes.
+"""
+
+from __future__ import annotations
+
+import sys
+import tempfile
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from benchmarks import _made_models as made
+from benchmarks._rounds import child, error, rounds, show, timed, verdict
+
+NODES = 20
+SAME, FINE, REFERENCE = (
+    f"bkn-eleuther+nodes={NODES}",
+    "bkn-eleuther+rule=gauss-legendre,nodes=5",
+    "bkn-eleuther+rule=gauss-legendre,nodes=400",
+)
+WORD = f"amig+nodes={NODES},positions=all"
+
+
+def ours(kind: str, method: str, words: int | None = None) -> Callable[[Path], Mapping[str, Any]]:
+    """Time one attribution, after the load and the proof, and keep its scores."""
+
+    def run(folder: Path) -> Mapping[str, Any]:
+        from dataclasses import replace
+
+        from analysis.attribution import attribute
+        from analysis.method import parse_method
+        from analysis.replay import Engine
+
+        torch.set_num_threads(1)
+        loaded = made.load(kind, made.bert() if kind == "encoder" else made.gpt2())
+        engine, query = Engine(loaded), made.query(loaded)
+        query = query if words is None else replace(query, words=query.words[:words])
+        with timed() as found:
+            (result,) = attribute(engine, [query], parse_method(method))
+        np.save(folder / f"{sys.argv[2]}.npy", result.scores)
+        return {**found, "nodes": int(result.paths.nodes.max()), "tokens": len(query.steps[-1].ids)}
+
+    return run
+
+
+def eleuther(kind: str) -> Callable[[Path], Mapping[str, Any]]:
+    def run(folder: Path) -> Mapping[str, Any]:
+        from knowledge_neurons import KnowledgeNeurons
+
+        torch.set_num_threads(1)
+        encoder = kind == "encoder"
+        model = made.bert() if encoder else made.gpt2()
+        package = KnowledgeNeurons(model, made.tokenizer(kind), model_type="bert" if encoder else "gpt", device="cpu")
+        prompt = made.ENCODER_PROMPT if encoder else made.DECODER_PROMPT
+        answer = made.ANSWERS[kind] if encoder else f" {made.ANSWERS[kind]}"
+        with timed() as found:
+            scores = package.get_scores(prompt, answer, batch_size=NODES, steps=NODES, pbar=False)
+        np.save(folder / f"{sys.argv[2]}.npy", scores.detach().numpy().reshape(-1))
+        return found
+
+    return run
+
+
+def captum(_folder: Path) -> Mapping[str, Any]:
+    """LayerIntegratedGradients of every layer's neurons at all positions, the head at the mask alone."""
+    from captum.attr import LayerIntegratedGradients
+
+    torch.set_num_threads(1)
+    loaded = made.load("encoder", made.bert())
+    query, model = made.query(loaded), loaded.model
+    step, word = query.steps[0], query.words[0]
+    ids = torch.tensor([step.ids])
+    hidden = ids.clone()
+    hidden[0, list(word.tokens)] = loaded.substitute
+
+    def p(x: torch.Tensor) -> torch.Tensor:
+        return model.cls(model.bert(x)[0][:, step.position]).softmax(-1)[:, step.gold]
+
+    with timed() as found:
+        for layer in model.bert.encoder.layer:
+            LayerIntegratedGradients(p, layer.intermediate).attribute(ids, baselines=hidden, n_steps=NODES)
+    return found
+
+
+CONTENDERS: Mapping[str, Callable[[Path], Mapping[str, Any]]] = {
+    "bert-package": eleuther("encoder"),
+    "bert-same": ours("encoder", SAME),
+    "bert-fine": ours("encoder", FINE),
+    "bert-reference": ours("encoder", REFERENCE),
+    "gpt2-package": eleuther("decoder"),
+    "gpt2-same": ours("decoder", SAME),
+    "gpt2-fine": ours("decoder", FINE),
+    "gpt2-reference": ours("decoder", REFERENCE),
+    "captum": captum,
+    "word": ours("encoder", WORD, words=1),
+}
+WANTED = {"bert": 15.0, "gpt2": 50.0}
+
+
+def main() -> int:
+    if child(CONTENDERS):
+        return 0
+    from benchmarks import _peers
+
+    n, peer = int(sys.argv[1]) if len(sys.argv) > 1 else 3, _peers.python()
+    missed = False
+    with tempfile.TemporaryDirectory(prefix="knscope-bench-") as place:
+        folder = Path(place)
+        rounds("benchmarks.attribution", {"bert-reference": None, "gpt2-reference": None}, 1, folder)
+        pythons = {name: peer if name.endswith(("package", "captum")) else None for name in CONTENDERS}
+        timing = {name: python for name, python in pythons.items() if not name.endswith("reference")}
+        results = rounds("benchmarks.attribution", timing, n, folder)
+        rows = []
+        for model, title in (("bert", "BERT-base dimensions, V = 119,547"), ("gpt2", "GPT-2 dimensions")):
+            package, same, fine = (results[f"{model}-{name}"] for name in ("package", "same", "fine"))
+            rows.append([f"{title}: knowledge-neurons 0.0.2, {NODES} steps", str(package),
+                         f"{error(folder, f'{model}-package', f'{model}-reference'):.1e}", ""])  # fmt: skip
+            rows.append([f"  knscope, the same rule and steps; largest difference to the package "
+                         f"{error(folder, f'{model}-same', f'{model}-package'):.1e}", str(same),
+                         f"{error(folder, f'{model}-same', f'{model}-reference'):.1e}",
+                         verdict(package.median / same.median, 4)])  # fmt: skip
+            rows.append([f"  knscope, Gauss-Legendre, {fine.told['nodes']} nodes where it took most", str(fine),
+                         f"{error(folder, f'{model}-fine', f'{model}-reference'):.1e}",
+                         verdict(package.median / fine.median, WANTED[model])])  # fmt: skip
+            missed |= package.median / same.median < 4 or package.median / fine.median < WANTED[model]
+        peer_result, word = results["captum"], results["word"]
+        rows.append([f"one word baseline, all positions, BERT: captum 0.9.0, {NODES} nodes", str(peer_result), "", ""])
+        rows.append(["  knscope, the same nodes", str(word), "", verdict(peer_result.median / word.median, 2)])
+        missed |= peer_result.median / word.median < 2
+    columns = ("one prompt of 12 tokens, every neuron", "CPU, median", "error", "faster")
+    show(f"attribution, {n} rounds in turn, one thread; error: of the largest score, to 400 nodes", columns, rows)
+    return int(missed)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
