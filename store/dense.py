@@ -29,7 +29,7 @@ class MissingShardError(DamagedShardError):
 
 @dataclass(frozen=True)
 class Dense:
-    """One dense.npy. `sums` holds a number a row (`row_sums`), or nothing where its writer kept none."""
+    """One dense.npy of `rows` rows. `sums` holds a number a row (`row_sums`), or nothing where its writer kept none."""
 
     path: Path
     rows: int

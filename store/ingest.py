@@ -83,8 +83,7 @@ class Intake:
             if name in _NUMBERED:
                 number_rows(cursor, name, fresh)
             for child in children:
-                if (belonging := fresh.children(child)) is not None:
-                    insert_children(cursor, child, fresh, belonging)
+                insert_children(cursor, child, fresh)
             if name == "scan":
                 pair_up(cursor, fresh)
         return found
@@ -100,18 +99,27 @@ class Fresh:
 
     def children(self, name: str) -> pa.Table | None:
         """Rows of a table that belong to the new ones: from the shard that each came with, never from a second copy."""
+        numbered = self.numbered(name, "key")
+        if numbered is None:
+            return None
+        place = pc.subtract(numbered["key"], pa.scalar(self.first, pa.int32()))
+        return numbered.set_column(0, "key", self.rows["key"].combine_chunks().take(place.combine_chunks()))
+
+    def numbered(self, name: str, column: str) -> pa.Table | None:
+        """The same with their parent's number, `column`, in the place of the key."""
         parts = []
+        first = self.first
         for shard, keys in self.by_shard:
             rows = shard.tables.get(name)
             if rows is not None:
-                parts.append(rows.filter(pc.is_in(rows["key"], keys)))
+                for batch in rows.to_batches():
+                    key = batch.column(0)
+                    found = pc.add(pc.index_in(key.dictionary, keys), pa.scalar(first, pa.int32()))
+                    numbers = found.take(key.indices)
+                    part = pa.table([numbers, *batch.columns[1:]], names=[column, *batch.schema.names[1:]])
+                    parts.append(part.filter(pc.is_valid(numbers)) if numbers.null_count else part)
+            first += len(keys)
         return pa.concat_tables(parts) if parts else None
-
-    def numbered(self, children: pa.Table, column: str) -> pa.Table:
-        """The same with the key replaced by its parent's number."""
-        place = pc.index_in(children["key"], self.rows["key"].combine_chunks())
-        numbers = pc.add(pc.cast(place, pa.int32()), pa.scalar(self.first, pa.int32()))
-        return children.drop_columns(["key"]).add_column(0, column, numbers)
 
     @property
     def keys(self) -> list[str]:
@@ -158,13 +166,13 @@ def number_rows(cursor: duckdb.DuckDBPyConnection, name: str, fresh: Fresh) -> N
         )
 
 
-def insert_children(cursor: duckdb.DuckDBPyConnection, name: str, fresh: Fresh, rows: pa.Table) -> None:
-    """Rows that belong to a keyed row; scores of highest rel first, so that row groups below a threshold are skipped unread."""
-    if name not in NUMBERED:
-        insert(cursor, name, rows)
-        return
-    numbered = fresh.numbered(rows, NUMBERED[name][1])
-    insert(cursor, f"{name}_row", numbered.sort_by([("rel", "descending")]) if name == "score" else numbered)
+def insert_children(cursor: duckdb.DuckDBPyConnection, name: str, fresh: Fresh) -> None:
+    """Rows that belong to new ones; scores of highest rel first, so that row groups below a threshold are skipped unread."""
+    numbered = name in NUMBERED
+    rows = fresh.numbered(name, NUMBERED[name][1]) if numbered else fresh.children(name)
+    if rows is not None:
+        ordered = rows.sort_by([("rel", "descending")]) if name == "score" else rows
+        insert(cursor, f"{name}_row" if numbered else name, ordered)
 
 
 def pair_up(cursor: duckdb.DuckDBPyConnection, fresh: Fresh) -> None:

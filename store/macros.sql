@@ -11,7 +11,8 @@ CREATE OR REPLACE MACRO drop_of(before, after, relative) AS (before - after) / C
 
 -- A threshold below the stored floor would silently miss neurons.
 CREATE OR REPLACE MACRO above_floor(tau, floor) AS
-    CASE WHEN tau < floor
+    CASE WHEN tau IS NULL THEN error('taus names no τ for one of the languages chosen')
+    WHEN tau < floor
     THEN error('τ ' || tau || ' is below ' || floor || ', the floor: no lower rel is kept as rows; ask knscope itself, which reads them from the dense scores')
     ELSE tau END;
 
@@ -25,20 +26,24 @@ CREATE OR REPLACE MACRO chosen(the_model, the_method, the_langs, the_relations, 
       AND (len(the_queries) = 0 OR list_contains(the_queries, a.query))
       AND (NOT only_known OR EXISTS (FROM prediction pr WHERE pr.model = a.model AND pr.query = a.query AND pr.known));
 
--- Eq. 6-7 by number of the fact in its language: a neuron is in N of a (fact, language) when rel > τ of that language on at least a share of its attributed queries.
+-- Eq. 6-7 by number of the fact in its language: a neuron is in N of a (fact, language) when rel > τ of that language on at least a
+-- share of its attributed queries. Where there is one query nothing needs counting: most stores have one template, and it is much faster.
 CREATE OR REPLACE MACRO kn_row(the_model, the_method, the_langs, the_relations, the_facts, the_queries, only_known, taus, template_share) AS TABLE
     WITH c AS MATERIALIZED (FROM chosen(the_model, the_method, the_langs, the_relations, the_facts, the_queries, only_known)),
     asked AS (SELECT place, count(*) AS n FROM c GROUP BY ALL),
-    cut AS (SELECT c.aq, c.place, above_floor(map_extract(taus, p.lang)[1], c.floor)::DOUBLE AS tau FROM c JOIN place p USING (place)),
-    hit AS (
-        SELECT cut.place, s.layer, s.neuron, count(*) AS hits, max(s.rel) AS rel
-        FROM score_row s JOIN cut USING (aq)
-        WHERE s.rel > list_min(map_values(taus)) AND s.rel > cut.tau
-        GROUP BY ALL
+    cut AS MATERIALIZED (
+        SELECT c.aq, c.place, asked.n, above_floor(map_extract(taus, p.lang)[1], c.floor)::DOUBLE AS tau
+        FROM c JOIN asked USING (place) JOIN place p USING (place)
     )
-    SELECT hit.place, hit.layer, hit.neuron, hit.rel, hit.hits / asked.n AS share
-    FROM hit JOIN asked USING (place)
-    WHERE hit.hits >= template_share * asked.n - 1e-9;
+    SELECT cut.place, s.layer, s.neuron, s.rel, 1.0::DOUBLE AS share
+    FROM score_row s JOIN cut USING (aq)
+    WHERE cut.n = 1 AND s.rel > list_min(map_values(taus)) AND s.rel > cut.tau
+    UNION ALL
+    SELECT cut.place, s.layer, s.neuron, max(s.rel) AS rel, count(*) / cut.n AS share
+    FROM score_row s JOIN cut USING (aq)
+    WHERE cut.n > 1 AND s.rel > list_min(map_values(taus)) AND s.rel > cut.tau
+    GROUP BY cut.place, s.layer, s.neuron, cut.n
+    HAVING count(*) >= template_share * cut.n - 1e-9;
 
 -- Eq. 6-7: the knowledge neurons of every fact and language; rel is the highest, share the share, over its attributed queries.
 CREATE OR REPLACE MACRO kn(the_model, the_method, the_langs, the_relations, the_facts, the_queries, only_known, taus, template_share) AS TABLE
@@ -69,13 +74,17 @@ CREATE OR REPLACE MACRO queries(the_model, the_method, the_langs, the_relations,
       AND (len(the_queries) = 0 OR list_contains(the_queries, q.query))
       AND (NOT only_known OR p.known);
 
--- Eq. 8 by number of the fact.
+-- Eq. 8 by number of the fact: what the first language has and every other has too.
 CREATE OR REPLACE MACRO likn_row(the_model, the_method, the_langs, the_relations, the_facts, the_queries, only_known, taus, template_share) AS TABLE
-    SELECT p.fact_no, k.layer, k.neuron, min(k.rel) AS rel, max(k.rel) AS rel_max
-    FROM kn_row(the_model, the_method, the_langs, the_relations, the_facts, the_queries, only_known, taus, template_share) k
-    JOIN place p USING (place)
-    GROUP BY ALL
-    HAVING count(*) = len(the_langs) AND len(the_langs) >= 2;
+    WITH k AS MATERIALIZED (
+        SELECT p.fact_no, p.lang = the_langs[1] AS leads, k.layer, k.neuron, k.rel
+        FROM kn_row(the_model, the_method, the_langs, the_relations, the_facts, the_queries, only_known, taus, template_share) k
+        JOIN place p USING (place)
+    )
+    SELECT l.fact_no, l.layer, l.neuron, least(l.rel, min(o.rel)) AS rel, greatest(l.rel, max(o.rel)) AS rel_max
+    FROM (FROM k WHERE leads) l JOIN (FROM k WHERE NOT leads) o USING (fact_no, layer, neuron)
+    GROUP BY l.fact_no, l.layer, l.neuron, l.rel
+    HAVING count(*) = len(the_langs) - 1;
 
 -- Eq. 8: L, the intersection of N over all chosen languages, per fact; rel and rel_max are the lowest and highest over languages.
 CREATE OR REPLACE MACRO likn(the_model, the_method, the_langs, the_relations, the_facts, the_queries, only_known, taus, template_share) AS TABLE
@@ -86,12 +95,15 @@ CREATE OR REPLACE MACRO likn(the_model, the_method, the_langs, the_relations, th
 -- Neurons by layer: `n` pooled over facts, `share` the mean over facts of the fact's own share. kind is a language, or LIKN.
 CREATE OR REPLACE MACRO layer_hist(the_model, the_method, the_langs, the_relations, the_facts, the_queries, only_known, taus, template_share) AS TABLE
     WITH k AS MATERIALIZED (
-        SELECT p.fact_no, p.lang, r.layer, r.neuron
+        SELECT r.place, p.fact_no, p.lang = the_langs[1] AS leads, r.layer, r.neuron
         FROM kn_row(the_model, the_method, the_langs, the_relations, the_facts, the_queries, only_known, taus, template_share) r JOIN place p USING (place)
     ),
-    shared AS (SELECT fact_no, layer FROM k GROUP BY fact_no, layer, neuron HAVING count(*) = len(the_langs) AND len(the_langs) >= 2),
+    shared AS (
+        SELECT l.fact_no, l.layer FROM (FROM k WHERE leads) l JOIN (FROM k WHERE NOT leads) o USING (fact_no, layer, neuron)
+        GROUP BY l.fact_no, l.layer, l.neuron HAVING count(*) = len(the_langs) - 1
+    ),
     kinds AS MATERIALIZED (
-        SELECT lang AS kind, fact_no, layer, count(*) AS n FROM k GROUP BY ALL
+        SELECT p.lang AS kind, p.fact_no, c.layer, c.n FROM (SELECT place, layer, count(*) AS n FROM k GROUP BY ALL) c JOIN place p USING (place)
         UNION ALL SELECT 'LIKN', fact_no, layer, count(*) FROM shared GROUP BY ALL
     ),
     whole AS (SELECT kind, fact_no, sum(n) AS n FROM kinds GROUP BY ALL),
@@ -116,39 +128,50 @@ CREATE OR REPLACE MACRO scan_member(the_model, the_method, the_langs, the_relati
     FROM inside i JOIN scan_row s USING (place) JOIN scan_neuron_row n ON n.scan_no = s.scan_no AND n.position = i.position
     WHERE s.model = the_model AND s.method = the_method AND (len(the_queries) = 0 OR list_contains(the_queries, s.query));
 
+-- The same as one row a scan: `inside` has a bit for each position that counts.
+CREATE OR REPLACE MACRO scan_mask(the_model, the_method, the_langs, the_relations, the_facts, the_queries, only_known, taus, template_share) AS TABLE
+    SELECT scan_no, any_value(role) AS role, any_value(place) AS place, count(*) AS n, bit_or(1::HUGEINT << position::INTEGER) AS inside
+    FROM scan_member(the_model, the_method, the_langs, the_relations, the_facts, the_queries, only_known, taus, template_share)
+    GROUP BY scan_no;
+
+-- Pairs of table pair that are degenerate by the paper's rule, whatever their members.
+CREATE OR REPLACE MACRO degenerate(t_low, t_high, relative) AS TABLE
+    SELECT * FROM pair
+    WHERE drop_of(p, p_a, relative) <= t_low AND drop_of(p, p_b, relative) <= t_low AND drop_of(p, p_ab, relative) > t_high;
+
 -- Eq. 9-10 on stored ablations: the degenerate pairs, of knowledge neurons and of either control.
 -- paper: each alone drops p by at most T_low, both by more than T_high. strict: and they interact in logits by less than -δ.
 -- expressed: the answer stays the most probable after each, and is lost after both.
 CREATE OR REPLACE MACRO dkn(the_model, the_method, the_langs, the_relations, the_facts, the_queries, only_known, taus, template_share,
                             t_low, t_high, delta, relative) AS TABLE
-    WITH m AS MATERIALIZED (FROM scan_member(the_model, the_method, the_langs, the_relations, the_facts, the_queries, only_known, taus, template_share)),
-    found AS (
-        SELECT * FROM pair
-        WHERE drop_of(p, p_a, relative) <= t_low AND drop_of(p, p_b, relative) <= t_low AND drop_of(p, p_ab, relative) > t_high
-    )
-    SELECT s.role, l.fact, l.relation, l.lang, s.query, f.layer_a, f.neuron_a, f.layer_b, f.neuron_b, f.p, f.p_a, f.p_b, f.p_ab,
+    WITH m AS MATERIALIZED (FROM scan_mask(the_model, the_method, the_langs, the_relations, the_facts, the_queries, only_known, taus, template_share))
+    SELECT m.role, l.fact, l.relation, l.lang, s.query, f.layer_a, f.neuron_a, f.layer_b, f.neuron_b, f.p, f.p_a, f.p_b, f.p_ab,
         drop_of(f.p, f.p_a, relative) AS drop_a, drop_of(f.p, f.p_b, relative) AS drop_b, drop_of(f.p, f.p_ab, relative) AS drop_ab,
         f.interaction, true AS paper, f.interaction < -delta AS strict, f.expressed
-    FROM found f
-    JOIN m a ON a.scan_no = f.scan_no AND a.position = f.position_a
-    JOIN m b ON b.scan_no = f.scan_no AND b.position = f.position_b
-    JOIN scan_row s ON s.scan_no = f.scan_no
-    JOIN place l ON l.place = s.place;
+    FROM degenerate(t_low, t_high, relative) f
+    JOIN m USING (scan_no)
+    JOIN scan_row s USING (scan_no)
+    JOIN place l ON l.place = m.place
+    WHERE (m.inside >> f.position_a::INTEGER) & 1 = 1 AND (m.inside >> f.position_b::INTEGER) & 1 = 1;
 
 -- How many pairs were eligible and how many of these degenerate, by role and language: the rates that stand side by side.
 CREATE OR REPLACE MACRO dkn_rate(the_model, the_method, the_langs, the_relations, the_facts, the_queries, only_known, taus, template_share,
                                  t_low, t_high, delta, relative) AS TABLE
-    WITH m AS (FROM scan_member(the_model, the_method, the_langs, the_relations, the_facts, the_queries, only_known, taus, template_share)),
+    WITH m AS MATERIALIZED (FROM scan_mask(the_model, the_method, the_langs, the_relations, the_facts, the_queries, only_known, taus, template_share)),
     eligible AS (
         SELECT role, lang, count(*) FILTER (n >= 2) AS facts, sum(n * (n - 1) // 2)::BIGINT AS pairs
-        FROM (SELECT scan_no, role, place, count(*) AS n FROM m GROUP BY ALL) JOIN place USING (place) GROUP BY ALL
+        FROM m JOIN place USING (place) GROUP BY ALL
     ),
     found AS (
-        SELECT role, lang, count(*) AS paper, count(*) FILTER (strict) AS strict, count(*) FILTER (expressed) AS expressed,
-               count(DISTINCT fact) AS facts_with
-        FROM dkn(the_model, the_method, the_langs, the_relations, the_facts, the_queries, only_known, taus, template_share, t_low, t_high, delta, relative)
+        SELECT m.role, m.place, count(*) AS paper, count(*) FILTER (f.interaction < -delta) AS strict, count(*) FILTER (f.expressed) AS expressed
+        FROM degenerate(t_low, t_high, relative) f JOIN m USING (scan_no)
+        WHERE (m.inside >> f.position_a::INTEGER) & 1 = 1 AND (m.inside >> f.position_b::INTEGER) & 1 = 1
         GROUP BY ALL
+    ),
+    counted AS (
+        SELECT role, lang, sum(paper)::BIGINT AS paper, sum(strict)::BIGINT AS strict, sum(expressed)::BIGINT AS expressed, count(*) AS facts_with
+        FROM found JOIN place USING (place) GROUP BY ALL
     )
     SELECT role, lang, e.facts, e.pairs, coalesce(f.paper, 0) AS paper, coalesce(f.strict, 0) AS strict, coalesce(f.expressed, 0) AS expressed,
            coalesce(f.facts_with, 0) AS facts_with
-    FROM eligible e LEFT JOIN found f USING (role, lang);
+    FROM eligible e LEFT JOIN counted f USING (role, lang);

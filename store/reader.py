@@ -197,6 +197,7 @@ class Reader:
                 catalog = {
                     "models": [row[0] for row in cursor.execute("SELECT model FROM model").fetchall()],
                     "relations": [row[0] for row in cursor.execute("SELECT DISTINCT relation FROM query").fetchall()],
+                    "facts": [row[0] for row in cursor.execute("SELECT DISTINCT fact FROM query").fetchall()],
                     "attributed": cursor.execute(
                         "SELECT model, method, count(*) FROM attribution GROUP BY ALL"
                     ).fetchall(),
@@ -322,6 +323,10 @@ class Reader:
                 raise UserError(
                     f"{what} {', '.join(strange)} is not stored for {view.model}; there is {', '.join(there) or 'none yet'}"
                 )
+        there = self._catalog()["facts"] if view.facts else []
+        if strange := sorted(set(view.facts) - set(there)):
+            example = f", such as {min(there)}" if there else ""
+            raise UserError(f"fact {', '.join(strange[:5])} is not stored; there are {len(there):,}{example}")
 
 
 _TRIES = 5

@@ -32,6 +32,8 @@ from store.schema import tables
 
 MANIFEST = "manifest.json"
 ROWS_AT_ONCE = 64
+CHILDREN = ("score", "path", "scan_neuron", "ablation", "claim_neuron")
+"""Tables whose rows belong to a keyed row; `key` is their first column."""
 TEMPORARY = ".tmp-"
 DAMAGED = ".damaged-"
 
@@ -104,7 +106,8 @@ def read_shard(path: Path, dense: Literal["size", "rows", "bytes"] = "size") -> 
                 raise DamagedShardError(f"{path}: {name} is not what was written (checksum differs)")
         found = {table: _table(path, table, rows) for table, rows in manifest["rows"].items() if table in tables()}
         sums = manifest.get("dense_sums", ())
-        scores = Dense(path / DENSE_FILE, len(sums), sums) if DENSE_FILE in manifest["sha256"] else None
+        rows = len(sums) or manifest["rows"].get("attribution", 0)
+        scores = Dense(path / DENSE_FILE, rows, sums) if DENSE_FILE in manifest["sha256"] else None
     except (OSError, ValueError, KeyError, TypeError, AttributeError, pa.ArrowException, UserError) as error:
         if not path.exists():
             raise MissingShardError(f"{path} is gone") from error
@@ -117,10 +120,14 @@ def read_shard(path: Path, dense: Literal["size", "rows", "bytes"] = "size") -> 
 
 
 def _table(path: Path, table: str, expected: int) -> pa.Table:
-    rows = pq.read_table(path / f"{table}.parquet")
+    """Keys of rows that belong to others are read as a dictionary: few texts, many rows."""
+    rows = pq.read_table(path / f"{table}.parquet", read_dictionary=["key"] if table in CHILDREN else None)
     if rows.num_rows != expected:
         raise DamagedShardError(f"{path}: {table}.parquet has {rows.num_rows} rows, not {expected}")
-    if not rows.schema.equals(tables()[table].schema):
+    wanted = tables()[table].schema
+    if table in CHILDREN:
+        wanted = wanted.set(0, pa.field("key", pa.dictionary(pa.int32(), pa.string())))
+    if not rows.schema.equals(wanted):
         raise DamagedShardError(f"{path}: {table}.parquet has other columns than this version of knscope writes")
     return rows
 

@@ -58,7 +58,7 @@ def _publish(folder: Path) -> Path:
         with temporary.open("rb") as file:
             os.fsync(file.fileno())
         temporary.replace(final)
-    except (OSError, duckdb.IOException, duckdb.OutOfMemoryException) as error:
+    except (OSError, duckdb.Error) as error:
         raise UserError(
             f"{final} cannot be written ({error}); free space or make the folder writable, then `knscope store compact {folder}`: "
             "what is stored is kept"

@@ -58,6 +58,8 @@ class View:
     def __post_init__(self) -> None:
         if not self.langs:
             raise UserError("no language chosen; name at least one of those stored")
+        if twice := [lang for lang in dict.fromkeys(self.langs) if self.langs.count(lang) > 1]:
+            raise UserError(f"language {', '.join(twice)} is named twice; name each once")
         given = dict(self.taus)
         stray = [lang for lang in given if lang not in self.langs]
         if stray:

@@ -1,0 +1,126 @@
+"""The store against what the project is held to: a threshold's new value to the data of every visible pane, opening, writing, size.
+
+`python -m benchmarks.store [TRAINED [FLAT [WIDE [MANY]]]]`, numbers of facts in two languages: 1,000 with the fall of scores of a trained
+model; 1,000 flat, 5,000 rows a query; 500 of 196,608 neurons; 10,000 to be opened. The results are made up (`_made_results.py`).
+Wall time and processor time of the process are both printed: the bounds are for two idle cores, so on a busy machine compare half the
+processor time with them.
+"""
+
+from __future__ import annotations
+
+import statistics
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import store
+from benchmarks._made_results import LANGS, METHOD, MODEL, Shape, shards
+from store import compaction, runs, snapshot
+from store.reader import Reader
+from store.shards import list_shards, write_shard
+from store.view import View
+
+TAUS = (0.05, 0.1, 0.15, 0.2, 0.25, 0.3, 0.35, 0.4, 0.5)
+PANES = {
+    "queries + layers + LIKN": ("queries", "layer_hist", "kn"),
+    "queries + layers + DKN": ("queries", "layer_hist", "dkn", "dkn_rate"),
+}
+"""The query table and the layers are always in sight, and one of the tabs."""
+
+
+def timed(work: Callable[[], object]) -> tuple[float, float]:
+    """Wall and processor seconds."""
+    wall, spent = time.perf_counter(), time.process_time()
+    work()
+    return time.perf_counter() - wall, time.process_time() - spent
+
+
+def say(what: str, times: tuple[float, float], unit: str = "s") -> None:
+    scale = 1000 if unit == "ms" else 1
+    print(f"  {what:<58} {scale * times[0]:9,.2f} {unit} wall {scale * times[1]:9,.2f} {unit} cpu", flush=True)
+
+
+def written(path: Path, shape: Shape) -> None:
+    """Write a store, timing nothing but the commits."""
+    store.create(path)
+    run = runs.new_run(path, {})
+    wall = spent = 0.0
+    for tables, dense in shards(shape):
+        one = timed(lambda tables=tables, dense=dense: write_shard(path, run, tables, dense))  # type: ignore[misc]
+        wall, spent = wall + one[0], spent + one[1]
+    n = shape.facts * len(LANGS)
+    print(f"  {n:,} queries written, {n / wall:,.0f} a second of wall, {n / spent:,.0f} a second of cpu")
+    size(path, n)
+
+
+def size(path: Path, queries: int) -> None:
+    by_kind: dict[str, int] = {}
+    for shard in list_shards(path):
+        for file in shard.iterdir():
+            by_kind[file.stem] = by_kind.get(file.stem, 0) + file.stat().st_size
+    parts = ", ".join(
+        f"{name} {n / queries / 1024:,.1f}" for name, n in sorted(by_kind.items(), key=lambda kv: -kv[1])[:5]
+    )
+    print(f"  on disk {sum(by_kind.values()) / 1e6:,.0f} MB; KiB a query: {parts}")
+
+
+def opened(path: Path, what: str = "open") -> Reader:
+    held: list[Reader] = []
+    say(what, timed(lambda: held.append(store.open(path))))
+    return held[0]
+
+
+def walk(reader: Reader) -> None:
+    """Every pane's data, at each τ of a person's walk through the thresholds; three rounds, the median of each."""
+    view = View(MODEL, METHOD, LANGS)
+    for panes, names in PANES.items():
+        found = []
+        for tau in TAUS:
+            at = view.with_(taus=tuple((lang, tau) for lang in LANGS))
+            rounds = sorted(timed(lambda at=at, names=names: [getattr(reader, n)(at) for n in names]) for _ in range(3))  # type: ignore[misc]
+            found.append((rounds[1][0], sorted(one[1] for one in rounds)[1]))
+        walls, cpus = zip(*found, strict=True)
+        say(f"{panes}: median over τ .05-.5", (statistics.median(walls), statistics.median(cpus)), "ms")
+        say(f"{panes}: worst (τ = .05)", (max(walls), max(cpus)), "ms")
+
+
+def measured(root: Path, name: str, shape: Shape) -> None:
+    print(f"{name}: {shape.facts:,} facts x {len(LANGS)} x {shape.neurons:,} neurons", flush=True)
+    path = root / f"{shape.facts}-{shape.neurons}-{shape.flat}.knstore"
+    written(path, shape)
+    with opened(path) as reader:
+        print(f"  {reader.sql('SELECT count(*) FROM score_row').item():,} rows at or above the floor")
+        walk(reader)
+        low = View(MODEL, METHOD, LANGS, taus=tuple((lang, 0.01) for lang in LANGS))
+        say("first extension to τ = .01", timed(lambda: reader.extend(low)))
+        print(f"  {reader.sql('SELECT count(*) FROM score_row').item():,} rows then")
+    say("results.duckdb", timed(lambda: snapshot.publish(path)))
+    print(f"  {(path / snapshot.SNAPSHOT).stat().st_size / 1e6:,.0f} MB")
+
+
+def many(root: Path, facts: int) -> None:
+    for scans in (False, True):
+        print(f"opening {facts:,} facts x {len(LANGS)}, {'with' if scans else 'without'} scans", flush=True)
+        path = root / f"many-{scans}.knstore"
+        written(path, Shape(facts, 3_072, scans=scans))
+        opened(path, f"open, {sum(1 for _ in list_shards(path)):,} shards").close()
+        say("compact", timed(lambda path=path: compaction.compact(path)))  # type: ignore[misc]
+        opened(path, f"open, {sum(1 for _ in list_shards(path)):,} shards").close()
+
+
+def main() -> int:
+    given = [int(text) for text in sys.argv[1:]]
+    trained, flat, wide, most = given + [1_000, 1_000, 500, 10_000][len(given) :]
+    with tempfile.TemporaryDirectory(prefix="knscope-bench-") as folder:
+        root = Path(folder)
+        measured(root, "as trained", Shape(trained, 36_864))
+        measured(root, "flat", Shape(flat, 36_864, flat=5_000))
+        measured(root, "wide", Shape(wide, 196_608, scans=False))
+        many(root, most)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
