@@ -35,7 +35,15 @@ class Doing(Below, Comparing):
         action = keymap.find(action_id)
         if action.where == "sql":
             self.action_tab("sql")
-        await self.app.run_action(action.call, default_namespace=self.focused or self)
+        name = f"action_{action.call.partition('(')[0]}"
+        inside = self.focused.ancestors_with_self if self.focused is not None and action.where != "workbench" else ()
+        able = next(
+            (node for node in inside if hasattr(node, name)), self
+        )  # a widget may have an action of that name too
+        if hasattr(able, name) or "." in action.call:
+            await self.app.run_action(action.call, default_namespace=able)
+        else:
+            self.knscope.say(f"{action.label} is for {action.where}: go there first.")
 
     # --- move
 
