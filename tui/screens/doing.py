@@ -334,8 +334,6 @@ class Doing(Below, Comparing):
         pane = self.pane()
         if self.maximized is not None:
             self.minimize()
-        elif self.stop_below():
-            return
         elif pane is not None:
             self.maximize(pane, container=False)
 
