@@ -91,9 +91,17 @@ def scan_published(files: Mapping[tuple[str, str], Path], fields: Mapping[str, p
         )
     except pl.exceptions.PolarsError as error:
         for path in paths:
-            for _ in json_lines(path):
-                pass
+            for number, record in json_lines(path):
+                _check_types(f"{path}, line {number}", record, fields)
         raise UserError(f"{paths[0].parent}: cannot be read as JSON lines: {first_line(error)}") from error
+
+
+def _check_types(place: str, record: Mapping[str, object], fields: Mapping[str, pl.DataType]) -> None:
+    for name, dtype in fields.items():
+        value = record.get(name)
+        kind, word = (int, "a whole number") if dtype == pl.Int64 else (str, "text")
+        if value is not None and not isinstance(value, kind):
+            raise UserError(f"{place}: {name} must be {word}, {json.dumps(value, ensure_ascii=False)[:40]} is there")
 
 
 def first_line(error: Exception) -> str:

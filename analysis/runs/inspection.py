@@ -9,10 +9,11 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Any
 
 from analysis import attribution, models, prompts, replay
+from analysis.datasets.sampling import draw_balanced
 from analysis.errors import UnusableQuery
 from analysis.method import parse_method
 from analysis.prompts import Query
@@ -75,7 +76,7 @@ def check_data(config: RunConfig) -> dict[str, Any]:
         config.models[0].source, dtype=config.dtype, device=resolve_device(config.device), threads=1
     )
     engine = replay.Engine(loaded)
-    rows = plan.load_facts(config).rows
+    rows = _some_facts(config)
     usable, errors = [], []
     for row in rows:
         try:
@@ -104,6 +105,15 @@ def check_data(config: RunConfig) -> dict[str, Any]:
     ]  # fmt: skip
     reasons = [*_reasons(errors, speaks), *_unpaired(asked, speaks, langs)]
     return {"model": loaded.label, "kind": loaded.kind, "table": table, "reasons": reasons}
+
+
+def _some_facts(config: RunConfig) -> Sequence[Query]:
+    """All prompts of as many facts as are asked for; unlike a run's sample, also what nobody can use."""
+    rows = plan.load_facts(replace(config, facts=None)).rows
+    if config.facts is None:
+        return rows
+    chosen = set(draw_balanced({(row.relation, row.fact) for row in rows}, config.facts, config.seed))
+    return [row for row in rows if row.fact in chosen]
 
 
 def _facts(queries: Iterable[Query], relation: str, lang: str) -> set[str]:

@@ -99,6 +99,14 @@ def test_bad_json_is_named_with_file_and_line(mpararel: Path) -> None:
         load(f"mpararel:{mpararel}")
 
 
+@pytest.mark.parametrize("value", ['"two"', "2.5"])
+def test_a_line_id_of_another_type_is_named_with_file_and_line(mpararel: Path, value: str) -> None:
+    path = mpararel / "tuples" / "zh-hans" / "P47.jsonl"
+    path.write_text(path.read_text().replace('"lineid": 2}', f'"lineid": {value}}}'))
+    with pytest.raises(UserError, match=r"zh-hans/P47\.jsonl, line 2: lineid must be a whole number, "):
+        load(f"mpararel:{mpararel}")
+
+
 @pytest.mark.parametrize(
     ("field", "value", "reason"),
     [

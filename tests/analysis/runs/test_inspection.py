@@ -24,9 +24,7 @@ ROWS = (
 def reports(tiny_models: Mapping[str, Path], tmp_path_factory: pytest.TempPathFactory) -> Mapping[str, dict[str, Any]]:
     data = tmp_path_factory.mktemp("check") / "facts.csv"
     data.write_text("fact_id,relation,lang,template,subject,object\n" + "\n".join(ROWS) + "\n", encoding="utf-8")
-    return {
-        kind: check_data(check_config(str(folder), str(data), None, (), ())) for kind, folder in tiny_models.items()
-    }
+    return {kind: check_data(check_config(str(folder), str(data), 99, (), ())) for kind, folder in tiny_models.items()}
 
 
 def counts(report: Mapping[str, Any]) -> dict[str, tuple[int, ...]]:
