@@ -1,4 +1,4 @@
--- Eq. 6-10 as table macros: the only place where they are written. Every threshold is an argument.
+-- Eq. 6-10, and the rows of eq. 11, as table macros: the only place where they are written. Every threshold is an argument.
 --
 -- Besides the stored tables they read three that the reader keeps for speed: place (a fact in a language, numbered), score_row
 -- (table score by number, sorted by rel descending) and pair (scanned pairs beside their singles).
@@ -175,3 +175,23 @@ CREATE OR REPLACE MACRO dkn_rate(the_model, the_method, the_langs, the_relations
     SELECT role, lang, e.facts, e.pairs, coalesce(f.paper, 0) AS paper, coalesce(f.strict, 0) AS strict, coalesce(f.expressed, 0) AS expressed,
            coalesce(f.facts_with, 0) AS facts_with
     FROM eligible e LEFT JOIN counted f USING (role, lang);
+
+-- Eq. 11's raw rows: stored edits of the sets that count at these thresholds, read on their own fact (relevant) and on the facts they
+-- should leave alone. edited is kn (the fact's N in `lang`) or likn (L, and lang is LIKN). change is p_after - p_before.
+CREATE OR REPLACE MACRO edits(the_model, the_method, the_langs, the_relations, the_facts, the_queries, only_known, taus, template_share) AS TABLE
+    WITH k AS MATERIALIZED (
+        SELECT 'kn' AS edited, fact, relation, lang, layer, neuron
+        FROM kn(the_model, the_method, the_langs, the_relations, the_facts, the_queries, only_known, taus, template_share)
+        UNION ALL
+        SELECT 'likn', fact, relation, 'LIKN', layer, neuron
+        FROM likn(the_model, the_method, the_langs, the_relations, the_facts, the_queries, only_known, taus, template_share)
+    ),
+    sets AS (
+        SELECT edited, fact, relation, lang, count(*) AS neurons,
+            md5(string_agg(layer::VARCHAR || ':' || neuron::VARCHAR, ',' ORDER BY layer, neuron)) AS "set"
+        FROM k GROUP BY ALL
+    )
+    SELECT s.edited, s.fact, s.relation, s.lang, s.neurons, s."set", e.operation, q.fact = s.fact AS relevant, e.query,
+        q.fact AS fact_read, q.lang AS lang_read, e.p_before, e.p_after, e.p_after - e.p_before AS change
+    FROM sets s JOIN edit e ON e."set" = s."set" AND e.model = the_model JOIN query q ON q.query = e.query
+    WHERE q.fact = s.fact OR EXISTS (FROM irrelevant i WHERE i.model = the_model AND i.fact = s.fact AND i.other = q.fact);

@@ -259,6 +259,14 @@ class Reader:
         """Columns role, lang, facts (with an eligible pair), pairs (eligible), paper, strict, expressed, facts_with (a pair)."""
         return self._ask("dkn_rate", view, " ORDER BY role DESC, lang")
 
+    def edits(self, view: View) -> pl.DataFrame:
+        """Eq. 11's raw rows: stored edits of each fact's N and L at these thresholds, read on the fact and on irrelevant ones.
+
+        Columns edited (kn, likn), fact, relation, lang (LIKN for L), neurons, set, operation, relevant, query, fact_read,
+        lang_read, p_before, p_after, change.
+        """
+        return self._ask("edits", view)
+
     def queries(self, view: View) -> pl.DataFrame:
         """One row a stored (model, query). Columns query, fact, relation, lang, template, subject, object, p, p_root, rank,
         known, n_kn and residual (these two null where not attributed with the View's method)."""
