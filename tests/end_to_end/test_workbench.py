@@ -32,8 +32,8 @@ def workbench(opened: Terminal) -> Terminal:
 
 def at_home(terminal: Terminal) -> Terminal:
     """Nothing open, everything selected, the defaults, LIKN beside the queries, the cursor on the first of them."""
-    terminal.keys(*["escape"] * 6).do("threshold.reset-all", "tab.likn", "focus.queries", "cursor.first")
-    return terminal.sees("queries · everything ─", "▌P30-01", "τ en 0.30 ", "shared ")
+    terminal.keys(*["escape"] * 6).do("cursor.first", "threshold.reset-all", "tab.likn", "focus.queries")
+    return terminal.sees("queries · everything ─", "▌P30-01", "τ en 0.30 ", "shared ", "/ filter")
 
 
 @pytest.mark.parametrize(
@@ -119,14 +119,15 @@ def test_the_palette_finds_an_action_and_does_it(workbench: Terminal) -> None:
 
 def test_a_live_resize_places_everything_anew_and_back(workbench: Terminal) -> None:
     columns, rows = workbench.columns, workbench.rows
-    before = workbench.settled()
-    other = WIDE if (columns, rows) == NARROW else NARROW
-    workbench.resize(*other)
-    tab = "2 LIKN" if other == WIDE else "1 layers"
-    workbench.until(lambda: len(workbench.lines) == other[1] and tab in workbench.screen, f"drawn at {other}")
-    assert all(len(line) <= other[0] for line in workbench.settled().splitlines())
-    workbench.resize(columns, rows)
-    workbench.until(lambda: workbench.screen == before, "the screen is as it was")
+    for width, height in (WIDE, NARROW, (columns, rows)):
+        workbench.resize(width, height)
+        tab = "│ 2 LIKN 3 DKN" if width == WIDE[0] else " 1 layers  2 LIKN"
+        workbench.until(
+            lambda tab=tab, height=height: tab in workbench.screen and len(workbench.lines) == height,
+            f"drawn at {width}×{height}",
+        )
+        workbench.sees("▌P30-01", "LIKN · everything", "relation P30", "q quit")
+        assert all(len(line) <= width for line in workbench.lines)
 
 
 def test_a_click_moves_the_cursor_and_the_wheel_scrolls(workbench: Terminal) -> None:

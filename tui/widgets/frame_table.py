@@ -263,12 +263,15 @@ class FrameTable(ScrollView, can_focus=True):
 
     def action_cursor(self, step: int) -> None:
         self.cursor += step
+        self._into_view()  # the wheel may have led away from a cursor that does not move
 
     def action_page(self, step: int) -> None:
         self.cursor += step * max(1, self.scrollable_content_region.height - 2)
+        self._into_view()
 
     def action_edge(self, step: int) -> None:
         self.cursor = 0 if step < 0 else self.row_count - 1
+        self._into_view()
 
     def action_across(self, step: int) -> None:
         self.scroll_relative(x=8 * step, animate=False)
