@@ -46,7 +46,9 @@ class FactKeys:
 
     def select(self, facts: npt.ArrayLike, langs: Sequence[int] | None = None) -> FactKeys:
         rows = np.asarray(facts)
-        answer = self.answer[rows] if langs is None else self.answer[rows][:, list(langs)]
+        answer = self.answer[rows]
+        if langs is not None:  # without a fact nobody knows how many languages there are
+            answer = answer[:, list(langs)] if len(self.answer) else np.empty((0, len(langs)), np.int64)
         return FactKeys(self.relation[rows], self.subject[rows], answer)
 
     def eligible(self) -> tuple[Bools, Bools]:

@@ -45,6 +45,7 @@ def wild(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
         (ModelSource(str(place / request.param)),),
         str(place / "facts.csv"),
         methods=("amig", "bkn"),
+        scan_methods=("amig",),
         what=("attribution", "dkn", "edit", "factcheck"),
         engine="inline",
         prefix="The capital of France is Paris. ",
