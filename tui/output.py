@@ -82,10 +82,11 @@ def print_table(table: Table) -> None:
     from rich.table import Table as Grid
 
     grid = Grid(title=escape(table.title), title_justify="left", title_style="bold", header_style="bold", box=None)
-    numeric = {name for name, dtype in table.frame.schema.items() if dtype.is_numeric()}
-    for name in table.frame.columns:
+    shown = table.frame.drop(table.aside)
+    numeric = {name for name, dtype in shown.schema.items() if dtype.is_numeric()}
+    for name in shown.columns:
         grid.add_column(escape(name), justify="right" if name in numeric else "left", no_wrap=name in numeric)
-    for row in table.frame.head(MAX_PRINTED).iter_rows():
+    for row in shown.head(MAX_PRINTED).iter_rows():
         grid.add_row(*(escape(cell(value)) for value in row))
     out = console()
     out.print(grid)
@@ -93,6 +94,8 @@ def print_table(table: Table) -> None:
         out.print(f"  … {MAX_PRINTED} of {table.frame.height:,} rows; --format csv prints them all")
     if table.frame.is_empty():
         out.print("  (no rows)")
+    if table.aside and not table.frame.is_empty():
+        out.print(f"  more columns with --format csv: {', '.join(table.aside)}", soft_wrap=True)
     for note in table.notes:
         out.print(f"  {escape(note)}", soft_wrap=True)
     out.print()

@@ -12,9 +12,13 @@ import polars as pl
 
 @dataclass(frozen=True)
 class Table:
-    """One result: `name` for files, `title` for people, `notes` say what was left out and how to read it."""
+    """One result: `name` for files, `title` for people, `notes` say what was left out and how to read it.
+
+    `aside` names columns that a text table leaves out for want of room; files and JSON have them.
+    """
 
     name: str
     title: str
     frame: pl.DataFrame
     notes: tuple[str, ...] = ()
+    aside: tuple[str, ...] = ()

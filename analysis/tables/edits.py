@@ -74,7 +74,9 @@ def build(reader: Reader, view: View, seed: int = 0, draws: int = DRAWS, judging
     notes = (f"{missing:,} of the readings these thresholds ask for are not computed yet",) if missing else ()
     rows = [row for row in rows if row["facts"]] or rows  # a language nothing is stored for is counted in the note
     frame = pl.DataFrame(rows, schema=_SCHEMA)
-    return Table("edits", f"editing neurons: {view.model}, {view.method}", frame, (*notes, judging.note, *NOTES))
+    return Table(
+        "edits", f"editing neurons: {view.model}, {view.method}", frame, (*notes, judging.note, *NOTES), ("missing",)
+    )
 
 
 _BEFORE_AFTER = """
@@ -235,11 +237,13 @@ def _collateral(edits: Sequence[WantedEdit], lookup: _Lookup) -> float | None:
 def _text(interval: Interval) -> str | None:
     if interval.unbounded:
         return "unbounded"
-    return None if interval.low is None or interval.high is None else f"{interval.low:.3g} … {interval.high:.3g}"
+    return None if interval.low is None or interval.high is None else f"{interval.low:.2g}…{interval.high:.2g}"
 
 
 def _paper(group: str, lang: str, name: str) -> str | None:
     """The paper's figures for the row, m-BERT / m-GPT."""
+    if group not in ("1", "2"):
+        return None
     table = paper.TABLE_1 if group == "1" else paper.TABLE_2
     row = {"amig": "AMIG", "bkn": "B-KN"}.get(name, name)
     primary = lang.replace("_", "-").split("-")[0].lower()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 
 import polars as pl
 
@@ -55,7 +56,9 @@ def experiments(reader: Reader) -> list[Table]:
                 tables.append(edits.build(reader, pair))
             if reader.keys("claim"):
                 tables.append(factcheck.build(reader, pair))
-    return [Table(one.name, one.title, one.frame, _once(tables, one)) for one in tables]
+    if any(one.name == "factcheck" for one in tables):
+        tables.append(factcheck.printed())
+    return [replace(one, notes=_once(tables, one)) for one in tables]
 
 
 def _once(tables: Sequence[Table], one: Table) -> tuple[str, ...]:

@@ -206,6 +206,7 @@ def factcheck(
         (model, method, langs, relations, tau),
         given,
         (form, out, as_json),
+        (room.printed(),),
     )
 
 
@@ -215,10 +216,11 @@ def _show(
     choice: tuple[str | None, ...],
     given: dict[str, Any],
     output: tuple[str, Path | None, bool],
+    also: Sequence[Table] = (),
 ) -> None:
     with opened(store) as reader:
         view = view_of(reader, *choice, **{name: value for name, value in given.items() if value is not None})
-        _emit([build(reader, view)], *output)
+        _emit([build(reader, view), *also], *output)
 
 
 def view_of(

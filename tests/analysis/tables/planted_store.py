@@ -108,7 +108,10 @@ class PlantedStore:
         batch.add_frame("irrelevant", new)
         by_query: dict[str, tuple[Query, dict[tuple[str, str], tuple[int, ...]]]] = {}
         for edit in edits:
-            name = set_id(*self.sites().address(np.array(edit.neurons, dtype=np.int64)))
+            layers, places = self.sites().address(np.array(edit.neurons, dtype=np.int64))
+            name = set_id(layers, places)
+            content = {"n": len(edit.neurons), "layers": layers.tolist(), "neurons": places.tolist()}
+            batch.add("edited_set", {"set": name, "model": self.label, **content})
             for query in edit.reads:
                 asked = by_query.setdefault(query.id, (query, {}))[1]
                 asked.update({(name, operation): edit.neurons for operation in edit.operations})
