@@ -49,23 +49,23 @@ class OneKeyAtATime(App[None]):
             self.set_timer(PATIENCE, self._do_not_wait_for_ever)
 
     async def _next_key(self) -> None:
+        if not self.screen_stack:  # leaving: what was typed after that goes nowhere
+            self._typed.clear()
         if not self._typed:
             return
         event = self._typed.popleft()
         self._key_number += 1
         self._key_since = time.monotonic()
-        target = self.focused or self.screen
+        screen, target = self.screen, self.focused or self.screen
         await super().on_event(event)
-        if not target.post_message(
-            KeyHandled(self._key_number, event.is_printable and isinstance(target, Input | TextArea))
-        ):
-            self._key_since = None
-            await self._next_key()
+        handled = KeyHandled(self._key_number, event.is_printable and isinstance(target, Input | TextArea))
+        if screen not in self.screen_stack or not target.post_message(handled):  # it closed what it was typed into
+            self.call_later(self._handled, self._key_number)
 
     def on_key_handled(self, message: KeyHandled) -> None:
         """What the key changed (another focus, a screen) is in place after the next refresh."""
         number = message.number
-        if message.text or not self.screen.call_after_refresh(self._handled, number):
+        if message.text or not self.screen_stack or not self.screen.call_after_refresh(self._handled, number):
             self.call_later(self._handled, number)
 
     async def _handled(self, number: int) -> None:

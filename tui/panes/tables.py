@@ -130,6 +130,7 @@ class EditsPane(TablePane):
         Column("_d", "D, 95 %", most=24),
         Column("vs_first", "D - first", interval, drop=3),
         Column("_sr", "SR (eq. 11), 95 %", most=24, drop=5),
+        *_figures(("kl", "KL", 6)),
         Column("facts", "facts", cells.count, right=True, drop=7),
         Column("missing", "missing", lambda n: cells.count(n) if n else "·", right=True, drop=8),
         Column("paper", "paper", cells.plain, drop=9),
