@@ -11,6 +11,7 @@ from tui.panes.layers import LayersPane
 from tui.panes.pane import Pane
 from tui.panes.queries import QueriesPane
 from tui.panes.sql import SqlPane
+from tui.picture import corrected
 from tui.screens.below import Below
 from tui.screens.bench import SPLITS
 from tui.screens.choose import ChooseScreen
@@ -322,7 +323,7 @@ class Doing(Below, Comparing):
         folder = Path(self.knscope.settings.export_folder).expanduser()
         path = unused(folder / "knscope.svg")
         try:
-            path.write_text(self.app.export_screenshot(title="knscope"), encoding="utf-8")
+            path.write_text(corrected(self.app.export_screenshot(title="knscope")), encoding="utf-8")
         except OSError as error:
             self.knscope.say(f"{path} cannot be written: {error.strerror}")
         else:
