@@ -26,17 +26,27 @@ _CPU_PASS_BYTES = 1 << 26
 """On a CPU larger passes gain nothing and lose time to fresh pages (docs/engine.md)."""
 
 
+_PASS_SHARE = 0.75
+"""Of the budget, what one pass may fill; the rest is for the recording and for what is kept of paths meanwhile."""
+
+
 @dataclass(frozen=True)
 class Cost:
-    """Bytes a row fills: `token` per token over all blocks with a gradient, `head` for logits and their gradient."""
+    """Bytes a row fills: `token` per token over all blocks with a gradient, `head` for logits and their gradient,
+    `cache` per token of a cached prefix, of which every row needs a copy."""
 
     token: int
     head: int
+    cache: int = 0
 
-    def rows(self, budget: int, tokens: int, gradient: bool, cpu: bool) -> int:
-        """Rows that fit. Without a gradient only a few blocks' tensors live at a time."""
-        room = min(budget, _CPU_PASS_BYTES) if cpu else budget
-        return max(1, int(room / (self.token * tokens * (1.0 if gradient else 0.25) + self.head)))
+    def row(self, tokens: int, gradient: bool, prefix: int = 0) -> float:
+        """Bytes of one row. Without a gradient only a few blocks' tensors live at a time."""
+        return self.token * tokens * (1.0 if gradient else 0.25) + self.head + self.cache * prefix
+
+    def rows(self, budget: int, tokens: int, gradient: bool, cpu: bool, prefix: int = 0) -> int:
+        """Rows that fit."""
+        room = min(_PASS_SHARE * budget, _CPU_PASS_BYTES) if cpu else _PASS_SHARE * budget
+        return max(1, int(room / self.row(tokens, gradient, prefix)))
 
 
 @dataclass(frozen=True)
@@ -66,7 +76,7 @@ def prove(circuit: Circuit, loaded: LoadedModel, only: Recipe | None = None) -> 
         window = min([1 << 30, *(int(each) for each in windows if each)])
     if window < loaded.context:
         long = _fastest(circuit, _Literal(circuit, loaded, whole=False), None, refused, prefix=False)
-    cost = _cost(circuit, loaded, literal, whole[0])
+    cost = _cost(circuit, loaded, literal, whole[0], answer[0])
     return Proof(answer[0], whole[0], long[0], window, cost, answer[1], tuple(refused))
 
 
@@ -189,7 +199,7 @@ def _distance(found: Tensor, expected: Tensor) -> float:
     return distance if distance == distance else float("inf")
 
 
-def _cost(circuit: Circuit, loaded: LoadedModel, literal: _Literal, recipe: Recipe) -> Cost:
+def _cost(circuit: Circuit, loaded: LoadedModel, literal: _Literal, recipe: Recipe, answer: Recipe) -> Cost:
     """Bytes that one pass keeps for its backward, counted as they are saved; parameters are there anyway."""
     own = {parameter.data_ptr() for parameter in loaded.model.parameters()}
     seen: dict[int, int] = {}
@@ -207,7 +217,17 @@ def _cost(circuit: Circuit, loaded: LoadedModel, literal: _Literal, recipe: Reci
     logits = loaded.model.get_input_embeddings().weight.shape[0] * literal.weight.element_size()
     token = 2 * sum(seen.values()) / (rows * _TOKENS)
     # Blocks also hold what they do not save: half as much again was the most seen among the families tested.
-    return Cost(max(1, int(1.5 * token)), 4 * logits)
+    return Cost(max(1, int(1.5 * token)), 4 * logits, _cache_bytes(circuit, literal, answer))
+
+
+def _cache_bytes(circuit: Circuit, literal: _Literal, recipe: Recipe) -> int:
+    """Bytes of one token's keys and values over all blocks, and a quarter for the block that is copying them."""
+    if not recipe.prefix:
+        return 0
+    first = torch.arange(1, device=literal.ids.device)
+    recording = record(circuit, literal.ids[:1], 1, first, literal.position[:1], 1, recipe)
+    held = sum(part.nbytes for pair in recording.cache for part in pair)
+    return int(1.25 * held / literal.ids.shape[1])
 
 
 def prove_pre_act(loaded: LoadedModel) -> Circuit:

@@ -62,6 +62,11 @@ class Prepared:
         """Of a replayed row."""
         return 1 if self.recipe.prefix else int(self.recording.ids.shape[1])
 
+    @property
+    def prefix(self) -> int:
+        """Cached tokens that a replayed row stands behind, at most."""
+        return int(self.recording.ids.shape[1]) - 1 if self.recipe.prefix else 0
+
     def parts(self) -> list[Tensor]:
         """States that may share a replay: all, or one answer position at a time over a cached prefix."""
         states = torch.arange(len(self.gold), device=self.gold.device)
@@ -104,9 +109,9 @@ class Engine:
             self._pre_act = probe.prove_pre_act(self.loaded)
         return self._pre_act
 
-    def capacity(self, tokens: int, gradient: bool) -> int:
-        """Rows of `tokens` tokens that one pass may hold."""
-        return self.proof.cost.rows(self.budget, tokens, gradient, self.loaded.device.type == "cpu")
+    def capacity(self, tokens: int, gradient: bool, prefix: int = 0) -> int:
+        """Rows of `tokens` tokens, behind `prefix` cached ones, that one pass may hold."""
+        return self.proof.cost.rows(self.budget, tokens, gradient, self.loaded.device.type == "cpu", prefix)
 
     # --- what a query does ---
 
@@ -292,7 +297,7 @@ class Engine:
     def chunks(self, prepared: Prepared, first: Ints, gradient: bool) -> Iterator[tuple[int, int]]:
         """Stretches of rows, ordered by first layer, that fit a pass; of one layer each where rows cannot mix."""
         recipe = prepared.recipe
-        size = self.capacity(prepared.tokens, gradient)
+        size = self.capacity(prepared.tokens, gradient, prepared.prefix)
         bounds = [0, len(first)]
         if recipe.enter == "shared":
             bounds = [0, *(np.flatnonzero(np.diff(first)) + 1).tolist(), len(first)]

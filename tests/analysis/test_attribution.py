@@ -8,11 +8,13 @@ import numpy as np
 import pytest
 import torch
 
+from analysis import attribution
 from analysis.attribution import Attribution, attribute
 from analysis.method import PRESETS, MethodConfig, parse_method
+from analysis.paths import Paths
 from analysis.prompts import EncodedQuery, Query, encode
 from analysis.quadrature import MAX_NODES
-from analysis.replay import Edit, Engine
+from analysis.replay import Edit, Engine, Prepared
 from tests import random_models
 from tests.reference.attribution import Literal
 
@@ -175,20 +177,29 @@ def test_method_ablation_is_each_neurons_own_ablation(engine: Engine) -> None:
     assert found.scores == pytest.approx(drops, abs=1e-15)
 
 
-def test_eq_2_on_a_single_neuron_integrates_to_its_ablation(engine: Engine) -> None:
-    """A site of one moving neuron: the path from w with w_j replaced to w, integrated, is F(w) - F(w_j <- w'_j)."""
-    query, layer, neuron = encoded(engine)[0], 1, 3
-    flat = engine.loaded.sites[layer].offset + neuron
-    w = engine.activations(query)[0, flat]
-    nodes, weights = np.polynomial.legendre.leggauss(40)
-    h = 1e-4
-    at = np.concatenate([(nodes + 1) / 2 + h, (nodes + 1) / 2 - h])
-    p = np.array([each.p_steps[0] for each in engine.edited(query, [Edit.scaled([flat], a) for a in at])])
-    slope = (p[:40] - p[40:]) / (2 * h)
-    integral = (weights / 2 * slope).sum()
-    (before,), (after,) = engine.predict([query]), engine.edited(query, [Edit.suppress([flat])])
-    assert w != 0
-    assert integral == pytest.approx(before.p_steps[0] - after.p_steps[0], rel=1e-3)
+def test_eq_2_on_a_single_neuron_is_its_ablation_to_1e_12(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Paths that move one neuron of a layer alone: what it gets is F(w) - F(w_j <- w'_j), and no other neuron gets
+    anything."""
+    query, neuron = encoded(engine)[0], 3
+    real = attribution.prepare
+
+    def one_neuron_moves(*args: object) -> tuple[Prepared, Paths]:
+        prepared, paths = real(*args)  # type: ignore[arg-type]
+        for start, clean in zip(paths.start, prepared.activations, strict=True):
+            ends = clean[paths.state]
+            ends[:, neuron] = start[:, neuron]
+            start.copy_(ends)
+        return prepared, paths
+
+    monkeypatch.setattr(attribution, "prepare", one_neuron_moves)
+    found = next(attribute(engine, [query], parse_method("bkn+rule=gauss-legendre,nodes=80")))
+    (before,) = engine.predict([query])
+    moved = [site.offset + neuron for site in engine.loaded.sites]
+    for flat, after in zip(moved, engine.edited(query, [Edit.suppress([each]) for each in moved]), strict=True):
+        drop = (before.p_steps - after.p_steps).mean()
+        assert found.scores[flat] == pytest.approx(drop, abs=1e-12)
+        assert abs(drop) > 1e-6
+    assert not np.delete(found.scores, moved).any()
 
 
 def test_grad_x_act_is_one_gradient_times_the_activation(engine: Engine) -> None:
