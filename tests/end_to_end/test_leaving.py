@@ -36,9 +36,9 @@ def ends_with(number: int) -> Callable[[Terminal], object]:
     ("leave", "code", "patch"),
     [
         pytest.param(lambda terminal: terminal.do("quit"), 0, "", id="q"),
-        pytest.param(lambda terminal: terminal.keys("ctrl+c"), 0, "", id="ctrl+c"),
+        pytest.param(lambda terminal: terminal.keys("ctrl+c"), 0, "", id="ctrl+c", marks=pytest.mark.soak),
         pytest.param(ends_with(signal.SIGTERM), 143, "", id="SIGTERM"),
-        pytest.param(ends_with(signal.SIGHUP), 129, "", id="SIGHUP"),
+        pytest.param(ends_with(signal.SIGHUP), 129, "", id="SIGHUP", marks=pytest.mark.soak),
         pytest.param(lambda terminal: terminal.do("queries.known"), 2, RAISES_ON_A_KEY, id="an exception on a key"),
     ],
 )

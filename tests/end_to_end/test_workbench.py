@@ -15,7 +15,7 @@ from tests.end_to_end.terminal import Terminal
 WIDE, NARROW = (120, 40), (80, 24)
 
 
-@pytest.fixture(scope="module", params=[NARROW, WIDE], ids=["80x24", "120x40"])
+@pytest.fixture(scope="module", params=[NARROW, pytest.param(WIDE, marks=pytest.mark.soak)], ids=["80x24", "120x40"])
 def opened(request: pytest.FixtureRequest, new_terminal: NewTerminal, filled_store: Path) -> Iterator[Terminal]:
     """One sitting that the tests of a size share; `at_home` brings it back to its beginning."""
     terminal: Terminal = new_terminal(*request.param)
