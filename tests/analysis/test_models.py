@@ -254,3 +254,10 @@ def test_a_model_over_several_devices_needs_them(tiny_models: Mapping[str, Path]
             load_model(tiny_models["encoder"], device="cuda:0+cuda:1")
     with pytest.raises(ModelError, match="GPUs"):
         load_model(tiny_models["encoder"], device="cpu+cpu")
+
+
+@pytest.mark.parametrize("kind", ["encoder", "decoder"])
+def test_a_model_in_half_precision_is_read_too(kind, tiny_models):
+    loaded = load_model(str(tiny_models[kind]), dtype="bfloat16", device="cpu", threads=1)
+    assert len(loaded.sites) == 2
+    assert loaded.n_neurons == 96

@@ -41,7 +41,23 @@ def test_help_and_startup_load_nothing_heavy() -> None:
 
 @pytest.mark.parametrize(
     "command",
-    ["", "demo", "run", "open", "status", "cancel", "kn", "layers", "likn", "dkn", "edits", "factcheck", "sql"],
+    [
+        "",
+        "demo",
+        "run",
+        "open",
+        "status",
+        "cancel",
+        "kn",
+        "layers",
+        "likn",
+        "dkn",
+        "edits",
+        "factcheck",
+        "faithfulness",
+        "stability",
+        "sql",
+    ],
 )
 def test_every_command_explains_itself(command: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert run_app([*command.split(), "--help"]) == 0
