@@ -15,7 +15,7 @@ from textual.app import App
 from textual.message import Message
 from textual.widgets import Input, TextArea
 
-PATIENCE = 0.5
+PATIENCE = 3.0
 """Seconds after which a key counts as handled whatever became of it: its widget may be gone."""
 
 
