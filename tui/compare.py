@@ -70,7 +70,10 @@ def side_by_side(a: View, b: View, of_a: Figures, of_b: Figures) -> Text:
     text = Text(no_wrap=True)
     text.append(f"{'':<28}{'A':>16}{'B':>16}\n", style="bold")
     for name, one, other in differences(a, b):
-        text.append(f"{name:<28}{one[-15:]:>16}{other[-15:]:>16}\n")
+        short = [each.partition("@")[0][-15:] if "@" in each else each[-15:] for each in (one, other)]
+        if short[0] == short[1]:
+            short = [one[-15:], other[-15:]]
+        text.append(f"{name:<28}{short[0]:>16}{short[1]:>16}\n")
     text.append(f"\n{'':<28}{'A':>12}{'B':>12}{'B - A':>12}\n", style="bold")
     for name in dict.fromkeys((*of_a, *of_b)):
         one_value, other_value = of_a.get(name), of_b.get(name)

@@ -12,7 +12,7 @@ from pathlib import Path
 import polars as pl
 import pytest
 from textual.events import Key
-from textual.widgets import Input
+from textual.widgets import Input, Static
 
 import store
 from store import runs
@@ -404,3 +404,46 @@ async def test_every_tau_moves_together_and_below_the_floor_more_is_read(workben
             lambda: driver.table("queries").frame.filter(lang="en")["n_kn"].sum() > before, "more neurons"
         )
         await driver.settled()
+
+
+async def test_columns_are_chosen_and_the_choice_comes_back(workbench: Make) -> None:
+    async with workbench().run_test(size=WIDE) as pilot:
+        driver = await Driver(pilot).ready()
+        await pilot.press("C")
+        await pilot.pause()
+        await pilot.press("space", "end", "space", "enter")
+        await pilot.pause()
+        names = [column.name for column in driver.table("queries").columns]
+        assert "fact" not in names and names[-1] == "query" and "relation" in names
+        await driver.do("quit")
+    async with workbench().run_test(size=WIDE) as pilot:
+        driver = await Driver(pilot).ready()
+        assert [column.name for column in driver.table("queries").columns] == names
+
+
+async def test_b_is_picked_beside_a_and_can_be_looked_at(workbench: Make) -> None:
+    async with workbench().run_test(size=WIDE) as pilot:
+        driver = await Driver(pilot).ready()
+        await pilot.press("c")
+        await pilot.pause()
+        await pilot.press("down", "enter")
+        shown = lambda: str(pilot.app.screen.query(Static).last().render())  # noqa: E731
+        await driver.until(lambda: "B - A" in shown(), "the figures stand side by side")
+        assert "gpt-made" in shown() and "neurons a fact, en" in shown()
+        await pilot.press("b")
+        await pilot.pause()
+        assert driver.app.session.view is not None and driver.app.session.view.model.startswith("gpt-made")
+
+
+async def test_sql_means_everything_by_view_and_the_selection_by_here(workbench: Make) -> None:
+    async with workbench().run_test(size=WIDE) as pilot:
+        driver = await Driver(pilot).ready()
+        await driver.do("go.in", "go.in", "tab.sql")
+        driver.bench.query_one(
+            SqlEditor
+        ).text = (
+            "SELECT (SELECT count(DISTINCT fact) FROM view.kn) AS a, (SELECT count(DISTINCT fact) FROM here.kn) AS h"
+        )
+        await driver.do("sql.run")
+        await driver.until(lambda: driver.table("sql").row_count, "an answer")
+        assert driver.table("sql").frame.row(0) == (12, 1)
