@@ -22,7 +22,7 @@ _TOLERANCE = {torch.float64: 1e-9, torch.float32: 1e-4, torch.float16: 0.05, tor
 _TOKENS = 7
 _SEQUENCES = (0, 1, 0)
 """Which of the two prompts each row continues."""
-_CPU_PASS_BYTES = 1 << 26
+_CPU_PASS_BYTES = 1 << 27
 """On a CPU larger passes gain nothing and lose time to fresh pages (docs/engine.md)."""
 
 
@@ -45,8 +45,10 @@ class Cost:
 
     def rows(self, budget: int, tokens: int, gradient: bool, cpu: bool, prefix: int = 0) -> int:
         """Rows that fit."""
-        room = min(_PASS_SHARE * budget, _CPU_PASS_BYTES) if cpu else _PASS_SHARE * budget
-        return max(1, int(room / self.row(tokens, gradient, prefix)))
+        fit = _PASS_SHARE * budget / self.row(tokens, gradient, prefix)
+        if cpu:  # a copied prefix is read once and does not slow a pass down: it counts against the budget alone
+            fit = min(fit, _CPU_PASS_BYTES / self.row(tokens, gradient))
+        return max(1, int(fit))
 
 
 @dataclass(frozen=True)

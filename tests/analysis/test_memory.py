@@ -1,0 +1,42 @@
+"""A memory limit is kept, measured in bytes that torch allocates."""
+
+from __future__ import annotations
+
+import pytest
+from torch.profiler import ProfilerActivity, profile
+
+from analysis.attribution import attribute
+from analysis.inspection import sample_query
+from analysis.method import parse_method
+from analysis.replay import Edit, Engine
+from tests import random_models
+
+
+def peak_bytes(work: object) -> int:
+    """The most that was allocated at once while `work` ran."""
+    with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as seen:
+        work()  # type: ignore[operator]
+    held = peak = 0
+    for event in sorted(seen.profiler.kineto_results.events(), key=lambda event: event.start_ns()):
+        if event.name() == "[memory]":
+            held += event.nbytes()
+            peak = max(peak, held)
+    return peak
+
+
+@pytest.mark.parametrize("tokens", [12, 36])
+@pytest.mark.parametrize("kind", ["bert", "gpt2"])
+def test_passes_stay_within_a_tenth_of_the_limit(kind: str, tokens: int) -> None:
+    """Long prompts too: on decoders every row of a pass needs its own copy of the prefix's keys and values."""
+    loaded = random_models.bert() if kind == "bert" else random_models.gpt2()
+    limit = 1 << 21
+    engine, roomy = Engine(loaded, memory_bytes=limit), Engine(loaded, memory_bytes=1 << 30)
+    queries = [sample_query(loaded, tokens, words=8, seed=seed) for seed in range(8)]
+    edits = [Edit.suppress([neuron % loaded.n_neurons]) for neuron in range(3000)]
+
+    def attributed(with_: Engine) -> None:
+        list(attribute(with_, queries, parse_method("amig+rule=right,nodes=20")))
+
+    assert peak_bytes(lambda: attributed(engine)) <= 1.1 * limit
+    assert peak_bytes(lambda: engine.edited(queries[0], edits)) <= 1.1 * limit
+    assert peak_bytes(lambda: attributed(roomy)) > 1.1 * limit
