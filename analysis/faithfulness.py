@@ -130,8 +130,11 @@ def deletion_curves(
     [before] = engine.predict([query])
     groups = (order[: k + 1] for order in ranked for k in range(len(order)))
     after = _p_after(engine, query, groups, values)
-    ends = np.cumsum([len(order) for order in ranked])[:-1]
-    return [log_p(np.concatenate([[before.p], part])) for part in np.split(after, ends)]
+    ends = np.cumsum([len(order) for order in ranked])
+    return [
+        log_p(np.concatenate([[before.p], after[end - len(order) : end]]))
+        for order, end in zip(ranked, ends, strict=True)
+    ]
 
 
 def insertion_curve(

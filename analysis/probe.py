@@ -23,7 +23,7 @@ _TOKENS = 7
 _SEQUENCES = (0, 1, 0)
 """Which of the two prompts each row continues."""
 _CPU_PASS_BYTES = 1 << 27
-"""On a CPU larger passes gain nothing and lose time to fresh pages (docs/engine.md)."""
+"""On a CPU larger passes gain nothing and lose time to fresh pages."""
 
 
 _PASS_SHARE = 0.75

@@ -16,7 +16,8 @@ from tui.app import Knscope
 
 Compare = Callable[..., bool]
 SIZES = [(80, 24), (120, 40)]
-TABS = {"likn": ("go.in", "go.in"), "dkn": (), "neuron": (), "runs": ()}
+TABS = {"likn": ("go.in", "go.in"), "dkn": (), "neuron": ()}
+"""Not the runs: their pane shows how much memory the machine has."""
 
 
 def after(*actions: str, then: str = "") -> Callable[[Pilot[Any]], Any]:
