@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 def demo(
     store: Annotated[Path | None, typer.Option(help="Where the results go. Default: your data folder.")] = None,
-    headless: Annotated[bool, typer.Option("--headless", help="Wait, print the summary, open nothing.")] = False,
+    headless: Annotated[bool, typer.Option("--headless", help="Wait, print all tables, open nothing.")] = False,
     facts: Annotated[str, typer.Option(help="How many of the bundled facts, or all.")] = "60",
     device: common.Device = "auto",
 ) -> None:
@@ -32,13 +32,15 @@ def demo(
         resume(place, whole)
         stores.open_workbench(place)
         return
-    # First what the summary shows, then tables 1-3, whose edits and claims start from it.
+    # First what the summary shows; tables 1-3, whose edits and claims start from it, when asked for.
     _finish(place, replace(whole, what=("attribution", "dkn")))
     stores.print_summary(place)
-    _finish(place, whole)
-    stores.print_experiments(place)
+    if headless:
+        _finish(place, whole)
+        stores.print_experiments(place)
     output.say(
         f"next:  knscope open {place}    the workbench on these results\n"
+        f"       knscope demo --headless    tables 1-3 too: editing and fact checking\n"
         f"       knscope faithfulness    are the methods right about these models?\n"
         f"       knscope demo --facts all    the other bundled facts too\n"
         f"       knscope run STORE --model FOLDER --data FILE.csv    your own"
