@@ -65,7 +65,7 @@ def build(reader: Reader, view: View, seed: int = 0) -> Table:
 
 
 def table_rows(neurons: Neurons, seed: int = 0) -> list[Row]:
-    """Everything `build` shows, from sets in memory."""
+    """What `build` shows of all languages together, from sets in memory."""
     if not neurons.facts:
         return []
     all_present = neurons.sets.present.all(axis=1)
@@ -82,12 +82,7 @@ def table_rows(neurons: Neurons, seed: int = 0) -> list[Row]:
     names = dict.fromkeys(neurons.relations)
     if len(names) > 1:
         choices += [(f"relation {name}", neurons.sets, relation == name) for name in names]
-    rows = [one_row(name, neurons.langs, sets, neurons.keys, chosen, seed) for name, sets, chosen in choices]
-    if len(neurons.langs) > 2:
-        for pair in combinations(neurons.langs, 2):
-            two = neurons.of_langs(pair)
-            rows.append(one_row("at the thresholds", two.langs, two.sets, two.keys, everyone, seed))
-    return rows
+    return [one_row(name, neurons.langs, sets, neurons.keys, chosen, seed) for name, sets, chosen in choices]
 
 
 def facts(reader: Reader, view: View, seed: int = 0) -> Table:

@@ -96,7 +96,8 @@ def test_overlaps_roles_chance_and_their_table(given_sets):
         tokens = tuple(tuple(("x",) if here else None for here in row) for row in sets.present)
         relations = tuple(f"r{code}" for code in keys.relation)
         if sets.n_langs > 1:
-            assert finite(likn.table_rows(Neurons(facts, langs, relations, sets, sets, keys, tokens)))
+            neurons = Neurons(facts, langs, relations, sets, sets, keys, tokens)
+            assert finite(likn.table_rows(neurons) + likn.pair_rows(neurons))
         assert finite(stability(sets, {"same": sets}, np.arange(sets.n_facts), draws=20))
 
 

@@ -267,8 +267,9 @@ def test_every_pair_of_three_languages_has_a_row_of_its_own():
     keys = FactKeys(np.arange(8) % 2, np.arange(8), np.repeat(np.arange(8)[:, None], 3, axis=1))
     facts = tuple(f"f{i}" for i in range(8))
     three = Neurons(facts, ("en", "zh", "fr"), ("r1", "r2") * 4, sets, sets, keys, ((("x",), ("y",), ("z",)),) * 8)
-    table = likn.table_rows(three)
-    pairs = {row.langs: row for row in table if row.langs != "en+zh+fr"}
-    assert set(pairs) == {"en+zh", "en+fr", "zh+fr"}
+    assert {row.langs for row in likn.table_rows(three)} == {"en+zh+fr"}
+    found = likn.pair_rows(three)
+    pairs = {row.langs: row for row in found}
+    assert len(found) == 3 and set(pairs) == {"en+zh", "en+fr", "zh+fr"}
     literal = np.mean([len(set(row[0]) & set(row[2])) for row in rows])
     assert pairs["en+fr"].observed == pytest.approx(literal)
