@@ -315,6 +315,16 @@ class Reader:
             some = ordered[start : start + extension.QUERIES_AT_ONCE]
             yield [(one, self.dense(one.key)) for one in some]
 
+    def unreadable(self) -> str:
+        """What to say beside a missing result when shards cannot be read; empty when all can."""
+        if not self.damaged:
+            return ""
+        why = next(iter(self.damaged.values()))
+        return (
+            f"; {len(self.damaged)} of its shards cannot be read ({why}): "
+            f"knscope store verify {self.path} names them, and running again computes anew what they held"
+        )
+
     def _validate(self, view: View) -> None:
         """Raises UserError, listing what there is, where a View names what is not stored."""
         for what, value, there in (
@@ -322,7 +332,9 @@ class Reader:
             ("method", view.method, self.methods(view.model)),
         ):
             if value not in there:
-                raise UserError(f"{what} {value!r} is not in this store; it has {', '.join(there) or 'none yet'}")
+                raise UserError(
+                    f"{what} {value!r} is not in this store; it has {', '.join(there) or 'none yet'}{self.unreadable()}"
+                )
         for what, wanted, there in (
             ("language", view.langs, self.langs(view.model)),
             ("relation", view.relations, self.relations()),

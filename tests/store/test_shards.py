@@ -75,6 +75,15 @@ def test_a_damaged_file_is_detected_and_named_and_the_rest_goes_on(
         assert reader.queries(VIEW)["fact"].n_unique() == 9
 
 
+def test_what_is_missing_because_it_cannot_be_read_is_said_to_be_so(path: Path) -> None:
+    with store.open(path) as reader:
+        assert reader.unreadable() == ""
+    for shard in shards.list_shards(path):
+        cut(shard / "manifest.json")
+    with store.open(path) as reader, pytest.raises(UserError, match=r"shards cannot be read.*knscope store verify"):
+        reader.kn(VIEW)
+
+
 def test_a_deleted_shard_is_missed_by_name(path: Path) -> None:
     gone = list(shards.list_shards(path))[1]
     shutil.rmtree(gone)

@@ -258,11 +258,14 @@ def view_of(
 
 @contextmanager
 def opened(store: Path) -> Iterator[Reader]:
-    """A reader over everything STORE holds now."""
+    """A reader over everything STORE holds now; says on stderr what of it cannot be read."""
     from store import open as open_existing
+    from tui import output
 
     with open_existing(store) as reader:
         reader.poll()
+        if reader.damaged:
+            output.say(f"{store}: {reader.unreadable().removeprefix('; ')}")
         yield reader
 
 
