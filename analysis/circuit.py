@@ -158,9 +158,7 @@ class Circuit:
 
             return hook
 
-        handles: list[Any] = []
-        before = {module: module.__dict__.get("forward") for module in self._blocks}
-        try:
+        with self._undone() as handles:
             for module, by_block in self._sites.items():
                 if self.pre_act:
                     handles.append(module.register_forward_hook(site_output(by_block)))
@@ -175,6 +173,14 @@ class Circuit:
             for module, indices in self._blocks.items():
                 module.forward = block_forward(module, indices)
             yield
+
+    @contextmanager
+    def _undone(self) -> Iterator[list[Any]]:
+        """A list for the handles of hooks: they are removed, and every block gets its own forward back, come what may."""
+        handles: list[Any] = []
+        before = {module: module.__dict__.get("forward") for module in self._blocks}
+        try:
+            yield handles
         finally:
             for handle in handles:
                 handle.remove()
