@@ -7,6 +7,7 @@ import hashlib
 import importlib.util
 import json
 import logging
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -25,6 +26,9 @@ from analysis.sites import Anatomy, Site, find_sites
 from analysis.sources import cached_commit, is_path, split_revision
 
 DTYPES = {"float32": torch.float32, "float64": torch.float64, "bfloat16": torch.bfloat16, "float16": torch.float16}
+_ONE_AT_A_TIME = threading.Lock()
+"""transformers replaces `tie_weights` and torch's initialisers while it loads: two threads that load at once can leave
+the replacements behind for good, and every later model of the process untied."""
 
 
 @dataclass(frozen=True)
@@ -108,7 +112,7 @@ def load_model(
     text = str(Path(source).expanduser()) if is_path(str(source)) else str(source)
     _check_folder(text)
     name, revision = split_revision(text)
-    with _quiet(), _explained(text):
+    with _ONE_AT_A_TIME, _quiet(), _explained(text):
         config = _fetch(AutoConfig, name, revision)
         commit = cached_commit(text) or revision  # a branch must not move between two files
         auto, kind = _auto_class(config, text)

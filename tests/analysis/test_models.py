@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -261,3 +262,9 @@ def test_a_model_in_half_precision_is_read_too(kind, tiny_models):
     loaded = load_model(str(tiny_models[kind]), dtype="bfloat16", device="cpu", threads=1)
     assert len(loaded.sites) == 2
     assert loaded.n_neurons == 96
+
+
+def test_threads_that_load_at_once_leave_later_models_tied(tiny_models: Mapping[str, Path]) -> None:
+    with ThreadPoolExecutor(4) as threads:
+        list(threads.map(load_model, [tiny_models["encoder"], tiny_models["decoder"]] * 6))
+    assert load_model(tiny_models["encoder"]).n_neurons == 96

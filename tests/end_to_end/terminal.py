@@ -158,10 +158,13 @@ class Terminal:
     def prompt(self, code: int | None = None) -> Terminal:
         """The shell asks for the next line, after a command that ended with `code`."""
         expected = "0" if code is None else str(code)
-        return self.until(
-            lambda: [line for line in self.lines if line.strip()][-1:] in ([f"[{expected}]>"], [f"[{expected}]> "]),
-            f"the shell's prompt after {expected}",
-        )
+
+        def asks() -> bool:
+            # Not joined: a command that ends at the right edge would count as one line with the prompt below it.
+            lines = self.tmux("capture-pane", "-p").split("\n")
+            return [line.strip() for line in lines if line.strip()][-1:] == [f"[{expected}]>"]
+
+        return self.until(asks, f"the shell's prompt after {expected}")
 
     def modes(self) -> dict[str, str]:
         """The terminal's modes, as tmux keeps them."""
