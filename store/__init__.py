@@ -3,7 +3,7 @@
     import store
     reader = store.open("my.knstore")                   # also while others write it
     view = reader.view(taus={"en": 0.3, "zh": 0.2})     # model and method may be left out where there is one
-    reader.kn(view)                                     # a polars frame; also likn, dkn, dkn_rate, layer_hist, queries
+    reader.kn(view)                                     # a polars frame; also likn, dkn, layer_hist, edits, factcheck
     reader.sql("SELECT count(*) FROM attribution")      # any SQL over every table and macro
     reader.dense(key)                                   # (n_neurons,) float32, mapped from disk
     reader.poll()                                       # take in what came since

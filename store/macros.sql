@@ -195,3 +195,44 @@ CREATE OR REPLACE MACRO edits(the_model, the_method, the_langs, the_relations, t
         q.fact AS fact_read, q.lang AS lang_read, e.p_before, e.p_after, e.p_after - e.p_before AS change
     FROM sets s JOIN edit e ON e."set" = s."set" AND e.model = the_model JOIN query q ON q.query = e.query
     WHERE q.fact = s.fact OR EXISTS (FROM irrelevant i WHERE i.model = the_model AND i.fact = s.fact AND i.other = q.fact);
+
+-- METHOD of table 3: stored claims with what this rule says of them. A relation's and language's neurons are those in degenerate pairs
+-- (role kn) of more than dkn_share of as many facts of the part `neurons` as the most frequent one; attribution is their mean
+-- when the claim is read, neurons how many there are, and judged_true whether the mean is above lam. Parts are as dealt when the claim was stored.
+CREATE OR REPLACE MACRO factcheck(the_model, the_method, the_langs, the_relations, the_facts, the_queries, only_known, taus, template_share,
+                                  t_low, t_high, delta, relative, dkn_share, lam) AS TABLE
+    WITH stored AS MATERIALIZED (
+        SELECT c.*, n.values_read
+        FROM claim c JOIN (SELECT key, count(*) AS values_read FROM claim_neuron GROUP BY key) n USING (key)
+        WHERE c.model = the_model AND c.method = the_method AND list_contains(the_langs, c.lang)
+          AND (len(the_relations) = 0 OR list_contains(the_relations, c.relation))
+          AND (len(the_facts) = 0 OR list_contains(the_facts, c.fact))
+          AND (len(the_queries) = 0 OR list_contains(the_queries, c.query))
+        -- a claim read again after more neurons were scanned is stored twice: the fuller reading counts
+        QUALIFY row_number() OVER (PARTITION BY c.lang, c.fact, c.object ORDER BY n.values_read DESC, c.key) = 1
+    ),
+    d AS MATERIALIZED (
+        SELECT relation, lang, fact, layer_a, neuron_a, layer_b, neuron_b
+        FROM dkn(the_model, the_method, the_langs, the_relations, the_facts, [], only_known, taus, template_share, t_low, t_high, delta, relative)
+        WHERE role = 'kn'
+    ),
+    member AS (
+        SELECT relation, lang, fact, layer_a AS layer, neuron_a AS neuron FROM d
+        UNION SELECT relation, lang, fact, layer_b, neuron_b FROM d
+    ),
+    counted AS (
+        SELECT relation, lang, layer, neuron, count(*) AS facts
+        FROM member SEMI JOIN (SELECT fact FROM stored WHERE part = 'neurons') first USING (fact)
+        GROUP BY ALL
+    ),
+    kept AS (
+        SELECT relation, lang, layer, neuron FROM counted
+        QUALIFY facts > dkn_share * max(facts) OVER (PARTITION BY relation, lang)
+    )
+    SELECT s.fact, s.relation, s.lang, s.query, s.object, s.correct, s.part, count(v.neuron) AS neurons,
+        avg(v.attribution::DOUBLE) AS attribution, avg(v.attribution::DOUBLE) > lam AS judged_true, s.p, s.p_root, s.rank, s.is_argmax
+    FROM stored s
+    LEFT JOIN (
+        SELECT n.key, k.relation, k.lang, n.neuron, n.attribution FROM claim_neuron n JOIN kept k USING (layer, neuron)
+    ) v ON v.key = s.key AND v.relation = s.relation AND v.lang = s.lang
+    GROUP BY ALL;

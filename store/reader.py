@@ -232,7 +232,7 @@ class Reader:
         return view
 
     def macro_sql(self, name: str, view: View) -> str:
-        """The exact SQL that `name` (queries, kn, likn, layer_hist, dkn, dkn_rate) runs for a View."""
+        """The exact SQL that `name` (queries, kn, likn, layer_hist, dkn, dkn_rate, edits, factcheck) runs for a View."""
         return f"FROM {name}({arguments(name, view)})"
 
     def kn(self, view: View) -> pl.DataFrame:
@@ -266,6 +266,14 @@ class Reader:
         lang_read, p_before, p_after, change.
         """
         return self._ask("edits", view)
+
+    def factcheck(self, view: View) -> pl.DataFrame:
+        """Table 3's raw rows: every stored claim, and what the View's degenerate neurons say of it.
+
+        Columns fact, relation, lang, query, object (claimed), correct, part (neurons, threshold, test), neurons (degenerate
+        ones read), attribution (their mean; null without any), judged_true (above lam), p, p_root, rank, is_argmax.
+        """
+        return self._ask("factcheck", view, " ORDER BY relation, fact, lang, correct DESC, object")
 
     def queries(self, view: View) -> pl.DataFrame:
         """One row a stored (model, query). Columns query, fact, relation, lang, template, subject, object, p, p_root, rank,
@@ -367,6 +375,8 @@ def arguments(name: str, view: View) -> str:
         values.append(view.tau)
     if name not in ("chosen", "queries"):
         values.append(view.template_share)
-    if name in ("dkn", "dkn_rate"):
+    if name in ("dkn", "dkn_rate", "factcheck"):
         values += [view.t_low, view.t_high, view.delta, view.drop == "relative"]
+    if name == "factcheck":
+        values += [view.dkn_share, view.lam]
     return ", ".join(sql_literal(value) for value in values)

@@ -18,7 +18,7 @@ from store.view import View
 from tests.store import synthetic
 
 VIEW = View(synthetic.MODELS[0], "amig", ("en", "zh"))
-NAMES = ("kn", "likn", "layer_hist", "dkn", "dkn_rate", "queries")
+NAMES = ("kn", "likn", "layer_hist", "dkn", "dkn_rate", "queries", "factcheck")
 
 
 @pytest.fixture(scope="module")

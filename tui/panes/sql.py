@@ -105,7 +105,7 @@ class SqlPane(Pane):
             return text
         views = {"view": shown.view, "here": shown.narrowed}
         macro = lambda found: f"({reader.macro_sql(found[2], views[found[1]])})"  # noqa: E731
-        return re.sub(r"\b(view|here)\.(kn|likn|dkn|dkn_rate|layer_hist|queries)\b", macro, text)
+        return re.sub(r"\b(view|here)\.(kn|likn|dkn|dkn_rate|layer_hist|queries|edits|factcheck)\b", macro, text)
 
     def action_cancel_sql(self) -> None:
         if self._sandbox is not None and self._worker is not None and not self._worker.is_finished:

@@ -17,7 +17,8 @@ if TYPE_CHECKING:
 WORDS = (
     "SELECT", "FROM", "WHERE", "GROUP BY ALL", "ORDER BY", "LIMIT", "HAVING", "JOIN", "LEFT JOIN", "USING", "DISTINCT", "count",
     "avg", "sum", "min", "max", "median", "DESC", "WITH", "UNION ALL", "CASE WHEN", "view.kn", "view.likn", "view.dkn",
-    "view.layer_hist", "view.queries", "view.dkn_rate", "here.kn", "here.likn", "here.dkn", "here.layer_hist", "here.queries",
+    "view.layer_hist", "view.queries", "view.dkn_rate", "view.edits", "view.factcheck",
+    "here.kn", "here.likn", "here.dkn", "here.layer_hist", "here.queries",
 )  # fmt: skip
 _NAMES = """
 SELECT table_name AS name FROM duckdb_tables() UNION SELECT view_name FROM duckdb_views() WHERE NOT internal

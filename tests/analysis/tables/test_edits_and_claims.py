@@ -273,3 +273,23 @@ def test_every_pair_of_three_languages_has_a_row_of_its_own():
     assert len(found) == 3 and set(pairs) == {"en+zh", "en+fr", "zh+fr"}
     literal = np.mean([len(set(row[0]) & set(row[2])) for row in rows])
     assert pairs["en+fr"].observed == pytest.approx(literal)
+
+
+@pytest.mark.parametrize("share", [0.7, 0.0])
+def test_the_macro_says_of_every_claim_what_the_table_judges_by(full, reader, share):
+    view = full.view.with_(dkn_share=share)
+    rows = {(r["fact"], r["lang"], r["object"]): r for r in reader.factcheck(view).iter_rows(named=True)}
+    judged = 0
+    for one in factcheck._asked(reader, view, 0, 0)[0]:
+        _, contenders, members = factcheck._contenders(one)
+        scores = contenders["DKN, attribution"].scores
+        sizes = dict(zip(sorted(set(one.claims["relation"])), map(len, members["DKN"].values()), strict=True))
+        for claim, score in zip(one.claims.iter_rows(named=True), scores, strict=True):
+            row = rows[claim["fact"], claim["lang"], claim["object"]]
+            assert row["part"] == claim["part"]
+            assert row["neurons"] == sizes[claim["relation"]]
+            assert row["attribution"] == pytest.approx(score, rel=1e-12, nan_ok=True) or np.isnan(score)
+            assert row["judged_true"] == (None if np.isnan(score) else bool(score > view.lam))
+            judged += row["attribution"] is not None
+    assert judged > 20
+    assert {r["judged_true"] for r in reader.factcheck(view.with_(lam=1e9)).iter_rows(named=True)} <= {False, None}
