@@ -1,7 +1,7 @@
 """Every attribution method as one frozen value, with a text form that round-trips (METHOD: attribution options and
 presets).
 
-A method's label is a preset's name, or a preset and what differs from it: `amig+last_word=keep,nodes=10`. Two
+A method's label is a preset's name, or a preset and what differs from it: `amig+last_word=drop,nodes=10`. Two
 configurations with the same label are the same method, so the label is what stored results are keyed by. This module
 imports no torch.
 """
@@ -23,7 +23,7 @@ _CHOICES: Mapping[str, tuple[str, ...]] = MappingProxyType(
     {
         "kind": ("integrated_gradients", "grad_x_act", "activation", "random", "ablation"),
         "baseline": ("per_word", "zero", "mean_tokens"),
-        "last_word": ("drop", "keep"),
+        "last_word": ("keep", "drop"),
         "multiplier": ("difference", "activation"),
         "rule": ("gauss-legendre", "right", "left", "endpoints"),
         "normalise": ("none", "layer"),
@@ -45,7 +45,7 @@ class MethodConfig:
     baseline: str = "per_word"
     """Where paths start: one per word with its tokens masked (eq. 3), `zero`, or one `mean_tokens` path over all
     sub-word tokens."""
-    last_word: str = "drop"
+    last_word: str = "keep"
     """Decoders: whether the path of the word at the answer position is taken (eq. 3) or left out. No meaning
     elsewhere."""
     multiplier: str = "difference"
@@ -96,8 +96,8 @@ def _changes(base: MethodConfig, other: MethodConfig) -> dict[str, Any]:
     }
 
 
-_PAPER = MethodConfig(last_word="keep", multiplier="activation", rule="right", nodes=20, normalise="layer")
-_BKN = MethodConfig(baseline="zero", last_word="keep", rule="left", nodes=20)
+_PAPER = MethodConfig(multiplier="activation", rule="right", nodes=20, normalise="layer")
+_BKN = MethodConfig(baseline="zero", rule="left", nodes=20)
 
 PRESETS: Mapping[str, MethodConfig] = MappingProxyType(
     {

@@ -16,7 +16,7 @@ Bools = npt.NDArray[np.bool_]
 DEFAULT = "amig"
 COMPARED = (
     "amig",
-    "amig+last_word=keep",
+    "amig+last_word=drop",
     "amig-paper",
     "amig-code",
     "bkn",

@@ -10,7 +10,8 @@ from typing import Any
 
 from store.errors import UserError
 
-FORMAT = 1
+FORMAT = 2
+"""1: without the sums of dense rows, and `amig` left out the path of a decoder's last word."""
 STORE_FILE = "store.json"
 
 

@@ -77,8 +77,19 @@ def build(reader: Reader, view: View, seed: int = 0, draws: int = DRAWS, share_o
         notes += (
             "no claim is judged: no subject with one fell into the part that is (a fifth); this wants more facts",
         )
+    elif not asked and not missing:
+        notes += (_why_none(reader, view),)
     title = f"fact checking: {view.model}, {view.method}"
     return Table("factcheck", title, pl.DataFrame(rows, schema=_SCHEMA), (*notes, *NOTES), ASIDE)
+
+
+def _why_none(reader: Reader, view: View) -> str:
+    if not scanned_neurons(reader, view):
+        return f"no pairs are ablated yet with {view.method}, and claims are read at their neurons: run with --what dkn,factcheck"
+    return (
+        "no claim can be made: a wrong object is dealt from the other facts of the same relation and part of the subjects, "
+        "and none has another answer there; this wants more facts a relation"
+    )
 
 
 def curves(reader: Reader, view: View, seed: int = 0) -> dict[tuple[str, str], Curve]:

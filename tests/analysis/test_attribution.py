@@ -40,7 +40,7 @@ GRID = [
     ),
     "amig-code+site=post_act",
     "bkn-eleuther+site=post_act",
-    "amig+last_word=keep,multiplier=activation",
+    "amig+last_word=drop,multiplier=activation",
     "amig+target=logprob",
     "amig+target=logit,normalise=layer",
     "amig+positions=all",
@@ -93,7 +93,7 @@ def test_float32_scores_equal_the_literal_reference_to_1e_5_of_the_largest(kind:
 
 def test_the_reference_has_the_power_to_tell_options_apart(engine: Engine) -> None:
     found = next(attribute(engine, encoded(engine), parse_method("amig")))
-    for change in ({"last_word": "keep"}, {"multiplier": "activation"}, {"baseline": "zero"}, {"target": "logprob"}):
+    for change in ({"last_word": "drop"}, {"multiplier": "activation"}, {"baseline": "zero"}, {"target": "logprob"}):
         if "last_word" in change and engine.loaded.kind == "encoder":
             continue
         other = replace(PRESETS["amig"], **change)
@@ -247,11 +247,11 @@ def test_normalised_layers_are_flagged_and_negative_neurons_stay_negative(engine
 
 def test_a_decoders_last_word_is_dropped_only_where_it_stands_at_the_answer_position(gpt2_engine: Engine) -> None:
     query = next(query for query in encoded(gpt2_engine) if len(query.steps) > 1)
-    found = next(attribute(gpt2_engine, [query], parse_method("amig"))).paths
+    found = next(attribute(gpt2_engine, [query], parse_method("amig+last_word=drop"))).paths
     last = query.n_words - 1
     assert last not in found.path[found.step == 0]
     assert last in found.path[found.step == 1]
-    kept = next(attribute(gpt2_engine, [query], parse_method("amig+last_word=keep"))).paths
+    kept = next(attribute(gpt2_engine, [query], parse_method("amig"))).paths
     assert last in kept.path[kept.step == 0]
 
 

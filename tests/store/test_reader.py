@@ -202,7 +202,7 @@ def test_a_notebook_needs_no_more_than_names_that_are_ambiguous(built_reader: st
 def test_a_store_of_another_format_is_refused_with_the_way_out(tmp_path: Path, content: str) -> None:
     (tmp_path / "store.json").write_text(content)
     with pytest.raises(
-        UserError, match="reads format 1; open it with the version that wrote it, or run the analysis again"
+        UserError, match="reads format 2; open it with the version that wrote it, or run the analysis again"
     ):
         store.open(tmp_path)
 

@@ -26,7 +26,7 @@ def words(text: str | None) -> tuple[str, ...]:
 
 
 def methods(text: str) -> tuple[str, ...]:
-    """`amig,bkn+nodes=10,last_word=keep` -> two methods: a part with an option's `=` continues the method before it."""
+    """`amig,bkn+nodes=10,target=logit` -> two methods: a part with an option's `=` continues the method before it."""
     from analysis.method import parse_method
 
     found: list[str] = []

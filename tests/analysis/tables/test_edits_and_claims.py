@@ -141,6 +141,17 @@ def test_tables_of_a_store_without_edits_or_claims_say_what_is_missing(tmp_path)
         assert set(edits.build(opened, single, draws=20).frame["table"]) <= {"1", "1 held-out"}
 
 
+@pytest.mark.parametrize(("scans", "why"), [(True, "wants more facts a relation"), (False, "no pairs are ablated yet")])
+def test_table_3_without_a_claim_says_why(tmp_path, scans, why):
+    made = PlantedStore(tmp_path / "few.knstore", facts=1)
+    made.attribute()
+    view = made.view if scans else made.view.with_(method="bkn")
+    with made.reader() as opened:
+        table = factcheck.build(opened, view, draws=20)
+        assert table.frame.is_empty()
+        assert why in table.notes[0]
+
+
 def test_no_table_prints_a_number_that_is_none(full, reader):
     for table in (edits.build(reader, full.view, draws=50), factcheck.build(reader, full.view, draws=50)):
         for column in table.frame.iter_columns():
