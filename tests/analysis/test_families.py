@@ -40,7 +40,7 @@ def queries(loaded: LoadedModel) -> list[EncodedQuery]:
 
 @pytest.mark.parametrize("name", [*families.ENCODERS, *families.DECODERS])
 def test_family(name: str) -> None:
-    """Replay is full forward; no result without completeness; suppressing a neuron is zeroing what it is weighted by."""
+    """Replay is full forward; every path converges; suppressing a neuron is zeroing what it is weighted by."""
     loaded = load(name)
     engine, literal = Engine(loaded), Engine(loaded, recipe=FULL)
     close = 1e-4 if name in FLOAT32 else 1e-6 if name in ROUNDED else 1e-9
@@ -48,8 +48,6 @@ def test_family(name: str) -> None:
     method = parse_method("amig+nodes=10" if loaded.sites[0].gated else "amig+nodes=5")
     for found, expected in zip(attribute(engine, asked, method), attribute(literal, asked, method), strict=True):
         assert np.abs(found.scores - expected.scores).max() <= close * np.abs(expected.scores).max()
-        size = np.maximum(np.abs(found.paths.f_end), np.abs(found.paths.f_start))
-        assert (np.abs(found.paths.residual) <= 2e-3 * size).all()
         assert found.paths.converged.all() or name in KINKED
     edits = [Edit.suppress([site.offset + 3]) for site in loaded.sites]
     edits += [Edit.suppress([1, engine.offsets[-2] + 2]), Edit.enhance([2, 2]), Edit.suppress([])]
@@ -95,8 +93,10 @@ HEAD = """# Models
 Any model of transformers that fills masks or predicts the next token works where its neurons can be found by role and
 proven on a probe forward, and where an exact way to compute edits is proven at load. This table is written and checked
 by `tests/analysis/test_families.py`, on a random model of each family in float64: attributions by the way named in the
-last column equal those by full forwards to 1e-9 of the largest, every path's attributions account for the change they
-should, and suppressing a neuron equals zeroing its weights.
+last column equal those by full forwards to 1e-9 of the largest, and suppressing a neuron equals zeroing its weights.
+Every path's attributions account for the change they should to 1e-10, once what a model computes in float32 whatever
+its dtype is widened (`tests/analysis/test_completeness.py`); only `opt` and `nemotron`, whose relu makes the integrand
+jump or bend, stop at 1e-2 and 1e-3.
 
 Ways, fastest first. *Each row from its own block*: one pass serves edits of all layers. *Cached prefix*: a decoder
 computes the answer position alone. *Tail*: at the block it enters, a row computes only what follows the neurons.
