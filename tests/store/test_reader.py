@@ -198,7 +198,7 @@ def test_a_notebook_needs_no_more_than_names_that_are_ambiguous(built_reader: st
         several.view()
 
 
-@pytest.mark.parametrize("content", ['{"format": 2}', '{"format": "x"}', "{}"])
+@pytest.mark.parametrize("content", ['{"format": 1}', '{"format": 3}', '{"format": "x"}', "{}"])
 def test_a_store_of_another_format_is_refused_with_the_way_out(tmp_path: Path, content: str) -> None:
     (tmp_path / "store.json").write_text(content)
     with pytest.raises(
