@@ -51,8 +51,8 @@ class Recipe:
 RECIPES = (
     Recipe("bert-multi", "encoder", ALL, steps=4500, batch=96, calm_steps=400, chinese=3),
     Recipe("gpt2-multi", "decoder", ALL, steps=2400, batch=96),
-    Recipe("bert-en", "encoder", ("en",), steps=1500, batch=64),
-    Recipe("gpt2-en", "decoder", ("en",), steps=1200, batch=64),
+    Recipe("bert-en", "encoder", ("en",), steps=2000, batch=64, calm_steps=300),
+    Recipe("gpt2-en", "decoder", ("en",), steps=1500, batch=64, calm_steps=300),
 )
 
 
