@@ -28,6 +28,7 @@ from analysis.method import MethodConfig
 from analysis.passes import replay
 from analysis.paths import prepare
 from analysis.predictions import Prediction, predictions, row_chunks
+from analysis.probabilities import log_probabilities, probabilities
 from analysis.prompts import EncodedQuery
 from analysis.quadrature import MAX_NODES, converged, nodes_and_weights
 from analysis.replay import Doubles, Engine, FlatEdits, Ints, shapes
@@ -225,7 +226,7 @@ class _Group:
         for rows in row_chunks(logits):
             part = logits[rows].to(f.dtype)
             if self.method.target != "logit":
-                part = part.log_softmax(-1) if self.method.target == "logprob" else part.softmax(-1)
+                part = log_probabilities(part) if self.method.target == "logprob" else probabilities(part)
             f[rows] = part.gather(1, gold[rows, None])[:, 0]
         return f
 
@@ -235,7 +236,7 @@ class _Group:
             return self._target(logits, gold), torch.zeros_like(logits).scatter_(1, gold[:, None], 1)
         f, slope = torch.empty(len(gold), dtype=_precise(logits), device=gold.device), torch.empty_like(logits)
         for rows in row_chunks(logits):  # a few at a time, which stay in the processor's cache
-            p, places = logits[rows].softmax(-1, dtype=f.dtype), gold[rows, None]
+            p, places = probabilities(logits[rows].to(f.dtype)), gold[rows, None]
             at_gold = p.gather(1, places)
             if self.method.target == "logprob":
                 f[rows] = self._target(logits[rows], gold[rows])

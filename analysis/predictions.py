@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from analysis.edits import Doubles, Ints
+from analysis.probabilities import probabilities
 
 _CHUNK = 1 << 18
 """Logits read at a time on a CPU: they stay in its cache while they are gone through."""
@@ -70,7 +71,7 @@ def read_logits(logits: Tensor, gold: Tensor) -> tuple[Doubles, Ints]:
         part = logits[rows]
         part = part if part.dtype == torch.float64 else part.float()
         places = gold[rows, None]
-        p[rows] = part.softmax(-1).gather(1, places)[:, 0].double()
+        p[rows] = probabilities(part).gather(1, places)[:, 0].double()
         ranks[rows] = 1 + (part > part.gather(1, places)).sum(-1)
     return p.cpu().numpy(), ranks.cpu().numpy()
 

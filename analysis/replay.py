@@ -31,6 +31,7 @@ from analysis.passes import Edit as SiteEdit
 from analysis.passes import record, replay
 from analysis.predictions import Edited, predictions, read_logits
 from analysis.predictions import Prediction as Prediction
+from analysis.probabilities import log_probabilities
 from analysis.prompts import EncodedQuery, Step, encode_statement
 
 
@@ -173,10 +174,10 @@ class Engine:
         query = replace(query, steps=query.steps[:1])
         prepared = self.prepare([query])
         result = np.empty((1 + len(edits), prepared.logits.shape[-1]), np.float32)
-        result[0] = prepared.logits.float().log_softmax(-1).cpu().numpy()[0]
+        result[0] = log_probabilities(prepared.logits.float()).cpu().numpy()[0]
 
         def keep(rows: Ints, _states: Tensor, logits: Tensor) -> None:
-            result[1 + rows] = logits.float().log_softmax(-1).cpu().numpy()
+            result[1 + rows] = log_probabilities(logits.float()).cpu().numpy()
 
         self.run_edits(prepared, np.zeros(len(edits), np.int64), FlatEdits.of(edits), keep)
         return result
