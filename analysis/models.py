@@ -16,6 +16,7 @@ from typing import Any
 
 import torch
 import transformers
+from safetensors import SafetensorError
 from torch import Tensor, nn
 from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForMaskedLM, AutoTokenizer
 from transformers.models.auto import modeling_auto
@@ -23,7 +24,7 @@ from transformers.utils import logging as hf_logging
 
 from analysis.errors import ModelError
 from analysis.sites import Anatomy, Site, find_sites
-from analysis.sources import cached_commit, is_path, split_revision
+from analysis.sources import cached_commit, check_folder, is_path, split_revision
 
 DTYPES = {"float32": torch.float32, "float64": torch.float64, "bfloat16": torch.bfloat16, "float16": torch.float16}
 _ONE_AT_A_TIME = threading.Lock()
@@ -110,7 +111,7 @@ def load_model(
     if threads is not None:
         torch.set_num_threads(threads)
     text = str(Path(source).expanduser()) if is_path(str(source)) else str(source)
-    _check_folder(text)
+    check_folder(text)
     name, revision = split_revision(text)
     with _ONE_AT_A_TIME, _quiet(), _explained(text):
         config = _fetch(AutoConfig, name, revision)
@@ -197,6 +198,7 @@ def wrap_model(
             f"{source}: its tokenizer has no {needed} token, which a hidden word is replaced by; "
             "add one to its configuration"
         )
+    _check_vocabulary(model, tokenizer, source)
     model.eval().requires_grad_(False)
     dtype = str(next(model.parameters()).dtype).removeprefix("torch.")
     attention = str(getattr(model.config, "_attn_implementation", None) or "eager")
@@ -209,6 +211,20 @@ def wrap_model(
     )
 
 
+def _check_vocabulary(model: Any, tokenizer: Any, source: str) -> None:
+    """transformers makes an empty tokenizer of a folder that has none, and takes one of another model."""
+    rows = model.get_input_embeddings().weight.shape[0]
+    if len(tokenizer) <= len(tokenizer.all_special_ids):
+        raise ModelError(
+            f"{source}: its tokenizer knows no token but special ones; its files (tokenizer.json, or a vocabulary) are missing"
+        )
+    if tokenizer.vocab_size > rows:
+        raise ModelError(
+            f"{source}: its tokenizer has {tokenizer.vocab_size} tokens and the model only {rows}; "
+            "they do not belong together"
+        )
+
+
 def probe_ids(model: Any, tokenizer: Any, rows: int, tokens: int) -> Tensor:
     """(rows, tokens) of ordinary token ids, the same at every call, no two rows alike."""
     vocabulary = model.get_input_embeddings().weight.shape[0]
@@ -218,26 +234,6 @@ def probe_ids(model: Any, tokenizer: Any, rows: int, tokens: int) -> Tensor:
     ordinary = [token for token in shuffled if token not in special]
     ids = [ordinary[index % len(ordinary)] for index in range(rows * tokens)]
     return torch.tensor(ids, device=next(model.parameters()).device).view(rows, tokens)
-
-
-def _check_folder(text: str) -> None:
-    if not is_path(text):
-        return
-    folder = Path(text)
-    if not folder.exists():
-        raise ModelError(f"{text}: no such folder")
-    if not folder.is_dir():
-        raise ModelError(f"{text}: is a file; give the folder that holds config.json and the weights")
-    if not (folder / "config.json").is_file():
-        raise ModelError(f"{text}: holds no config.json; give a folder saved by transformers")
-    if list(folder.glob("*.safetensors")):
-        return
-    if pickles := sorted([*folder.glob("*.bin"), *folder.glob("*.pt"), *folder.glob("*.ckpt")]):
-        raise ModelError(
-            f"{text}: its weights are a pickle ({pickles[0].name}), which can run code when opened; "
-            "convert it with save_pretrained(..., safe_serialization=True) on a machine you trust it on"
-        )
-    raise ModelError(f"{text}: holds no weights (model.safetensors)")
 
 
 def _auto_class(config: Any, source: str) -> tuple[Any, str]:
@@ -280,12 +276,16 @@ def _explained(source: str) -> Iterator[None]:
         yield
     except ModelError:
         raise
-    except (OSError, ValueError, KeyError, ImportError) as error:
+    except (OSError, ValueError, KeyError, ImportError, RuntimeError, SafetensorError) as error:
         first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         if "trust_remote_code" in str(error) or "custom code" in str(error):
             why = (
                 "wants to run code of its own, which is never done here; use a model that transformers supports itself"
             )
+        elif isinstance(error, SafetensorError):
+            why = f"holds weights that are damaged or incomplete ({first}); copy or download them again"
+        elif "mismatched_sizes" in str(error):
+            why = "holds weights of other shapes than its config.json says; take both from the same checkpoint"
         elif "safetensors" in str(error):
             why = f"has no safetensors weights ({first})"
         elif not Path(source).is_dir():

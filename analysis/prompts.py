@@ -145,11 +145,13 @@ def encode_statement(loaded: Encodable, query: Query) -> EncodedQuery:
 
 def _fill(loaded: Encodable, query: Query) -> _Filled:
     """Put subject and object into the template, tokenise once, and find the answer's tokens."""
-    text, answer, words = _sentence(query, cut=loaded.kind == "decoder")
+    text, answer, words, subjects = _sentence(query, cut=loaded.kind == "decoder")
     tokens = _tokenise(loaded.tokenizer, text)
     if loaded.kind == "decoder":  # what a tokenizer appends (an end token) is no part of a prompt
         last = max((place for place, (_, span) in enumerate(tokens) if span[0] < span[1]), default=-1)
         tokens = tokens[: last + 1]
+    if not any(_overlap(span, subject) for _, span in tokens for subject in subjects):
+        raise _unusable("empty-subject", query, f"the tokenizer makes no token of the subject {query.subject!r}")
     places = _answer_places(text, answer, tokens, query)
     unknown = loaded.tokenizer.unk_token_id
     if (
@@ -169,8 +171,9 @@ def _fill(loaded: Encodable, query: Query) -> _Filled:
     return _Filled(text, answer, tokens, places, words)
 
 
-def _sentence(query: Query, cut: bool) -> tuple[str, Span, list[Span]]:
-    """Prefix and filled sentence, the answer's span, and the words of template and subject (never sharing one)."""
+def _sentence(query: Query, cut: bool) -> tuple[str, Span, list[Span], list[Span]]:
+    """Prefix and filled sentence, the answer's span, the words of template and subject (never sharing one), and where
+    the subject stands."""
     template = query.template
     if template.count("[Y]") != 1:
         raise _unusable("no-answer-slot", query, "the template needs [Y], exactly once, where the object goes")
@@ -187,17 +190,19 @@ def _sentence(query: Query, cut: bool) -> tuple[str, Span, list[Span]]:
                 "answer-not-last", query, "a decoder reads nothing after [Y]; use a template that ends in [Y]"
             )
         after = ""
-    text, words, answer = query.prefix, [], (0, 0)
+    text, words, answer, subjects = query.prefix, [], (0, 0), []
     for part in (before, "[Y]", after):
         if part == "[Y]":
             answer = (len(text), len(text) + len(query.object))
             text += query.object
             continue
         for index, piece in enumerate(part.split("[X]")):
+            if index:
+                subjects.append((len(text), len(text) + len(query.subject)))
             for string in ([query.subject] if index else []) + [piece]:
                 words += word_spans(string, len(text))
                 text += string
-    return text, answer, words
+    return text, answer, words, subjects
 
 
 def _tokenise(tokenizer: Any, text: str) -> list[Token]:
@@ -213,10 +218,12 @@ def _tokenise(tokenizer: Any, text: str) -> list[Token]:
     return tokens
 
 
+def _overlap(token: Span, part: Span) -> bool:
+    return token[0] < part[1] and token[1] > part[0] and token[0] < token[1]
+
+
 def _answer_places(text: str, answer: Span, tokens: list[Token], query: Query) -> list[int]:
-    places = [
-        place for place, (_, (start, end)) in enumerate(tokens) if start < answer[1] and end > answer[0] and start < end
-    ]
+    places = [place for place, (_, span) in enumerate(tokens) if _overlap(span, answer)]
     if not places:
         raise _unusable("empty-answer", query, f"the tokenizer makes no token of the object {query.object!r}")
     for place in places:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+from analysis.errors import ModelError
+
 
 def split_revision(source: str) -> tuple[str, str | None]:
     """`org/name@v1.0` -> ("org/name", "v1.0"); a folder, or an id without a revision, -> (source, None)."""
@@ -20,8 +22,31 @@ def is_path(source: str) -> bool:
 
 
 def absolute_source(source: str) -> str:
-    """A folder's absolute path, so that a job started elsewhere finds it; a hub id stays as it is."""
-    return str(Path(source).expanduser().resolve()) if is_path(source) else source
+    """A folder's absolute path, so that a job started elsewhere finds it; a hub id stays as it is. Raises ModelError."""
+    text = str(Path(source).expanduser().resolve()) if is_path(source) else source
+    check_folder(text)
+    return text
+
+
+def check_folder(text: str) -> None:
+    """Raise ModelError where a folder is named that cannot be a model's, before anything is loaded or started."""
+    if not is_path(text):
+        return
+    folder = Path(text)
+    if not folder.exists():
+        raise ModelError(f"{text}: no such folder")
+    if not folder.is_dir():
+        raise ModelError(f"{text}: is a file; give the folder that holds config.json and the weights")
+    if not (folder / "config.json").is_file():
+        raise ModelError(f"{text}: holds no config.json; give a folder saved by transformers")
+    if list(folder.glob("*.safetensors")):
+        return
+    if pickles := sorted([*folder.glob("*.bin"), *folder.glob("*.pt"), *folder.glob("*.ckpt")]):
+        raise ModelError(
+            f"{text}: its weights are a pickle ({pickles[0].name}), which can run code when opened; "
+            "convert it with save_pretrained(..., safe_serialization=True) on a machine you trust it on"
+        )
+    raise ModelError(f"{text}: holds no weights (model.safetensors)")
 
 
 def local_folder(source: str) -> Path | None:

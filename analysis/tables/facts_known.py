@@ -30,9 +30,14 @@ def build(reader: Reader) -> Table:
     """One row a model and language, over everything stored; what could not be used is in the notes, with its reason."""
     notes = (
         "known: every answer token is the model's first choice; facts_known: on at least one of its templates",
-        *(
-            f"{row['model']}: {row['queries']:,} queries unusable ({row['reason']}), such as {row['detail']}"
-            for row in reader.sql(_REASONS).iter_rows(named=True)
-        ),
+        *unusable(reader),
     )
     return Table("facts_known", "facts known", reader.sql(_SQL), notes)
+
+
+def unusable(reader: Reader) -> list[str]:
+    """One line a model and reason: how many queries it cannot use, and one of them."""
+    return [
+        f"{row['model']}: {row['queries']:,} queries unusable ({row['reason']}), such as {row['detail']}"
+        for row in reader.sql(_REASONS).iter_rows(named=True)
+    ]

@@ -90,6 +90,36 @@ def test_a_model_type_that_transformers_does_not_know_is_refused(
     refused(folder, "cannot be loaded")
 
 
+def test_damaged_weights_and_weights_of_another_model_are_one_sentence(
+    tiny_models: Mapping[str, Path], tmp_path: Path
+) -> None:
+    torn = shutil.copytree(tiny_models["encoder"], tmp_path / "torn")
+    weights = torn / "model.safetensors"
+    for content in (weights.read_bytes()[:1000], b""):
+        weights.write_bytes(content)
+        refused(torn, "damaged or incomplete")
+    other = shutil.copytree(tiny_models["encoder"], tmp_path / "other")
+    config = json.loads((other / "config.json").read_text())
+    (other / "config.json").write_text(json.dumps(config | {"intermediate_size": 64}))
+    refused(other, "other shapes than its config.json says")
+
+
+@pytest.mark.parametrize("kind", ["encoder", "decoder"])
+def test_a_folder_without_a_tokenizer_or_with_anothers_is_refused(
+    kind: str, tiny_models: Mapping[str, Path], tmp_path: Path
+) -> None:
+    folder = shutil.copytree(tiny_models[kind], tmp_path / "other")
+    file = folder / "tokenizer.json"
+    content = json.loads(file.read_text())
+    vocabulary = content["model"]["vocab"]
+    content["model"]["vocab"] = vocabulary | {f"w{i}": len(vocabulary) + i for i in range(9)}
+    file.write_text(json.dumps(content))
+    refused(folder, "do not belong together")
+    for each in folder.glob("tokenizer*"):
+        each.unlink()
+    refused(folder, "its files (tokenizer.json, or a vocabulary) are missing")
+
+
 def test_weights_without_a_language_model_head_are_refused(tiny_models: Mapping[str, Path], tmp_path: Path) -> None:
     folder = shutil.copytree(tiny_models["encoder"], tmp_path / "headless")
     config = BertConfig.from_pretrained(folder)

@@ -141,6 +141,7 @@ def test_a_statement_has_no_mask_left_and_is_read_at_the_answers_tokens() -> Non
         (ENCODER, ask("[Y] of [X] is [Y]"), "no-answer-slot"),
         (ENCODER, ask("The capital is [Y]"), "no-subject-slot"),
         (ENCODER, ask("[X] is [Y]", subject=" "), "empty-subject"),
+        (ENCODER, ask("[X] is [Y]", subject="\u200b"), "empty-subject"),
         (ENCODER, ask("[X] is [Y]", answer=""), "empty-answer"),
         (ENCODER, ask("[X] is [Y]", answer="\u200b"), "empty-answer"),
         (ENCODER, ask("[X] is [Y]", answer="Xyzzy"), "unknown-answer"),

@@ -156,6 +156,49 @@ def test_bad_data_is_refused_before_a_run_is_started(
     assert "relation" in capsys.readouterr().err and not place.exists()
 
 
+def test_a_folder_that_is_no_model_is_refused_before_a_run_is_started(
+    tmp_path: Path, tiny_facts: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "config.json").write_text("{}")
+    for command in (["run", str(tmp_path / "new"), "--data", str(tiny_facts), "--model"], ["models", "inspect"]):
+        assert run_app([*command, str(tmp_path)]) == 2
+        captured = capsys.readouterr()
+        assert captured.err == f"knscope: {tmp_path}: holds no weights (model.safetensors)\n" and not captured.out
+    assert not (tmp_path / "new").exists()
+
+
+def test_a_question_without_its_slots_or_subject_is_refused_before_a_model_is_loaded(
+    tiny_models: Mapping[str, Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    for template, subject, said in (
+        ("[X] is", "a", "no [Y]"),
+        ("is [Y]", "a", "no [X]"),
+        ("[X] is [Y]", " ", "--subject"),
+    ):
+        asked = ["query", str(tiny_models["encoder"]), template, "--subject", subject, "--object", "b"]
+        assert run_app(asked) == 2
+        assert said in capsys.readouterr().err
+
+
+def test_a_run_that_is_followed_counts_the_rows_it_could_not_use_and_says_why(
+    tmp_path: Path, tiny_models: Mapping[str, Path], tiny_facts: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data = tmp_path / "facts.csv"
+    data.write_text(
+        "\n".join(tiny_facts.read_text().splitlines()[:2])
+        + "\nbad1,P36,en,the capital of [X] is [Y],france,zzyzx"
+        + "\nbad2,P36,en," + "the capital of " * 30 + "[X] is [Y],france,paris\n"
+    )  # fmt: skip
+    place = tmp_path / "new.knstore"
+    options = ["--model", str(tiny_models["encoder"]), "--data", str(data), "--what", "attribution"]
+    assert run_app(["run", str(place), *options, "--engine", "inline", "--follow"]) == 0
+    said = capsys.readouterr().err
+    assert "1 queries unusable (unknown-answer), such as fact bad1" in said
+    assert "1 queries unusable (too-long), such as fact bad2" in said and "at most 40" in said
+    with store.open(place) as reader:
+        assert reader.sql("SELECT count(*) FROM attribution").item() == 1
+
+
 def test_an_analysis_that_is_complete_is_not_started_again(finished: Path) -> None:
     done = RunConfig.from_json(run_files.read_runs(finished)[-1].config)
     assert resume(finished, done) is None

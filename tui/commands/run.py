@@ -71,6 +71,7 @@ def run(
         output.say(f"run {name} started; watch it with: knscope status {store}   or: knscope open {store}")
         return
     status = follow_run(store, name)
+    tell_unusable(store)
     if as_json:
         output.write_json({"store": str(store), **status.to_json()})
     raise typer.Exit(EXIT_CODES.get(status.status, 1))
@@ -118,6 +119,17 @@ def tell_failures(seen: RunStatus) -> None:
         output.say(f"  {failure}")
     if len(seen.record.failures) > 10:
         output.say(f"  … and {len(seen.record.failures) - 10} more; see knscope status --json")
+
+
+def tell_unusable(store: Path) -> None:
+    """Count, on stderr, the stored rows that a model cannot use, each reason with one example."""
+    from analysis.tables.facts_known import unusable
+    from store import open as open_store
+    from tui import output
+
+    with open_store(store) as reader:
+        for line in unusable(reader):
+            output.say(line)
 
 
 def status(store: Store, as_json: Json = False) -> None:
@@ -188,7 +200,14 @@ def query(
     """One fact, now: what MODEL answers, and which neurons hold it."""
     from analysis.runs import plan
     from analysis.sources import absolute_source
+    from store.errors import UserError
 
+    for slot, name in (("[X]", "subject"), ("[Y]", "object")):
+        if template.count(slot) < 1:
+            raise UserError(f"the template has no {slot} where the {name} goes: {template!r}")
+    for option, value in (("--subject", subject), ("--object", object_)):
+        if not value.strip():
+            raise UserError(f"{option} is empty")
     with tempfile.TemporaryDirectory(prefix="knscope-") as folder:
         data = Path(folder, "query.jsonl")
         row = {"fact_id": "query", "relation": "query", "lang": lang, "template": template}
