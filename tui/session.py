@@ -26,6 +26,7 @@ class Stored:
     """What a store offers to choose from, at one moment."""
 
     models: tuple[str, ...] = ()
+    """Those of most languages first."""
     methods: tuple[str, ...] = ()
     """Of the model looked at."""
     langs: tuple[str, ...] = ()
@@ -36,7 +37,8 @@ class Stored:
 
 def look(reader: Reader, model: str = "") -> Stored:
     """What is stored, and what of it for a model (the first, where it is not stored). Runs in a thread."""
-    models = tuple(reader.models())
+    # Those of most languages first: what languages share is what one opens a store for.
+    models = tuple(sorted(reader.models(), key=lambda label: -len(reader.langs(label))))
     model = model if model in models else models[0] if models else ""
     if not model:
         return Stored()

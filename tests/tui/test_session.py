@@ -1,0 +1,28 @@
+"""What a sitting starts with."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import store
+from store import runs
+from store.shards import write_shard
+from tests.store import synthetic
+from tui.session import Session, look
+
+
+def test_a_store_opens_on_the_model_of_most_languages(tmp_path: Path) -> None:
+    several = synthetic.Size(facts=3, models=("z-multi@00000000",), methods=("amig",), langs=("en", "zh"))
+    path = synthetic.build(tmp_path / "a.knstore", several)
+    one = synthetic.Size(facts=3, models=("a-english@11111111",), methods=("amig",), langs=("en",))
+    other = synthetic.build(tmp_path / "b.knstore", one)
+    with store.open(other) as reader:
+        names = ("model", "site", "query", "prediction")
+        frames = {name: reader.sql(f"FROM {name}") for name in names}
+    write_shard(path, runs.new_run(path, {}), frames)
+    with store.open(path) as reader:
+        assert reader.models() == ["a-english@11111111", "z-multi@00000000"]
+        session = Session(path)
+        session.take(look(reader))
+    assert session.view is not None
+    assert (session.view.model, session.view.langs) == ("z-multi@00000000", ("en", "zh"))
