@@ -31,7 +31,7 @@ QUIET = 0.25
 """Seconds without a change before the mismatched facts are drawn: they cost more than a held key allows."""
 
 CONTROLS = (
-    Column("sets", "which sets", grow=True, least=10, most=24),
+    Column("sets", "which sets", grow=True, least=17, most=24),
     Column("facts", "facts", cells.count, right=True, drop=2),
     Column("coverage", "cover", lambda share: cells.NOTHING if share is None else f"{100 * share:.0f}%", right=True, drop=3),
     Column("observed", "shared", lambda mean: mean_of(mean), right=True),
