@@ -34,7 +34,7 @@ REDUNDANT = (("lan", 3),)
 WIDTH = 320
 CONSTANT = 100.0  # swamps the layer norms' variance, so that they are linear
 STRENGTH = 3.0
-SINK = 15.0
+SINK = 16.0
 
 Fact = tuple[str, int]
 
