@@ -35,9 +35,14 @@ class RunRecord:
     message: str = ""
 
 
-def new_run(store: Path, config: dict[str, Any]) -> str:
-    """Write down a run that is about to start; returns its id, which sorts by time."""
-    run = time.strftime("%Y%m%d-%H%M%S", time.gmtime()) + "-" + secrets.token_hex(3)
+def new_name() -> str:
+    """A run's id, which sorts by time. Nothing is written."""
+    return time.strftime("%Y%m%d-%H%M%S", time.gmtime()) + "-" + secrets.token_hex(3)
+
+
+def new_run(store: Path, config: dict[str, Any], run: str = "") -> str:
+    """Write down a run that is about to start; returns its id: a new one, or that which `new_name` gave before."""
+    run = run or new_name()
     try:
         (run_folder(store, run) / "shards").mkdir(parents=True)
     except OSError as error:

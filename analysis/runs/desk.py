@@ -9,10 +9,13 @@ from __future__ import annotations
 
 import os
 import queue
+import shutil
 import socket
+import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -34,7 +37,7 @@ class Task:
     title: str
     units: Callable[[], Sequence[Unit]]
     total: int
-    """Results, as counted beforehand."""
+    """Results, as counted beforehand. 0: only a model is loaded, and the store does not hear of it."""
     key: str = ""
     """For whoever asked; the desk only hands it back."""
 
@@ -66,8 +69,11 @@ class Desk:
         self._cancelled = threading.Event()
         self._executor: ProcessExecutor | None = None
         self._thread: threading.Thread | None = None
-        self.run = ""
-        """Name of the run that holds the results; empty before the first task."""
+        self.run = run_files.new_name()
+        """Name of the run that holds the results; it is written down with the first task that has any."""
+        self._written = False
+        self._logs: Path | None = None
+        self._failed = False
         self.busy = False
 
     def ask(self, task: Task) -> None:
@@ -75,9 +81,10 @@ class Desk:
 
         :raises UserError: the store cannot be written
         """
-        if not self.run:
+        if task.total and not self._written:
             config = {"models": [], "data": DATA, "methods": [], "what": ["attribution", "dkn"], "facts": None}
-            self.run = run_files.new_run(self._store_path, config)
+            run_files.new_run(self._store_path, config, self.run)
+            self._written = True
             record = run_files.read_run(self._store_path, self.run)
             run_files.write_run(self._store_path, replace(record, status="done", provenance=_here()))
         if self._thread is None:
@@ -100,6 +107,8 @@ class Desk:
             self._thread.join(patience)
         if self._executor is not None:
             self._executor.close()
+        if self._logs is not None and not self._failed:  # what failed says where its log is
+            shutil.rmtree(self._logs, ignore_errors=True)
 
     # --- the desk's thread
 
@@ -129,15 +138,22 @@ class Desk:
     def _do(self, task: Task) -> None:
         began = time.monotonic()
         done, failures, seen = 0, list[str](), set[str]()
-        with RunFile(self._store_path, self.run) as file:
-            file.update(status="running", started=time.time(), total=task.total, done=0, computed=0, failures=())
-            file.update(message=task.title, provenance=_here())
-            file.flush()
+        with ExitStack() as stack:
+            file = stack.enter_context(RunFile(self._store_path, self.run)) if task.total else None
+
+            def note(**changes: object) -> None:
+                if file is not None:
+                    file.update(**changes)
+
+            note(status="running", started=time.time(), total=task.total, done=0, computed=0, failures=())
+            note(message=task.title, provenance=_here())
+            if file is not None:
+                file.flush()
 
             def tell(finished: int = 0) -> None:
                 nonlocal done
                 done += finished
-                file.update(done=done, computed=done, total=max(task.total, done), failures=tuple(failures))
+                note(done=done, computed=done, total=max(task.total, done), failures=tuple(failures))
                 state = DeskState(task, done, time.monotonic() - began, bool(done), failures=tuple(failures))
                 self._on_change(state)
 
@@ -148,7 +164,8 @@ class Desk:
             except Exception as error:  # noqa: BLE001 - counting what is missing failed; the person is told, the desk lives on
                 failures.append(f"{type(error).__name__}: {error}")
             outcome = "cancelled" if self._cancelled.is_set() else "failed" if failures else "done"
-            file.update(status=outcome, failures=tuple(failures), message=f"{task.title}: {outcome}")
+            self._failed = self._failed or bool(failures)
+            note(status=outcome, failures=tuple(failures), message=f"{task.title}: {outcome}")
         seconds = time.monotonic() - began
         self.busy = not self._tasks.empty()
         self._on_change(DeskState(None, done, seconds, self._executor is not None, outcome, tuple(failures)))
@@ -169,8 +186,9 @@ class Desk:
 
     def _one(self, unit: Unit) -> Outcome:
         if self._executor is None:
-            folder = run_files.run_folder(self._store_path, self.run)
-            self._executor = ProcessExecutor(self._store_path, self.run, [self._settings], folder)
+            # Not in the store: a model may be loaded for a question that is never asked.
+            self._logs = self._logs or Path(tempfile.mkdtemp(prefix="knscope-desk-"))
+            self._executor = ProcessExecutor(self._store_path, self.run, [self._settings], self._logs)
         self._executor.submit(0, unit)
         while True:
             for outcome in self._executor.outcomes(timeout=0.5):

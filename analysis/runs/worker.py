@@ -55,6 +55,8 @@ class Worker:
         self._settings = settings
         self._held: dict[str, Held] = {}
         self._batch = rows.Batch()
+        self._unsaid: list[tuple[str, tuple[rows.Row, ...]]] = []
+        """Rows of `model` and `site` of models without a result yet: the first shard of results takes them along."""
         self._written = time.monotonic()
         self.keys: list[str] = []
         torch.set_num_threads(settings.threads)
@@ -99,7 +101,7 @@ class Worker:
         return done, None
 
     def load(self, source: str) -> Held:
-        """The model, loaded and proven; its rows of tables `model` and `site` are committed the first time."""
+        """The model, loaded and proven; its rows of tables `model` and `site` go with its first results."""
         if source in self._held:
             return self._held[source]
         device = resolve_device(self._settings.device)
@@ -119,9 +121,8 @@ class Worker:
             "replay": engine.replay,
         }
         columns = ("stack", "layer", "width", "offset", "module", "call", "gated")
-        self._batch.add("model", row)
-        self._batch.add("site", *({"model": loaded.label, **{name: site[name] for name in columns}} for site in sites))
-        self._commit()
+        of_sites = tuple({"model": loaded.label, **{name: site[name] for name in columns}} for site in sites)
+        self._unsaid += [("model", (row,)), ("site", of_sites)]
         place = rows.Sites(*([site[name] for site in sites] for name in ("layer", "offset", "width")))
         self._held[source] = Held(loaded, engine, row, place)
         return self._held[source]
@@ -135,7 +136,10 @@ class Worker:
     def _commit(self) -> None:
         if self._batch:
             batch, self._batch = self._batch, rows.Batch()
+            for table, unsaid in self._unsaid:
+                batch.add(table, *unsaid)
             shards.write_shard(self._store_path, self._run, batch.tables(), batch.dense())
+            self._unsaid = []
         self._written = time.monotonic()
 
     def _encode(self, held: Held, wanted: Sequence[Query], note: bool = True) -> list[prompts.EncodedQuery]:

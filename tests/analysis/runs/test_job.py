@@ -263,3 +263,21 @@ def kill_job(place: Path, run: str) -> None:
         os.kill(process, signal.SIGKILL)
     until(lambda: ended(place, run))
     assert json.loads((run_files.run_folder(place, run) / "run.json").read_text())
+
+
+def test_a_model_is_stored_with_its_first_results_and_not_before(
+    tmp_path: Path, tiny_models: Mapping[str, Path], tiny_facts: Path
+) -> None:
+    from analysis.runs.plan import Unit, load_facts
+    from analysis.runs.worker import Worker
+
+    place, source = store.create(tmp_path / "loaded.knstore"), str(tiny_models["encoder"])
+    rows = load_facts(config(tiny_models, tiny_facts, facts=1)).rows
+    worker = Worker(place, run_files.new_name(), client.WorkerSettings("cpu"))
+    worker.compute(Unit("load", source), lambda: False)
+    assert not list(place.rglob("*.parquet"))
+    for phase in ("predict", "attribute"):
+        worker.compute(Unit(phase, source, "amig", queries=tuple(rows[:1])), lambda: False)
+    with store.open(place) as reader:
+        assert len(reader.models()) == 1 and reader.sql("SELECT count(*) FROM site").item() > 0
+        assert reader.sql("SELECT count(*) FROM model").item() == 1

@@ -142,3 +142,29 @@ def test_cancelling_keeps_what_is_done_and_says_so(
     monkeypatch.setattr(FakeExecutor, "gate", threading.Event())
     said = at_desk([[unit("a")], [unit("b")]], 2)
     assert said[-2].outcome == "cancelled" and len(FakeExecutor.handed) <= 1
+
+
+def test_a_model_loaded_for_a_question_that_is_never_asked_leaves_the_store_as_it_was(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(room, "ProcessExecutor", FakeExecutor)
+    place = store.create(tmp_path / "asked.knstore")
+    before = sorted(place.rglob("*"))
+    said: list[DeskState] = []
+    ended = threading.Semaphore(0)
+
+    def hear(state: DeskState) -> None:
+        said.append(state)
+        if state.outcome:
+            ended.release()
+
+    desk = Desk(place, hear)
+    load = iter([[Unit("load", "m")]])
+    desk.ask(Task("load the model", lambda: next(load, ()), 0))
+    assert ended.acquire(timeout=10) and said[-1].outcome == "done" and said[-1].warm
+    assert sorted(place.rglob("*")) == before
+    answer = iter([[unit("a")]])
+    desk.ask(Task("a question", lambda: next(answer, ()), 1))
+    assert ended.acquire(timeout=10)
+    desk.close()
+    assert [(one.run, one.status, one.computed) for one in run_files.read_runs(place)] == [(desk.run, "done", 1)]
