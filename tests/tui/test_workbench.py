@@ -289,6 +289,19 @@ async def test_foreign_missing_newer_and_damaged_stores_are_told_apart(
         await driver.until(lambda: says in str(driver.pane("queries").note.render()), says)
 
 
+async def test_a_store_whose_shards_were_all_set_aside_says_how_many_and_why(workbench: Make, tmp_path: Path) -> None:
+    path = store.create(tmp_path / "spoilt.knstore")
+    for _ in range(2):
+        write_shards(path, runs.new_run(path, CONFIG))
+    spoilt = [one for one in path.rglob("prediction.parquet") if one.write_bytes(b"not what was written")]
+    async with workbench(path).run_test(size=NARROW) as pilot:
+        driver = Driver(pilot)
+        said = lambda: " ".join(str(driver.pane("queries").note.render()).split())  # noqa: E731
+        await driver.until(lambda: "set aside" in said(), "the shards set aside are told")
+        assert f"{len(spoilt)} shards set aside, because" in said() and "prediction.parquet" in said()
+        assert "knscope store verify" in said() and "empty" not in said()
+
+
 async def test_a_broken_pane_says_so_and_the_others_live_on(workbench: Make, monkeypatch: pytest.MonkeyPatch) -> None:
     from tui.panes.dkn import DknPane
 

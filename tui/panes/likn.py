@@ -120,6 +120,13 @@ class LiknPane(Pane):
     def __init__(self) -> None:
         super().__init__(id="likn")
         self._timer: Timer | None = None
+        self._awaited: Shown | None = None
+        """What controls are on their way for."""
+
+    @property
+    def loading_still(self) -> bool:
+        """The controls count too: they come last."""
+        return super().loading_still or self._awaited is not None
 
     def compose(self) -> ComposeResult:
         yield self.note
@@ -138,6 +145,7 @@ class LiknPane(Pane):
         summary, table = self.query_one(".summary", Static), self.query_one(FrameTable)
         if self._timer is not None:
             self._timer.stop()
+        self._awaited = None
         if result.neurons is not None:
             self.entitle(below=f"{result.shared} in all of {'+'.join(result.langs)}")
             summary.display = False
@@ -152,6 +160,7 @@ class LiknPane(Pane):
         self.entitle(below=f"{'+'.join(result.langs)}: {mean} · in {result.covered} of {result.facts} facts")
         summary.display = True
         self.summarise(matrix_text(result))
+        self._awaited = shown
         self._timer = self.set_timer(QUIET, self._draw)
 
     @staticmethod
@@ -193,9 +202,12 @@ class LiknPane(Pane):
         event.stop()
         if event.state == WorkerState.SUCCESS:
             shown, frame = event.worker.result  # type: ignore[misc]
+            if shown == self._awaited:
+                self._awaited = None
             if shown == self.wanted:
                 self.query_one(FrameTable).show(frame, CONTROLS, ("sets",))
         elif event.state == WorkerState.ERROR:
+            self._awaited = None
             self.broken(event.worker.error)
 
     def on_row_entered(self, message: RowEntered) -> None:

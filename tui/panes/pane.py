@@ -50,7 +50,8 @@ class Pane(Vertical):
         self.wanted: Shown | None = None
         self._loading: tuple[Worker[Any], Shown] | None = None
         self.painted: Shown | None = None
-        self._entitled: dict[str, str] = {}
+        self.border_title = self.TITLE  # before there is anything to show, so that the first paint says what is where
+        self._entitled = {"border_title": self.TITLE}
         self._painted_once = False
         self._said = ""
         self._summary: Text | str = ""
@@ -60,6 +61,11 @@ class Pane(Vertical):
     @property
     def session(self) -> Session:
         return cast("Knscope", self.app).session
+
+    @property
+    def loading_still(self) -> bool:
+        """Whether something is on its way that other results would make stale."""
+        return self._loading is not None
 
     # --- for subclasses
 

@@ -85,6 +85,7 @@ class RunsPane(Pane):
         super().__init__(id="runs")
         self.statuses: Sequence[RunStatus] = ()
         self.worker_state = ""
+        self._text = ""
 
     def compose(self) -> ComposeResult:
         yield self.note
@@ -125,7 +126,9 @@ class RunsPane(Pane):
 
     def describe(self) -> None:
         """Below the table: the marked run's message, configuration and failures."""
-        self.query_one("#run-text", Static).update(describe(self.marked()))
+        if (text := describe(self.marked())) != self._text:
+            self._text = text
+            self.query_one("#run-text", Static).update(text)
 
 
 def describe(one: RunStatus | None) -> str:

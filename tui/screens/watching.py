@@ -5,15 +5,18 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from textual.worker import Worker, WorkerState
 
 from store.errors import UserError
+from tui.panes.pane import FINISHED
 from tui.panes.queries import QueriesPane
 from tui.panes.runs import RunsPane, headline
 from tui.screens.bench import Bench
 from tui.session import Stored, look
+from tui.widgets import cells
 from tui.widgets.header_line import HeaderLine
 
 if TYPE_CHECKING:
@@ -22,6 +25,8 @@ if TYPE_CHECKING:
 
 EVERY = 0.25
 """Seconds between two looks at the store."""
+REST = 0.5
+"""Seconds that the panes rest between two rounds of new results: what comes meanwhile comes in the next one together."""
 MACHINE_EVERY = 3.0
 """Seconds between two looks at memory and GPUs."""
 
@@ -38,11 +43,28 @@ class Seen:
     gone: bool = False
 
 
+def nothing(reader: Reader | None, *, going: bool) -> str:
+    """Why there is nothing to show, and what to do."""
+    if reader is not None and reader.damaged:
+        why = next(iter(reader.damaged.values()))
+        aside = cells.several(len(reader.damaged), "shard")
+        then = "The run that goes on computes it anew." if going else "R starts a run, which computes it anew."
+        return (
+            f"Nothing of this store can be shown: {aside} set aside, because\n{why}\n\n"
+            f"knscope store verify {reader.path}\nnames what cannot be read. {then}"
+        )
+    if going:
+        return "Nothing is stored yet; results appear here as the run writes them."
+    return "This store is empty. R starts a run; knscope demo has an example."
+
+
 class Watching(Bench):
     """Opens the store and watches it."""
 
     _observer: Observer | None = None
     _looking: Worker[Any] | None = None
+    _moved_at = 0.0
+    """When the panes were last told of new results, or seen to be loading still."""
     _trouble = ""
     _runs_seen = False
     _machine_at = 0.0
@@ -63,12 +85,16 @@ class Watching(Bench):
         self.set_interval(EVERY, self._look)
 
     def _look(self) -> None:
-        if self._looking is None or self._looking.is_finished:
+        now = time.monotonic()
+        if any(pane.loading_still for pane in self.seen_panes()):  # newer results would make what they load stale
+            self._moved_at = now
+        if self._looking is None:  # one that has ended is still under way until what it found is taken
+            work = partial(self._seen, now - self._moved_at >= REST)
             self._looking = self.run_worker(
-                self._seen, thread=True, group="look", exit_on_error=False, description="look at the store"
+                work, thread=True, group="look", exit_on_error=False, description="look at the store"
             )
 
-    def _seen(self) -> Seen:
+    def _seen(self, rested: bool) -> Seen:
         from analysis.runs.status import Observer
 
         session = self.session
@@ -82,8 +108,10 @@ class Watching(Bench):
             self._observer = Observer(path)
         elif not (path / "store.json").is_file():
             return Seen(None, (), reader, gone=True)
-        reader.poll()
-        new, self._generation = reader.generation != self._generation, reader.generation
+        new = False
+        if fresh or rested:
+            reader.poll()
+            new, self._generation = reader.generation != self._generation, reader.generation
         assert self._observer is not None
         stored = look(reader, session.view.model if session.view else "") if new or fresh else None
         return Seen(stored, tuple(self._observer.look()), reader, self._machine())
@@ -100,6 +128,8 @@ class Watching(Bench):
 
     def on_worker_state_changed(self, event: Worker.StateChanged) -> None:
         if event.worker.group == "look":
+            if event.state in FINISHED:
+                self._looking = None
             if event.state == WorkerState.SUCCESS and isinstance(event.worker.result, Seen):
                 self._take(event.worker.result)
             elif event.state == WorkerState.ERROR:
@@ -117,6 +147,7 @@ class Watching(Bench):
         self._runs_seen = runs in self.seen_panes()
         runs.feed(seen.statuses, " · ".join(filter(None, (self.worker_text, seen.machine))))
         if seen.stored is not None:
+            self._moved_at = time.monotonic()
             session.take(seen.stored)
             damaged = seen.reader.damaged if seen.reader else {}
             if damaged and self._trouble != str(len(damaged)):
@@ -128,11 +159,7 @@ class Watching(Bench):
             self.on_new_results()
         if session.view is None:
             going = any(one.status in ("running", "queued") for one in seen.statuses)
-            self.query_one(QueriesPane).say(
-                "Nothing is stored yet; results appear here as the run writes them."
-                if going
-                else "This store is empty. R starts a run; knscope demo has an example."
-            )
+            self.query_one(QueriesPane).say(nothing(seen.reader, going=going))
 
     def _in_trouble(self, error: BaseException | None) -> None:
         text = (

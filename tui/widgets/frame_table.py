@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from itertools import zip_longest
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from rich.cells import cell_len, set_cell_size
@@ -125,7 +126,7 @@ class FrameTable(ScrollView, can_focus=True):
         place = self._find(before if at is None else at)
         if place != self.cursor:
             self.set_reactive(FrameTable.cursor, place)
-        elif not other and shown == self._shown and old is not None and old.height == frame.height:
+        elif not other and shown == self._shown and old is not None and old.height and frame.height:
             self._refresh_changed(old)
             return
         self.refresh()
@@ -137,7 +138,7 @@ class FrameTable(ScrollView, can_focus=True):
         names = [column.name for column, _ in self._shown]
         top, visible = self.scroll_offset.y, max(0, self.size.height - 1)
         before, now = (each.slice(top, visible).select(names).rows() for each in (old, self.frame))
-        for line, (one, other) in enumerate(zip(before, now, strict=True)):
+        for line, (one, other) in enumerate(zip_longest(before, now)):
             if one != other:
                 self.refresh(Region(0, line + 1, self.size.width, 1))
 
@@ -174,13 +175,24 @@ class FrameTable(ScrollView, can_focus=True):
             for column in self.columns
         }
 
-    def _lay_out(self) -> None:
+    def _lay_out(self, *, again: bool = True) -> None:
         room = self.scrollable_content_region
         width = max(1, room.width - GUTTER - (1 if self.row_count >= room.height else 0))  # a gap before the scrollbar
         self._shown = fit(self.columns, self._natural, width)
         total = GUTTER + sum(wide + GAP for _, wide in self._shown) - GAP
-        self.virtual_size = Size(max(total, 1), self.row_count + 1)
+        self._extend(Size(max(total, 1), self.row_count + 1))
         self._strips.clear()
+        if again and self.scrollable_content_region.width != room.width:
+            self._lay_out(again=False)  # a scrollbar came or went and left other room
+
+    def _extend(self, size: Size) -> None:
+        """Another virtual size. Only a scrollbar that comes or goes lays the screen out anew: rows that come must not."""
+        was = self.show_vertical_scrollbar, self.show_horizontal_scrollbar
+        if size != self.virtual_size and self.is_attached:
+            self.set_reactive(FrameTable.virtual_size, size)
+            self._scroll_update(size)
+            if was != (self.show_vertical_scrollbar, self.show_horizontal_scrollbar):
+                self.refresh(layout=True)
 
     def on_resize(self, _: events.Resize) -> None:
         self._lay_out()

@@ -10,7 +10,7 @@ from rich.segment import Segment
 from rich.style import Style
 from textual import events
 from textual.binding import BindingType
-from textual.geometry import Size
+from textual.geometry import Region, Size
 from textual.reactive import reactive
 from textual.scroll_view import ScrollView
 from textual.strip import Strip
@@ -59,10 +59,16 @@ class LayerGrid(ScrollView, can_focus=True):
     def show(self, bins: LayerBins) -> None:
         if bins == self.bins:
             return
+        before = self._lines()
         self.bins = bins
         self.at_layer, self.at_column = self.at_layer, self.at_column  # clamp
         self.virtual_size = Size(1, bins.layers + 1)
-        self.refresh()
+        for line, (one, other) in enumerate(zip(before, self._lines(), strict=True)):
+            if one != other:
+                self.refresh(Region(0, line, self.size.width, 1))
+
+    def _lines(self) -> list[Strip]:
+        return [self.render_line(y) for y in range(self.size.height)]
 
     def validate_at_layer(self, value: int) -> int:
         return max(0, min(value, self.bins.layers - 1)) if self.bins else 0

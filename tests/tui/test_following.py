@@ -1,0 +1,113 @@
+"""How the workbench follows a store that is being written: no box without a title, no pane left behind, no line drawn twice."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+import pytest
+
+import store
+from store import runs
+from tests.tui.driver import Driver
+from tests.tui.made_store import CONFIG, write_shards
+from tui.app import Knscope
+from tui.panes.pane import Pane
+from tui.panes.queries import QueriesPane
+from tui.screens.watching import Watching
+from tui.screens.workbench import WorkbenchScreen
+from tui.widgets.frame_table import FrameTable
+
+Make = Callable[..., Knscope]
+WIDE, NARROW = (120, 40), (80, 24)
+
+
+async def test_panes_slower_than_shards_arrive_still_show_them_and_are_told_at_most_twice_a_second(
+    workbench: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = store.create(tmp_path / "busy.knstore")
+    run = runs.new_run(path, CONFIG)
+    write_shards(path, run, 2)
+    told, painted = list[float](), list[int]()
+    load, paint = QueriesPane.load, QueriesPane.paint
+
+    def slow(self: QueriesPane, *given: Any) -> pl.DataFrame:
+        time.sleep(0.6)
+        return load(self, *given)
+
+    def counted(self: QueriesPane, *given: Any) -> None:
+        painted.append(given[0].height)
+        paint(self, *given)
+
+    monkeypatch.setattr(QueriesPane, "load", slow)
+    monkeypatch.setattr(QueriesPane, "paint", counted)
+    monkeypatch.setattr(WorkbenchScreen, "on_new_results", lambda self: told.append(time.monotonic()))
+    async with workbench(path).run_test(size=WIDE) as pilot:
+        driver = await Driver(pilot).ready()
+        painted.clear()
+        for facts in range(3, 100):  # a shard comes more often than the pane loads, and goes on coming
+            write_shards(path, run, facts)
+            await pilot.pause(0.15)
+            if len(painted) >= 2:
+                break
+        assert len(painted) >= 2 and driver.table("queries").row_count == painted[-1]
+    assert min(after - before for before, after in pairwise(told)) >= 0.5
+
+
+async def test_every_box_has_its_title_before_anything_is_read(
+    workbench: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Watching, "_look", lambda self: None)
+    async with workbench().run_test(size=WIDE) as pilot:
+        titles = {pane.id: str(pane.border_title) for pane in Driver(pilot).bench.query(Pane)}
+    assert {name.lower() for name in titles.values()} >= {
+        "queries",
+        "thresholds",
+        "layers",
+        "likn",
+        "dkn",
+        "sql",
+        "runs",
+    }
+    assert all(titles.values())
+
+
+async def test_rows_that_come_repaint_only_the_lines_that_change(
+    workbench: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with workbench().run_test(size=WIDE) as pilot:
+        driver = await Driver(pilot).ready()
+        await driver.until(lambda: driver.table("likn").row_count, "the controls are drawn")
+        table, drawn = driver.table("queries"), list[int]()
+        render = FrameTable.render_line
+        note = lambda self, y: drawn.append(y) or render(self, y)  # type: ignore[func-returns-value]  # noqa: E731
+        monkeypatch.setattr(FrameTable, "render_line", note)
+        every = table.frame
+        less = every.filter(pl.arange(0, every.height) != 33)  # below what is seen
+        other = every.with_columns(rank=pl.when(pl.arange(0, every.height) == 4).then(7).otherwise("rank"))
+        seen = []
+        for frame in (less, every, other):
+            drawn.clear()
+            table.show(frame, table.columns, ("query",))
+            await pilot.pause(0.2)
+            seen.append(sorted(set(drawn)))
+        assert seen == [[], [], [5]]
+
+
+async def test_a_table_is_laid_out_the_same_after_another_size_and_back(workbench: Make) -> None:
+    async with workbench().run_test(size=NARROW) as pilot:
+        driver = await Driver(pilot).ready()
+        await driver.do("tab.likn")
+        table = driver.table("likn")
+        await driver.until(lambda: table.row_count, "the controls are drawn")
+        await pilot.pause(0.1)
+        before = table.virtual_size, table.scrollable_content_region
+        for size in (WIDE, NARROW):
+            await pilot.resize_terminal(*size)
+            await driver.settled()
+            await pilot.pause(0.1)
+        assert (table.virtual_size, table.scrollable_content_region) == before
