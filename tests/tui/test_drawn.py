@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -20,6 +21,7 @@ from tui.screens.doing import unused
 from tui.screens.running import arguments
 from tui.widgets.roc_plot import LEFT, roc_text
 
+Make = Callable[..., Knscope]
 ASKED = {"template": "The capital of [X] is [Y]", "subject": "Tanzania", "object": "Dodoma", "lang": "en"}
 
 
@@ -94,3 +96,26 @@ async def test_edits_lead_to_their_facts_and_checks_to_their_curve(tmp_path: Pat
         assert "edited" in table.frame.columns
         assert "probability" in driver.table("checks").frame["judge"].to_list()
         assert "wrong claims" in str(driver.bench.query_one("#roc", Static).render())
+
+
+async def test_pairs_are_degenerate_or_redundant_as_the_command_says_whatever_is_selected(workbench: Make) -> None:
+    from analysis.tables import dkn
+
+    async with workbench().run_test(size=(120, 40)) as pilot:
+        driver = await Driver(pilot).ready()
+        await driver.do("tab.dkn", "focus.queries")
+        reader, view = driver.app.session.reader, driver.app.session.view
+        assert reader is not None and view is not None
+        wanted = dkn.pairs(reader, view).frame
+        counts = dict(wanted.group_by("kind").len().iter_rows())
+        assert counts["degenerate"] and counts["degenerate"] < wanted.height
+        said = f"{counts['degenerate']:,} degenerate · {counts.get('redundant', 0):,} redundant"
+        assert said in driver.title("dkn")
+        key = ("fact", "lang", "layer_a", "neuron_a", "layer_b", "neuron_b")
+        kinds = {row[:6]: row[6] for row in wanted.select(*key, "kind").iter_rows()}
+        await driver.do("go.in", "go.in")  # one fact alone: whom its neurons serve is still asked of all facts
+        shown = driver.table("dkn").frame
+        assert 0 < shown.height < wanted.height
+        assert {row[:6]: row[6] for row in shown.select(*key, "serves").iter_rows()} == {
+            one: kind for one, kind in kinds.items() if one[0] == shown["fact"][0]
+        }

@@ -35,7 +35,8 @@ COLUMNS = (
     Column("drop_b", "Δp_b", cells.signed, right=True),
     Column("drop_ab", "Δp_ab", cells.signed, right=True),
     Column("interaction", "I", lambda value: cells.NOTHING if value is None else f"{value:+.2f}", right=True),
-    Column("kind", "", tone=lambda kind: "good" if kind == "strict" else "dim", drop=6),
+    Column("serves", "serve", tone=lambda serves: "good" if serves == "degenerate" else "dim", drop=7),
+    Column("rule", "", tone=lambda rule: "good" if rule == "strict" else "dim", drop=6),
 )
 
 
@@ -106,6 +107,13 @@ def rates_line(result: Pairs) -> Text:
     return text
 
 
+def counted(pairs: pl.DataFrame) -> str:
+    """How many pairs there are, and how many of them are degenerate in the strict sense of the word, or redundant."""
+    kinds = dict(pairs.group_by("serves").len().iter_rows())
+    told = [f"{kinds.get(kind, 0):,} {kind}" for kind in ("degenerate", "redundant")]
+    return " · ".join((cells.several(pairs.height, "pair"), *told))
+
+
 class DknPane(Pane):
     """Δp_a, Δp_b, Δp_ab and interaction; by the paper's rule or strictly."""
 
@@ -115,7 +123,8 @@ class DknPane(Pane):
         "Degenerate pairs: removing either neuron costs little (≤ T_low), removing both costs more (> T_high). strict also asks"
         " that they interact: I, the pair's effect in logits beyond the sum of the singles, below -δ. The same scan over "
         "neurons of the same layers, and over pairs matched on their single drops, says how often that happens anyway. d turns "
-        "between paper and strict."
+        "between paper and strict. serve: degenerate where each neuron also serves facts that the other does not, redundant where "
+        "both serve the same other facts or none, else one-sided; other facts are all those of the view, whatever is selected."
     )
 
     def __init__(self) -> None:
@@ -130,18 +139,21 @@ class DknPane(Pane):
     def load(self, reader: Reader, shown: Shown) -> Pairs:
         import polars as pl
 
+        from analysis.tables.dkn import with_service
+
         dkn = reader.dkn(shown.narrowed)
         depth = reader.sql("SELECT max(layer) + 1 AS n FROM site WHERE model = ?", [shown.view.model])["n"][0] or 0
         layers = dict(members(dkn).group_by("layer").len().iter_rows())
         texts = reader.sql("SELECT query, subject || ' → ' || object AS pair FROM query").unique("query")
         frame = (
-            dkn.filter(pl.col("role") == "kn")
+            with_service(reader, shown.view, dkn.filter(pl.col("role") == "kn"))
+            .rename({"kind": "serves"})
             .sort("drop_ab", descending=True, nulls_last=True)
             .join(texts, on="query", how="left", maintain_order="left")
             .with_columns(
                 a=pl.format("{}.{}", "layer_a", "neuron_a"),
                 b=pl.format("{}.{}", "layer_b", "neuron_b"),
-                kind=pl.when("strict").then(pl.lit("strict")).when("paper").then(pl.lit("paper")).otherwise(pl.lit("")),
+                rule=pl.when("strict").then(pl.lit("strict")).when("paper").then(pl.lit("paper")).otherwise(pl.lit("")),
             )
         )
         counts = rates(reader.dkn_rate(shown.narrowed))
@@ -165,7 +177,7 @@ class DknPane(Pane):
             frame = frame.filter("strict")
         subject = self.painted.selection.subject if self.painted else ""
         self.entitle(f"DKN · {self.kind} pairs · {subject}")
-        self.entitle(below=f"{frame.height:,} pairs · Δp {self.painted.view.drop}" if self.painted else "")
+        self.entitle(below=f"{counted(frame)} · Δp {self.painted.view.drop}" if self.painted else "")
         self.query_one(FrameTable).show(frame, COLUMNS, ("query", "a", "b"))
 
     def turn_kind(self) -> None:
