@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from rich.cells import cell_len
 from textual.widgets import Static
 
 from store.errors import UserError
@@ -86,7 +87,14 @@ async def test_edits_lead_to_their_facts_and_checks_to_their_curve(tmp_path: Pat
         driver = await Driver(pilot).ready()
         await driver.do("tab.edits")
         table = driver.table("edits")
-        assert {"1", "2"} <= set(table.frame["table"]) and "[" in "".join(table.frame["_d"])
+        assert {"1", "2"} <= set(table.frame["table"]) and "[" in "".join(table.frame["_specific"])
+        names = ("table", "lang", "edited", "_specific", "d")
+        assert [column.name for column, _ in table._shown][:5] == list(names)
+        wide = {column.name: width for column, width in table._shown}
+        longest = {
+            column.name: max(map(cell_len, map(column.format, table.frame[column.name]))) for column in table.columns
+        }
+        assert not [name for name in names if wide[name] < longest[name]] and wide["edited"] >= len("amig, equal size")
         row = table.current
         assert row is not None
         await driver.do("go.in")

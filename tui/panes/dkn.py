@@ -177,7 +177,7 @@ class DknPane(Pane):
             frame = frame.filter("strict")
         subject = self.painted.selection.subject if self.painted else ""
         self.entitle(f"DKN · {self.kind} pairs · {subject}")
-        self.entitle(below=f"{counted(frame)} · Δp {self.painted.view.drop}" if self.painted else "")
+        self.entitle(below=counted(frame))
         self.query_one(FrameTable).show(frame, COLUMNS, ("query", "a", "b"))
 
     def turn_kind(self) -> None:

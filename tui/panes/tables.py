@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -47,19 +47,24 @@ def interval(text: str | None) -> str:
     return "[" + "…".join(f"{float(end):.2g}" for end in text.split("…")) + "]"
 
 
-def with_intervals(frame: pl.DataFrame, *names: str) -> pl.DataFrame:
+def figure(value: float | None) -> str:
+    return cells.NOTHING if value is None else f"{value:.3g}"
+
+
+def rate(value: float | None) -> str:
+    """Two decimals: what is beyond them is noise here, and takes room from the names."""
+    return cells.NOTHING if value is None else f"{value:.2f}"
+
+
+def with_intervals(frame: pl.DataFrame, *names: str, shown: Callable[[float | None], str] = figure) -> pl.DataFrame:
     """The same with a column `_name` for every `name`: the figure and its interval in one text, for narrow panes."""
     import polars as pl
 
     def together(name: str) -> list[str]:
         pairs = frame.select(name, f"{name}_interval").iter_rows()
-        return [f"{figure(value)} {interval(text) if text else ''}".rstrip() for value, text in pairs]
+        return [f"{shown(value)} {interval(text) if text else ''}".rstrip() for value, text in pairs]
 
     return frame.with_columns(pl.Series(f"_{name}", together(name), pl.String) for name in names)
-
-
-def figure(value: float | None) -> str:
-    return cells.NOTHING if value is None else f"{value:.3g}"
 
 
 def _figures(*named: tuple[str, str, int]) -> tuple[Column, ...]:
@@ -124,11 +129,12 @@ class EditsPane(TablePane):
     COLUMNS = (
         Column("table", "", lambda name: name.replace(" held-out", "h"), most=10),
         Column("lang", "lang", most=8),
-        Column("edited", "edited", grow=True, least=8, most=24),
+        Column("edited", "edited", grow=True, least=16, most=24),
         Column("neurons", "n", lambda n: cells.NOTHING if n is None else f"{n:.1f}", right=True, drop=6),
         Column("_specific", "specific SR, 95 %", most=24),
-        Column("_d", "D, 95 %", most=24),
-        Column("vs_first", "D - first", interval, drop=3),
+        Column("d", "D", lambda d: cells.NOTHING if d is None else f"{d:+.2f}", right=True),
+        Column("d_interval", "D's 95 %", interval, drop=3),
+        Column("vs_first", "D - first", interval, drop=4),
         Column("_sr", "SR (eq. 11), 95 %", most=24, drop=5),
         *_figures(("kl", "KL", 6)),
         Column("facts", "facts", cells.count, right=True, drop=7),
@@ -169,7 +175,7 @@ class EditsPane(TablePane):
         if place is not None:
             return place, edits.facts_of(reader, shown.narrowed, place.table, place.lang, place.edited)
         table = edits.build(reader, shown.narrowed)
-        return None, replace(table, frame=with_intervals(table.frame, "specific", "d", "sr"))
+        return None, replace(table, frame=with_intervals(table.frame, "specific", "sr", shown=rate))
 
     def paint(self, result: Any, shown: Shown) -> None:
         place, found = result
