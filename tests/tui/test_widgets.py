@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from rich.cells import cell_len
 
 from store.view import View
-from tui.panes.likn import overlaps
+from tui.panes.likn import matrix_text, mean_of, overlaps
 from tui.panes.queries import matches, prepared
 from tui.selection import Selection
 from tui.thresholds import changed, reset, thresholds, value_of, with_value
@@ -97,3 +97,14 @@ def test_the_filter_takes_words_as_they_are(text: str, left: int) -> None:
     row = {"fact": "a", "relation": "r", "lang": "en", "subject": "Tanzania", "object": "Dodoma", "template": "[X]"}
     frame = prepared(pl.DataFrame([row, {**row, "subject": "Peru", "object": "Lima"}]))
     assert frame.filter(matches(text)).height == left
+
+
+def test_means_of_many_neurons_stand_apart_in_the_matrix() -> None:
+    assert [mean_of(value) for value in (None, 0, 0.001, 9.5, 99.99, 722.47, 12345.0)] == [
+        "–", "0.00", "<.01", "9.50", "99.99", "722.5", "12345",
+    ]  # fmt: skip
+    langs = ("en", "zh")
+    rows = [(f"f{i}", lang, 0, n) for i in range(2) for lang in langs for n in range(720 + i)]
+    kn = pl.DataFrame(rows, schema=["fact", "lang", "layer", "neuron"], orient="row").with_columns(rel=pl.lit(0.5))
+    lines = matrix_text(overlaps(kn, langs, one_fact=False)).plain.split("\n")
+    assert [line.split() for line in lines[1:]] == [["en", "720.5", "720.5"], ["zh", "720.5", "720.5"]]

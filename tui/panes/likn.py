@@ -13,7 +13,7 @@ from textual.widgets import Static
 from textual.worker import Worker, WorkerState
 
 from tui.messages import NeuronWanted, RowEntered
-from tui.panes.pane import Pane
+from tui.panes.pane import SLOW, Pane
 from tui.selection import Shown
 from tui.widgets import cells
 from tui.widgets.bars import bar
@@ -43,7 +43,12 @@ CONTROLS = (
 
 
 def mean_of(value: float | None) -> str:
-    return cells.NOTHING if value is None else f"{value:.2f}" if value >= 0.005 or value == 0 else "<.01"
+    """Two decimals up to a hundred, then as many as keep it within five cells as long as they can."""
+    if value is None:
+        return cells.NOTHING
+    if 0 < value < 0.005:
+        return "<.01"
+    return f"{value:.2f}" if value < 99.995 else f"{value:.1f}" if value < 999.95 else f"{value:.0f}"
 
 
 @dataclass(frozen=True)
@@ -122,6 +127,7 @@ class LiknPane(Pane):
         self._timer: Timer | None = None
         self._awaited: Shown | None = None
         """What controls are on their way for."""
+        self._below = ""
 
     @property
     def loading_still(self) -> bool:
@@ -147,7 +153,8 @@ class LiknPane(Pane):
             self._timer.stop()
         self._awaited = None
         if result.neurons is not None:
-            self.entitle(below=f"{result.shared} in all of {'+'.join(result.langs)}")
+            found = cells.several(result.neurons.height, "neuron")
+            self.entitle(below=f"{found} · {result.shared} in all of {'+'.join(result.langs)}")
             summary.display = False
             bars = table.size.width >= 22 + len(result.langs) * (6 + BAR)
             table.show(result.neurons, self._neuron_columns(result.langs, BAR if bars else 0), ("layer", "neuron"))
@@ -157,11 +164,13 @@ class LiknPane(Pane):
             self.say("One language only: there is nothing to share. L chooses languages, m another model.")
             return
         mean = f"{result.shared / result.facts:.2f} a fact" if result.facts else "none"
-        self.entitle(below=f"{'+'.join(result.langs)}: {mean} · in {result.covered} of {result.facts} facts")
+        self._below = f"{'+'.join(result.langs)}: {mean} · in {result.covered} of {result.facts} facts"
+        self.entitle(below=self._below)
         summary.display = True
         self.summarise(matrix_text(result))
         self._awaited = shown
         self._timer = self.set_timer(QUIET, self._draw)
+        self.set_timer(QUIET + SLOW, self._tell)
 
     @staticmethod
     def _neuron_columns(langs: Sequence[str], wide: int) -> tuple[Column, ...]:
@@ -182,6 +191,11 @@ class LiknPane(Pane):
         )
 
     # --- the controls, once the keys rest
+
+    def _tell(self) -> None:
+        """The controls shown are those of before, for as long as this takes."""
+        if self._awaited is not None and self._awaited == self.painted:
+            self.entitle(below="the controls are drawn …")
 
     def _draw(self) -> None:
         reader, shown = self.session.reader, self.painted
@@ -204,10 +218,12 @@ class LiknPane(Pane):
             shown, frame = event.worker.result  # type: ignore[misc]
             if shown == self._awaited:
                 self._awaited = None
+                self.entitle(below=self._below)
             if shown == self.wanted:
                 self.query_one(FrameTable).show(frame, CONTROLS, ("sets",))
         elif event.state == WorkerState.ERROR:
             self._awaited = None
+            self.entitle(below=self._below)
             self.broken(event.worker.error)
 
     def on_row_entered(self, message: RowEntered) -> None:

@@ -24,6 +24,7 @@ from tui.panes.sql import SqlPane
 from tui.panes.tables import ChecksPane, EditsPane
 from tui.panes.thresholds import ThresholdsPane
 from tui.session import Session, names
+from tui.widgets import cells
 from tui.widgets.footer_line import FooterLine
 from tui.widgets.frame_table import FrameTable
 from tui.widgets.header_line import HeaderLine
@@ -158,8 +159,10 @@ class Bench(Screen[None]):
         if view is not None:
             comparing = "  A|B" if session.kept is not None else ""
             header.what = f"{names(stored.models).get(view.model, view.model)} · {view.method}{comparing}"
-            header.short = f"{stored.facts:,} facts · {len(stored.langs)} langs"
-            header.sample = f"{stored.facts:,} facts · {len(stored.langs)} languages · {stored.queries:,} queries"
+            facts, langs = cells.several(stored.facts, "fact"), len(stored.langs)
+            queries = f"{stored.queries:,} {'query' if stored.queries == 1 else 'queries'}"
+            header.short = f"{facts} · {cells.several(langs, 'lang')}"
+            header.sample = f"{facts} · {cells.several(langs, 'language')} · {queries}"
 
     def follow_soon(self) -> None:
         """After the keys that are already waiting: a held key becomes few loads."""
