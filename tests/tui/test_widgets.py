@@ -47,6 +47,13 @@ def test_optional_columns_go_first_and_the_growing_one_takes_the_rest() -> None:
     assert sum(width + 1 for _, width in narrow) - 1 == 14
 
 
+def test_columns_of_one_rank_go_together() -> None:
+    ranks = tuple(Column(name, name, drop=3) for name in ("rank", "suppressed", "enhanced"))
+    columns = (Column("text", "text", grow=True), *ranks, Column("p", "p", drop=1))
+    natural = {"text": 10, "rank": 3, "suppressed": 3, "enhanced": 3, "p": 5}
+    assert [column.name for column, _ in fit(columns, natural, 30)] == ["text", "p"]
+
+
 def test_numbers_read_the_same_everywhere() -> None:
     assert (prob(None), prob(0.98249), prob(2e-7), prob(0.0)) == ("–", "0.982", "2e-07", "0.000")
     assert (power(None), power(0.0), power(2.4e-5)) == ("–", "0", "2e-05")

@@ -30,7 +30,8 @@ MEASURED = 100
 
 
 def fit(columns: Sequence[Column], natural: Mapping[str, int], width: int) -> tuple[tuple[Column, int], ...]:
-    """Which columns are shown in `width` cells, and how wide: optional ones go first, then those that grow shrink.
+    """Which columns are shown in `width` cells, and how wide: optional ones go first (those of one rank together: they
+    say something only beside each other), then those that grow shrink.
 
     What still does not fit is scrolled to.
     """
@@ -44,7 +45,8 @@ def fit(columns: Sequence[Column], natural: Mapping[str, int], width: int) -> tu
         return sum(least(column) + GAP for column in shown) - GAP
 
     while needed() > width and any(column.drop for column in shown):
-        shown.remove(max(shown, key=lambda column: column.drop))
+        last = max(column.drop for column in shown)
+        shown = [column for column in shown if column.drop != last]
     spare = max(0, width - needed())
     widths = []
     for column in shown:
