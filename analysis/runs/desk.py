@@ -107,7 +107,10 @@ class Desk:
             self._thread.join(patience)
         if self._executor is not None:
             self._executor.close()
-        if self._logs is not None and not self._failed:  # what failed says where its log is
+        said = (
+            self._failed and self._logs is not None and any(self._logs.iterdir())
+        )  # what failed says where its log is
+        if self._logs is not None and not said:
             shutil.rmtree(self._logs, ignore_errors=True)
 
     # --- the desk's thread
