@@ -3,6 +3,8 @@ edits and words matter; nothing is loaded or saved."""
 
 from __future__ import annotations
 
+import copy
+
 import torch
 from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
 from transformers import BertConfig, BertForMaskedLM, GPT2Config, GPT2LMHeadModel, PreTrainedTokenizerFast
@@ -79,3 +81,9 @@ def scaled(model: torch.nn.Module, gain: float) -> torch.nn.Module:
             if parameter.dim() > 1:
                 parameter.mul_(gain)
     return model
+
+
+def rounded(loaded: LoadedModel, dtype: torch.dtype) -> LoadedModel:
+    """A copy of the model in another precision."""
+    model = copy.deepcopy(loaded.model).to(dtype)
+    return wrap_model(model, loaded.tokenizer, loaded.kind, name=loaded.identity.name)
