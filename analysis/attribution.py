@@ -16,6 +16,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 
 import numpy as np
 import torch
@@ -27,11 +28,11 @@ from analysis.circuit import Circuit, Rows
 from analysis.method import MethodConfig
 from analysis.passes import replay
 from analysis.paths import prepare
-from analysis.predictions import Prediction, predictions, row_chunks
-from analysis.probabilities import log_probabilities, probabilities
+from analysis.predictions import Prediction, predictions
 from analysis.prompts import EncodedQuery
 from analysis.quadrature import MAX_NODES, converged, nodes_and_weights
 from analysis.replay import Doubles, Engine, FlatEdits, Ints, shapes
+from analysis.target import value, value_and_slope
 
 WINDOW = 32
 """Queries looked at together for passes to share; bounds what is held before results are handed out."""
@@ -91,7 +92,7 @@ def _group_size(engine: Engine, query: EncodedQuery, method: MethodConfig) -> in
     """Queries whose path ends and gradients together stay within a quarter of the budget."""
     tokens = len(query.steps[-1].ids) if method.positions == "all" else 1
     paths = len(query.steps) * (query.n_words if method.baseline == "per_word" else 1)
-    return max(1, engine.budget // (4 * 8 * engine.loaded.n_neurons * tokens * (3 * paths + 1)))
+    return max(1, engine.budget // (4 * 8 * engine.loaded.n_neurons * tokens * (3 * paths + len(query.steps) + 1)))
 
 
 @dataclass
@@ -120,9 +121,10 @@ class _Group:
         self.circuit = self._circuit()
         self.prepared, self.paths = prepare(engine, self.circuit, queries, self.method)
         self.steps = self.prepared.n_steps
-        self.f_end = self._target(self.prepared.logits, self.prepared.gold).double().cpu().numpy()
-        width = engine.loaded.n_neurons
-        self.scores = np.zeros((len(self.queries), width))
+        self.f_end = value(self.method.target, self.prepared.logits, self.prepared.gold).double().cpu().numpy()
+        self.scores = np.zeros((len(self.queries), engine.loaded.n_neurons))
+        self.at_end = [torch.empty_like(activations) for activations in self.prepared.activations]
+        """dF/dw by layer at w itself, by state: set by the first pass of a rule that has a node there."""
 
     def attributions(self) -> list[Attribution]:
         integral = _Integral((len(self.paths), len(self.engine.loaded.sites)))
@@ -172,24 +174,29 @@ class _Group:
         """Weighted mean gradients (jobs, width) by layer, of the jobs (layer, path) ordered by layer; F(w') on the
         way."""
         at, weights = nodes_and_weights(self.method.rule, nodes)
-        if first:  # one more row a job, of no weight: where the path starts
+        end = float(weights[at == 1].sum())
+        at, weights = at[at < 1], weights[at < 1]
+        if first and 0 not in at:  # one more row a job, of no weight: where the path starts
             at, weights = np.append(at, 0.0), np.append(weights, 0.0)
         result = {
-            int(number): torch.zeros((int((layer == number).sum()), *self.paths.start[number].shape[1:]),
-                                     dtype=self.engine.loaded.dtype, device=self.engine.loaded.device)
-            for number in np.unique(layer)
-        }  # fmt: skip
+            number: torch.zeros_like(self.paths.start[number][torch.from_numpy(path[layer == number])])
+            for number in np.unique(layer).tolist()
+        }
         start_of = {number: int(np.searchsorted(layer, number)) for number in result}
         state = self.paths.state.cpu().numpy()
         for part in self.prepared.parts():
             jobs = np.flatnonzero(np.isin(state[path], part.cpu().numpy()))
             row_job, row_node = np.repeat(jobs, len(at)), np.tile(np.arange(len(at)), len(jobs))
+            ends = part if first and end else part[:0]
 
-            def work(low: int, high: int, row_job: Ints = row_job, row_node: Ints = row_node) -> None:
-                job, node = row_job[low:high], row_node[low:high]
-                f, gradients = self._pass(layer[job], path[job], at[node])
+            def work(
+                low: int, high: int, ends: Tensor = ends, row_job: Ints = row_job, row_node: Ints = row_node
+            ) -> None:
+                rows = slice(max(0, low - len(ends)), max(0, high - len(ends)))
+                job, node = row_job[rows], row_node[rows]
+                f, gradients = self._pass(ends[low:high], layer[job], path[job], at[node])
                 if first:
-                    starts = node == nodes
+                    starts = at[node] == 0
                     integral.f_start[path[job[starts]], layer[job[starts]]] = f[starts]
                 for number, gradient in gradients.items():
                     mine = layer[job] == number
@@ -197,54 +204,43 @@ class _Group:
                     to = torch.from_numpy(job[mine] - start_of[number]).to(gradient.device)
                     result[number].index_add_(0, to, gradient * scale.view(-1, *[1] * (gradient.dim() - 1)))
 
-            for low, high in self.engine.chunks(self.prepared, layer[row_job], gradient=True):
+            entering = np.concatenate([np.zeros(len(ends), np.int64), layer[row_job]])
+            for low, high in self.engine.chunks(self.prepared, entering, gradient=True):
                 memory.halving(low, high, work)
+        for number, total in result.items() if end else ():
+            chosen = torch.from_numpy(path[layer == number]).to(total.device)
+            total += end * self.at_end[number][self.paths.state[chosen]]
         return result
 
-    def _pass(self, layer: Ints, path: Ints, at: Doubles) -> tuple[Doubles, dict[int, Tensor]]:
-        """F (rows,) and dF/dx by layer, of rows (layer, path, place on the path) ordered by layer."""
-        device = self.engine.loaded.device
-        paths = torch.from_numpy(path).to(device)
-        state = self.paths.state[paths]
+    def _pass(self, ends: Tensor, layer: Ints, path: Ints, at: Doubles) -> tuple[Doubles, dict[int, Tensor]]:
+        """F (rows,) and dF/dx by layer, of rows (layer, path, place on the path) ordered by layer.
+
+        All paths and layers of a state end in the model as it is. So one row a state in `ends` goes before these, from
+        the lowest layer up; zeros added to its neurons in every layer take its gradients, which go to `at_end`.
+        """
+        paths, n = torch.from_numpy(path).to(ends.device), len(ends)
+        state = torch.cat([ends, self.paths.state[paths]])
         position = self.prepared.position[state]
         leaves: dict[int, Tensor] = {}
         for number in np.unique(layer).tolist():
             low, high = np.searchsorted(layer, (number, number + 1))
             start = self.paths.start[number][paths[low:high]]
-            end = self.prepared.activations[number][state[low:high]]
+            end = self.prepared.activations[number][state[n + low : n + high]]
             alpha = torch.from_numpy(at[low:high]).to(start).view(-1, *[1] * (start.dim() - 1))
             leaves[number] = (start + alpha * (end - start)).requires_grad_(True)
-        rows = Rows(self.prepared.sequence[state], position, layer.tolist())
-        logits = replay(self.circuit, self.prepared.recording, rows, leaves, self.prepared.recipe)
-        f, slope = self._value_and_slope(logits.detach(), self.prepared.gold[state])
-        gradients = torch.autograd.grad(logits, list(leaves.values()), slope)
-        return f.double().cpu().numpy(), dict(zip(leaves, gradients, strict=True))
-
-    def _target(self, logits: Tensor, gold: Tensor) -> Tensor:
-        """F (rows,) of logits (rows, vocabulary)."""
-        f = torch.empty(len(gold), dtype=_precise(logits), device=gold.device)
-        for rows in row_chunks(logits):
-            part = logits[rows].to(f.dtype)
-            if self.method.target != "logit":
-                part = log_probabilities(part) if self.method.target == "logprob" else probabilities(part)
-            f[rows] = part.gather(1, gold[rows, None])[:, 0]
-        return f
-
-    def _value_and_slope(self, logits: Tensor, gold: Tensor) -> tuple[Tensor, Tensor]:
-        """F (rows,) and dF/dlogits (rows, vocabulary), written out: p_y (1[v = y] - p_v), without the p_y for log p."""
-        if self.method.target == "logit":
-            return self._target(logits, gold), torch.zeros_like(logits).scatter_(1, gold[:, None], 1)
-        f, slope = torch.empty(len(gold), dtype=_precise(logits), device=gold.device), torch.empty_like(logits)
-        for rows in row_chunks(logits):  # a few at a time, which stay in the processor's cache
-            p, places = probabilities(logits[rows].to(f.dtype)), gold[rows, None]
-            at_gold = p.gather(1, places)
-            if self.method.target == "logprob":
-                f[rows] = self._target(logits[rows], gold[rows])
-            else:
-                f[rows] = at_gold[:, 0]
-            scale = torch.ones_like(at_gold) if self.method.target == "logprob" else at_gold
-            slope[rows] = p.mul_(-scale).scatter_add_(1, places, scale)
-        return f, slope
+        clean = [activations[ends] for activations in self.prepared.activations] if n else []
+        zeros = [torch.zeros_like(each).requires_grad_(True) for each in clean]
+        values = dict(leaves)
+        if n:
+            values[0] = torch.cat([clean[0] + zeros[0], *([leaves[0]] if 0 in leaves else [])])
+        later = {number: partial(_added, zero, position[:n]) for number, zero in enumerate(zeros) if number}
+        rows = Rows(self.prepared.sequence[state], position, [0] * n + layer.tolist())
+        logits = replay(self.circuit, self.prepared.recording, rows, values, self.prepared.recipe, later)
+        f, slope = value_and_slope(self.method.target, logits.detach(), self.prepared.gold[state])
+        gradients = torch.autograd.grad(logits, [*zeros, *leaves.values()], slope)
+        for number, gradient in enumerate(gradients[: len(zeros)]):
+            self.at_end[number][ends] = gradient
+        return f[n:].double().cpu().numpy(), dict(zip(leaves, gradients[len(zeros) :], strict=True))
 
     def _judge(self, layer: int, path: Ints, gradient: Tensor, nodes: int, integral: _Integral) -> None:
         """Compare each job's sum of attributions with the change of F it should account for."""
@@ -293,7 +289,7 @@ class _Group:
                 rows: Ints, states: Tensor, logits: Tensor, query: int = query, end: float = self.f_end[state[path]]
             ) -> None:
                 self.scores[query, rows] += (
-                    end - self._target(logits, self.prepared.gold[states]).double().cpu().numpy()
+                    end - value(self.method.target, logits, self.prepared.gold[states]).double().cpu().numpy()
                 )
 
             edits = FlatEdits(everyone, everyone, np.zeros(neurons), starts[path])
@@ -351,6 +347,13 @@ def _as_integral(method: MethodConfig) -> MethodConfig:
     return replace(method, baseline="zero", rule="right", nodes=1, multiplier="activation")
 
 
-def _precise(logits: Tensor) -> torch.dtype:
-    """What probabilities are computed in: float64 for a float64 model, float32 for all others."""
-    return torch.float64 if logits.dtype == torch.float64 else torch.float32
+def _added(leaf: Tensor, answer: Tensor, x: Tensor, position: Tensor) -> Tensor:
+    """x (rows, tokens, width) with its first rows plus `leaf`: (n, width) at the answer position, or (n, tokens, width).
+
+    A last block that runs for the answer position alone has it at `position` 0, and in the prompt at `answer`.
+    """
+    first = torch.arange(len(leaf), device=x.device)
+    if leaf.dim() == x.dim() and leaf.shape[1] == x.shape[1]:
+        return x.index_put((first,), x[first] + leaf)
+    index = (first, position[first])
+    return x.index_put(index, x[index] + (leaf if leaf.dim() == 2 else leaf[first, answer]))

@@ -10,6 +10,7 @@ from analysis.attribution import attribute
 from analysis.method import PRESETS
 from analysis.models import LoadedModel, probe_ids
 from analysis.prompts import EncodedQuery, Query, Step, Word
+from analysis.quadrature import nodes_and_weights
 from analysis.replay import Engine
 
 _TOKENS = 12
@@ -90,11 +91,14 @@ def _cost(engine: Engine, name: str) -> QueryCost:
     paths = _WORDS if method.baseline == "per_word" else 1
     tokens = min(_TOKENS, engine.loaded.context)
     query = sample_query(engine.loaded, tokens, words=1)
-    timed = replace(method, rule="right") if method.is_adaptive else method  # no path asks for more nodes
+    timed = replace(method, rule="endpoints") if method.is_adaptive else method  # no path asks for more nodes
     start = time.process_time()
     list(attribute(engine, [query], timed))
     seconds = (time.process_time() - start) * paths
-    rows = paths * len(engine.loaded.sites) * (method.nodes + 1)
+    at, _ = nodes_and_weights(
+        method.rule, method.nodes
+    )  # where a path ends is one row for all, its start one of its own
+    rows = paths * len(engine.loaded.sites) * len({0.0, *at[at < 1]}) + int(1 in at)
     held = engine.capacity(1 if engine.recipe.prefix else tokens, gradient=True)
     size = engine.proof.cost.token * (1 if engine.recipe.prefix else tokens) + engine.proof.cost.head
     return QueryCost(name, rows, seconds, min(held, rows), min(held, rows) * size)

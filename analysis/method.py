@@ -15,7 +15,7 @@ from typing import Any
 
 from analysis.errors import ModelError
 
-NUMERICS_VERSION = 1
+NUMERICS_VERSION = 2
 """Raised whenever the same options would give other values: stored results of an older version are then computed
 anew."""
 
@@ -25,7 +25,7 @@ _CHOICES: Mapping[str, tuple[str, ...]] = MappingProxyType(
         "baseline": ("per_word", "zero", "mean_tokens"),
         "last_word": ("keep", "drop"),
         "multiplier": ("difference", "activation"),
-        "rule": ("gauss-legendre", "right", "left", "endpoints"),
+        "rule": ("gauss-lobatto", "gauss-legendre", "right", "left", "endpoints"),
         "normalise": ("none", "layer"),
         "positions": ("answer", "all"),
         "target": ("prob", "logprob", "logit"),
@@ -50,9 +50,9 @@ class MethodConfig:
     elsewhere."""
     multiplier: str = "difference"
     """What multiplies the mean gradient: w - w' (eq. 2) or w (eq. 4)."""
-    rule: str = "gauss-legendre"
+    rule: str = "gauss-lobatto"
     nodes: int = 5
-    """Nodes of the rule; Gauss-Legendre starts here and doubles where the residual asks for it."""
+    """Nodes of the rule; the two of Gauss start here and double where the residual asks for it."""
     normalise: str = "none"
     """`layer` divides by the layer's signed sum (eq. 5)."""
     positions: str = "answer"
@@ -71,6 +71,8 @@ class MethodConfig:
                 )
         if not 1 <= self.nodes <= 1000:
             raise ModelError(f"method option nodes={self.nodes} is out of range; give a whole number from 1 to 1000")
+        if self.rule == "gauss-lobatto" and self.nodes == 1:
+            raise ModelError("method option nodes=1: gauss-lobatto has both ends among its nodes; give 2 or more")
         if self.positions == "all" and self.kind in ("activation", "ablation"):
             raise ModelError(f"positions=all has no meaning for {self.kind}; use positions=answer")
 
@@ -83,7 +85,7 @@ class MethodConfig:
 
     @property
     def is_adaptive(self) -> bool:
-        return self.rule == "gauss-legendre"
+        return self.rule.startswith("gauss")
 
     def to_json(self) -> dict[str, Any]:
         """Every option by name: what results are keyed by, together with NUMERICS_VERSION."""

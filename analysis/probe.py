@@ -22,7 +22,7 @@ _TOLERANCE = {torch.float64: 1e-9, torch.float32: 1e-4, torch.float16: 0.05, tor
 _TOKENS = 7
 _SEQUENCES = (0, 1, 0)
 """Which of the two prompts each row continues."""
-_CPU_PASS_BYTES = 1 << 27
+_CPU_PASS_BYTES = 1 << 29
 """On a CPU larger passes gain nothing and lose time to fresh pages."""
 
 

@@ -21,7 +21,7 @@ from benchmarks._rounds import child, error, rounds, show, timed, verdict
 NODES = 20
 SAME, FINE, REFERENCE = (
     f"bkn-eleuther+nodes={NODES}",
-    "bkn-eleuther+rule=gauss-legendre,nodes=5",
+    "bkn-eleuther+rule=gauss-lobatto,nodes=5",
     "bkn-eleuther+rule=gauss-legendre,nodes=400",
 )
 WORD = f"amig+nodes={NODES},positions=all"

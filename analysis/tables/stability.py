@@ -22,8 +22,8 @@ from store.view import View
 
 Bools = npt.NDArray[np.bool_]
 RULES = (
-    ("gauss-legendre", 5),
-    ("gauss-legendre", 10),
+    ("gauss-lobatto", 5),
+    ("gauss-lobatto", 10),
     ("gauss-legendre", 20),
     ("right", 20),
     ("left", 20),

@@ -125,7 +125,7 @@ def test_with_enough_nodes_the_residual_is_rounding(engine: Engine) -> None:
 
 
 def test_nodes_double_only_where_the_residual_asks(engine: Engine) -> None:
-    coarse = list(attribute(engine, encoded(engine), parse_method("amig+nodes=1,baseline=zero")))
+    coarse = list(attribute(engine, encoded(engine), parse_method("amig+rule=gauss-legendre,nodes=1,baseline=zero")))
     nodes = np.concatenate([found.paths.nodes for found in coarse])
     assert set(np.log2(nodes)) <= set(range(7)) | {np.log2(MAX_NODES)}
     assert len(set(nodes.tolist())) > 1  # some needed more than others

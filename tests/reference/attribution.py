@@ -29,9 +29,22 @@ def gauss_legendre(n: int) -> tuple[np.ndarray, np.ndarray]:
     return (x + 1) / 2, weights / 2
 
 
+def gauss_lobatto(n: int) -> tuple[np.ndarray, np.ndarray]:
+    """Newton's method on (1 - x^2) P'_{n-1} from the Chebyshev points that have both ends too, mapped to [0, 1]."""
+    x = np.cos(np.pi * np.arange(n) / (n - 1))
+    for _ in range(200):
+        p0, p1 = np.ones_like(x), x.copy()
+        for k in range(2, n):
+            p0, p1 = p1, ((2 * k - 1) * x * p1 - (k - 1) * p0) / k
+        x = x - (x * p1 - p0) / (n * p1)
+    return (x + 1) / 2, 1 / (n * (n - 1) * p1 * p1)
+
+
 def rule(name: str, n: int) -> tuple[np.ndarray, np.ndarray]:
     if name == "gauss-legendre":
         return gauss_legendre(n)
+    if name == "gauss-lobatto":
+        return gauss_lobatto(n)
     at = {
         "right": [k / n for k in range(1, n + 1)],
         "left": [k / n for k in range(n)],
