@@ -17,6 +17,8 @@ from store.view import FLOOR
 
 LAYERS, SCANNED, QUERIES_A_SHARD = 12, 20, 16
 MODEL, METHOD, LANGS = "made@00000000", "amig", ("en", "zh")
+DEGENERATE, FLAT_DEGENERATE = 0.01, 0.11
+"""Share of the scanned pairs that the default thresholds call degenerate: as in the bundled models, where it is at most that, and flat."""
 ROLES = ("kn", "layer_control", "drop_control")
 Tables = dict[str, pa.Table]
 
@@ -115,11 +117,13 @@ def _tables(rng: np.random.Generator, shape: Shape, some: list[tuple[int, str]],
         },
     }  # fmt: skip
     if shape.scans:
-        tables |= _scans(rng, queries, dense, width)
+        tables |= _scans(rng, queries, dense, width, FLAT_DEGENERATE if shape.flat else DEGENERATE)
     return {name: table(name, columns) for name, columns in tables.items()}
 
 
-def _scans(rng: np.random.Generator, queries: list[str], dense: np.ndarray, width: int) -> dict[str, dict[str, object]]:
+def _scans(
+    rng: np.random.Generator, queries: list[str], dense: np.ndarray, width: int, degenerate: float
+) -> dict[str, dict[str, object]]:
     """The scan of each query's 20 best neurons and of two controls: 20 singles and 190 pairs each."""
     top = np.argsort(-dense, axis=1)[:, :SCANNED]
     count = len(queries) * len(ROLES)
@@ -130,8 +134,9 @@ def _scans(rng: np.random.Generator, queries: list[str], dense: np.ndarray, widt
     pairs = [(a, -1) for a in range(SCANNED)] + list(itertools.combinations(range(SCANNED), 2))
     first, second = (np.array(side) for side in zip(*pairs, strict=True))
     p = rng.random(count)
+    steep = np.log(0.5) / np.log(1 - degenerate)  # so that half of a pair's largest drop is passed by that share
     after = p[:, None] * np.where(
-        second < 0, rng.uniform(0.8, 1, (count, len(pairs))), 1 - 0.5 * rng.random((count, len(pairs))) ** 6
+        second < 0, rng.uniform(0.8, 1, (count, len(pairs))), 1 - 0.5 * rng.random((count, len(pairs))) ** steep
     )
     a, b = chosen[:, first].ravel(), chosen[:, np.maximum(second, 0)].ravel()
     single = np.tile(second < 0, count)
