@@ -44,7 +44,8 @@ CREATE TABLE scan_row ( -- scans, numbered
     model VARCHAR,            -- table model
     method VARCHAR,           -- table method
     query VARCHAR,            -- table query
-    role VARCHAR              -- as in table scan
+    role VARCHAR,             -- as in table scan
+    present HUGEINT           -- a bit for each position of its neurons
 );
 CREATE TABLE scan_neuron_row ( -- table scan_neuron by number
     scan_no INTEGER,          -- table scan_row
@@ -63,7 +64,7 @@ CREATE TABLE ablation_row ( -- table ablation by number
     rank INTEGER,             -- of the first answer token, after the ablation
     argmax_kept BOOLEAN       -- the answer is still the most probable at every step
 );
-CREATE TABLE pair ( -- every scanned pair beside its two single ablations
+CREATE TABLE pair ( -- every scanned pair beside its two single ablations; within what arrived together highest drop_ab first, so that lower ones are skipped unread
     scan_no INTEGER,          -- table scan_row
     position_a SMALLINT,      -- table scan_neuron_row
     position_b SMALLINT,      -- table scan_neuron_row
@@ -75,6 +76,9 @@ CREATE TABLE pair ( -- every scanned pair beside its two single ablations
     p_a DOUBLE,               -- without a
     p_b DOUBLE,               -- without b
     p_ab DOUBLE,              -- without both
+    drop_a DOUBLE,            -- (p - p_a) / p; NULL where p is 0: nothing can drop
+    drop_b DOUBLE,            -- (p - p_b) / p
+    drop_ab DOUBLE,           -- (p - p_ab) / p
     interaction DOUBLE,       -- logit p_ab - logit p_a - logit p_b + logit p
     expressed BOOLEAN         -- the answer stays the most probable after each, and is lost after both
 );

@@ -80,10 +80,10 @@ class Intake:
                 continue
             found[name] = fresh
             insert(cursor, name, fresh.rows)
-            if name in _NUMBERED:
-                number_rows(cursor, name, fresh)
             for child in children:
                 insert_children(cursor, child, fresh)
+            if name in _NUMBERED:
+                number_rows(cursor, name, fresh)
             if name == "scan":
                 pair_up(cursor, fresh)
         return found
@@ -151,7 +151,8 @@ def fresh_rows(name: str, shards: Sequence[Shard], known: set[str]) -> Fresh | N
 
 _NUMBERED = {
     "attribution": "number, place, i.key, i.model, i.method, i.query, i.floor",
-    "scan": "number, place, i.key, i.model, i.method, i.query, i.role",
+    "scan": "number, place, i.key, i.model, i.method, i.query, i.role, "
+    "(SELECT bit_or(1::HUGEINT << n.position::INTEGER) FROM scan_neuron_row n WHERE n.scan_no = number)",
 }
 """Keyed tables whose rows are numbered in <name>_row, and its columns."""
 
@@ -176,7 +177,7 @@ def insert_children(cursor: duckdb.DuckDBPyConnection, name: str, fresh: Fresh) 
 
 
 def pair_up(cursor: duckdb.DuckDBPyConnection, fresh: Fresh) -> None:
-    """Table pair, from the rows of new scans."""
+    """Table pair, from the rows of new scans; the largest drops first, so that row groups below a threshold are skipped unread."""
     first, last = fresh.first, fresh.first + fresh.rows.num_rows - 1
     cursor.execute(
         """
@@ -189,12 +190,14 @@ def pair_up(cursor: duckdb.DuckDBPyConnection, fresh: Fresh) -> None:
             WHERE a.layer_b IS NULL AND n.scan_no BETWEEN $first AND $last AND r.scan_no BETWEEN $first AND $last
         )
         SELECT a.scan_no, a.position, b.position, a.layer, a.neuron, b.layer, b.neuron, a.before, a.p, b.p, c.p,
+            drop_of(a.before, a.p), drop_of(a.before, b.p), drop_of(a.before, c.p) AS drop_ab,
             log_odds(c.p) - log_odds(a.p) - log_odds(b.p) + log_odds(a.before),
             a.argmax_kept AND b.argmax_kept AND NOT c.argmax_kept
         FROM done c
         JOIN one a ON a.scan_no = c.scan_no AND a.layer = c.layer_a AND a.neuron = c.neuron_a
         JOIN one b ON b.scan_no = c.scan_no AND b.layer = c.layer_b AND b.neuron = c.neuron_b
         WHERE c.layer_b IS NOT NULL
+        ORDER BY drop_ab DESC
         """,
         {"first": first, "last": last},
     )

@@ -6,8 +6,8 @@
 -- logit p in natural logarithms, p kept a hair away from 0 and 1 so that saturated probabilities stay finite.
 CREATE OR REPLACE MACRO log_odds(p) AS ln(greatest(least(p, 1 - 1e-12), 1e-12)) - ln(1 - greatest(least(p, 1 - 1e-12), 1e-12));
 
--- A drop of p after an ablation; relative to p before, or absolute. NULL where p before is 0: nothing can drop.
-CREATE OR REPLACE MACRO drop_of(before, after, relative) AS (before - after) / CASE WHEN relative THEN nullif(before, 0) ELSE 1 END;
+-- The drop of p after an ablation, relative to p before. NULL where p before is 0: nothing can drop.
+CREATE OR REPLACE MACRO drop_of(before, after) AS (before - after) / nullif(before, 0);
 
 -- A threshold below the stored floor would silently miss neurons.
 CREATE OR REPLACE MACRO above_floor(tau, floor) AS
@@ -18,32 +18,32 @@ CREATE OR REPLACE MACRO above_floor(tau, floor) AS
 
 -- The attributed queries a View looks at. Empty lists restrict nothing.
 CREATE OR REPLACE MACRO chosen(the_model, the_method, the_langs, the_relations, the_facts, the_queries, only_known) AS TABLE
-    SELECT a.aq, a.place, a.query, a.floor
+    SELECT a.aq, a.place, p.fact_no, p.lang, a.query, a.floor
     FROM attribution_row a JOIN place p USING (place)
     WHERE a.model = the_model AND a.method = the_method AND list_contains(the_langs, p.lang)
       AND (len(the_relations) = 0 OR list_contains(the_relations, p.relation))
       AND (len(the_facts) = 0 OR list_contains(the_facts, p.fact))
       AND (len(the_queries) = 0 OR list_contains(the_queries, a.query))
-      AND (NOT only_known OR EXISTS (FROM prediction pr WHERE pr.model = a.model AND pr.query = a.query AND pr.known));
+      AND (NOT only_known OR a.query IN (SELECT query FROM prediction WHERE model = the_model AND known));
 
--- Eq. 6-7 by number of the fact in its language: a neuron is in N of a (fact, language) when rel > τ of that language on at least a
--- share of its attributed queries. Where there is one query nothing needs counting: most stores have one template, and it is much faster.
+-- Eq. 6-7 by number of the fact and place of the language among those chosen: a neuron is in N of a (fact, language) when rel > τ of that
+-- language on at least a share of its attributed queries. Where there is one query nothing needs counting: most stores have one template,
+-- and it is much faster.
 CREATE OR REPLACE MACRO kn_row(the_model, the_method, the_langs, the_relations, the_facts, the_queries, only_known, taus, template_share) AS TABLE
-    WITH c AS MATERIALIZED (FROM chosen(the_model, the_method, the_langs, the_relations, the_facts, the_queries, only_known)),
-    asked AS (SELECT place, count(*) AS n FROM c GROUP BY ALL),
-    cut AS MATERIALIZED (
-        SELECT c.aq, c.place, asked.n, above_floor(map_extract(taus, p.lang)[1], c.floor)::DOUBLE AS tau
-        FROM c JOIN asked USING (place) JOIN place p USING (place)
-    )
-    SELECT cut.place, s.layer, s.neuron, s.rel, 1.0::DOUBLE AS share
-    FROM score_row s JOIN cut USING (aq)
-    WHERE cut.n = 1 AND s.rel > list_min(map_values(taus)) AND s.rel > cut.tau
+    WITH c AS MATERIALIZED (
+        SELECT aq, place, fact_no, list_position(the_langs, lang) AS lang_no, above_floor(map_extract(taus, lang)[1], floor)::DOUBLE AS tau
+        FROM chosen(the_model, the_method, the_langs, the_relations, the_facts, the_queries, only_known)
+    ),
+    cut AS MATERIALIZED (FROM c JOIN (SELECT place, count(*) AS n FROM c GROUP BY place) USING (place))
+    SELECT place, fact_no, lang_no, layer, neuron, rel, 1.0::DOUBLE AS share
+    FROM score_row JOIN cut USING (aq)
+    WHERE n = 1 AND rel > list_min(map_values(taus)) AND rel > tau
     UNION ALL
-    SELECT cut.place, s.layer, s.neuron, max(s.rel) AS rel, count(*) / cut.n AS share
-    FROM score_row s JOIN cut USING (aq)
-    WHERE cut.n > 1 AND s.rel > list_min(map_values(taus)) AND s.rel > cut.tau
-    GROUP BY cut.place, s.layer, s.neuron, cut.n
-    HAVING count(*) >= template_share * cut.n - 1e-9;
+    SELECT place, any_value(fact_no), any_value(lang_no), layer, neuron, max(rel) AS rel, count(*) / n AS share
+    FROM score_row JOIN cut USING (aq)
+    WHERE n > 1 AND rel > list_min(map_values(taus)) AND rel > tau
+    GROUP BY place, layer, neuron, n
+    HAVING count(*) >= template_share * n - 1e-9;
 
 -- Eq. 6-7: the knowledge neurons of every fact and language; rel is the highest, share the share, over its attributed queries.
 CREATE OR REPLACE MACRO kn(the_model, the_method, the_langs, the_relations, the_facts, the_queries, only_known, taus, template_share) AS TABLE
@@ -54,19 +54,19 @@ CREATE OR REPLACE MACRO kn(the_model, the_method, the_langs, the_relations, the_
 -- One row a stored (model, query): what the model answers, and, where attributed with the method, its neurons above τ and its residual.
 CREATE OR REPLACE MACRO queries(the_model, the_method, the_langs, the_relations, the_facts, the_queries, only_known, taus) AS TABLE
     WITH n AS (
-        SELECT c.query, count(*) AS n
+        SELECT any_value(c.query) AS query, count(*) AS n
         FROM (
-            SELECT c.aq, c.query, above_floor(map_extract(taus, p.lang)[1], c.floor)::DOUBLE AS tau
-            FROM chosen(the_model, the_method, the_langs, the_relations, the_facts, the_queries, only_known) c JOIN place p USING (place)
+            SELECT aq, query, above_floor(map_extract(taus, lang)[1], floor)::DOUBLE AS tau
+            FROM chosen(the_model, the_method, the_langs, the_relations, the_facts, the_queries, only_known)
         ) c JOIN score_row s USING (aq)
         WHERE s.rel > list_min(map_values(taus)) AND s.rel > c.tau
-        GROUP BY ALL
+        GROUP BY c.aq
     )
     SELECT q.query, q.fact, q.relation, q.lang, q.template, q.subject, q.object, p.p, p.p_root, p.rank, p.known,
         CASE WHEN a.key IS NOT NULL THEN coalesce(n.n, 0) END AS n_kn, a.max_residual AS residual
     FROM prediction p
     JOIN query q USING (query)
-    LEFT JOIN attribution a ON a.model = p.model AND a.query = p.query AND a.method = the_method
+    LEFT JOIN (FROM attribution WHERE model = the_model AND method = the_method) a ON a.query = p.query
     LEFT JOIN n ON n.query = p.query
     WHERE p.model = the_model AND list_contains(the_langs, q.lang)
       AND (len(the_relations) = 0 OR list_contains(the_relations, q.relation))
@@ -77,12 +77,11 @@ CREATE OR REPLACE MACRO queries(the_model, the_method, the_langs, the_relations,
 -- Eq. 8 by number of the fact: what the first language has and every other has too.
 CREATE OR REPLACE MACRO likn_row(the_model, the_method, the_langs, the_relations, the_facts, the_queries, only_known, taus, template_share) AS TABLE
     WITH k AS MATERIALIZED (
-        SELECT p.fact_no, p.lang = the_langs[1] AS leads, k.layer, k.neuron, k.rel
-        FROM kn_row(the_model, the_method, the_langs, the_relations, the_facts, the_queries, only_known, taus, template_share) k
-        JOIN place p USING (place)
+        SELECT fact_no, lang_no, layer, neuron, rel
+        FROM kn_row(the_model, the_method, the_langs, the_relations, the_facts, the_queries, only_known, taus, template_share)
     )
     SELECT l.fact_no, l.layer, l.neuron, least(l.rel, min(o.rel)) AS rel, greatest(l.rel, max(o.rel)) AS rel_max
-    FROM (FROM k WHERE leads) l JOIN (FROM k WHERE NOT leads) o USING (fact_no, layer, neuron)
+    FROM (FROM k WHERE lang_no = 1) l JOIN (FROM k WHERE lang_no > 1) o USING (fact_no, layer, neuron)
     GROUP BY l.fact_no, l.layer, l.neuron, l.rel
     HAVING count(*) = len(the_langs) - 1;
 
@@ -95,72 +94,111 @@ CREATE OR REPLACE MACRO likn(the_model, the_method, the_langs, the_relations, th
 -- Neurons by layer: `n` pooled over facts, `share` the mean over facts of the fact's own share. kind is a language, or LIKN.
 CREATE OR REPLACE MACRO layer_hist(the_model, the_method, the_langs, the_relations, the_facts, the_queries, only_known, taus, template_share) AS TABLE
     WITH k AS MATERIALIZED (
-        SELECT r.place, p.fact_no, p.lang = the_langs[1] AS leads, r.layer, r.neuron
-        FROM kn_row(the_model, the_method, the_langs, the_relations, the_facts, the_queries, only_known, taus, template_share) r JOIN place p USING (place)
+        SELECT fact_no, lang_no, layer, neuron
+        FROM kn_row(the_model, the_method, the_langs, the_relations, the_facts, the_queries, only_known, taus, template_share)
     ),
     shared AS (
-        SELECT l.fact_no, l.layer FROM (FROM k WHERE leads) l JOIN (FROM k WHERE NOT leads) o USING (fact_no, layer, neuron)
+        SELECT l.fact_no, l.layer
+        FROM (FROM k WHERE lang_no = 1) l JOIN (FROM k WHERE lang_no > 1) o USING (fact_no, layer, neuron)
         GROUP BY l.fact_no, l.layer, l.neuron HAVING count(*) = len(the_langs) - 1
     ),
-    kinds AS MATERIALIZED (
-        SELECT p.lang AS kind, p.fact_no, c.layer, c.n FROM (SELECT place, layer, count(*) AS n FROM k GROUP BY ALL) c JOIN place p USING (place)
-        UNION ALL SELECT 'LIKN', fact_no, layer, count(*) FROM shared GROUP BY ALL
+    counts AS MATERIALIZED (
+        SELECT lang_no, fact_no, layer, count(*) AS n FROM k GROUP BY ALL
+        UNION ALL SELECT 0, fact_no, layer, count(*) FROM shared GROUP BY ALL
     ),
-    whole AS (SELECT kind, fact_no, sum(n) AS n FROM kinds GROUP BY ALL),
-    n_facts AS (SELECT kind, count(*) AS facts FROM whole GROUP BY ALL),
+    whole AS (SELECT lang_no, fact_no, sum(n) AS n FROM counts GROUP BY ALL),
+    n_facts AS (SELECT lang_no, count(*) AS facts FROM whole GROUP BY ALL),
     by_layer AS (
-        SELECT kind, layer, sum(kinds.n)::BIGINT AS n, sum(kinds.n / whole.n) AS parts FROM kinds JOIN whole USING (kind, fact_no) GROUP BY ALL
+        SELECT lang_no, layer, sum(c.n)::BIGINT AS n, sum(c.n / whole.n) AS parts FROM counts c JOIN whole USING (lang_no, fact_no) GROUP BY ALL
     )
-    SELECT f.kind, s.layer, coalesce(b.n, 0) AS n, coalesce(b.parts, 0) / f.facts AS share
+    SELECT CASE f.lang_no WHEN 0 THEN 'LIKN' ELSE the_langs[f.lang_no] END AS kind, s.layer, coalesce(b.n, 0) AS n,
+        coalesce(b.parts, 0) / f.facts AS share
     FROM n_facts f
     CROSS JOIN (SELECT layer FROM site WHERE model = the_model) s
-    LEFT JOIN by_layer b ON b.kind = f.kind AND b.layer = s.layer;
+    LEFT JOIN by_layer b ON b.lang_no = f.lang_no AND b.layer = s.layer;
 
--- Scanned neurons that count at these thresholds: those in N, and for controls the ones that stand in for them.
-CREATE OR REPLACE MACRO scan_member(the_model, the_method, the_langs, the_relations, the_facts, the_queries, only_known, taus, template_share) AS TABLE
-    WITH k AS MATERIALIZED (FROM kn_row(the_model, the_method, the_langs, the_relations, the_facts, [], only_known, taus, template_share)),
-    inside AS MATERIALIZED (
-        SELECT s.place, n.position
-        FROM scan_row s JOIN scan_neuron_row n USING (scan_no) JOIN k ON k.place = s.place AND k.layer = n.layer AND k.neuron = n.neuron
-        WHERE s.role = 'kn' AND s.model = the_model AND s.method = the_method
+-- What languages share, two by two (lang_a before lang_b, and each with itself) and all together (LIKN): how many neurons over all facts,
+-- how many facts have neurons in both (in all), and how many of these share some.
+CREATE OR REPLACE MACRO overlap(the_model, the_method, the_langs, the_relations, the_facts, the_queries, only_known, taus, template_share) AS TABLE
+    WITH k AS MATERIALIZED (
+        SELECT fact_no, lang_no, layer, neuron
+        FROM kn_row(the_model, the_method, the_langs, the_relations, the_facts, the_queries, only_known, taus, template_share)
+    ),
+    own AS MATERIALIZED (SELECT fact_no, lang_no, count(*) AS n FROM k GROUP BY ALL),
+    shared_by AS MATERIALIZED (
+        SELECT a.lang_no AS a, b.lang_no AS b, a.fact_no, a.layer, a.neuron
+        FROM (FROM k WHERE lang_no < len(the_langs)) a JOIN (FROM k WHERE lang_no > 1) b USING (fact_no, layer, neuron)
+        WHERE a.lang_no < b.lang_no
+    ),
+    by_fact AS (
+        SELECT a, b, fact_no, count(*) AS n FROM shared_by GROUP BY ALL
+        UNION ALL SELECT lang_no, lang_no, fact_no, n FROM own
+        UNION ALL
+        SELECT 0, 0, fact_no, count(*) FROM (
+            SELECT fact_no, layer, neuron FROM shared_by WHERE a = 1 GROUP BY ALL HAVING count(*) = len(the_langs) - 1
+        ) GROUP BY ALL
+    ),
+    shared AS (SELECT a, b, sum(n)::BIGINT AS shared, count(*) AS facts_that_share FROM by_fact GROUP BY ALL),
+    n_facts AS (
+        SELECT x.lang_no AS a, y.lang_no AS b, count(*) AS facts FROM own x JOIN own y USING (fact_no) WHERE x.lang_no <= y.lang_no GROUP BY ALL
+        UNION ALL
+        SELECT 0, 0, count(*) FROM (SELECT fact_no FROM own GROUP BY ALL HAVING count(*) = len(the_langs))
     )
-    SELECT s.scan_no, s.role, s.place, n.position
-    FROM inside i JOIN scan_row s USING (place) JOIN scan_neuron_row n ON n.scan_no = s.scan_no AND n.position = i.position
-    WHERE s.model = the_model AND s.method = the_method AND (len(the_queries) = 0 OR list_contains(the_queries, s.query));
+    SELECT CASE a WHEN 0 THEN 'LIKN' ELSE the_langs[a] END AS lang_a, CASE b WHEN 0 THEN 'LIKN' ELSE the_langs[b] END AS lang_b,
+        coalesce(shared, 0) AS shared, facts, coalesce(facts_that_share, 0) AS facts_that_share
+    FROM n_facts LEFT JOIN shared USING (a, b);
 
--- The same as one row a scan: `inside` has a bit for each position that counts.
+-- Scans with the neurons that count at these thresholds: those in N, and for controls the ones that stand in for them. `inside` has a bit
+-- for each position that counts, and n is how many do.
 CREATE OR REPLACE MACRO scan_mask(the_model, the_method, the_langs, the_relations, the_facts, the_queries, only_known, taus, template_share) AS TABLE
-    SELECT scan_no, any_value(role) AS role, any_value(place) AS place, count(*) AS n, bit_or(1::HUGEINT << position::INTEGER) AS inside
-    FROM scan_member(the_model, the_method, the_langs, the_relations, the_facts, the_queries, only_known, taus, template_share)
-    GROUP BY scan_no;
+    WITH scanned AS MATERIALIZED (
+        SELECT s.place, s.query, n.layer, n.neuron, n.position FROM scan_row s JOIN scan_neuron_row n USING (scan_no)
+        WHERE s.role = 'kn' AND s.model = the_model AND s.method = the_method AND (len(the_queries) = 0 OR list_contains(the_queries, s.query))
+    ),
+    own AS (
+        SELECT query, bit_or(1::HUGEINT << position::INTEGER) AS inside
+        FROM kn_row(the_model, the_method, the_langs, the_relations, the_facts, [], only_known, taus, template_share)
+        JOIN scanned USING (place, layer, neuron)
+        GROUP BY query
+    )
+    SELECT s.scan_no, s.role, s.place, s.query, bit_count(own.inside & s.present)::INTEGER AS n, own.inside & s.present AS inside
+    FROM scan_row s JOIN own USING (query)
+    WHERE s.model = the_model AND s.method = the_method;
 
 -- Pairs of table pair that are degenerate by the paper's rule, whatever their members.
 CREATE OR REPLACE MACRO degenerate(t_low, t_high, relative) AS TABLE
     SELECT * FROM pair
-    WHERE drop_of(p, p_a, relative) <= t_low AND drop_of(p, p_b, relative) <= t_low AND drop_of(p, p_ab, relative) > t_high;
+    WHERE CASE WHEN relative THEN drop_ab ELSE p - p_ab END > t_high
+      AND CASE WHEN relative THEN drop_a ELSE p - p_a END <= t_low AND CASE WHEN relative THEN drop_b ELSE p - p_b END <= t_low;
 
 -- Eq. 9-10 on stored ablations: the degenerate pairs, of knowledge neurons and of either control.
 -- paper: each alone drops p by at most T_low, both by more than T_high. strict: and they interact in logits by less than -δ.
 -- expressed: the answer stays the most probable after each, and is lost after both.
 CREATE OR REPLACE MACRO dkn(the_model, the_method, the_langs, the_relations, the_facts, the_queries, only_known, taus, template_share,
                             t_low, t_high, delta, relative) AS TABLE
-    WITH m AS MATERIALIZED (FROM scan_mask(the_model, the_method, the_langs, the_relations, the_facts, the_queries, only_known, taus, template_share))
-    SELECT m.role, l.fact, l.relation, l.lang, s.query, f.layer_a, f.neuron_a, f.layer_b, f.neuron_b, f.p, f.p_a, f.p_b, f.p_ab,
-        drop_of(f.p, f.p_a, relative) AS drop_a, drop_of(f.p, f.p_b, relative) AS drop_b, drop_of(f.p, f.p_ab, relative) AS drop_ab,
+    WITH m AS MATERIALIZED (
+        SELECT m.scan_no, m.role, l.fact, l.relation, l.lang, m.query, m.inside
+        FROM scan_mask(the_model, the_method, the_langs, the_relations, the_facts, the_queries, only_known, taus, template_share) m
+        JOIN place l USING (place)
+        WHERE m.n > 1
+    )
+    SELECT m.role, m.fact, m.relation, m.lang, m.query, f.layer_a, f.neuron_a, f.layer_b, f.neuron_b, f.p, f.p_a, f.p_b, f.p_ab,
+        CASE WHEN relative THEN f.drop_a ELSE f.p - f.p_a END AS drop_a, CASE WHEN relative THEN f.drop_b ELSE f.p - f.p_b END AS drop_b,
+        CASE WHEN relative THEN f.drop_ab ELSE f.p - f.p_ab END AS drop_ab,
         f.interaction, true AS paper, f.interaction < -delta AS strict, f.expressed
-    FROM degenerate(t_low, t_high, relative) f
-    JOIN m USING (scan_no)
-    JOIN scan_row s USING (scan_no)
-    JOIN place l ON l.place = m.place
+    FROM degenerate(t_low, t_high, relative) f JOIN m USING (scan_no)
     WHERE (m.inside >> f.position_a::INTEGER) & 1 = 1 AND (m.inside >> f.position_b::INTEGER) & 1 = 1;
 
 -- How many pairs were eligible and how many of these degenerate, by role and language: the rates that stand side by side.
 CREATE OR REPLACE MACRO dkn_rate(the_model, the_method, the_langs, the_relations, the_facts, the_queries, only_known, taus, template_share,
                                  t_low, t_high, delta, relative) AS TABLE
-    WITH m AS MATERIALIZED (FROM scan_mask(the_model, the_method, the_langs, the_relations, the_facts, the_queries, only_known, taus, template_share)),
+    WITH m AS MATERIALIZED (
+        SELECT m.scan_no, m.role, m.place, l.lang, m.n, m.inside
+        FROM scan_mask(the_model, the_method, the_langs, the_relations, the_facts, the_queries, only_known, taus, template_share) m
+        JOIN place l USING (place)
+    ),
     eligible AS (
-        SELECT role, lang, count(*) FILTER (n >= 2) AS facts, sum(n * (n - 1) // 2)::BIGINT AS pairs
-        FROM m JOIN place USING (place) GROUP BY ALL
+        SELECT role, lang, count(*) FILTER (n >= 2) AS facts, sum(n * (n - 1) // 2)::BIGINT AS pairs FROM m GROUP BY ALL
     ),
     found AS (
         SELECT m.role, m.place, count(*) AS paper, count(*) FILTER (f.interaction < -delta) AS strict, count(*) FILTER (f.expressed) AS expressed
@@ -175,6 +213,60 @@ CREATE OR REPLACE MACRO dkn_rate(the_model, the_method, the_langs, the_relations
     SELECT role, lang, e.facts, e.pairs, coalesce(f.paper, 0) AS paper, coalesce(f.strict, 0) AS strict, coalesce(f.expressed, 0) AS expressed,
            coalesce(f.facts_with, 0) AS facts_with
     FROM eligible e LEFT JOIN counted f USING (role, lang);
+
+-- Members of degenerate pairs of knowledge neurons by layer: `n` pooled over facts, `share` the mean over facts of the fact's own share.
+CREATE OR REPLACE MACRO dkn_layers(the_model, the_method, the_langs, the_relations, the_facts, the_queries, only_known, taus, template_share,
+                                   t_low, t_high, delta, relative) AS TABLE
+    WITH d AS MATERIALIZED (
+        SELECT fact, layer_a, neuron_a, layer_b, neuron_b
+        FROM dkn(the_model, the_method, the_langs, the_relations, the_facts, the_queries, only_known, taus, template_share, t_low, t_high, delta, relative)
+        WHERE role = 'kn'
+    ),
+    counts AS MATERIALIZED (
+        SELECT fact, layer, count(*) AS n
+        FROM (SELECT fact, layer_a AS layer, neuron_a AS neuron FROM d UNION SELECT fact, layer_b, neuron_b FROM d) GROUP BY ALL
+    ),
+    shares AS (SELECT fact, layer, n, n / sum(n) OVER (PARTITION BY fact) AS share FROM counts)
+    SELECT layer, sum(n)::BIGINT AS n, sum(share) / (SELECT count(*) FROM (SELECT fact FROM counts GROUP BY fact)) AS share FROM shares GROUP BY layer;
+
+-- The degenerate pairs of knowledge neurons, and whom their neurons serve beside the pair's own fact: a_only other facts whose N (in that
+-- language) holds a and not b, b_only the reverse. serves: degenerate where there are both, redundant where there are neither, else
+-- one-sided. Other facts are all those of the View, whatever pair_relations, pair_facts and pair_queries restrict the pairs to.
+CREATE OR REPLACE MACRO dkn_service(the_model, the_method, the_langs, the_relations, the_facts, the_queries, only_known, taus, template_share,
+                                    t_low, t_high, delta, relative, pair_relations, pair_facts, pair_queries) AS TABLE
+    WITH d AS MATERIALIZED (
+        SELECT * EXCLUDE (role)
+        FROM dkn(the_model, the_method, the_langs, pair_relations, pair_facts, pair_queries, only_known, taus, template_share, t_low, t_high, delta, relative)
+        WHERE role = 'kn'
+    ),
+    paired AS MATERIALIZED (
+        SELECT DISTINCT list_position(the_langs, lang) AS lang_no, layer_a, neuron_a, layer_b, neuron_b FROM d
+    ),
+    s AS MATERIALIZED (
+        SELECT k.lang_no, k.fact_no, k.layer, k.neuron
+        FROM kn_row(the_model, the_method, the_langs, the_relations, the_facts, [], only_known, taus, template_share) k
+        SEMI JOIN (
+            SELECT lang_no, layer_a AS layer, neuron_a AS neuron FROM paired UNION SELECT lang_no, layer_b, neuron_b FROM paired
+        ) wanted USING (lang_no, layer, neuron)
+    ),
+    served AS MATERIALIZED (SELECT lang_no, layer, neuron, count(*) AS n FROM s GROUP BY ALL),
+    together AS (
+        SELECT p.lang_no, p.layer_a, p.neuron_a, p.layer_b, p.neuron_b, count(*) AS n
+        FROM paired p
+        JOIN s x ON x.lang_no = p.lang_no AND x.layer = p.layer_a AND x.neuron = p.neuron_a
+        JOIN s y ON y.lang_no = p.lang_no AND y.layer = p.layer_b AND y.neuron = p.neuron_b AND y.fact_no = x.fact_no
+        GROUP BY ALL
+    ),
+    counted AS (
+        SELECT t.lang_no, t.layer_a, t.neuron_a, t.layer_b, t.neuron_b, a.n - t.n AS a_only, b.n - t.n AS b_only
+        FROM together t
+        JOIN served a ON a.lang_no = t.lang_no AND a.layer = t.layer_a AND a.neuron = t.neuron_a
+        JOIN served b ON b.lang_no = t.lang_no AND b.layer = t.layer_b AND b.neuron = t.neuron_b
+    )
+    SELECT d.*, c.a_only, c.b_only,
+        CASE WHEN c.a_only > 0 AND c.b_only > 0 THEN 'degenerate' WHEN c.a_only + c.b_only = 0 THEN 'redundant' ELSE 'one-sided' END AS serves
+    FROM d JOIN counted c ON c.lang_no = list_position(the_langs, d.lang)
+        AND c.layer_a = d.layer_a AND c.neuron_a = d.neuron_a AND c.layer_b = d.layer_b AND c.neuron_b = d.neuron_b;
 
 -- Eq. 11's raw rows: stored edits of the sets that count at these thresholds, read on their own fact (relevant) and on the facts they
 -- should leave alone. edited is kn (the fact's N in `lang`) or likn (L, and lang is LIKN). change is p_after - p_before.

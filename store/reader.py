@@ -27,7 +27,7 @@ from store.errors import UserError
 from store.ingest import Intake
 from store.layout import check
 from store.shards import Shard, list_shards, read_shard
-from store.view import View, sql_literal
+from store.view import View, arguments
 
 MEMORY = "2GB"
 SHARDS_AT_ONCE = 128
@@ -189,6 +189,11 @@ class Reader:
     def relations(self) -> list[str]:
         return sorted(self._catalog()["relations"])
 
+    def depth(self, model: str) -> int:
+        """Layers of a model; 0 where it is not stored."""
+        found: int = next((layers for name, layers in self._catalog()["depth"] if name == model), 0)
+        return found
+
     def _catalog(self) -> dict[str, list[Any]]:
         """What there is to choose from; asked once a generation, since every View is checked against it."""
         generation, catalog = self._known_catalog
@@ -196,8 +201,10 @@ class Reader:
             with self.cursor() as cursor:
                 catalog = {
                     "models": [row[0] for row in cursor.execute("SELECT model FROM model").fetchall()],
+                    "depth": cursor.execute("SELECT model, max(layer) + 1 FROM site GROUP BY ALL").fetchall(),
                     "relations": [row[0] for row in cursor.execute("SELECT DISTINCT relation FROM query").fetchall()],
                     "facts": [row[0] for row in cursor.execute("SELECT DISTINCT fact FROM query").fetchall()],
+                    "floor": [cursor.execute("SELECT coalesce(max(floor), 0) FROM attribution").fetchall()[0][0]],
                     "attributed": cursor.execute(
                         "SELECT model, method, count(*) FROM attribution GROUP BY ALL"
                     ).fetchall(),
@@ -231,9 +238,9 @@ class Reader:
         self._validate(view)
         return view
 
-    def macro_sql(self, name: str, view: View) -> str:
-        """The exact SQL that `name` (queries, kn, likn, layer_hist, dkn, dkn_rate, edits, factcheck) runs for a View."""
-        return f"FROM {name}({arguments(name, view)})"
+    def macro_sql(self, name: str, view: View, pairs: View | None = None) -> str:
+        """The exact SQL that `name`, a method of this class, runs for a View."""
+        return f"FROM {name}({arguments(name, view, pairs)})"
 
     def kn(self, view: View) -> pl.DataFrame:
         """Eq. 6-7. Columns fact, relation, lang, layer, neuron, rel (highest over its queries), share (of its queries)."""
@@ -247,6 +254,13 @@ class Reader:
         """Columns kind (a language, or LIKN), layer, n (pooled), share (mean over facts of the fact's own share)."""
         return self._ask("layer_hist", view, " ORDER BY kind, layer")
 
+    def overlap(self, view: View) -> pl.DataFrame:
+        """What languages share, two by two, each with itself, and all together (LIKN).
+
+        Columns lang_a, lang_b, shared (neurons, pooled over facts), facts (with neurons in both), facts_that_share.
+        """
+        return self._ask("overlap", view)
+
     def dkn(self, view: View) -> pl.DataFrame:
         """Eq. 9-10: the degenerate pairs, of knowledge neurons and of the controls.
 
@@ -258,6 +272,18 @@ class Reader:
     def dkn_rate(self, view: View) -> pl.DataFrame:
         """Columns role, lang, facts (with an eligible pair), pairs (eligible), paper, strict, expressed, facts_with (a pair)."""
         return self._ask("dkn_rate", view, " ORDER BY role DESC, lang")
+
+    def dkn_layers(self, view: View) -> pl.DataFrame:
+        """Members of degenerate pairs. Columns layer, n (pooled), share (mean over facts of the fact's own share)."""
+        return self._ask("dkn_layers", view, " ORDER BY layer")
+
+    def dkn_service(self, view: View, pairs: View | None = None) -> pl.DataFrame:
+        """The degenerate pairs of knowledge neurons (of `pairs`, a narrower View), and whom they serve among the facts of `view`.
+
+        Columns as of dkn without role, then a_only and b_only (other facts that one of the two serves alone) and serves
+        (degenerate, redundant or one-sided).
+        """
+        return self._ask("dkn_service", view, " ORDER BY fact, lang, drop_ab DESC", pairs)
 
     def edits(self, view: View) -> pl.DataFrame:
         """Eq. 11's raw rows: stored edits of each fact's N and L at these thresholds, read on the fact and on irrelevant ones.
@@ -280,12 +306,12 @@ class Reader:
         known, n_kn and residual (these two null where not attributed with the View's method)."""
         return self._ask("queries", view, " ORDER BY relation, fact, lang, template")
 
-    def _ask(self, name: str, view: View, ending: str = "") -> pl.DataFrame:
+    def _ask(self, name: str, view: View, ending: str = "", pairs: View | None = None) -> pl.DataFrame:
         self._validate(view)
         for _ in range(_TRIES):
             self.extend(view)
             try:
-                return self.sql(self.macro_sql(name, view) + ending)
+                return self.sql(self.macro_sql(name, view, pairs) + ending)
             except duckdb.InvalidInputException as error:
                 if "the floor" not in str(error):
                     raise
@@ -302,6 +328,8 @@ class Reader:
         `progress` is called with queries done and to do. False when cancelled: what was added stays, and the rest comes when
         it is next asked for. Raises UserError where dense scores cannot be read.
         """
+        if min(view.tau.values()) >= self._catalog()["floor"][0]:
+            return True
         with self._extending, self.cursor() as cursor:
             chosen = f"chosen({arguments('chosen', view.with_(queries=()))})"
             missing = extension.missing_rows(cursor, chosen, view.tau)
@@ -364,19 +392,3 @@ def _only(what: str, there: Sequence[str]) -> str:
     if len(there) != 1:
         raise UserError(f"name a {what}; there is {', '.join(there) or 'none yet'}")
     return there[0]
-
-
-def arguments(name: str, view: View) -> str:
-    """A View as the arguments of one of the macros."""
-    values: list[Any] = [
-        view.model, view.method, list(view.langs), list(view.relations), list(view.facts), list(view.queries), view.known,
-    ]  # fmt: skip
-    if name != "chosen":
-        values.append(view.tau)
-    if name not in ("chosen", "queries"):
-        values.append(view.template_share)
-    if name in ("dkn", "dkn_rate", "factcheck"):
-        values += [view.t_low, view.t_high, view.delta, view.drop == "relative"]
-    if name == "factcheck":
-        values += [view.dkn_share, view.lam]
-    return ", ".join(sql_literal(value) for value in values)

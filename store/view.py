@@ -108,6 +108,25 @@ class View:
         return cls(**fields)
 
 
+def arguments(name: str, view: View, pairs: View | None = None) -> str:
+    """A View as the arguments of one of the macros; `pairs` is the narrower one of dkn_service."""
+    values: list[Any] = [
+        view.model, view.method, list(view.langs), list(view.relations), list(view.facts), list(view.queries), view.known,
+    ]  # fmt: skip
+    if name != "chosen":
+        values.append(view.tau)
+    if name not in ("chosen", "queries"):
+        values.append(view.template_share)
+    if name in ("dkn", "dkn_rate", "dkn_layers", "dkn_service", "factcheck"):
+        values += [view.t_low, view.t_high, view.delta, view.drop == "relative"]
+    if name == "factcheck":
+        values += [view.dkn_share, view.lam]
+    if name == "dkn_service":
+        narrow = pairs or view
+        values += [list(narrow.relations), list(narrow.facts), list(narrow.queries)]
+    return ", ".join(sql_literal(value) for value in values)
+
+
 def sql_literal(value: Any) -> str:
     """A value as DuckDB writes it: what a pane shows must be what it ran."""
     if value is None:

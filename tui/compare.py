@@ -20,25 +20,25 @@ def figures(reader: Reader, view: View) -> Figures:
     """What a view comes to. None where nothing is stored to say it from."""
     import polars as pl
 
-    kn = reader.kn(view)
+    stored = reader.overlap(view)
+    facts = {row["lang_a"]: row for row in stored.filter(pl.col("lang_a") == pl.col("lang_b")).iter_rows(named=True)}
     found: Figures = {}
     for lang in view.langs:
-        of_lang = kn.filter(pl.col("lang") == lang)
-        facts = of_lang["fact"].n_unique()
-        found[f"facts with neurons, {lang}"] = float(facts)
-        found[f"neurons a fact, {lang}"] = of_lang.height / facts if facts else None
+        own = facts.get(lang, {"facts": 0, "shared": 0})
+        found[f"facts with neurons, {lang}"] = float(own["facts"])
+        found[f"neurons a fact, {lang}"] = own["shared"] / own["facts"] if own["facts"] else None
     if len(view.langs) > 1:
-        shared = overlaps(kn, view.langs, one_fact=False)
+        shared = overlaps(stored, view.langs)
         found["shared by all, a fact"] = shared.shared / shared.facts if shared.facts else None
         found["facts that share"] = float(shared.covered)
     rates = {
         row["role"]: row
         for row in reader.dkn_rate(view).group_by("role").agg(pl.col("pairs", "paper", "strict").sum()).to_dicts()
     }
-    own, control = rates.get("kn"), rates.get("layer_control")
+    of_kn, control = rates.get("kn"), rates.get("layer_control")
     for kind in ("paper", "strict"):
-        found[f"pairs, {kind}"] = float(own[kind]) if own else None
-        found[f"of eligible pairs, {kind}"] = own[kind] / own["pairs"] if own and own["pairs"] else None
+        found[f"pairs, {kind}"] = float(of_kn[kind]) if of_kn else None
+        found[f"of eligible pairs, {kind}"] = of_kn[kind] / of_kn["pairs"] if of_kn and of_kn["pairs"] else None
         found[f"control, {kind}"] = control[kind] / control["pairs"] if control and control["pairs"] else None
     return found
 

@@ -13,8 +13,8 @@ from store.view import View
 
 ROLES = {"kn": "knowledge neurons", "layer_control": "others, same layers", "drop_control": "others, same single drops"}
 _ELIGIBLE = """
-    SELECT m.role, l.fact, l.lang, (count(*) * (count(*) - 1) // 2)::BIGINT AS pairs
-    FROM ({members}) m JOIN place l USING (place) GROUP BY ALL HAVING count(*) > 1
+    SELECT m.role, l.fact, l.lang, sum(m.n * (m.n - 1) // 2)::BIGINT AS pairs
+    FROM ({scans}) m JOIN place l USING (place) WHERE m.n > 1 GROUP BY ALL
 """
 NOTES = (
     "pairs of the 20 strongest neurons whose members are both in N (controls: those standing in for them), main query",
@@ -27,48 +27,26 @@ NOTES = (
 
 def pairs(reader: Reader, view: View) -> Table:
     """The degenerate pairs of knowledge neurons, strongest interaction first."""
-    frame = with_service(reader, view, reader.dkn(view).filter(pl.col("role") == "kn")).drop("role", "paper")
+    frame = reader.dkn_service(view).drop("paper").rename({"serves": "kind"})
     title = f"degenerate pairs: {view.model}, {view.method}"
     return Table("dkn_pairs", title, frame.sort("interaction", "fact", "lang", nulls_last=True), NOTES[1:])
 
 
-def with_service(reader: Reader, view: View, pairs: pl.DataFrame) -> pl.DataFrame:
-    """Pairs with whom their neurons serve beside the pair's own fact: `a_only` facts that a serves and b does not, `b_only`
-    the reverse, and `kind`: `degenerate` if there are both, `redundant` if there are neither, else `one-sided`.
-
-    A neuron serves a fact when it is in its N in the pair's language, at the View's thresholds.
-    """
-    serves: dict[tuple[str, int, int], set[str]] = {}
-    for fact, lang, layer, neuron in reader.kn(view).select("fact", "lang", "layer", "neuron").iter_rows():
-        serves.setdefault((lang, layer, neuron), set()).add(fact)
-    columns = ("fact", "lang", "layer_a", "neuron_a", "layer_b", "neuron_b")
-    only: tuple[list[int], list[int]] = ([], [])
-    kinds = []
-    for fact, lang, layer_a, neuron_a, layer_b, neuron_b in pairs.select(columns).iter_rows():
-        a, b = (serves.get(one, set()) - {fact} for one in ((lang, layer_a, neuron_a), (lang, layer_b, neuron_b)))
-        only[0].append(len(a - b))
-        only[1].append(len(b - a))
-        kinds.append("degenerate" if a - b and b - a else "redundant" if a == b else "one-sided")
-    return pairs.with_columns(
-        pl.Series("a_only", only[0], pl.Int64),
-        pl.Series("b_only", only[1], pl.Int64),
-        pl.Series("kind", kinds, pl.String),
-    )
-
-
 def build(reader: Reader, view: View) -> Table:
     """Counts and rates by language (and over all of them), for the facts' neurons and for each control."""
-    eligible = reader.sql(_ELIGIBLE.format(members=reader.macro_sql("scan_member", view)))
+    own = reader.dkn_service(view).with_columns(pl.lit("kn").alias("role"))
+    controls = reader.dkn(view).filter(pl.col("role") != "kn")
     found = (
-        with_service(reader, view, reader.dkn(view))
+        pl.concat([own, controls], how="diagonal")
         .group_by("role", "fact", "lang")
         .agg(
             pl.col("strict", "expressed").sum(),
             paper=pl.len(),
-            degenerate=(pl.col("kind") == "degenerate").sum(),
-            redundant=(pl.col("kind") == "redundant").sum(),
+            degenerate=(pl.col("serves") == "degenerate").sum(),
+            redundant=(pl.col("serves") == "redundant").sum(),
         )
     )
+    eligible = reader.sql(_ELIGIBLE.format(scans=reader.macro_sql("scan_mask", view)))
     subject = subject_of(reader)
     counts = eligible.join(found, on=["role", "fact", "lang"], how="left").fill_null(0)
     counts = counts.with_columns(pl.Series("subject", [subject[fact] for fact in counts["fact"]], pl.String))

@@ -87,6 +87,25 @@ def layer_hist(reader: Reader, view: View, layers: int) -> dict[tuple[str, int],
     return result
 
 
+def overlap(reader: Reader, view: View) -> dict[tuple[str, str], tuple[int, int, int]]:
+    """(lang, lang), and (LIKN, LIKN) for all: neurons shared, facts with neurons in both (in all), facts that share some."""
+    sets: dict[str, dict[str, set[Neuron]]] = defaultdict(dict)
+    for (fact, lang), members in kn(reader, view).items():
+        if members:
+            sets[lang][fact] = set(members)
+    langs = [lang for lang in view.langs if sets[lang]]
+    result = {}
+    for at, a in enumerate(langs):
+        for b in langs[at:]:
+            common = [sets[a][fact] & sets[b][fact] for fact in sets[a].keys() & sets[b].keys()]
+            if common:
+                result[a, b] = (sum(map(len, common)), len(common), sum(map(bool, common)))
+    shared = likn(reader, view)
+    everywhere = set.intersection(*(set(sets[lang]) for lang in view.langs))
+    result["LIKN", "LIKN"] = (sum(map(len, shared.values())), len(everywhere), len(shared))
+    return result
+
+
 def logit(p: float) -> float:
     p = min(max(p, 1e-12), 1 - 1e-12)
     return math.log(p / (1 - p))
@@ -159,3 +178,35 @@ def dkn_rate(reader: Reader, view: View) -> dict[tuple[str, str], tuple[int, ...
         counts = (len(mine), sum(v["strict"] for v in mine.values()), sum(v["expressed"] for v in mine.values()))
         result[place] = (facts[place], pairs[place], *counts, len({key[1] for key in mine}))
     return result
+
+
+def dkn_layers(reader: Reader, view: View) -> dict[int, tuple[int, float]]:
+    """layer -> (members of degenerate pairs of knowledge neurons, mean over facts of the fact's share)."""
+    members: dict[str, set[Neuron]] = defaultdict(set)
+    for role, fact, _, a, b in dkn(reader, view):
+        if role == "kn":
+            members[fact] |= {a, b}
+    layers = {layer for one in members.values() for layer, _ in one}
+    counts = {layer: [sum(n[0] == layer for n in one) for one in members.values()] for layer in layers}
+    sizes = [len(one) for one in members.values()]
+    return {
+        layer: (sum(each), sum(n / size for n, size in zip(each, sizes, strict=True)) / len(sizes))
+        for layer, each in counts.items()
+    }
+
+
+def dkn_service(reader: Reader, view: View, pairs: View) -> dict[tuple[str, str, Neuron, Neuron], tuple[int, int, str]]:
+    """Pairs of `pairs` -> other facts of `view` that a alone serves, that b alone serves, and what that makes of the pair."""
+    sets = kn(reader, view)
+    found = {}
+    for role, fact, lang, a, b in dkn(reader, pairs):
+        if role == "kn":
+            of_a, of_b = (
+                {f for (f, where), n in sets.items() if where == lang and one in n} - {fact} for one in (a, b)
+            )
+            alone = (len(of_a - of_b), len(of_b - of_a))
+            found[fact, lang, a, b] = (
+                *alone,
+                "degenerate" if all(alone) else "redundant" if not any(alone) else "one-sided",
+            )
+    return found

@@ -75,6 +75,29 @@ def test_degenerate_pairs_are_those_of_equations_9_and_10_in_every_role(reader: 
 
 
 @every_view
+def test_what_languages_share_is_counted_two_by_two_and_all_together(reader: Reader, view: View) -> None:
+    got = {tuple(row[:2]): tuple(row[2:]) for row in reader.overlap(view).iter_rows()}
+    assert got == literal.overlap(reader, view)
+
+
+@every_view
+def test_layers_of_degenerate_pairs_count_a_member_once_a_fact(reader: Reader, view: View) -> None:
+    got = {layer: (n, pytest.approx(share, abs=1e-12)) for layer, n, share in reader.dkn_layers(view).iter_rows()}
+    assert got == literal.dkn_layers(reader, view)
+
+
+@every_view
+def test_a_pair_is_degenerate_where_each_neuron_serves_other_facts_alone(reader: Reader, view: View) -> None:
+    some = reader.dkn(view)["fact"].unique().sort()[::2].to_list()
+    for pairs in (view, view.with_(facts=tuple(some)) if some else view):
+        got = {}
+        for row in reader.dkn_service(view, pairs).to_dicts():
+            a, b = (row["layer_a"], row["neuron_a"]), (row["layer_b"], row["neuron_b"])
+            got[row["fact"], row["lang"], a, b] = (row["a_only"], row["b_only"], row["serves"])
+        assert got == literal.dkn_service(reader, view, pairs)
+
+
+@every_view
 def test_rates_count_eligible_pairs_and_controls_stand_in_by_position(reader: Reader, view: View) -> None:
     got = {tuple(row[:2]): tuple(row[2:]) for row in reader.dkn_rate(view).iter_rows()}
     expected = {place: counts for place, counts in literal.dkn_rate(reader, view).items() if counts[:2] != (0, 0)}
@@ -146,7 +169,7 @@ def test_the_query_table_counts_neurons_above_the_threshold_and_leaves_unattribu
 
 
 def test_the_sql_a_pane_shows_gives_what_the_pane_shows(reader: Reader) -> None:
-    for name in ("queries", "kn", "likn", "layer_hist", "dkn", "dkn_rate"):
+    for name in ("queries", "kn", "likn", "layer_hist", "overlap", "dkn", "dkn_rate", "dkn_layers", "dkn_service"):
         shown = reader.sql(reader.macro_sql(name, BASE))
         asked = getattr(reader, name)(BASE)
         # Sums run over threads in no fixed order, so means may differ in their last bit.

@@ -87,13 +87,18 @@ def test_a_selection_narrows_the_view_to_what_it_names() -> None:
     assert selection.trail == "everything › P36 › P36-TZ › query"
 
 
-def test_overlaps_count_what_languages_share() -> None:
-    rows = [("f", "en", 0, 1), ("f", "en", 0, 2), ("f", "zh", 0, 2), ("g", "en", 1, 1), ("g", "zh", 1, 3)]
-    kn = pl.DataFrame(rows, schema=["fact", "lang", "layer", "neuron"], orient="row").with_columns(rel=pl.lit(0.5))
-    found = overlaps(kn, ("en", "zh"), one_fact=False)
+SHARED = ("lang_a", "lang_b", "shared", "facts", "facts_that_share")
+
+
+def test_the_matrix_shows_means_over_facts_with_neurons_in_both() -> None:
+    rows = [("en", "en", 3, 2, 2), ("zh", "zh", 2, 2, 2), ("en", "zh", 1, 2, 1), ("LIKN", "LIKN", 1, 2, 1)]
+    shared = pl.DataFrame(rows, schema=SHARED, orient="row")
+    found = overlaps(shared, ("en", "zh"))
     assert found.matrix == ((1.5, 0.5), (0.5, 1.0))
-    assert (found.shared, found.covered, found.facts) == (1, 1, 2)
-    one = overlaps(kn.filter(pl.col("fact") == "f"), ("en", "zh"), one_fact=True)
+    assert (found.shared, found.covered, found.facts, found.neurons) == (1, 1, 2, None)
+    of_one = [("f", "en", 0, 1, 0.5), ("f", "en", 0, 2, 0.5), ("f", "zh", 0, 2, 0.5)]
+    kn = pl.DataFrame(of_one, schema=["fact", "lang", "layer", "neuron", "rel"], orient="row")
+    one = overlaps(shared, ("en", "zh"), kn)
     assert one.neurons is not None and one.neurons.rows()[0] == (0, 2, 0.5, 0.5, 2)
 
 
@@ -111,7 +116,7 @@ def test_means_of_many_neurons_stand_apart_in_the_matrix() -> None:
         "–", "0.00", "<.01", "9.50", "99.99", "722.5", "12345",
     ]  # fmt: skip
     langs = ("en", "zh")
-    rows = [(f"f{i}", lang, 0, n) for i in range(2) for lang in langs for n in range(720 + i)]
-    kn = pl.DataFrame(rows, schema=["fact", "lang", "layer", "neuron"], orient="row").with_columns(rel=pl.lit(0.5))
-    lines = matrix_text(overlaps(kn, langs, one_fact=False)).plain.split("\n")
+    rows = [("en", "en", 1441, 2, 2), ("zh", "zh", 1441, 2, 2), ("en", "zh", 1441, 2, 2)]
+    shared = pl.DataFrame(rows, schema=SHARED, orient="row")
+    lines = matrix_text(overlaps(shared, langs)).plain.split("\n")
     assert [line.split() for line in lines[1:]] == [["en", "720.5", "720.5"], ["zh", "720.5", "720.5"]]

@@ -58,18 +58,6 @@ def rates(dkn_rate: pl.DataFrame) -> pl.DataFrame:
     return dkn_rate.group_by("role").agg(pl.col("pairs", "paper", "strict").sum())
 
 
-def members(dkn: pl.DataFrame) -> pl.DataFrame:
-    """fact, layer, neuron of every neuron in a pair of the paper's kind."""
-    import polars as pl
-
-    found = dkn.filter((pl.col("role") == "kn") & pl.col("paper"))
-    ends = [
-        found.select("fact", pl.col(f"layer_{end}").alias("layer"), pl.col(f"neuron_{end}").alias("neuron"))
-        for end in "ab"
-    ]
-    return pl.concat(ends).unique()
-
-
 def rates_text(result: Pairs) -> Text:
     """One line a role: rates side by side with their controls."""
     text = Text(f"{'':<17}{'pairs':>7}{'paper':>13}{'strict':>13}", style="dim", no_wrap=True)
@@ -139,28 +127,25 @@ class DknPane(Pane):
     def load(self, reader: Reader, shown: Shown) -> Pairs:
         import polars as pl
 
-        from analysis.tables.dkn import with_service
-
-        dkn = reader.dkn(shown.narrowed)
-        depth = reader.sql("SELECT max(layer) + 1 AS n FROM site WHERE model = ?", [shown.view.model])["n"][0] or 0
-        layers = dict(members(dkn).group_by("layer").len().iter_rows())
-        texts = reader.sql("SELECT query, subject || ' → ' || object AS pair FROM query").unique("query")
+        layers = dict(reader.dkn_layers(shown.narrowed).select("layer", "n").iter_rows())
+        texts = reader.sql("SELECT query, subject || ' → ' || object AS pair FROM query")
         frame = (
-            with_service(reader, shown.view, dkn.filter(pl.col("role") == "kn"))
-            .rename({"kind": "serves"})
+            reader.dkn_service(shown.view, shown.narrowed)
             .sort("drop_ab", descending=True, nulls_last=True)
             .join(texts, on="query", how="left", maintain_order="left")
             .with_columns(
                 a=pl.format("{}.{}", "layer_a", "neuron_a"),
                 b=pl.format("{}.{}", "layer_b", "neuron_b"),
-                rule=pl.when("strict").then(pl.lit("strict")).when("paper").then(pl.lit("paper")).otherwise(pl.lit("")),
+                rule=pl.when("strict").then(pl.lit("strict")).otherwise(pl.lit("paper")),
             )
         )
         counts = rates(reader.dkn_rate(shown.narrowed))
-        return Pairs(frame, counts, tuple(float(layers.get(layer, 0)) for layer in range(depth)))
+        return Pairs(
+            frame, counts, tuple(float(layers.get(layer, 0)) for layer in range(reader.depth(shown.view.model)))
+        )
 
     def sql(self, reader: Reader, shown: Shown) -> str:
-        return reader.macro_sql("dkn", shown.narrowed)
+        return reader.macro_sql("dkn_service", shown.view, shown.narrowed)
 
     def paint(self, result: Pairs, shown: Shown) -> None:
         self._result = result

@@ -6,15 +6,12 @@ from typing import TYPE_CHECKING, Any
 
 from textual.app import ComposeResult
 
-from tui.panes.dkn import members
 from tui.panes.pane import Pane
 from tui.selection import Shown
 from tui.widgets import cells
 from tui.widgets.layer_grid import LayerBins, LayerGrid
 
 if TYPE_CHECKING:
-    import polars as pl
-
     from store.reader import Reader
 
 
@@ -42,32 +39,19 @@ class LayersPane(Pane):
         import polars as pl
 
         frame = reader.layer_hist(shown.narrowed)
-        depth = (
-            reader.sql("SELECT max(layer) + 1 AS layers FROM site WHERE model = ?", [shown.view.model])["layers"][0]
-            or 0
-        )
-        if (degenerate := self._degenerate(reader, shown)).height:
-            frame = pl.concat([frame.select("kind", "layer", "n", "share"), degenerate], how="vertical_relaxed")
+        if reader.keys("scan"):
+            degenerate = reader.dkn_layers(shown.narrowed).select(pl.lit("DKN").alias("kind"), "layer", "n", "share")
+            frame = pl.concat([frame, degenerate], how="vertical_relaxed")
         stored = frame["kind"].unique().to_list()
         columns = [lang for lang in shown.view.langs if lang in stored]
         columns += [name for name in ("LIKN", "DKN") if name in stored]
         rows = list(frame.select("kind", "layer", "n", "share").iter_rows())
         return LayerBins(
             tuple(columns),
-            depth,
+            reader.depth(shown.view.model),
             {(kind, layer): n for kind, layer, n, _ in rows},
             {(kind, layer): share or 0.0 for kind, layer, _, share in rows},
         )
-
-    @staticmethod
-    def _degenerate(reader: Reader, shown: Shown) -> pl.DataFrame:
-        """The members of the paper's pairs as one more kind."""
-        import polars as pl
-
-        found = members(reader.dkn(shown.narrowed)).group_by("fact", "layer").len("n")
-        share = pl.col("n") / pl.col("n").sum().over("fact") / pl.col("fact").n_unique()
-        by_layer = found.with_columns(share=share).group_by("layer").agg(pl.col("n").sum(), pl.col("share").sum())
-        return by_layer.select(pl.lit("DKN").alias("kind"), "layer", "n", "share")
 
     def sql(self, reader: Reader, shown: Shown) -> str:
         return reader.macro_sql("layer_hist", shown.narrowed)

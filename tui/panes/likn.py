@@ -66,26 +66,18 @@ class Overlaps:
     """Of one fact: layer, neuron, one rel a language, and in how many it is; None at a wider selection."""
 
 
-def overlaps(kn: pl.DataFrame, langs: Sequence[str], *, one_fact: bool) -> Overlaps:
-    """Everything that needs no random draws, from `kn`."""
-    import polars as pl
+def overlaps(shared: pl.DataFrame, langs: Sequence[str], kn: pl.DataFrame | None = None) -> Overlaps:
+    """Everything that needs no random draws, from `overlap`; of one fact also its neurons, from `kn`."""
+    found = {(row["lang_a"], row["lang_b"]): row for row in shared.iter_rows(named=True)}
 
-    sets = kn.select("fact", "lang", "layer", "neuron")
-    pairs = sets.join(sets, on=["fact", "layer", "neuron"]).group_by("lang", "lang_right").len()
-    found = {(a, b): n for a, b, n in pairs.iter_rows()}
-    facts = {lang: set(sets.filter(pl.col("lang") == lang)["fact"]) for lang in langs}
-    matrix = tuple(
-        tuple(found.get((a, b), 0) / len(facts[a] & facts[b]) if facts[a] & facts[b] else None for b in langs)
-        for a in langs
-    )
-    everywhere = set.intersection(*facts.values()) if facts else set()
-    shared = sets.group_by("fact", "layer", "neuron").len().filter(pl.col("len") == len(langs))
-    if len(langs) < 2:
-        shared = shared.clear()
-    neurons = None
-    if one_fact:
-        neurons = _wide(kn, langs)
-    return Overlaps(tuple(langs), matrix, shared.height, shared["fact"].n_unique(), len(everywhere), neurons)
+    def mean(a: str, b: str) -> float | None:
+        row = found.get((a, b)) or found.get((b, a))
+        return row["shared"] / row["facts"] if row else None
+
+    matrix = tuple(tuple(mean(a, b) for b in langs) for a in langs)
+    every = found.get(("LIKN", "LIKN")) or {"shared": 0, "facts_that_share": 0, "facts": 0}
+    neurons = None if kn is None else _wide(kn, langs)
+    return Overlaps(tuple(langs), matrix, every["shared"], every["facts_that_share"], every["facts"], neurons)
 
 
 def _wide(kn: pl.DataFrame, langs: Sequence[str]) -> pl.DataFrame:
@@ -141,7 +133,8 @@ class LiknPane(Pane):
 
     def load(self, reader: Reader, shown: Shown) -> Overlaps:
         one_fact = shown.selection.level in ("fact", "query")
-        return overlaps(reader.kn(shown.narrowed), shown.view.langs, one_fact=one_fact)
+        kn = reader.kn(shown.narrowed) if one_fact else None
+        return overlaps(reader.overlap(shown.narrowed), shown.view.langs, kn)
 
     def sql(self, reader: Reader, shown: Shown) -> str:
         return reader.macro_sql("likn", shown.narrowed)
