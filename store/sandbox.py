@@ -8,9 +8,11 @@ arrives while it is open.
 
 from __future__ import annotations
 
+import contextlib
 import threading
 import time
 from dataclasses import dataclass
+from typing import Any
 
 import duckdb
 import polars as pl
@@ -19,6 +21,7 @@ from store.errors import UserError
 from store.reader import Reader
 
 ROWS = 1_000
+ROWS_AT_ONCE = 50
 SECONDS = 30.0
 _ALLOWED = ("SELECT", "EXPLAIN")
 
@@ -52,17 +55,17 @@ class Sandbox:
         """
         statement = _single(sql)
         started = time.monotonic()
-        with self._reader.cursor() as cursor, _Stop(cursor, seconds) as stop:
+        with _Stop(seconds) as stop:
             self._stop = stop
             try:
-                cursor.execute("BEGIN TRANSACTION READ ONLY")
-                frame = _first_rows(cursor, statement, limit + 1)
+                # Closing the cursor of a statement half done waits for the threads it runs in: they are stopped until it is closed.
+                with self._reader.cursor() as stop.cursor:
+                    stop.cursor.execute("BEGIN TRANSACTION READ ONLY")
+                    frame = _first_rows(stop, statement, limit + 1)
             except duckdb.Error as error:
                 raise UserError(stop.why or explained(error)) from error
             finally:
                 self._stop = None
-            if stop.why:
-                raise UserError(stop.why)
         return Result(frame.head(limit), frame.height > limit, time.monotonic() - started)
 
     def cancel(self) -> None:
@@ -78,9 +81,9 @@ class _Stop:
 
     AGAIN = 0.02
 
-    def __init__(self, cursor: duckdb.DuckDBPyConnection, seconds: float) -> None:
+    def __init__(self, seconds: float) -> None:
         self.why = ""
-        self._cursor = cursor
+        self.cursor: duckdb.DuckDBPyConnection | None = None
         self._seconds = seconds
         self._asked = threading.Event()
         self._over = threading.Event()
@@ -103,7 +106,9 @@ class _Stop:
         if not self._asked.wait(self._seconds):
             self.why = f"stopped after {self._seconds:g} s; ask for less"
         while not self._over.is_set():
-            self._cursor.interrupt()
+            if self.cursor is not None:
+                with contextlib.suppress(duckdb.Error):  # closed meanwhile
+                    self.cursor.interrupt()
             self._over.wait(self.AGAIN)
 
 
@@ -125,12 +130,17 @@ def _single(sql: str) -> str:
     return sql
 
 
-def _first_rows(cursor: duckdb.DuckDBPyConnection, statement: str, rows: int) -> pl.DataFrame:
-    """Read a stream no further than it is asked for."""
-    cursor.execute(statement)
+def _first_rows(stop: _Stop, statement: str, rows: int) -> pl.DataFrame:
+    """Read a stream no further than it is asked for; a few rows at a time, since none can be stopped while they become Python's."""
+    assert stop.cursor is not None
+    cursor = stop.cursor.execute(statement)
     names = [column[0] for column in cursor.description or []]
     types = [column[1] for column in cursor.description or []]
-    fetched = cursor.fetchmany(rows)
+    fetched: list[tuple[Any, ...]] = []
+    while not stop.why and (some := cursor.fetchmany(min(ROWS_AT_ONCE, rows - len(fetched)))):
+        fetched += some
+    if stop.why:
+        raise UserError(stop.why)
     unique = _unique(names)
     texts = {name for name, kind in zip(unique, types, strict=True) if str(kind) in ("INTERVAL", "UUID", "JSON", "BIT")}
     columns = list(zip(*fetched, strict=True)) if fetched else [()] * len(unique)

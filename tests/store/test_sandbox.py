@@ -209,13 +209,19 @@ def test_more_rows_than_asked_for_are_said_and_not_fetched(mine: Reader) -> None
 ENDLESS = "SELECT count(*) FROM range(100_000_000) a, range(100_000_000) b WHERE a.range + b.range = 7"
 
 
-@pytest.mark.parametrize("delay", [0.0, 0.001, 0.3])
-def test_cancelling_stops_a_statement_at_any_moment(mine: Reader, delay: float) -> None:
+TRICKLING = "SELECT a.range FROM range(10_000_000) a, range(100_000) b WHERE hash(a.range + b.range) % 10_000_000 = 7"
+WIDE = "SELECT range(1_000) FROM range(100_000_000)"
+
+
+@pytest.mark.parametrize(
+    ("statement", "delay"), [(ENDLESS, 0.0), (ENDLESS, 0.001), (ENDLESS, 0.3), (TRICKLING, 0.1), (WIDE, 0.2)]
+)
+def test_cancelling_stops_a_statement_at_any_moment(mine: Reader, statement: str, delay: float) -> None:
     sandbox, ended = Sandbox(mine), []
 
     def run() -> None:
         try:
-            sandbox.run(ENDLESS)
+            sandbox.run(statement, limit=10_000_000)
         except UserError as error:
             ended.append((str(error), time.perf_counter()))
 
