@@ -13,13 +13,13 @@ import numpy as np
 import numpy.typing as npt
 
 from analysis.attribution import attribute
+from analysis.edit_sets import ABLATIONS, Ablation
 from analysis.editing import mean_activations
 from analysis.faithfulness import (
-    ABLATIONS,
     PERMUTATIONS,
+    POINTS,
     POOL,
     TOP,
-    Ablation,
     deletion_curves,
     group_effects,
     insertion_curve,
@@ -39,12 +39,14 @@ Floats = npt.NDArray[np.float64]
 class Item:
     """One known main query, its fact's subject, and the same language's queries of its irrelevant facts.
 
-    `grouped` asks for the group truth too, which costs most.
+    `source` is one more of these, whose activations the ablation `resample` puts in: on an irrelevant fact of the
+    curves its own values would change nothing. `grouped` asks for the group truth too, which costs most.
     """
 
     query: EncodedQuery
     subject: str
     irrelevant: tuple[EncodedQuery, ...]
+    source: EncodedQuery | None = None
     grouped: bool = False
 
 
@@ -135,12 +137,11 @@ def _mean_of(engine: Engine, queries: Sequence[EncodedQuery], lang: str) -> npt.
 def _values(
     engine: Engine, item: Item, ablation: Ablation, means: Mapping[str, npt.NDArray[np.float32]]
 ) -> npt.NDArray[np.float32] | None:
-    """What an ablated neuron becomes: 0, its mean in the language, or its activation on the first irrelevant fact."""
+    """What an ablated neuron becomes: 0, its mean in the language, or its activation on another relation's fact."""
     if ablation == "mean":
         return means[item.query.query.lang]
-    if ablation == "resample" and item.irrelevant:
-        found: npt.NDArray[np.float32] = engine.activations(item.irrelevant[0])[0]
-        return found
+    if ablation == "resample" and item.source:
+        return mean_activations(engine, [item.source])
     return None
 
 
@@ -157,8 +158,8 @@ def _measure(
         return
     truth = single_effects(engine, item.query, values)
     orders = [np.argsort(-one, kind="stable")[:top] for one in scores.values()]
-    own_curves = deletion_curves(engine, item.query, orders, values)
-    asides = [deletion_curves(engine, other, orders, values) for other in item.irrelevant]
+    own_curves = deletion_curves(engine, item.query, orders, values, POINTS)
+    asides = [deletion_curves(engine, other, orders, values, POINTS) for other in item.irrelevant]
     for place, (name, one) in enumerate(scores.items()):
         own, aside = own_curves[place], [curves[place] for curves in asides]
         found = agreement(one, truth, noise)

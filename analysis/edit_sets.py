@@ -16,9 +16,10 @@ import numpy.typing as npt
 
 Ints = npt.NDArray[np.int64]
 Bools = npt.NDArray[np.bool_]
-Operation = Literal["suppress", "enhance", "mean", "resample"]
+Ablation = Literal["zero", "mean", "resample"]
 
-OPERATIONS: tuple[Operation, ...] = get_args(Operation)
+ABLATIONS: tuple[Ablation, ...] = get_args(Ablation)
+"""What a suppressed neuron becomes: 0, its mean activation, its activation on another fact."""
 N_IRRELEVANT = 5
 
 

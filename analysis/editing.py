@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
-from analysis.edit_sets import Operation
 from analysis.replay import Edit
 
 if TYPE_CHECKING:
@@ -25,10 +24,10 @@ Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
 
 
-def make_edit(operation: Operation, neurons: npt.ArrayLike, reference: npt.NDArray[np.floating] | None = None) -> Edit:
+def make_edit(operation: str, neurons: npt.ArrayLike, reference: npt.NDArray[np.floating] | None = None) -> Edit:
     """The edit of a multiset: 0, doubled (once per occurrence), or replaced by its entry in `reference` (n_neurons,).
 
-    `mean` wants the mean activations over the language's queries, `resample` another fact's activations.
+    Any operation but `suppress` and `enhance` wants one: the mean over the language's queries, another fact's activations.
     """
     flat = np.asarray(neurons, dtype=np.int64)
     if operation == "suppress":

@@ -7,14 +7,14 @@ order. Ranking and choosing are in `ranking`, which needs no model.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal, get_args
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
 
-from analysis.replay import Edit
+from analysis.edits import Edit, FlatEdits
 
 if TYPE_CHECKING:
     from analysis.prompts import EncodedQuery
@@ -22,35 +22,35 @@ if TYPE_CHECKING:
 
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
-Ablation = Literal["zero", "mean", "resample"]
 
-ABLATIONS: tuple[Ablation, ...] = get_args(Ablation)
 TOP = 100
 POOL = 50
 PERMUTATIONS = 200
+POINTS = (1, 2, 3, 4, 5, 6, 8, 10, 12, 15, 20, 25, 30, 40, 50, 60, 70, 80, 90, 100)
+"""Numbers of deleted neurons at which curves are measured where many are: densest where they bend."""
 P_FLOOR = 1e-12
 _BATCH = 4096  # edits handed to the engine at once, so that their results never pile up
 
 
-def ablate(neurons: Ints, values: npt.NDArray[np.floating] | None) -> Edit:
-    """Set neurons to 0, or to their entries in `values` (n_neurons,)."""
-    return Edit.suppress(neurons) if values is None else Edit.replace(neurons, values[neurons])
-
-
 def _p_after(
-    engine: Engine, query: EncodedQuery, groups: Iterator[Ints], values: npt.NDArray[np.floating] | None
+    engine: Engine, query: EncodedQuery, groups: Iterable[Ints], values: npt.NDArray[np.floating] | None
 ) -> Floats:
-    """p(answer) with each group of neurons ablated."""
-    found: list[float] = []
-    batch: list[Edit] = []
-    for group in groups:
-        batch.append(ablate(group, values))
-        if len(batch) == _BATCH:
-            found += [one.p for one in engine.edited(query, batch)]
-            batch = []
-    if batch:
-        found += [one.p for one in engine.edited(query, batch)]
-    return np.array(found, dtype=np.float64)
+    """p(answer) with each group of neurons set to 0, or to their entries in `values` (n_neurons,).
+
+    Equal groups are ablated once: methods that agree share much of their curves.
+    """
+    places: dict[bytes, int] = {}
+    which = [places.setdefault(np.sort(group).tobytes(), len(places)) for group in groups]
+    distinct = [np.frombuffer(key, dtype=np.int64) for key in places]
+    p = np.empty(len(distinct))
+    for start in range(0, len(distinct), _BATCH):
+        part = distinct[start : start + _BATCH]
+        rows = np.repeat(np.arange(len(part)), [len(group) for group in part])
+        neurons = np.concatenate(part)
+        zero = np.zeros(len(neurons))
+        edits = FlatEdits(rows, neurons, zero, zero if values is None else values[neurons].astype(np.float64))
+        p[start : start + _BATCH] = engine.edited_rows(query, edits, len(part)).p_answer
+    return p[which]
 
 
 def single_effects(
@@ -124,17 +124,28 @@ def deletion_curves(
     query: EncodedQuery,
     orders: Sequence[npt.ArrayLike],
     values: npt.NDArray[np.floating] | None = None,
+    points: Sequence[int] | None = None,
 ) -> list[Floats]:
-    """log p(answer) with the first 0, 1, …, k neurons of each order ablated, (k+1,) an order."""
+    """log p(answer) with the first 0, 1, …, k neurons of each order ablated, (k+1,) an order.
+
+    With `points` only these counts (and the last) are measured, and those between them interpolated linearly.
+    """
     ranked = [np.asarray(order, dtype=np.int64) for order in orders]
     [before] = engine.predict([query])
-    groups = (order[: k + 1] for order in ranked for k in range(len(order)))
+    counts = [_measured(len(order), points) for order in ranked]
+    groups = (order[:count] for order, some in zip(ranked, counts, strict=True) for count in some)
     after = _p_after(engine, query, groups, values)
-    ends = np.cumsum([len(order) for order in ranked])
-    return [
-        log_p(np.concatenate([[before.p], after[end - len(order) : end]]))
-        for order, end in zip(ranked, ends, strict=True)
-    ]
+    curves, end = [], 0
+    for order, some in zip(ranked, counts, strict=True):
+        start, end = end, end + len(some)
+        logs = log_p(np.concatenate([[before.p], after[start:end]]))
+        curves.append(np.interp(np.arange(len(order) + 1), [0, *some], logs))
+    return curves
+
+
+def _measured(size: int, points: Sequence[int] | None) -> list[int]:
+    wanted = range(1, size + 1) if points is None else [*points, size]
+    return sorted({count for count in wanted if 0 < count <= size})
 
 
 def insertion_curve(

@@ -145,7 +145,7 @@ CREATE TABLE edit ( -- p of the answer to a query before and after an edit of a 
     model VARCHAR,            -- table model
     "set" VARCHAR,            -- table edited_set
     query VARCHAR,            -- the query read
-    operation VARCHAR,        -- suppress, enhance, mean or resample
+    operation VARCHAR,        -- suppress (0), enhance (doubled); else what is put in: mean:HASH of the queries averaged, resample:QUERY
     p_before DOUBLE,          -- probability of the answer, unedited
     p_after DOUBLE,           -- and with the set edited
     p_root_before DOUBLE,     -- p_before to the power 1/tokens

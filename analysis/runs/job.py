@@ -78,8 +78,8 @@ class ReaderStored:
         if not langs or method not in self._reader.methods(label):
             return [], 0, 0
         view = View(label, method, langs, relations=self._config.relations)
-        make = late.edit_units if phase == "edit" else late.claim_units
-        return make(self._reader, source, row, view, self._config.seed)
+        given = (self._reader, source, row, view, self._config.seed)
+        return late.edit_units(*given, self._config.suppress) if phase == "edit" else late.claim_units(*given)
 
 
 class RunFile:

@@ -8,12 +8,14 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
+from analysis.edit_sets import Ablation
 from analysis.prompts import Query
 from analysis.runs import plan
 from analysis.runs.plan import Unit
 from analysis.tables import claim_sets, edit_sets
 from analysis.tables.claim_sets import WantedClaim
 from analysis.tables.edit_sets import WantedEdit
+from analysis.tables.suppression import Sources
 from store.reader import Reader
 from store.view import View
 
@@ -35,10 +37,18 @@ def claim_key(model: str, query: str, method: str, neurons: Iterable[int]) -> st
     return plan.result_key("claim", model, query, method=method, neurons=names)
 
 
-def edit_units(reader: Reader, source: str, row: Mapping[str, Any], view: View, seed: int) -> Late:
+def edit_units(
+    reader: Reader,
+    source: str,
+    row: Mapping[str, Any],
+    view: View,
+    seed: int,
+    suppress: Sequence[Ablation] = ("zero",),
+) -> Late:
     """Every edit that tables 1 and 2 show for a View, grouped by the query it is read on."""
     model, have = plan.model_hash(row), reader.keys("edit")
-    wanted = edit_sets.wanted(reader, view, seed)
+    wanted = edit_sets.wanted(reader, view, seed, suppress)
+    sources = {name: queries for edit in wanted for name, queries in edit.operations.items() if queries}
     wrong = wrong_objects(wanted)
     keys: set[str] = set()
     unrelated = {(edit.reads[1], edit.neurons) for edit in wanted if len(edit.reads) > 1}
@@ -58,14 +68,21 @@ def edit_units(reader: Reader, source: str, row: Mapping[str, Any], view: View, 
         part.append({"query": asdict(query), "wrong": wrong.get(query), "edits": edits})
         size += len(edits)
         if size >= EDITS_A_UNIT:
-            units.append(Unit("edit", source, payload={"reads": part, "size": size}, seed=seed))
+            units.append(_edit_unit(source, part, size, sources, seed))
             part, size = [], 0
     if part:
-        units.append(Unit("edit", source, payload={"reads": part, "size": size}, seed=seed))
+        units.append(_edit_unit(source, part, size, sources, seed))
     if units and aside:
         first = {**units[0].payload, "irrelevant": aside}
         units[0] = Unit("edit", source, payload=first, seed=seed)
     return units, len(keys), len(keys & have)
+
+
+def _edit_unit(source: str, reads: Sequence[Mapping[str, Any]], size: int, sources: Sources, seed: int) -> Unit:
+    """`sources` of the payload: whose activations an operation puts in."""
+    used = {operation for read in reads for operation, _, _ in read["edits"]}
+    taken = {name: [asdict(query) for query in sources[name]] for name in sorted(used & sources.keys())}
+    return Unit("edit", source, payload={"reads": reads, "size": size, "sources": taken}, seed=seed)
 
 
 def claim_units(reader: Reader, source: str, row: Mapping[str, Any], view: View, seed: int) -> Late:

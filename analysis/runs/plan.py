@@ -13,6 +13,7 @@ from typing import Any
 
 import polars as pl
 
+from analysis.edit_sets import ABLATIONS, Ablation
 from analysis.method import NUMERICS_VERSION, parse_method
 from analysis.prompts import Query
 from analysis.sources import is_decoder, weight_bytes
@@ -48,6 +49,8 @@ class RunConfig:
     scan_methods: tuple[str, ...] = ()
     """Methods whose neurons are scanned for degenerate pairs; none named: all of `methods`."""
     what: tuple[str, ...] = ("attribution", "dkn")
+    suppress: tuple[Ablation, ...] = ("zero",)
+    """What a suppressed neuron becomes in edits."""
     table_langs: tuple[str, ...] = ()
     """Languages of edits and claims (tables 1-3); none named: all."""
     device: str = "auto"
@@ -65,6 +68,7 @@ class RunConfig:
         for method in self.methods:
             parse_method(method)
         _check("--what", self.what, PHASES)
+        _check("--suppress", self.suppress, ABLATIONS)
         _check("--engine", (self.engine,), ENGINES)
         if self.engine == "ray" and importlib.util.find_spec("ray") is None:
             raise UserError("--engine ray: ray is not installed; pip install 'knscope[ray]', or use --engine process")

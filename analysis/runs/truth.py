@@ -110,7 +110,7 @@ def make_items(task: Task, mains: Mapping[tuple[str, str], EncodedQuery], known:
         [subject[fact] for fact in facts],
         [tokens[fact] for fact in facts],
         [bool(share >= 0.5) for share in shares],
-        n=task.irrelevant,
+        n=task.irrelevant + 1,
         seed=task.config.seed,
     )
     others: dict[str, list[str]] = {}
@@ -122,7 +122,8 @@ def make_items(task: Task, mains: Mapping[tuple[str, str], EncodedQuery], known:
             query = mains.get((fact, lang))
             if query is not None and known[query.query.id]:
                 aside = tuple(mains[other, lang] for other in others.get(fact, ()) if (other, lang) in mains)
-                items.append(Item(query, subject[fact], aside, grouped=len(items) < task.grouped))
+                spared, source = (aside[:-1], aside[-1]) if len(aside) > 1 else (aside, None)
+                items.append(Item(query, subject[fact], spared, source, grouped=len(items) < task.grouped))
     return items
 
 

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from analysis import attribution, degenerate, editing, factcheck, models, prompts, replay
 from analysis.errors import ModelError, UnusableQuery
@@ -59,6 +60,7 @@ class Worker:
         """Rows of `model` and `site` of models without a result yet: the first shard of results takes them along."""
         self._written = time.monotonic()
         self.keys: list[str] = []
+        self._means: dict[tuple[str, tuple[str, ...]], NDArray[np.float32]] = {}
         torch.set_num_threads(settings.threads)
 
     @property
@@ -195,6 +197,7 @@ class Worker:
         columns = ("fact", "other", "same_relation")
         for row in unit.payload.get("irrelevant", ()):
             self._batch.add("irrelevant", {"model": held.label, **dict(zip(columns, row, strict=True))})
+        put_in = {name: self._mean(held, queries) for name, queries in unit.payload.get("sources", {}).items()}
         for read in unit.payload["reads"]:
             query = Query(**read["query"])
             encoded = self._encode(held, [query])
@@ -203,7 +206,7 @@ class Worker:
                 continue
             wrong = self._wrong(held, query, read["wrong"])
             asked = [(operation, neurons) for operation, neurons, _ in read["edits"]]
-            edits = [editing.make_edit(operation, neurons) for operation, neurons in asked]
+            edits = [editing.make_edit(operation, neurons, put_in.get(operation)) for operation, neurons in asked]
             found = editing.read_edits(held.engine, encoded[0], edits, wrong)
             aside = [place for place, (_, _, unrelated) in enumerate(read["edits"]) if unrelated]
             kl = editing.collateral(held.engine, encoded if aside else (), [edits[place] for place in aside]).tolist()
@@ -214,6 +217,17 @@ class Worker:
                 self._batch.add("edit", {"key": key, **row})
                 self.keys.append(key)
             yield len(edits)
+
+    def _mean(self, held: Held, queries: Sequence[Mapping[str, Any]]) -> NDArray[np.float32]:
+        """Mean activations over queries; means over more than one are kept for the units to come."""
+        wanted = [Query(**query) for query in queries]
+        name = held.hash, tuple(query.id for query in wanted)
+        found = self._means.get(name)
+        if found is None:
+            found = editing.mean_activations(held.engine, self._encode(held, wanted, note=False))
+            if len(wanted) > 1:
+                self._means[name] = found
+        return found
 
     def _wrong(self, held: Held, query: Query, wrong: str | None) -> prompts.EncodedQuery | None:
         """The query with a wrong object, where there is one that the model can be asked for."""

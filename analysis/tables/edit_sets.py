@@ -6,17 +6,18 @@ The run computes what of this is not stored; the table looks it up. Both ask her
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from itertools import permutations
 
 import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from analysis.edit_sets import Operation, cross_language_sets, draw_irrelevant, half_templates, size_matched
+from analysis.edit_sets import Ablation, cross_language_sets, draw_irrelevant, half_templates, size_matched
 from analysis.prompts import Query
 from analysis.tables.neurons import Neurons, gather, pair_of
 from analysis.tables.stored_facts import FIELDS, StoredFacts, stored_facts
+from analysis.tables.suppression import Sources, Suppressions
 from store.reader import Reader
 from store.view import View
 
@@ -27,7 +28,10 @@ _ATTRIBUTED = "SELECT DISTINCT query FROM attribution WHERE model = $model AND m
 
 @dataclass(frozen=True)
 class WantedEdit:
-    """One edited set of one fact. `lang` is the language read; `reads` the fact's own query, then irrelevant facts'."""
+    """One edited set of one fact. `lang` is the language read; `reads` the fact's own query, then irrelevant facts'.
+
+    `operations`: each way to suppress, then `enhance`, with the queries whose activations they put in.
+    """
 
     group: str
     name: str
@@ -35,7 +39,7 @@ class WantedEdit:
     fact: str
     neurons: tuple[int, ...]
     reads: tuple[Query, ...]
-    operations: tuple[Operation, ...] = ("suppress", "enhance")
+    operations: Sources = field(default_factory=lambda: {"suppress": (), "enhance": ()}, compare=False)
 
 
 def irrelevant(reader: Reader, view: View, seed: int = 0, facts: StoredFacts | None = None) -> pl.DataFrame:
@@ -70,12 +74,12 @@ def irrelevant(reader: Reader, view: View, seed: int = 0, facts: StoredFacts | N
     return pl.concat([old.with_columns(new=pl.lit(False)), fresh.with_columns(new=pl.lit(True))])
 
 
-def wanted(reader: Reader, view: View, seed: int = 0) -> list[WantedEdit]:
+def wanted(reader: Reader, view: View, seed: int = 0, suppress: Sequence[Ablation] = ("zero",)) -> list[WantedEdit]:
     """Every edit that tables 1 and 2 show for a View.
 
     Table 1: N of each stored method, and each method's top n with n the smallest |N| among them; Table 2: two languages
     (`pair_of`), both directions, facts with a common neuron only. Held out: the main rows of both with N from half of a
-    fact's templates, read on the other half.
+    fact's templates, read on the other half. `suppress`: the ways to, beside doubling.
     """
     facts = stored_facts(reader, view.model)
     others: dict[str, list[str]] = {}
@@ -89,7 +93,15 @@ def wanted(reader: Reader, view: View, seed: int = 0) -> list[WantedEdit]:
     if len(view.langs) > 1:
         found += _table_2(by_method[view.method].of_langs(pair_of(view.langs)), asked, seed)
     found += _held_out(view, _halved(reader, view, list(by_method), facts, seed), asked, seed)
-    return found
+    return found if tuple(suppress) == ("zero",) else list(_suppressed(found, Suppressions(facts, seed), suppress))
+
+
+def _suppressed(edits: Sequence[WantedEdit], ways: Suppressions, suppress: Sequence[Ablation]) -> Iterator[WantedEdit]:
+    """The same edits in other ways; those that none of these can suppress are left out."""
+    for edit in edits:
+        operations = ways.operations(suppress, edit.fact, edit.lang, {query.fact for query in edit.reads})
+        if len(operations) > 1:
+            yield replace(edit, operations=operations)
 
 
 @dataclass(frozen=True)

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import get_args
+from typing import Literal, get_args
 
 import numpy as np
 import polars as pl
 
 from analysis import paper
 from analysis.bootstrap import DRAWS, UNKNOWN, Interval
-from analysis.edit_sets import N_IRRELEVANT, set_id
+from analysis.edit_sets import ABLATIONS, N_IRRELEVANT, Ablation, set_id
 from analysis.success_rate import Changes, Delta, Exclude, SuccessRate, difference, success_rate
 from analysis.tables import Table
 from analysis.tables.edit_sets import WantedEdit, wanted
@@ -34,6 +34,14 @@ NOTES = (
 )
 
 
+BECOMES: Mapping[Ablation, str] = {
+    "zero": "to 0",
+    "mean": "to their mean over the language's main queries",
+    "resample": "to their values on a random fact of another relation",
+}
+DIRECTIONS: tuple[Literal["suppress", "enhance"], ...] = ("suppress", "enhance")
+
+
 @dataclass(frozen=True)
 class Judging:
     """How eq. 11 is read: what a change is, which facts are left out (METHOD: success rate), and p or p^(1/T)."""
@@ -41,11 +49,14 @@ class Judging:
     delta: Delta = "absolute"
     exclude: Exclude = "none"
     per_token: bool = False
+    suppress: Ablation = "zero"
+    """What suppressed neurons were set to."""
 
     def __post_init__(self) -> None:
         for option, value, allowed in (
             ("--change", self.delta, get_args(Delta)),
             ("--exclude", self.exclude, get_args(Exclude)),
+            ("--suppress", self.suppress, ABLATIONS),
         ):
             if value not in allowed:
                 raise UserError(f"{option} {value}: choose one of {', '.join(allowed)}")
@@ -54,13 +65,13 @@ class Judging:
     def note(self) -> str:
         left_out = {"none": "no fact left out", "known": "unknown facts left out", "caps": "extreme changes left out"}
         unit = "p^(1/T)" if self.per_token else "p"
-        return f"changes: {self.delta}, of {unit}; {left_out[self.exclude]}"
+        return f"changes: {self.delta}, of {unit}; {left_out[self.exclude]}; suppressed: {BECOMES[self.suppress]}"
 
 
 def build(reader: Reader, view: View, seed: int = 0, draws: int = DRAWS, judging: Judging | None = None) -> Table:
     """Every group of rows in every language read, on the facts for which all edits of the group are stored."""
     judging = judging or Judging()
-    edits = wanted(reader, view, seed)
+    edits = wanted(reader, view, seed, (judging.suppress,))
     stored = _stored(reader, view.model, judging.per_token)
     names = _set_ids(reader, view.model, edits)
     lookup = _Lookup(stored, names, subject_of(reader), _known(reader, view.model), judging)
@@ -201,21 +212,14 @@ def _group_rows(
 def _judge(edits: Sequence[WantedEdit], lookup: _Lookup, seed: int, draws: int) -> SuccessRate:
     width = max([N_IRRELEVANT, *(len(edit.reads) - 1 for edit in edits)])
     changes = []
-    for operation in ("suppress", "enhance"):
+    for direction in DIRECTIONS:
         values = np.full((2, len(edits), 1 + width), np.nan)
         for row, edit in enumerate(edits):
+            operation = list(edit.operations)[DIRECTIONS.index(direction)]
             for column, query in enumerate(edit.reads):
                 values[:, row, column] = lookup.stored[lookup.names[edit.neurons], query.id, operation][:2]
         before, after = values
-        changes.append(
-            Changes(
-                "suppress" if operation == "suppress" else "enhance",
-                before[:, 0],
-                after[:, 0],
-                before[:, 1:],
-                after[:, 1:],
-            )
-        )
+        changes.append(Changes(direction, before[:, 0], after[:, 0], before[:, 1:], after[:, 1:]))
     return success_rate(
         changes,
         [lookup.subject[edit.fact] for edit in edits],

@@ -16,7 +16,7 @@ NOTES = (
     "area (primary, higher is better): mean drop of log p over the first 100 deletions, less that of irrelevant facts",
     "reported: on the half of the subjects that did not choose; vs best: paired difference to the best method that may be the default",
     "spearman: with single ablations above the noise floor; overlap: share of the 20 truly strongest among the method's 20",
-    "resample: values of an irrelevant fact. A method that starts from zero is favoured where truth is 'set to zero'",
+    "resample: values of a fact of another relation. A method that starts from zero is favoured where truth is 'set to zero'",
 )
 
 

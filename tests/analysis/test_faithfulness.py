@@ -109,6 +109,8 @@ def test_curves_are_cumulative_ablations_and_restorations():
     assert deleted[0] == pytest.approx(math.log(engine.predict([query])[0].p))
     for k in range(1, 4):
         assert deleted[k] == pytest.approx(math.log(p_without(query, order[:k])))
+    [thinned] = deletion_curves(engine, query, [order], points=(1, 7))
+    assert thinned == pytest.approx([deleted[0], deleted[1], (deleted[1] + deleted[3]) / 2, deleted[3]])
     pool = [*order, built.relation["lan"]]
     restored = insertion_curve(engine, query, [999 % 640, *order], pool)
     assert len(restored) == 4

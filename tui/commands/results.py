@@ -161,6 +161,7 @@ def edits(
         str, typer.Option(help="Leave out: none, known (unknown facts) or caps (as released).")
     ] = "none",
     per_token: Annotated[bool, typer.Option("--per-token", help="Judge p^(1/T) in place of p.")] = False,
+    suppress: Annotated[str, typer.Option(help="What suppressed neurons became: zero, mean or resample.")] = "zero",
     form: Format = "table",
     out: Output = None,
     as_json: Json = False,
@@ -169,7 +170,7 @@ def edits(
     from analysis.tables import edits as room
 
     given = {"template_share": template_share, "known": known or None}
-    judging = room.Judging(cast(Any, change), cast(Any, exclude), per_token)
+    judging = room.Judging(cast(Any, change), cast(Any, exclude), per_token, cast(Any, suppress))
     _show(
         store, partial(room.build, judging=judging), (model, method, langs, relations, tau), given, (form, out, as_json)
     )

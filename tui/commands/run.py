@@ -6,7 +6,7 @@ import json
 import tempfile
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import typer
 
@@ -31,6 +31,9 @@ def run(
     templates: Annotated[str, typer.Option(help="best, all, or how many templates a relation and language.")] = "all",
     method: Annotated[str, typer.Option("--method", help="Methods, as in amig,bkn.")] = "amig",
     what: Annotated[str, typer.Option(help="attribution, dkn, edit, factcheck.")] = "attribution,dkn",
+    suppress: Annotated[
+        str, typer.Option(help="What suppressed neurons become in edits: zero, mean, resample, or several.")
+    ] = "zero",
     device: Device = "auto",
     engine: Annotated[str, typer.Option(help="process, inline or ray.")] = "process",
     dtype: Dtype = "float32",
@@ -56,6 +59,7 @@ def run(
         templates=templates,
         methods=common.methods(method),
         what=common.words(what),
+        suppress=cast(Any, common.words(suppress)),
         device=device,
         engine=engine,
         dtype=dtype,
