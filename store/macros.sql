@@ -218,16 +218,19 @@ CREATE OR REPLACE MACRO dkn_rate(the_model, the_method, the_langs, the_relations
 CREATE OR REPLACE MACRO dkn_layers(the_model, the_method, the_langs, the_relations, the_facts, the_queries, only_known, taus, template_share,
                                    t_low, t_high, delta, relative) AS TABLE
     WITH d AS MATERIALIZED (
-        SELECT fact, layer_a, neuron_a, layer_b, neuron_b
-        FROM dkn(the_model, the_method, the_langs, the_relations, the_facts, the_queries, only_known, taus, template_share, t_low, t_high, delta, relative)
-        WHERE role = 'kn'
+        SELECT l.fact_no, f.layer_a, f.neuron_a, f.layer_b, f.neuron_b
+        FROM degenerate(t_low, t_high, relative) f
+        JOIN scan_mask(the_model, the_method, the_langs, the_relations, the_facts, the_queries, only_known, taus, template_share) m USING (scan_no)
+        JOIN place l USING (place)
+        WHERE m.role = 'kn' AND (m.inside >> f.position_a::INTEGER) & 1 = 1 AND (m.inside >> f.position_b::INTEGER) & 1 = 1
     ),
     counts AS MATERIALIZED (
-        SELECT fact, layer, count(*) AS n
-        FROM (SELECT fact, layer_a AS layer, neuron_a AS neuron FROM d UNION SELECT fact, layer_b, neuron_b FROM d) GROUP BY ALL
+        SELECT fact_no, layer, count(*) AS n
+        FROM (SELECT fact_no, layer_a AS layer, neuron_a AS neuron FROM d UNION SELECT fact_no, layer_b, neuron_b FROM d) GROUP BY ALL
     ),
-    shares AS (SELECT fact, layer, n, n / sum(n) OVER (PARTITION BY fact) AS share FROM counts)
-    SELECT layer, sum(n)::BIGINT AS n, sum(share) / (SELECT count(*) FROM (SELECT fact FROM counts GROUP BY fact)) AS share FROM shares GROUP BY layer;
+    whole AS MATERIALIZED (SELECT fact_no, sum(n) AS n FROM counts GROUP BY ALL)
+    SELECT layer, sum(c.n)::BIGINT AS n, sum(c.n / whole.n) / (SELECT count(*) FROM whole) AS share
+    FROM counts c JOIN whole USING (fact_no) GROUP BY layer;
 
 -- The degenerate pairs of knowledge neurons, and whom their neurons serve beside the pair's own fact: a_only other facts whose N (in that
 -- language) holds a and not b, b_only the reverse. serves: degenerate where there are both, redundant where there are neither, else

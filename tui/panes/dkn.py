@@ -58,6 +58,17 @@ def rates(dkn_rate: pl.DataFrame) -> pl.DataFrame:
     return dkn_rate.group_by("role").agg(pl.col("pairs", "paper", "strict").sum())
 
 
+def members(pairs: pl.DataFrame) -> pl.DataFrame:
+    """fact, layer, neuron of every neuron in a pair."""
+    import polars as pl
+
+    ends = [
+        pairs.select("fact", pl.col(f"layer_{end}").alias("layer"), pl.col(f"neuron_{end}").alias("neuron"))
+        for end in "ab"
+    ]
+    return pl.concat(ends).unique()
+
+
 def rates_text(result: Pairs) -> Text:
     """One line a role: rates side by side with their controls."""
     text = Text(f"{'':<17}{'pairs':>7}{'paper':>13}{'strict':>13}", style="dim", no_wrap=True)
@@ -127,7 +138,6 @@ class DknPane(Pane):
     def load(self, reader: Reader, shown: Shown) -> Pairs:
         import polars as pl
 
-        layers = dict(reader.dkn_layers(shown.narrowed).select("layer", "n").iter_rows())
         texts = reader.sql("SELECT query, subject || ' → ' || object AS pair FROM query")
         frame = (
             reader.dkn_service(shown.view, shown.narrowed)
@@ -139,6 +149,7 @@ class DknPane(Pane):
                 rule=pl.when("strict").then(pl.lit("strict")).otherwise(pl.lit("paper")),
             )
         )
+        layers = dict(members(frame).group_by("layer").len().iter_rows())
         counts = rates(reader.dkn_rate(shown.narrowed))
         return Pairs(
             frame, counts, tuple(float(layers.get(layer, 0)) for layer in range(reader.depth(shown.view.model)))
