@@ -20,6 +20,8 @@ NUMBERED: Mapping[str, tuple[str, str]] = MappingProxyType(
     }
 )
 """Tables kept as <name>_row, by a number instead of the key: of which table, and in which column. Under their own names they are views."""
+LARGE = ("score_row", "path_row", "scan_neuron_row", "ablation_row", "pair", "claim_neuron")
+"""Tables of millions of rows."""
 
 
 def prepare(connection: duckdb.DuckDBPyConnection) -> None:
@@ -33,11 +35,11 @@ def _everything() -> str:
     statements = []
     for table in [*tables.values(), *schema.derived().values()]:
         if table.name not in NUMBERED:
-            statements += [table.ddl, *_comments("TABLE", table)]
+            statements += [table.ddl, *comments("TABLE", table)]
     for name, (parent, number) in NUMBERED.items():
         listed = ", ".join(f'"{column}"' for column in tables[name].schema.names[1:])
         view = f"CREATE VIEW {name} AS SELECT key, {listed} FROM {name}_row JOIN {parent} USING ({number})"
-        statements += [view, *_comments("VIEW", tables[name])]
+        statements += [view, *comments("VIEW", tables[name])]
     statements.append(schema.text("macros.sql").rstrip().removesuffix(";"))
     for macro in schema.macros().values():
         kind = "MACRO TABLE" if macro.table else "MACRO"
@@ -45,7 +47,8 @@ def _everything() -> str:
     return ";\n".join(statements)
 
 
-def _comments(kind: str, table: schema.Table) -> list[str]:
+def comments(kind: str, table: schema.Table) -> list[str]:
+    """Statements that say of a TABLE or VIEW and its columns what they mean."""
     columns = [
         f'COMMENT ON COLUMN {table.name}."{column}" IS {sql_literal(text)}' for column, text in table.comments.items()
     ]

@@ -67,12 +67,13 @@ def missing_rows(cursor: duckdb.DuckDBPyConnection, chosen: str, taus: Mapping[s
 
 def extend(
     cursor: duckdb.DuckDBPyConnection,
+    table: str,
     steps: Iterator[Step],
     address: Address,
     progress: Callable[[int], None],
     cancelled: Callable[[], bool],
 ) -> bool:
-    """Add rows step by step; `progress` is told how many queries are done. False when cancelled: what is done stays."""
+    """Add rows to `table` step by step; `progress` is told how many queries are done. False when cancelled: what is done stays."""
     done = 0
     for step in steps:
         if cancelled():
@@ -82,7 +83,7 @@ def extend(
         cursor.execute("BEGIN")
         try:
             with registered(cursor, rows):
-                cursor.execute("INSERT INTO score_row FROM incoming")
+                cursor.execute(f"INSERT INTO {table} FROM incoming")
             with registered(cursor, floors):
                 cursor.execute(
                     "UPDATE attribution_row SET floor = i.floor FROM incoming i WHERE i.aq = attribution_row.aq"

@@ -44,9 +44,13 @@ DenseRow = tuple[Dense, int]
 
 
 class Intake:
-    """What a database (store/database.py) has taken in so far. One caller at a time."""
+    """What a database (store/database.py) has taken in so far. One caller at a time.
 
-    def __init__(self) -> None:
+    :param large: schema, with its dot, of the tables of many rows; empty where they lie beside the others
+    """
+
+    def __init__(self, large: str = "") -> None:
+        self.large = large
         self.keys: dict[str, set[str]] = {name: set() for name in KEYED}
         self.dense: dict[str, list[DenseRow]] = {}
         """Every stored copy of an attribution's dense scores."""
@@ -81,11 +85,11 @@ class Intake:
             found[name] = fresh
             insert(cursor, name, fresh.rows)
             for child in children:
-                insert_children(cursor, child, fresh)
+                insert_children(cursor, child, fresh, self.large)
             if name in _NUMBERED:
-                number_rows(cursor, name, fresh)
+                number_rows(cursor, name, fresh, self.large)
             if name == "scan":
-                pair_up(cursor, fresh)
+                pair_up(cursor, fresh, self.large)
         return found
 
 
@@ -152,41 +156,41 @@ def fresh_rows(name: str, shards: Sequence[Shard], known: set[str]) -> Fresh | N
 _NUMBERED = {
     "attribution": "number, place, i.key, i.model, i.method, i.query, i.floor",
     "scan": "number, place, i.key, i.model, i.method, i.query, i.role, "
-    "(SELECT bit_or(1::HUGEINT << n.position::INTEGER) FROM scan_neuron_row n WHERE n.scan_no = number)",
+    "(SELECT bit_or(1::HUGEINT << n.position::INTEGER) FROM {large}scan_neuron_row n WHERE n.scan_no = number)",
 }
 """Keyed tables whose rows are numbered in <name>_row, and its columns."""
 
 
-def number_rows(cursor: duckdb.DuckDBPyConnection, name: str, fresh: Fresh) -> None:
+def number_rows(cursor: duckdb.DuckDBPyConnection, name: str, fresh: Fresh, large: str) -> None:
     """attribution_row or scan_row."""
     _places(cursor)
     with registered(cursor, fresh.rows.add_column(0, "number", fresh.numbers)):
         cursor.execute(
-            f"INSERT INTO {name}_row SELECT {_NUMBERED[name]} "
+            f"INSERT INTO {name}_row SELECT {_NUMBERED[name].format(large=large)} "
             "FROM incoming i JOIN query q USING (query) JOIN place p ON p.fact = q.fact AND p.lang = q.lang"
         )
 
 
-def insert_children(cursor: duckdb.DuckDBPyConnection, name: str, fresh: Fresh) -> None:
+def insert_children(cursor: duckdb.DuckDBPyConnection, name: str, fresh: Fresh, large: str) -> None:
     """Rows that belong to new ones; scores of highest rel first, so that row groups below a threshold are skipped unread."""
     numbered = name in NUMBERED
     rows = fresh.numbered(name, NUMBERED[name][1]) if numbered else fresh.children(name)
     if rows is not None:
         ordered = rows.sort_by([("rel", "descending")]) if name == "score" else rows
-        insert(cursor, f"{name}_row" if numbered else name, ordered)
+        insert(cursor, f"{large}{name}_row" if numbered else f"{large}{name}", ordered)
 
 
-def pair_up(cursor: duckdb.DuckDBPyConnection, fresh: Fresh) -> None:
+def pair_up(cursor: duckdb.DuckDBPyConnection, fresh: Fresh, large: str) -> None:
     """Table pair, from the rows of new scans; the largest drops first, so that row groups below a threshold are skipped unread."""
     first, last = fresh.first, fresh.first + fresh.rows.num_rows - 1
     cursor.execute(
-        """
-        INSERT INTO pair
-        WITH done AS MATERIALIZED (FROM ablation_row WHERE scan_no BETWEEN $first AND $last),
+        f"""
+        INSERT INTO {large}pair
+        WITH done AS MATERIALIZED (FROM {large}ablation_row WHERE scan_no BETWEEN $first AND $last),
         one AS MATERIALIZED (
             SELECT a.scan_no, s.p AS before, n.position, a.layer_a AS layer, a.neuron_a AS neuron, a.p, a.argmax_kept
             FROM done a JOIN scan_row r USING (scan_no) JOIN scan s USING (key)
-            JOIN scan_neuron_row n ON n.scan_no = a.scan_no AND n.layer = a.layer_a AND n.neuron = a.neuron_a
+            JOIN {large}scan_neuron_row n ON n.scan_no = a.scan_no AND n.layer = a.layer_a AND n.neuron = a.neuron_a
             WHERE a.layer_b IS NULL AND n.scan_no BETWEEN $first AND $last AND r.scan_no BETWEEN $first AND $last
         )
         SELECT a.scan_no, a.position, b.position, a.layer, a.neuron, b.layer, b.neuron, a.before, a.p, b.p, c.p,

@@ -1,8 +1,8 @@
 """A live view of a store that others may be writing: new shards go into a DuckDB in memory, and every table answers SQL.
 
-Nothing is ever locked: shards never change once committed, so a reader only looks for folders it has not seen. A second
-copy of a result (two runs computed the same, a compaction) is ignored by its key; a damaged shard is put aside and named,
-the rest goes on. A folder that cannot be written, or vanishes, takes nothing away from what was read.
+Nothing is ever locked: shards never change once committed, so a reader only looks for folders it has not seen, beginning with a copy of
+results.duckdb where there is one (store/base.py). A second copy of a result (two runs computed the same, a compaction) is ignored by its
+key; a damaged shard is put aside and named, the rest goes on. A folder that cannot be written, or vanishes, takes nothing away.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from store import extension, ledger
+from store import base, extension, ledger
 from store.database import prepare
 from store.dense import DamagedShardError, MissingShardError, Scores, gone_or_damaged
 from store.errors import UserError
@@ -46,12 +46,8 @@ class Reader:
 
     def __init__(self, path: Path | str, memory_limit: str = MEMORY, dense: Literal["size", "rows"] = "size") -> None:
         self.path = check(path)
-        self.generation = 0
-        """Counts up whenever something new was taken in."""
         self.damaged: dict[str, str] = {}
         """Shards put aside, and why."""
-        self._seen: set[str] = set()
-        self._intake = Intake()
         self._lock = threading.Lock()
         self._extending = threading.Lock()
         self._known_catalog: tuple[int, dict[str, list[Any]]] = (-1, {})
@@ -63,13 +59,19 @@ class Reader:
                 "python_enable_replacements": "false",
             }
         )
-        # Locked before anything is read: ad-hoc SQL runs on this instance too, and must reach neither files nor settings.
-        self._instance.execute("SET enable_external_access = false")
         prepare(self._instance)
+        # Who checks every row reads every shard.
+        folder = Path(self._spill.name)
+        self._intake, self._seen = (
+            base.start(self._instance, self.path, folder) if dense == "size" else (Intake(), set())
+        )
+        self.generation = 1 if self._seen else 0
+        """Counts up whenever something new was taken in."""
+        # Locked before a shard is read: ad-hoc SQL runs on this instance too, and must reach neither files nor settings.
+        self._instance.execute("SET enable_external_access = false")
         self._instance.execute("SET lock_configuration = true")
         self._check = dense
-        for shard, why in ledger.deleted(self.path).items():
-            self.damaged[shard] = why
+        self.damaged |= ledger.deleted(self.path)
         self.poll()
 
     def __enter__(self) -> Reader:
@@ -344,7 +346,8 @@ class Reader:
             address = extension.Address.of(sites.fetchall())
             steps = self._dense_steps(missing)
             total = len(missing)
-            return extension.extend(cursor, steps, address, lambda done: progress(done, total), cancelled)
+            table = f"{self._intake.large}score_row"
+            return extension.extend(cursor, table, steps, address, lambda done: progress(done, total), cancelled)
 
     def _dense_steps(self, missing: Sequence[extension.Missing]) -> Iterator[extension.Step]:
         """Dense scores in the order in which they lie on disk."""

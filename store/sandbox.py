@@ -165,7 +165,7 @@ def _unique(names: list[str]) -> list[str]:
 def explained(error: duckdb.Error) -> str:
     """DuckDB's message, with a sentence of our own where its reason is the sandbox."""
     text = str(error).strip()
-    if "disabled by configuration" in text or "configuration has been locked" in text:
+    if any(why in text for why in ("disabled by configuration", "configuration has been locked", "Cannot open file")):
         return "files, network and settings are out of reach here: this SQL reads what is stored and nothing else"
     if "pytz" in text:
         return "times with a zone cannot be shown; cast them, as in now()::VARCHAR"

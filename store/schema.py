@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -41,6 +42,12 @@ class Macro:
 def text(name: str) -> str:
     """One of this package's SQL files."""
     return Path(__file__).with_name(name).read_text(encoding="utf-8")
+
+
+@cache
+def fingerprint() -> str:
+    """Of all tables as this version defines them, and of how numbers are derived."""
+    return hashlib.md5("".join(map(text, ("schema.sql", "derived.sql"))).encode()).hexdigest()
 
 
 @cache

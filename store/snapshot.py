@@ -15,20 +15,33 @@ from itertools import islice
 from pathlib import Path
 
 import duckdb
+import pyarrow as pa
 
+from store import schema
 from store.compaction import ABANDONED
 from store.database import prepare
 from store.dense import DamagedShardError
 from store.errors import UserError
-from store.ingest import Intake
+from store.ingest import Intake, registered
 from store.layout import check
 from store.shards import Shard, list_shards, read_shard
+from store.view import sql_literal
 
 SNAPSHOT = "results.duckdb"
 STORAGE = "v1.0.0"
 """The oldest DuckDB that opens the file."""
 MEMORY = "1GB"
 SHARDS_AT_ONCE = 64
+
+
+_HELD = {
+    "held": ("shards that these results come from", {"shard": "run/shard", "tables": "which definition of the tables"}),
+    "dense_place": (
+        "where the dense scores of an attribution lie: one row a stored copy",
+        {"key": "table attribution", "shard": "run/shard", "dense_row": "row of the shard's dense.npy"},
+    ),
+}
+"""Tables that only a snapshot has, for readers that start from it (store/base.py): what a row is, and what each column means."""
 
 
 def publish(store: Path | str) -> Path:
@@ -76,12 +89,42 @@ def _build(folder: Path, path: Path) -> None:
         connection.execute("USE results")
         prepare(connection)
         intake = Intake()
+        held = []
         shards = _readable(folder)
         while some := list(islice(shards, SHARDS_AT_ONCE)):
             intake.take_in(connection, some)
+            held += [place_of(shard.path) for shard in some]
+        _record(connection, held, intake)
         connection.execute("CHECKPOINT")
         connection.execute("USE memory")
         connection.execute("DETACH results")
+
+
+def place_of(shard: Path) -> str:
+    """run/shard"""
+    return f"{shard.parent.parent.name}/{shard.name}"
+
+
+def _record(connection: duckdb.DuckDBPyConnection, held: list[str], intake: Intake) -> None:
+    """What a reader needs to know to start from here."""
+    copies = [(key, place_of(dense.path.parent), row) for key, found in intake.dense.items() for dense, row in found]
+    columns: dict[str, list[object]] = {
+        name: [copy[index] for copy in copies] for index, name in enumerate(_HELD["dense_place"][1])
+    }
+    rows = {
+        "held": pa.table(
+            {"shard": pa.array(held, pa.string()), "tables": pa.array([schema.fingerprint()] * len(held), pa.string())}
+        ),
+        "dense_place": pa.table(
+            columns, schema=pa.schema([("key", pa.string()), ("shard", pa.string()), ("dense_row", pa.int32())])
+        ),
+    }
+    for name, (what, meanings) in _HELD.items():
+        with registered(connection, rows[name]):
+            connection.execute(f"CREATE TABLE {name} AS FROM incoming")
+        connection.execute(f"COMMENT ON TABLE {name} IS {sql_literal(what)}")
+        for column, meaning in meanings.items():
+            connection.execute(f"COMMENT ON COLUMN {name}.{column} IS {sql_literal(meaning)}")
 
 
 def _readable(folder: Path) -> Iterator[Shard]:

@@ -4,6 +4,7 @@ statements and functions that write, reach files, network or settings, or see th
 from __future__ import annotations
 
 import os
+import shutil
 import threading
 import time
 from collections.abc import Iterator
@@ -13,6 +14,7 @@ import polars as pl
 import pytest
 
 import store
+from store import snapshot
 from store.errors import UserError
 from store.reader import Reader
 from store.sandbox import Sandbox
@@ -132,8 +134,11 @@ secret_rows = pl.DataFrame({"secret": ["seen"]})
 
 
 @pytest.fixture(scope="module")
-def mine(made: Path) -> Iterator[Reader]:
-    with store.open(made, memory_limit="200MB") as opened:
+def mine(made: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Reader]:
+    """A reader that has a snapshot's copy attached: one more thing that must be out of reach."""
+    path = shutil.copytree(made, tmp_path_factory.mktemp("mine") / "a.knstore")
+    snapshot.publish(path)
+    with store.open(path, memory_limit="200MB") as opened:
         yield opened
 
 
