@@ -37,22 +37,31 @@ class ClaimReading:
 
 
 def read_claims(
-    engine: Engine, queries: Sequence[EncodedQuery], neurons: Sequence[npt.ArrayLike], method: MethodConfig
+    engine: Engine,
+    queries: Sequence[EncodedQuery],
+    neurons: Sequence[npt.ArrayLike],
+    method: MethodConfig,
+    known: Sequence[npt.ArrayLike | None] = (),
 ) -> list[ClaimReading]:
-    """Read each claim (a query whose object is the candidate, right or wrong) at its own `neurons`."""
+    """Read each claim (a query whose object is the candidate, right or wrong) at its own `neurons`.
+
+    `known`: the attributions of those neurons, (J,) each, where they were computed before: a right claim is the fact's
+    own query. Without any, all are computed.
+    """
+    known = known or [None] * len(queries)
+    pairs = list(zip(queries, known, strict=True))
+    computed = iter(attribute(engine, [query for query, values in pairs if values is None], method))
+    predicted = iter(engine.predict([query for query, values in pairs if values is not None]))
     readings = []
-    scored = attribute(engine, queries, method)
-    for query, wanted, one in zip(queries, neurons, scored, strict=True):
+    for (query, values), wanted in zip(pairs, neurons, strict=True):
         chosen = np.asarray(wanted, dtype=np.int64)
-        found = one.prediction
+        if values is None:
+            one = next(computed)
+            found, attribution = one.prediction, one.scores[chosen]
+        else:
+            found, attribution = next(predicted), np.asarray(values)
+        activation = engine.object_activations(query)[chosen]
         readings.append(
-            ClaimReading(
-                found.p,
-                found.p_root,
-                found.rank,
-                found.known,
-                engine.object_activations(query)[chosen],
-                one.scores[chosen],
-            )
+            ClaimReading(found.p, found.p_root, found.rank, found.known, activation, attribution.astype(np.float32))
         )
     return readings

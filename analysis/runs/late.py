@@ -16,6 +16,7 @@ from analysis.tables import claim_sets, edit_sets
 from analysis.tables.claim_sets import WantedClaim
 from analysis.tables.edit_sets import WantedEdit
 from analysis.tables.suppression import Sources
+from store.errors import UserError
 from store.reader import Reader
 from store.view import View
 
@@ -87,7 +88,7 @@ def _edit_unit(source: str, reads: Sequence[Mapping[str, Any]], size: int, sourc
 
 def claim_units(reader: Reader, source: str, row: Mapping[str, Any], view: View, seed: int) -> Late:
     """Every claim that table 3 judges for a View; those of one relation and language share the neurons that are read."""
-    model, have = plan.model_hash(row), reader.keys("claim")
+    model, have, attributed = plan.model_hash(row), reader.keys("claim"), reader.keys("attribution")
     groups: dict[tuple[int, ...], list[WantedClaim]] = defaultdict(list)
     keys: set[str] = set()
     for claim in claim_sets.wanted(reader, view, seed):
@@ -99,13 +100,28 @@ def claim_units(reader: Reader, source: str, row: Mapping[str, Any], view: View,
     for neurons, claims in groups.items():
         for start in range(0, len(claims), CLAIMS_A_UNIT):
             part = claims[start : start + CLAIMS_A_UNIT]
-            payload = {"neurons": list(neurons), "claims": [_claim_json(one) for one in part], "size": len(part)}
+            made = [
+                _claim_json(one)
+                | _computed(reader, attributed, plan.attribution_key(model, one.main, view.method), one)
+                for one in part
+            ]
+            payload = {"neurons": list(neurons), "claims": made, "size": len(part)}
             units.append(Unit("claim", source, view.method, payload=payload, seed=seed))
     return units, len(keys), len(keys & have)
 
 
 def _claim_json(claim: WantedClaim) -> dict[str, Any]:
     return {"query": asdict(claim.query), "main": claim.main, "correct": claim.correct, "part": claim.part}
+
+
+def _computed(reader: Reader, attributed: frozenset[str], key: str, claim: WantedClaim) -> dict[str, Any]:
+    """The stored attributions of a right claim's neurons, which are those of the fact's own query; else nothing."""
+    if not claim.correct or key not in attributed:
+        return {}
+    try:
+        return {"attribution": reader.dense(key)[list(claim.neurons)].tolist()}
+    except UserError:  # damaged or gone since: they are computed again
+        return {}
 
 
 def wrong_objects(wanted: Sequence[WantedEdit]) -> dict[Query, str]:

@@ -248,7 +248,8 @@ class Worker:
         yield len(claims) - len(usable)
         method = parse_method(unit.method)
         for part in _portions(held, usable, method):
-            found = factcheck.read_claims(held.engine, part, [neurons] * len(part), method)
+            known = [about[each.query.id].get("attribution") for each in part]
+            found = factcheck.read_claims(held.engine, part, [neurons] * len(part), method, known)
             for encoded, reading in zip(part, found, strict=True):
                 query = encoded.query
                 key = late.claim_key(held.hash, query.id, unit.method, unit.payload["neurons"])

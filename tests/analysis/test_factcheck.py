@@ -131,6 +131,12 @@ def test_claims_carry_both_values_of_each_neuron_asked_for():
         [literal] = attribute(engine, [query], method)
         assert np.allclose(reading.attribution, literal.scores[neurons])
         assert np.allclose(reading.activation, _at_object(query, neurons))
+    again = read_claims(engine, queries, [pair, [*pair, built.hub]], method, [right.attribution, None])
+    for one, other in zip(again, (right, wrong), strict=True):  # what was known is taken, what was not computed
+        for name in ("p", "p_root", "rank", "is_argmax", "activation", "attribution"):
+            assert np.allclose(getattr(one, name), getattr(other, name), rtol=1e-9)
+    (told,) = read_claims(engine, queries[:1], [pair], method, [[3.0, 4.0]])
+    assert told.attribution.tolist() == [3.0, 4.0]
     assert right.attribution.min() > 0.1
     assert abs(wrong.attribution[:2]).max() < 0.05
 
