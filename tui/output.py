@@ -138,12 +138,13 @@ class Bar:
         self._task = task
         self._last = 0.0
 
-    def show(self, done: int, total: int, text: str) -> None:
+    def show(self, done: int, total: int, text: str, last: bool = False) -> None:
+        """Without a terminal a line now and then, and the `last` one."""
         import time
 
         if self._progress is not None and self._task is not None:
             self._progress.update(self._task, completed=done, total=total or None, description=escape(text))
-        elif time.monotonic() - self._last >= self.EVERY:
+        elif last or time.monotonic() - self._last >= self.EVERY:
             self._last = time.monotonic()
             say(f"{done:,} of {total:,} results  {text}")
 

@@ -91,8 +91,10 @@ def follow_run(store: Path, name: str, cancel_on_interrupt: bool = True) -> RunS
         while True:
             try:
                 seen = observer.run(name)
-                bar.show(seen.record.done, seen.record.total, f"{seen.status}, {output.duration(seen.left)} left")
-                if seen.status not in status.ACTIVE:
+                over = seen.status not in status.ACTIVE
+                text = seen.status if over else f"{seen.status}, {output.duration(seen.left)} left"
+                bar.show(seen.record.done, seen.record.total, text, last=over)
+                if over:
                     break
                 time.sleep(POLL_SECONDS)
             except KeyboardInterrupt:
