@@ -250,7 +250,7 @@ class _Group:
         total = (difference.double() * gradient.double()).flatten(1).sum(1).cpu().numpy()
         integral.total[path, layer], integral.nodes[path, layer] = total, nodes
         integral.converged[path, layer] = converged(
-            total, integral.f_start[path, layer], self.f_end[state.cpu().numpy()]
+            total, integral.f_start[path, layer], self.f_end[state.cpu().numpy()], torch.finfo(gradient.dtype).eps
         )
 
     def _add(self, layer: int, path: Ints, gradient: Tensor) -> None:

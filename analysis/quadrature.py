@@ -48,13 +48,16 @@ def _lobatto(n: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     return (x + 1) / 2, 1 / (n * (n - 1) * legendre(x) ** 2)
 
 
-def converged(total: NDArray[np.float64], start: NDArray[np.float64], end: NDArray[np.float64]) -> NDArray[np.bool_]:
+def converged(
+    total: NDArray[np.float64], start: NDArray[np.float64], end: NDArray[np.float64], eps: float = 0.0
+) -> NDArray[np.bool_]:
     """Whether attributions of sum `total` account for F(w) - F(w') closely enough: |total - dF| <= 1e-3 |dF| + 1e-5
     max F.
 
-    F may be negative (a logit, a log probability): its size counts then.
+    F may be negative (a logit, a log probability): its size counts then. `eps` is the model's relative precision: where
+    four of it are more than 1e-5 (bfloat16, float16) they take its place, as more nodes do not lessen rounding.
     """
     change = end - start
     scale = np.maximum(np.abs(end), np.abs(start))
-    result: NDArray[np.bool_] = np.abs(total - change) <= 1e-3 * np.abs(change) + 1e-5 * scale
+    result: NDArray[np.bool_] = np.abs(total - change) <= 1e-3 * np.abs(change) + max(1e-5, 4 * eps) * scale
     return result

@@ -57,19 +57,27 @@ def byte_level() -> PreTrainedTokenizerFast:
 torch.set_num_threads(1)  # two threads on tiny tensors only wait for each other
 
 
-def bert(dtype: torch.dtype = torch.float32, layers: int = 3, gain: float = 12.0) -> LoadedModel:
+def bert(dtype: torch.dtype = torch.float32, layers: int = 3, gain: float = 12.0, hidden: int = 16) -> LoadedModel:
     torch.manual_seed(0)
     config = BertConfig(
-        vocab_size=60, hidden_size=16, num_hidden_layers=layers, num_attention_heads=2, intermediate_size=24,
+        vocab_size=60, hidden_size=hidden, num_hidden_layers=layers, num_attention_heads=2,
+        intermediate_size=hidden * 3 // 2,
         max_position_embeddings=40,
     )  # fmt: skip
     return wrap_model(scaled(BertForMaskedLM(config), gain).to(dtype), wordpiece(), "encoder", name="tiny-bert")
 
 
-def gpt2(dtype: torch.dtype = torch.float32, layers: int = 3, gain: float = 12.0) -> LoadedModel:
+def gpt2(dtype: torch.dtype = torch.float32, layers: int = 3, gain: float = 12.0, hidden: int = 16) -> LoadedModel:
     torch.manual_seed(0)
     config = GPT2Config(
-        vocab_size=320, n_embd=16, n_layer=layers, n_head=2, n_inner=24, n_positions=40, bos_token_id=0, eos_token_id=0
+        vocab_size=320,
+        n_embd=hidden,
+        n_layer=layers,
+        n_head=2,
+        n_inner=hidden * 3 // 2,
+        n_positions=40,
+        bos_token_id=0,
+        eos_token_id=0,
     )
     return wrap_model(scaled(GPT2LMHeadModel(config), gain).to(dtype), byte_level(), "decoder", name="tiny-gpt2")
 

@@ -83,7 +83,7 @@ def test_bfloat16_is_near_float32_and_never_the_same_model(kind: str) -> None:
 
 @KINDS
 def test_passes_stay_within_a_tenth_of_the_limit(kind: str) -> None:
-    loaded, limit = on_gpu(MAKE[kind]()), 1 << 21
+    loaded, limit = on_gpu(MAKE[kind](hidden=512)), 1 << 28
     queries = [sample_query(loaded, 12, words=8, seed=seed) for seed in range(8)]
     edits = [Edit.suppress([neuron % loaded.n_neurons]) for neuron in range(3000)]
 
@@ -95,7 +95,7 @@ def test_passes_stay_within_a_tenth_of_the_limit(kind: str) -> None:
         engine.edited(queries[0], edits)
         return int(torch.cuda.max_memory_allocated() - before)
 
-    assert peak(Engine(loaded, memory_bytes=limit)) <= 1.1 * limit < peak(Engine(loaded, memory_bytes=1 << 30))
+    assert peak(Engine(loaded, memory_bytes=limit)) <= 1.1 * limit < peak(Engine(loaded, memory_bytes=1 << 32))
 
 
 @KINDS

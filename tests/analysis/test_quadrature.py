@@ -77,3 +77,5 @@ def test_convergence_has_a_relative_and_an_absolute_term() -> None:
     assert not converged(np.array([0.4 + 4.2e-4]), start, end)[0]
     assert converged(np.array([9e-6]), np.array([1.0]), np.array([1.0]))[0]
     assert not converged(np.array([1.1e-5]), np.array([1.0]), np.array([1.0]))[0]
+    assert converged(np.array([0.03]), np.array([1.0]), np.array([1.0]), eps=2**-7)[0]
+    assert not converged(np.array([0.04]), np.array([1.0]), np.array([1.0]), eps=2**-7)[0]
