@@ -18,7 +18,7 @@ from store import schema
 from store.database import LARGE, NUMBERED, comments
 from store.dense import DENSE_FILE, Dense
 from store.errors import UserError
-from store.ingest import DenseRow, Intake
+from store.intake import DenseRow, Intake
 from store.layout import read_json
 from store.shards import MANIFEST, list_shards
 from store.snapshot import SNAPSHOT, place_of
@@ -49,6 +49,10 @@ def start(instance: duckdb.DuckDBPyConnection, store: Path, temporary: Path) -> 
             intake.dense = _dense(instance, there)
             for name, keys in intake.keys.items():
                 keys.update(key for (key,) in instance.execute(f"SELECT key FROM base.{name}").fetchall())
+            intake.numerics = dict(instance.execute("SELECT model, version FROM base.numerics").fetchall())
+            for name, number in (("attribution", "aq"), ("scan", "scan_no")):
+                last = instance.execute(f"SELECT coalesce(max({number}), -1) FROM base.{name}_row").fetchall()
+                intake.taken[name] = last[0][0] + 1
             _join(instance)
             return intake, {there[shard].name for shard, _ in held}
     except (duckdb.Error, LookupError, UserError):

@@ -1,4 +1,4 @@
-"""How shards become rows of a database: what is new, numbered, and what is derived from it (derived.sql)."""
+"""How rows of shards become rows of a database: what is new, numbered, and what is derived from it (derived.sql)."""
 
 from __future__ import annotations
 
@@ -13,7 +13,6 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from store.database import NUMBERED
-from store.dense import Dense
 from store.shards import Shard
 
 KEYED: Mapping[str, tuple[str, ...]] = MappingProxyType(
@@ -38,59 +37,6 @@ NATURAL: Mapping[str, tuple[str, ...]] = MappingProxyType(
     }
 )
 """Tables without a key: their rows may come with every shard, and count once."""
-
-DenseRow = tuple[Dense, int]
-"""A dense matrix and the row of it that belongs to a key."""
-
-
-class Intake:
-    """What a database (store/database.py) has taken in so far. One caller at a time.
-
-    :param large: schema, with its dot, of the tables of many rows; empty where they lie beside the others
-    """
-
-    def __init__(self, large: str = "") -> None:
-        self.large = large
-        self.keys: dict[str, set[str]] = {name: set() for name in KEYED}
-        self.dense: dict[str, list[DenseRow]] = {}
-        """Every stored copy of an attribution's dense scores."""
-
-    def take_in(self, cursor: duckdb.DuckDBPyConnection, shards: Sequence[Shard]) -> None:
-        """One insert a table for all shards together, all of them or none. A key's second copy is ignored. Raises duckdb.Error."""
-        cursor.execute("BEGIN")
-        try:
-            fresh = self._insert(cursor, shards)
-            cursor.execute("COMMIT")
-        except duckdb.Error:
-            cursor.execute("ROLLBACK")
-            raise
-        for name, rows in fresh.items():
-            self.keys[name].update(rows.keys)
-        for shard in shards:
-            attributions = shard.tables.get("attribution")
-            if shard.dense is not None and attributions is not None:
-                for key, row in zip(*(attributions[c].to_pylist() for c in ("key", "dense_row")), strict=True):
-                    self.dense.setdefault(key, []).append((shard.dense, row))
-
-    def _insert(self, cursor: duckdb.DuckDBPyConnection, shards: Sequence[Shard]) -> dict[str, Fresh]:
-        for name, columns in NATURAL.items():
-            rows = together(shards, name)
-            if rows is not None:
-                insert_distinct(cursor, name, columns, rows)
-        found = {}
-        for name, children in KEYED.items():
-            fresh = fresh_rows(name, shards, self.keys[name])
-            if fresh is None:
-                continue
-            found[name] = fresh
-            insert(cursor, name, fresh.rows)
-            for child in children:
-                insert_children(cursor, child, fresh, self.large)
-            if name in _NUMBERED:
-                number_rows(cursor, name, fresh, self.large)
-            if name == "scan":
-                pair_up(cursor, fresh, self.large)
-        return found
 
 
 @dataclass(frozen=True)
@@ -135,8 +81,8 @@ class Fresh:
         return pa.array(np.arange(self.first, self.first + self.rows.num_rows, dtype=np.int32))
 
 
-def fresh_rows(name: str, shards: Sequence[Shard], known: set[str]) -> Fresh | None:
-    """Rows of a keyed table whose key is seen for the first time; a key's first copy wins."""
+def fresh_rows(name: str, shards: Sequence[Shard], known: set[str], first: int = 0) -> Fresh | None:
+    """Rows of a keyed table whose key is seen for the first time, numbered from `first`; a key's first copy wins."""
     parts, by_shard, seen = [], [], set()
     for shard in shards:
         rows = shard.tables.get(name)
@@ -150,10 +96,10 @@ def fresh_rows(name: str, shards: Sequence[Shard], known: set[str]) -> Fresh | N
         if new:
             parts.append(rows.take(new) if len(new) < rows.num_rows else rows)
             by_shard.append((shard, parts[-1]["key"].combine_chunks()))
-    return Fresh(pa.concat_tables(parts), len(known), by_shard) if parts else None
+    return Fresh(pa.concat_tables(parts), first, by_shard) if parts else None
 
 
-_NUMBERED = {
+NUMBERS = {
     "attribution": "number, place, i.key, i.model, i.method, i.query, i.floor",
     "scan": "number, place, i.key, i.model, i.method, i.query, i.role, "
     "(SELECT bit_or(1::HUGEINT << n.position::INTEGER) FROM {large}scan_neuron_row n WHERE n.scan_no = number)",
@@ -166,7 +112,7 @@ def number_rows(cursor: duckdb.DuckDBPyConnection, name: str, fresh: Fresh, larg
     _places(cursor)
     with registered(cursor, fresh.rows.add_column(0, "number", fresh.numbers)):
         cursor.execute(
-            f"INSERT INTO {name}_row SELECT {_NUMBERED[name].format(large=large)} "
+            f"INSERT INTO {name}_row SELECT {NUMBERS[name].format(large=large)} "
             "FROM incoming i JOIN query q USING (query) JOIN place p ON p.fact = q.fact AND p.lang = q.lang"
         )
 

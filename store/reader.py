@@ -25,7 +25,7 @@ from store import base, extension, ledger
 from store.database import prepare
 from store.dense import DamagedShardError, MissingShardError, Scores, gone_or_damaged
 from store.errors import UserError
-from store.ingest import Intake
+from store.intake import Intake
 from store.layout import check
 from store.shards import Shard, list_shards, read_shard
 from store.view import View, arguments

@@ -22,7 +22,8 @@ from store.compaction import ABANDONED
 from store.database import prepare
 from store.dense import DamagedShardError
 from store.errors import UserError
-from store.ingest import Intake, registered
+from store.ingest import registered
+from store.intake import Intake
 from store.layout import check
 from store.shards import Shard, list_shards, read_shard
 from store.view import sql_literal
@@ -39,6 +40,10 @@ _HELD = {
     "dense_place": (
         "where the dense scores of an attribution lie: one row a stored copy",
         {"key": "table attribution", "shard": "run/shard", "dense_row": "row of the shard's dense.npy"},
+    ),
+    "numerics": (
+        "of which numerics version a model's results are: the newest that is stored",
+        {"model": "table model", "version": "as in table method"},
     ),
 }
 """Tables that only a snapshot has, for readers that start from it (store/base.py): what a row is, and what each column means."""
@@ -117,6 +122,9 @@ def _record(connection: duckdb.DuckDBPyConnection, held: list[str], intake: Inta
         ),
         "dense_place": pa.table(
             columns, schema=pa.schema([("key", pa.string()), ("shard", pa.string()), ("dense_row", pa.int32())])
+        ),
+        "numerics": pa.table(
+            {"model": pa.array(intake.numerics, pa.string()), "version": pa.array(intake.numerics.values(), pa.int32())}
         ),
     }
     for name, (what, meanings) in _HELD.items():

@@ -1,0 +1,94 @@
+"""What a database has taken in of a store: which keys, of which numerics version, and where their dense scores lie."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import duckdb
+
+from store import versions
+from store.dense import Dense
+from store.ingest import (
+    KEYED,
+    NATURAL,
+    NUMBERS,
+    Fresh,
+    fresh_rows,
+    insert,
+    insert_children,
+    insert_distinct,
+    number_rows,
+    pair_up,
+    together,
+)
+from store.shards import Shard
+
+DenseRow = tuple[Dense, int]
+"""A dense matrix and the row of it that belongs to a key."""
+
+
+class Intake:
+    """What a database (store/database.py) has taken in so far. One caller at a time.
+
+    :param large: schema, with its dot, of the tables of many rows; empty where they lie beside the others
+    """
+
+    def __init__(self, large: str = "") -> None:
+        self.large = large
+        self.keys: dict[str, set[str]] = {name: set() for name in KEYED}
+        self.taken = dict.fromkeys(KEYED, 0)
+        """How many rows were ever taken in; the next one's number."""
+        self.numerics: dict[str, int] = {}
+        """The numerics version of each model's results."""
+        self.dense: dict[str, list[DenseRow]] = {}
+        """Every stored copy of an attribution's dense scores."""
+
+    def take_in(self, cursor: duckdb.DuckDBPyConnection, shards: Sequence[Shard]) -> None:
+        """One insert a table for all shards together, all of them or none. A key's second copy is ignored. Raises duckdb.Error.
+
+        Of each model only results of the newest numerics version stay, those that were there before included.
+        """
+        latest = versions.newest(shards, self.numerics)
+        shards = [versions.current(shard, latest) for shard in shards]
+        older = [model for model, version in self.numerics.items() if latest[model] > version]
+        cursor.execute("BEGIN")
+        try:
+            gone = [versions.retire(cursor, model, self.large) for model in older]
+            fresh = self._insert(cursor, shards)
+            cursor.execute("COMMIT")
+        except duckdb.Error:
+            cursor.execute("ROLLBACK")
+            raise
+        self.numerics = latest
+        for name, keys in ((name, keys) for each in gone for name, keys in each.items()):
+            self.keys[name] -= keys
+            if name == "attribution":
+                self.dense = {key: found for key, found in self.dense.items() if key not in keys}
+        for name, rows in fresh.items():
+            self.keys[name].update(rows.keys)
+            self.taken[name] += rows.rows.num_rows
+        for shard in shards:
+            attributions = shard.tables.get("attribution")
+            if shard.dense is not None and attributions is not None:
+                for key, row in zip(*(attributions[c].to_pylist() for c in ("key", "dense_row")), strict=True):
+                    self.dense.setdefault(key, []).append((shard.dense, row))
+
+    def _insert(self, cursor: duckdb.DuckDBPyConnection, shards: Sequence[Shard]) -> dict[str, Fresh]:
+        for name, columns in NATURAL.items():
+            rows = together(shards, name)
+            if rows is not None:
+                insert_distinct(cursor, name, columns, rows)
+        found = {}
+        for name, children in KEYED.items():
+            fresh = fresh_rows(name, shards, self.keys[name], self.taken[name])
+            if fresh is None:
+                continue
+            found[name] = fresh
+            insert(cursor, name, fresh.rows)
+            for child in children:
+                insert_children(cursor, child, fresh, self.large)
+            if name in NUMBERS:
+                number_rows(cursor, name, fresh, self.large)
+            if name == "scan":
+                pair_up(cursor, fresh, self.large)
+        return found
