@@ -4,6 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+# Figures 3-5 in words: they are drawn without numbers.
+FIGURES = (
+    "N: the last layers of m-BERT; early, middle and last ones of m-GPT. LIKN: the last one or two layers. "
+    "Degenerate neurons: where N is"
+)
 # Success rates of eq. 11. Table 1: the zero-baseline method (B-KN) and the paper's own, each on its own language.
 TABLE_1: dict[tuple[str, str], dict[str, float]] = {
     ("en", "m-BERT"): {"B-KN": 3.944, "AMIG": 4.035},

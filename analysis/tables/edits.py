@@ -82,9 +82,17 @@ def build(reader: Reader, view: View, seed: int = 0, draws: int = DRAWS, judging
     for (group, lang), by_name in groups.items():
         rows += _group_rows(group, lang, by_name, lookup, seed, draws)
     missing = sum(1 for edit in edits for key in _keys(edit, names) if key not in stored)
-    notes = (f"{missing:,} of the readings these thresholds ask for are not computed yet",) if missing else ()
+    notes = [f"{missing:,} of the readings these thresholds ask for are not computed yet"] if missing else []
+    notes += [
+        f"rows without figures: {why}" for why in sorted({str(r["reason"]) for r in rows if r["reason"] and r["facts"]})
+    ]
+    if not edits:
+        lacks = (
+            "a fact of another relation to take values from" if judging.suppress == "resample" else "neurons to edit"
+        )
+        notes.append(f"no fact here has {lacks}")
     rows = [row for row in rows if row["facts"]] or rows  # a language nothing is stored for is counted in the note
-    frame = pl.DataFrame(rows, schema=_SCHEMA)
+    frame = pl.DataFrame([{name: row[name] for name in _SCHEMA} for row in rows], schema=_SCHEMA)
     return Table(
         "edits", f"editing neurons: {view.model}, {view.method}", frame, (*notes, judging.note, *NOTES), ("missing",)
     )
@@ -204,6 +212,7 @@ def _group_rows(
                 "kl": _collateral(chosen, lookup),
                 "vs_first": _text(difference(found, first, "d") if found is not first else UNKNOWN),
                 "paper": _paper(group, lang, name),
+                "reason": found.reason,
             }
         )
     return rows

@@ -69,12 +69,13 @@ def _primary(rows: pl.DataFrame, choice: Choice, wide: pl.DataFrame, draws: int,
                 "chance": _mean(part["chance"]),
             }
         )
+    lead = _text(choice.lead)
+    why = "the intervals of the best two overlap" if lead else "too few facts"
     verdict = (
         f"{choice.winner} is best and becomes the default"
         if choice.winner
-        else f"no winner: the intervals of the best two overlap; {choice.chosen} stays the default"
+        else f"no winner: {why}; {choice.chosen} stays the default"
     )
-    lead = _text(choice.lead)
     notes = (verdict, f"lead of the best over the second: {lead}" if lead else "too few facts for a lead", *NOTES)
     title = f"faithfulness: {', '.join(dict.fromkeys(rows['model']))}, {wide.height} facts"
     return Table("faithfulness", title, pl.DataFrame(lines, schema=_PRIMARY), notes)

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import polars as pl
 
+from analysis import paper
 from analysis.tables import Table
 from store.reader import Reader
 from store.view import View
 
-NOTE = "share of each fact's neurons by layer, mean over facts; LIKN: neurons shared by all chosen languages"
+NOTES = (
+    "share of each fact's neurons by layer, mean over facts; LIKN: neurons shared by all chosen languages",
+    f"paper (figures 3-5): {paper.FIGURES}",
+)
 
 
 def build(reader: Reader, view: View) -> Table:
@@ -23,4 +27,4 @@ def build(reader: Reader, view: View) -> Table:
         columns = [column for kind in kinds for column in (kind, f"{kind} share")]
         frame = counts.join(shares.rename({kind: f"{kind} share" for kind in kinds}), on="layer", how="left")
         frame = frame.select("layer", *columns).sort("layer")
-    return Table("layers", f"neurons by layer: {view.model}, {view.method}", frame, (NOTE,))
+    return Table("layers", f"neurons by layer: {view.model}, {view.method}", frame, NOTES)

@@ -304,3 +304,15 @@ def test_the_macro_says_of_every_claim_what_the_table_judges_by(full, reader, sh
             judged += row["attribution"] is not None
     assert judged > 20
     assert {r["judged_true"] for r in reader.factcheck(view.with_(lam=1e9)).iter_rows(named=True)} <= {False, None}
+
+
+def test_edits_of_a_single_subject_have_no_figures_and_say_why(tmp_path):
+    made = PlantedStore(tmp_path / "one.knstore", facts=1)
+    made.attribute()
+    made.edit()
+    with made.reader() as opened:
+        table = edits.build(opened, made.view, draws=20)
+        assert "no irrelevant fact to compare with" in table.notes[0]
+        assert table.frame["facts"].min() > 0 and table.frame["d"].null_count() == table.frame.height
+        other = edits.build(opened, made.view, draws=20, judging=edits.Judging(suppress="resample"))
+        assert other.frame.is_empty() and "another relation" in other.notes[0]
