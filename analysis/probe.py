@@ -33,15 +33,18 @@ _PASS_SHARE = 0.75
 @dataclass(frozen=True)
 class Cost:
     """Bytes a row fills: `token` per token over all blocks with a gradient, `head` for logits and their gradient,
-    `cache` per token of a cached prefix, of which every row needs a copy."""
+    `cache` per token of a cached prefix, of which every row needs a copy, `cache_back` for what the backward of one
+    block's attention makes of it."""
 
     token: int
     head: int
     cache: int = 0
+    cache_back: int = 0
 
     def row(self, tokens: int, gradient: bool, prefix: int = 0) -> float:
         """Bytes of one row. Without a gradient only a few blocks' tensors live at a time."""
-        return self.token * tokens * (1.0 if gradient else 0.25) + self.head + self.cache * prefix
+        behind = self.cache + (self.cache_back if gradient else 0)
+        return self.token * tokens * (1.0 if gradient else 0.25) + self.head + behind * prefix
 
     def rows(self, budget: int, tokens: int, gradient: bool, cpu: bool, prefix: int = 0) -> int:
         """Rows that fit."""
@@ -219,17 +222,19 @@ def _cost(circuit: Circuit, loaded: LoadedModel, literal: _Literal, recipe: Reci
     logits = loaded.model.get_input_embeddings().weight.shape[0] * literal.weight.element_size()
     token = 2 * sum(seen.values()) / (rows * _TOKENS)
     # Blocks also hold what they do not save: half as much again was the most seen among the families tested.
-    return Cost(max(1, int(1.5 * token)), 4 * logits, _cache_bytes(circuit, literal, answer))
+    return Cost(max(1, int(1.5 * token)), 4 * logits, *_cache_bytes(circuit, literal, answer))
 
 
-def _cache_bytes(circuit: Circuit, literal: _Literal, recipe: Recipe) -> int:
-    """Bytes of one token's keys and values over all blocks, and a quarter for the block that is copying them."""
+def _cache_bytes(circuit: Circuit, literal: _Literal, recipe: Recipe) -> tuple[int, int]:
+    """Bytes of one token's keys and values over all blocks, and a quarter for the block that is copying them; and six
+    times those of one block, which is what its backward held of them on a GPU where it was traced."""
     if not recipe.prefix:
-        return 0
+        return 0, 0
     first = torch.arange(1, device=literal.ids.device)
     recording = record(circuit, literal.ids[:1], 1, first, literal.position[:1], 1, recipe)
     held = sum(part.nbytes for pair in recording.cache for part in pair)
-    return int(1.25 * held / literal.ids.shape[1])
+    token = held / literal.ids.shape[1]
+    return int(1.25 * token), int(6 * token / circuit.n_blocks)
 
 
 def prove_pre_act(loaded: LoadedModel) -> Circuit:
