@@ -13,10 +13,12 @@ import store
 from analysis.runs import job
 from analysis.runs.__main__ import make_executor
 from analysis.runs.plan import ModelSource, RunConfig
+from analysis.runs.status import RunStatus
 from store import runs as run_files
 from tui.cli import run_app
 from tui.commands import common
 from tui.commands.demo import resume
+from tui.commands.run import exit_code
 
 
 @pytest.fixture(scope="module")
@@ -197,6 +199,17 @@ def test_a_run_that_is_followed_counts_the_rows_it_could_not_use_and_says_why(
     assert "1 queries unusable (too-long), such as fact bad2" in said and "at most 40" in said
     with store.open(place) as reader:
         assert reader.sql("SELECT count(*) FROM attribution").item() == 1
+
+
+@pytest.mark.parametrize(
+    ("status", "total", "done", "code"),
+    [("done", 9, 9, 0), ("failed", 0, 0, 2), ("failed", 9, 8, 1), ("lost", 9, 3, 1), ("cancelled", 9, 3, 130)],
+)
+def test_a_run_of_which_nothing_can_be_computed_is_the_askers_error(
+    status: str, total: int, done: int, code: int
+) -> None:
+    seen = RunStatus(run_files.RunRecord("one", total=total, done=done), status, None, None)
+    assert exit_code(seen) == code
 
 
 def test_an_analysis_that_is_complete_is_not_started_again(finished: Path) -> None:

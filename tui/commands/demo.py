@@ -53,7 +53,7 @@ def _finish(store: Path, config: RunConfig) -> None:
 
     name = resume(store, config)
     if name is not None and (seen := run.follow_run(store, name)).status != "done":
-        raise typer.Exit(run.EXIT_CODES.get(seen.status, 1))
+        raise typer.Exit(run.exit_code(seen))
 
 
 def default_store() -> Path:

@@ -109,9 +109,7 @@ def stability(
             methods = config.methods if dtype == "float32" else (label,)
             seen = run.compute(place, replace(config, dtype=dtype, methods=methods))
             if seen.status == "cancelled" or (seen.status != "done" and dtype == "float32"):
-                raise typer.Exit(
-                    run.EXIT_CODES.get(seen.status, 1)
-                )  # another precision may not work on a model or device
+                raise typer.Exit(run.exit_code(seen))  # another precision may not work on a model or device
         with results.opened(place) as reader:
             plain = reader.sql("SELECT model FROM model WHERE dtype = 'float32' ORDER BY model")["model"]
             tables = [room.build(reader, _view(reader, name, label, langs, tau), seed) for name in plain]

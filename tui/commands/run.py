@@ -78,7 +78,14 @@ def run(
     tell_unusable(store)
     if as_json:
         output.write_json({"store": str(store), **status.to_json()})
-    raise typer.Exit(EXIT_CODES.get(status.status, 1))
+    raise typer.Exit(exit_code(status))
+
+
+def exit_code(seen: RunStatus) -> int:
+    """2 where nothing could be computed at all: what was asked for is at fault, such as a model that is refused."""
+    if seen.status == "failed" and not seen.record.total:
+        return 2
+    return EXIT_CODES.get(seen.status, 1)
 
 
 def follow_run(store: Path, name: str, cancel_on_interrupt: bool = True) -> RunStatus:
@@ -121,10 +128,11 @@ def tell_failures(seen: RunStatus) -> None:
         output.say(f"run {seen.run} has not been heard of for a while; its results are kept, start it again to go on")
     if seen.record.message:
         output.say(f"run {seen.run} {seen.status}: {seen.record.message}")
-    for failure in seen.record.failures[:10]:
+    others = [one for one in seen.record.failures if not seen.record.message or not one.endswith(seen.record.message)]
+    for failure in others[:10]:
         output.say(f"  {failure}")
-    if len(seen.record.failures) > 10:
-        output.say(f"  … and {len(seen.record.failures) - 10} more; see knscope status --json")
+    if len(others) > 10:
+        output.say(f"  … and {len(others) - 10} more; see knscope status --json")
 
 
 def tell_unusable(store: Path) -> None:
@@ -239,7 +247,7 @@ def _answer(store: Path, config: RunConfig, as_json: bool) -> int:
 
     seen = compute(store, config)
     if seen.status != "done":
-        return EXIT_CODES.get(seen.status, 1)
+        return exit_code(seen)
     with open_store(store) as reader:
         unusable = reader.sql("SELECT detail FROM unusable")
         if unusable.height:
