@@ -35,7 +35,6 @@ from tui.selection import Selection, Shown
 TAUS = (0.05, 0.1, 0.15, 0.2, 0.25, 0.3, 0.35, 0.4, 0.5)
 TABS: dict[str, Callable[[], Pane]] = {"LIKN": LiknPane, "DKN": DknPane}
 """The query table and the layers are always in sight, and one of the tabs."""
-ROUNDS = 5
 
 
 def timed(work: Callable[[], object]) -> tuple[float, float]:
@@ -80,7 +79,7 @@ def opened(path: Path, what: str = "open") -> Reader:
     return held[0]
 
 
-def walk(reader: Reader) -> None:
+def walk(reader: Reader, rounds: int) -> None:
     """Every visible pane's data, at each τ of a person's walk through the thresholds; the median of some rounds."""
     view = View(MODEL, METHOD, LANGS)
     for tab, pane in TABS.items():
@@ -89,10 +88,10 @@ def walk(reader: Reader) -> None:
         with ThreadPoolExecutor(len(panes)) as pool:
             for tau in TAUS:
                 shown = Shown(view.with_(taus=tuple((lang, tau) for lang in LANGS)), Selection(), 0)
-                rounds = [
-                    timed(lambda shown=shown, panes=panes: loaded(pool, reader, panes, shown)) for _ in range(ROUNDS)
+                times = [
+                    timed(lambda shown=shown, panes=panes: loaded(pool, reader, panes, shown)) for _ in range(rounds)
                 ]  # type: ignore[misc]
-                found.append(tuple(statistics.median(column) for column in zip(*rounds, strict=True)))
+                found.append(tuple(statistics.median(column) for column in zip(*times, strict=True)))
         walls, cpus = zip(*found, strict=True)
         say(
             f"queries + layers + {tab}: median over τ .05-.5", (statistics.median(walls), statistics.median(cpus)), "ms"
@@ -106,18 +105,20 @@ def loaded(pool: ThreadPoolExecutor, reader: Reader, panes: Sequence[Pane], show
         one.result()
 
 
-def measured(root: Path, name: str, shape: Shape) -> None:
+def measured(root: Path, name: str, shape: Shape, rounds: int = 1) -> None:
     print(f"{name}: {shape.facts:,} facts x {len(LANGS)} x {shape.neurons:,} neurons", flush=True)
     path = root / f"{shape.facts}-{shape.neurons}-{shape.flat}.knstore"
     written(path, shape)
     with opened(path) as reader:
         print(f"  {reader.sql('SELECT count(*) FROM score_row').item():,} rows at or above the floor")
-        walk(reader)
+        walk(reader, rounds)
         low = View(MODEL, METHOD, LANGS, taus=tuple((lang, 0.01) for lang in LANGS))
         say("first extension to τ = .01", timed(lambda: reader.extend(low)))
         print(f"  {reader.sql('SELECT count(*) FROM score_row').item():,} rows then")
     say("results.duckdb", timed(lambda: snapshot.publish(path)))
     print(f"  {(path / snapshot.SNAPSHOT).stat().st_size / 1e6:,.0f} MB")
+    with opened(path, "open from results.duckdb") as reader:
+        walk(reader, rounds)
 
 
 def many(root: Path, facts: int) -> None:
@@ -128,6 +129,9 @@ def many(root: Path, facts: int) -> None:
         opened(path, f"open, {sum(1 for _ in list_shards(path)):,} shards").close()
         say("compact", timed(lambda path=path: compaction.compact(path)))  # type: ignore[misc]
         opened(path, f"open, {sum(1 for _ in list_shards(path)):,} shards").close()
+        say("results.duckdb", timed(lambda path=path: snapshot.publish(path)))  # type: ignore[misc]
+        for _ in range(3):
+            opened(path, "open from results.duckdb").close()
 
 
 def main() -> int:
@@ -135,7 +139,7 @@ def main() -> int:
     trained, flat, wide, most = given + [1_000, 1_000, 500, 10_000][len(given) :]
     with tempfile.TemporaryDirectory(prefix="knscope-bench-") as folder:
         root = Path(folder)
-        measured(root, "as trained", Shape(trained, 36_864))
+        measured(root, "as trained", Shape(trained, 36_864), rounds=5)
         measured(root, "flat", Shape(flat, 36_864, flat=5_000))
         measured(root, "wide", Shape(wide, 196_608, scans=False))
         many(root, most)

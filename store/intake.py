@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import duckdb
 
 from store import versions
-from store.dense import Dense
+from store.dense import DamagedShardError, Dense, MissingShardError, Scores
 from store.ingest import (
     KEYED,
     NATURAL,
@@ -92,3 +92,20 @@ class Intake:
             if name == "scan":
                 pair_up(cursor, fresh, self.large)
         return found
+
+    def scores(self, key: str, damaged: dict[str, str]) -> Scores:
+        """The newest copy of an attribution's scores that is as it was written; shards of damaged ones are noted in `damaged`.
+
+        Raises KeyError, DamagedShardError, MissingShardError.
+        """
+        trouble: DamagedShardError | None = None
+        for matrix, row in reversed(self.dense[key]):
+            try:
+                scores: Scores = matrix.block([row])[0]
+                return scores
+            except DamagedShardError as error:
+                if not isinstance(error, MissingShardError):
+                    damaged[str(matrix.path.parent)] = str(error)
+                if trouble is None or isinstance(trouble, MissingShardError):
+                    trouble = error
+        raise trouble or KeyError(key)

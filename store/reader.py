@@ -23,7 +23,8 @@ import polars as pl
 
 from store import base, extension, ledger
 from store.database import prepare
-from store.dense import DamagedShardError, MissingShardError, Scores, gone_or_damaged
+from store.dense import DamagedShardError, MissingShardError, gone_or_damaged
+from store.doubts import Doubts
 from store.errors import UserError
 from store.intake import Intake
 from store.layout import check
@@ -48,6 +49,7 @@ class Reader:
         self.path = check(path)
         self.damaged: dict[str, str] = {}
         """Shards put aside, and why."""
+        self._doubts = Doubts()
         self._lock = threading.Lock()
         self._extending = threading.Lock()
         self._known_catalog: tuple[int, dict[str, list[Any]]] = (-1, {})
@@ -92,7 +94,8 @@ class Reader:
         Raises UserError where it does not fit; what was there before still answers.
         """
         with self._lock:
-            fresh = [path for path in list_shards(self.path) if path.name not in self._seen]
+            here = (path for path in list_shards(self.path) if path.name not in self._seen)
+            fresh = [path for path in here if self._doubts.due(path.name)]
             before = self.generation
             for start in range(0, len(fresh), SHARDS_AT_ONCE):
                 self._take_in(fresh[start : start + SHARDS_AT_ONCE])
@@ -114,7 +117,9 @@ class Reader:
                         f"{self.path} does not fit in memory and the temporary folder; open it with a higher memory_limit, "
                         "or set TMPDIR to a disk with more room"
                     ) from error
-            self._seen.update(shard.path.name for shard in shards)
+            for shard in shards:
+                self._seen.add(shard.path.name)
+                self.damaged.pop(str(shard.path), None)
             self.generation += 1
 
     def _read(self, path: Path) -> Shard | None:
@@ -123,8 +128,9 @@ class Reader:
         except MissingShardError:
             return None  # compacted meanwhile: what replaces it is there, and is found with the next look
         except DamagedShardError as error:
-            self._seen.add(path.name)
             self.damaged[str(path)] = str(error)
+            if self._doubts.in_vain(path.name):
+                self._seen.add(path.name)
             return None
 
     # --- asking ---
@@ -155,29 +161,15 @@ class Reader:
         Raises KeyError for a key that is not stored; UserError where no copy of it can be read.
         """
         try:
-            return self._intact(key)
+            return self._intake.scores(key, self.damaged)
         except MissingShardError:
             self.poll()  # a compaction moved it
         except DamagedShardError as error:
             raise gone_or_damaged(error) from error
         try:
-            return self._intact(key)
+            return self._intake.scores(key, self.damaged)
         except DamagedShardError as error:
             raise gone_or_damaged(error) from error
-
-    def _intact(self, key: str) -> Scores:
-        """The newest copy that is as it was written."""
-        trouble: DamagedShardError | None = None
-        for matrix, row in reversed(self._intake.dense[key]):
-            try:
-                scores: Scores = matrix.block([row])[0]
-                return scores
-            except DamagedShardError as error:
-                if not isinstance(error, MissingShardError):
-                    self.damaged[str(matrix.path.parent)] = str(error)
-                if trouble is None or isinstance(trouble, MissingShardError):
-                    trouble = error
-        raise trouble or KeyError(key)
 
     def models(self) -> list[str]:
         return sorted({model for model, _, _ in self._catalog()["attributed"]} | set(self._catalog()["models"]))

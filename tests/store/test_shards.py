@@ -13,10 +13,11 @@ import pytest
 from polars.testing import assert_frame_equal
 
 import store
-from store import compaction, ledger, runs, shards
+from store import compaction, doubts, ledger, runs, shards
 from store.dense import DamagedShardError
 from store.errors import UserError
 from store.reader import Reader
+from store.shards import list_shards
 from store.view import View
 from tests.store import synthetic
 
@@ -82,6 +83,27 @@ def test_what_is_missing_because_it_cannot_be_read_is_said_to_be_so(path: Path) 
         cut(shard / "manifest.json")
     with store.open(path) as reader, pytest.raises(UserError, match=r"shards cannot be read.*knscope store verify"):
         reader.kn(VIEW)
+
+
+def test_a_shard_whose_files_come_into_sight_one_by_one_is_taken_in_when_it_is_whole(
+    path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(doubts, "EVERY", 0.0)
+    here, *_ = list_shards(path)
+    for order in (sorted, lambda names: sorted(names, reverse=True)):
+        aside = here.rename(tmp_path / "aside")
+        with store.open(path) as reader:
+            before = reader.keys("attribution")
+            here.mkdir()
+            for file in order(list(aside.iterdir())):
+                assert not reader.poll()
+                assert reader.keys("attribution") == before
+                shutil.copy(file, here)
+            assert str(here) in reader.damaged
+            assert reader.poll()
+            assert reader.keys("attribution") > before
+            assert str(here) not in reader.damaged
+        shutil.rmtree(aside)
 
 
 def test_a_deleted_shard_is_missed_by_name(path: Path) -> None:
