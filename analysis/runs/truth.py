@@ -6,6 +6,7 @@ import json
 import os
 import threading
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Any, TextIO
 
 import numpy as np
@@ -94,7 +95,10 @@ def main_queries(
 
 
 def make_items(task: Task, mains: Mapping[tuple[str, str], EncodedQuery], known: Mapping[str, bool]) -> list[Item]:
-    """The known main queries, languages in turn, each beside its irrelevant facts' queries of the same language."""
+    """The known main queries, languages in turn, each beside its irrelevant facts' queries of the same language.
+
+    The group truth is taken of `task.grouped` of them, evenly over facts and languages.
+    """
     facts = list(dict.fromkeys(fact for fact, _ in mains))
     langs = list(dict.fromkeys(lang for _, lang in mains))
     relation = {query.query.fact: query.query.relation for query in mains.values()}
@@ -123,8 +127,9 @@ def make_items(task: Task, mains: Mapping[tuple[str, str], EncodedQuery], known:
             if query is not None and known[query.query.id]:
                 aside = tuple(mains[other, lang] for other in others.get(fact, ()) if (other, lang) in mains)
                 spared, source = (aside[:-1], aside[-1]) if len(aside) > 1 else (aside, None)
-                items.append(Item(query, subject[fact], spared, source, grouped=len(items) < task.grouped))
-    return items
+                items.append(Item(query, subject[fact], spared, source))
+    chosen = set(np.linspace(0, len(items) - 1, min(task.grouped, len(items))).astype(int).tolist())
+    return [replace(item, grouped=place in chosen) for place, item in enumerate(items)]
 
 
 def _means(engine: replay.Engine, queries: list[EncodedQuery]) -> dict[str, npt.NDArray[np.float32]]:
