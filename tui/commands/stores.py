@@ -61,7 +61,8 @@ def verify(store: Store, as_json: Json = False) -> None:
     else:
         for name, why in damaged.items():
             output.say(f"{name}: {why}")
-        output.say(f"{len(report):,} shards, {len(damaged):,} damaged; run again to compute again what they held")
+        then = "; run again to compute again what they held" if damaged else ""
+        output.say(f"{len(report):,} shards, {len(damaged):,} damaged{then}")
     raise typer.Exit(1 if damaged else 0)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING
 
 from rich.text import Text
@@ -10,7 +11,7 @@ from textual.app import ComposeResult
 from textual.widgets import Static
 
 from tui.messages import NeuronWanted, RowEntered
-from tui.panes.pane import Pane
+from tui.panes.pane import Pane, side_by_side
 from tui.selection import Shown
 from tui.widgets import cells
 from tui.widgets.bars import spark
@@ -138,10 +139,13 @@ class DknPane(Pane):
     def load(self, reader: Reader, shown: Shown) -> Pairs:
         import polars as pl
 
-        texts = reader.sql("SELECT query, subject || ' → ' || object AS pair FROM query")
+        pairs, counts, texts = side_by_side(
+            partial(reader.dkn_service, shown.view, shown.narrowed),
+            partial(reader.dkn_rate, shown.narrowed),
+            partial(reader.sql, "SELECT query, subject || ' → ' || object AS pair FROM query"),
+        )
         frame = (
-            reader.dkn_service(shown.view, shown.narrowed)
-            .sort("drop_ab", descending=True, nulls_last=True)
+            pairs.sort("drop_ab", descending=True, nulls_last=True)
             .join(texts, on="query", how="left", maintain_order="left")
             .with_columns(
                 a=pl.format("{}.{}", "layer_a", "neuron_a"),
@@ -150,9 +154,8 @@ class DknPane(Pane):
             )
         )
         layers = dict(members(frame).group_by("layer").len().iter_rows())
-        counts = rates(reader.dkn_rate(shown.narrowed))
         return Pairs(
-            frame, counts, tuple(float(layers.get(layer, 0)) for layer in range(reader.depth(shown.view.model)))
+            frame, rates(counts), tuple(float(layers.get(layer, 0)) for layer in range(reader.depth(shown.view.model)))
         )
 
     def sql(self, reader: Reader, shown: Shown) -> str:

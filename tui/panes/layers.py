@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from textual.app import ComposeResult
 
-from tui.panes.pane import Pane
+from tui.panes.pane import Pane, side_by_side
 from tui.selection import Shown
 from tui.widgets import cells
 from tui.widgets.layer_grid import LayerBins, LayerGrid
@@ -38,10 +39,12 @@ class LayersPane(Pane):
     def load(self, reader: Reader, shown: Shown) -> LayerBins:
         import polars as pl
 
-        frame = reader.layer_hist(shown.narrowed)
-        if reader.keys("scan"):
-            degenerate = reader.dkn_layers(shown.narrowed).select(pl.lit("DKN").alias("kind"), "layer", "n", "share")
-            frame = pl.concat([frame, degenerate], how="vertical_relaxed")
+        view = shown.narrowed
+        asked = (reader.layer_hist, reader.dkn_layers) if reader.keys("scan") else (reader.layer_hist,)
+        frame, *degenerate = side_by_side(*(partial(ask, view) for ask in asked))
+        for found in degenerate:
+            members = found.select(pl.lit("DKN").alias("kind"), "layer", "n", "share")
+            frame = pl.concat([frame, members], how="vertical_relaxed")
         stored = frame["kind"].unique().to_list()
         columns = [lang for lang in shown.view.langs if lang in stored]
         columns += [name for name in ("LIKN", "DKN") if name in stored]

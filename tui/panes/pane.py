@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar, cast
 
@@ -17,6 +19,8 @@ from tui.selection import Shown
 from tui.widgets.frame_table import FrameTable
 
 if TYPE_CHECKING:
+    import polars as pl
+
     from store.reader import Reader
     from tui.app import Knscope
     from tui.session import Session
@@ -33,6 +37,12 @@ def unexpected() -> tuple[type[Exception], ...]:
     from polars.exceptions import PolarsError
 
     return (PolarsError, LookupError, TypeError, ValueError, ArithmeticError, AttributeError)
+
+
+def side_by_side(*questions: Callable[[], pl.DataFrame]) -> list[pl.DataFrame]:
+    """Answers to several questions to the store, asked at the same time: it answers each on one core, for the most part."""
+    with ThreadPoolExecutor(len(questions)) as pool:
+        return list(pool.map(lambda question: question(), questions))
 
 
 class Pane(Vertical):
