@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from analysis.models import LoadedModel
+from analysis.seq2seq import Sourced
 from analysis.sites import Site
 
 OnBlock = Callable[[int, Callable[..., Any], tuple[Any, ...], dict[str, Any]], Any]
@@ -111,6 +112,10 @@ class Circuit:
     @property
     def has_one_site_a_block(self) -> bool:
         return len({site.block for site in self.anatomy.sites}) == len(self.anatomy.sites)
+
+    def tokens(self, ids: Tensor) -> int:
+        """Tokens that the blocks see of ids (rows, …): all, or those of the decoder behind a source."""
+        return ids.shape[1] - (self.model.source_length(ids) if isinstance(self.model, Sourced) else 0)
 
     def site_of(self, block: int) -> Site | None:
         return next((site for site in self.anatomy.sites if site.block == block), None)

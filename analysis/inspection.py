@@ -115,6 +115,9 @@ def sample_query(loaded: LoadedModel, tokens: int, words: int, steps: int = 1, s
             ids = sequence[:tokens]
             ids[first : first + steps] = [*gold[:step], *[loaded.substitute] * (steps - step)]
             made.append(Step(tuple(ids), first + step, gold[step]))
+        elif loaded.kind == "encoder-decoder":
+            source = [token for token in sequence if token != loaded.start][:tokens]
+            made.append(Step((*source, loaded.start, loaded.substitute, *gold[:step]), 1 + step, gold[step]))
         else:
             ids = [*sequence[:tokens], *gold[:step]]
             made.append(Step(tuple(ids), len(ids) - 1, gold[step]))

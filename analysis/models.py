@@ -18,11 +18,13 @@ import torch
 import transformers
 from safetensors import SafetensorError
 from torch import Tensor, nn
-from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForMaskedLM, AutoTokenizer
+from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForMaskedLM, AutoModelForSeq2SeqLM, AutoTokenizer
 from transformers.models.auto import modeling_auto
 from transformers.utils import logging as hf_logging
 
 from analysis.errors import ModelError
+from analysis.prompts import BLANK, HIDDEN
+from analysis.seq2seq import Sourced
 from analysis.sites import Anatomy, Site, find_sites
 from analysis.sources import cached_commit, check_folder, is_path, split_revision
 
@@ -59,7 +61,7 @@ class LoadedModel:
     model: Any
     tokenizer: Any
     kind: str
-    """`encoder` (fills masks) or `decoder` (predicts the next token)."""
+    """`encoder` (fills masks), `decoder` (predicts the next token) or `encoder-decoder` (says what a sentinel stands for)."""
     identity: ModelIdentity
     anatomy: Anatomy
     context: int
@@ -87,8 +89,21 @@ class LoadedModel:
 
     @property
     def substitute(self) -> int:
-        """The token that stands for a hidden word in eq. 3: <mask>, or <eos> for decoders."""
+        """The token that stands for a hidden word in eq. 3: <mask>, <eos> for decoders, a sentinel where both are."""
+        if self.kind == "encoder-decoder":
+            return int(self.tokenizer.convert_tokens_to_ids(HIDDEN))
         return int(self.tokenizer.mask_token_id if self.kind == "encoder" else self.tokenizer.eos_token_id)
+
+    @property
+    def causal(self) -> bool:
+        """Whether all steps of a query are read off the longest of its sequences."""
+        return self.kind != "encoder"
+
+    @property
+    def start(self) -> int:
+        """Encoder-decoders: the token that the decoder's input begins with."""
+        assert isinstance(self.model, Sourced)
+        return self.model.start
 
 
 def load_model(
@@ -193,6 +208,11 @@ def wrap_model(
             f"{source}: its tokenizer has no fast version, so tokens cannot be traced to characters; convert it first"
         )
     needed = "mask" if kind == "encoder" else "eos"
+    if kind == "encoder-decoder" and tokenizer.convert_tokens_to_ids(HIDDEN) in (None, tokenizer.unk_token_id):
+        raise ModelError(
+            f"{source}: its tokenizer has no {BLANK} and {HIDDEN}, which say where the answer and a hidden word were; "
+            "of encoder-decoders those like t5 and mt5 work"
+        )
     if getattr(tokenizer, f"{needed}_token_id") is None:
         raise ModelError(
             f"{source}: its tokenizer has no {needed} token, which a hidden word is replaced by; "
@@ -200,14 +220,18 @@ def wrap_model(
         )
     _check_vocabulary(model, tokenizer, source)
     model.eval().requires_grad_(False)
+    architecture = type(model).__name__
+    if kind == "encoder-decoder":
+        model = Sourced(model)
     dtype = str(next(model.parameters()).dtype).removeprefix("torch.")
     attention = str(getattr(model.config, "_attn_implementation", None) or "eager")
     identity = ModelIdentity(
-        name, source, revision, type(model).__name__, dtype, attention, _weights_hash(model), _tokenizer_hash(tokenizer)
+        name, source, revision, architecture, dtype, attention, _weights_hash(model), _tokenizer_hash(tokenizer)
     )
     probe = probe_ids(model, tokenizer, rows=1, tokens=7)
+    within = f"{model.decoder}." if isinstance(model, Sourced) else ""
     return LoadedModel(
-        model, tokenizer, kind, identity, find_sites(model, probe, site_pattern), _context(model, tokenizer)
+        model, tokenizer, kind, identity, find_sites(model, probe, site_pattern, within), _context(model, tokenizer)
     )
 
 
@@ -226,29 +250,37 @@ def _check_vocabulary(model: Any, tokenizer: Any, source: str) -> None:
 
 
 def probe_ids(model: Any, tokenizer: Any, rows: int, tokens: int) -> Tensor:
-    """(rows, tokens) of ordinary token ids, the same at every call, no two rows alike."""
+    """(rows, tokens) of ordinary token ids, the same at every call, no two rows alike; behind a source of five where the
+    model wants one."""
     vocabulary = model.get_input_embeddings().weight.shape[0]
     special = set(tokenizer.all_special_ids)
     generator = torch.Generator().manual_seed(0)
     shuffled = torch.randperm(vocabulary, generator=generator).tolist()
     ordinary = [token for token in shuffled if token not in special]
     ids = [ordinary[index % len(ordinary)] for index in range(rows * tokens)]
-    return torch.tensor(ids, device=next(model.parameters()).device).view(rows, tokens)
+    found = torch.tensor(ids, device=next(model.parameters()).device).view(rows, tokens)
+    if not isinstance(model, Sourced):
+        return found
+    source = found.roll(1, dims=1).repeat(1, 5)[:, :5]
+    return torch.cat([source, torch.full_like(found[:, :1], model.start), found[:, 1:]], dim=1)
 
 
 def _auto_class(config: Any, source: str) -> tuple[Any, str]:
     """Which head to load: what the checkpoint says it is, else what its model type has (fills masks before next
     token)."""
+    if getattr(config, "is_encoder_decoder", False):
+        if config.model_type in modeling_auto.MODEL_FOR_SEQ_TO_SEQ_CAUSAL_LM_MAPPING_NAMES:
+            return AutoModelForSeq2SeqLM, "encoder-decoder"
+        raise ModelError(f"{source}: {config.model_type} is an encoder-decoder without a language-model head")
     masked, causal = modeling_auto.MODEL_FOR_MASKED_LM_MAPPING_NAMES, modeling_auto.MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
     for architecture in config.architectures or ():
         if architecture in masked.values():
             return AutoModelForMaskedLM, "encoder"
         if architecture in causal.values():
             return AutoModelForCausalLM, "decoder"
-    decodes = getattr(config, "is_decoder", False) or getattr(config, "is_encoder_decoder", False)
-    if config.model_type in masked and not decodes:
+    if config.model_type in masked and not getattr(config, "is_decoder", False):
         return AutoModelForMaskedLM, "encoder"
-    if config.model_type in causal and not getattr(config, "is_encoder_decoder", False):
+    if config.model_type in causal:
         return AutoModelForCausalLM, "decoder"
     raise ModelError(
         f"{source}: {config.model_type} has no head that fills masks or predicts the next token; "

@@ -39,7 +39,7 @@ def record(
     extras: list[tuple[Any, ...] | None] = []
     sites: list[Tensor] = [torch.empty(0)] * len(circuit.anatomy.sites)
     kept = n_clean if recipe.enter != "start" else 0
-    asked, places = sequence[:n_logits], position[:n_logits]
+    asked, places, tokens = sequence[:n_logits], position[:n_logits], circuit.tokens(ids)
 
     def cut(h: Tensor) -> Tensor:
         return h[asked, places][:, None] if n_logits else h[:1, :1]
@@ -54,7 +54,7 @@ def record(
         return with_hidden(out, cut(hidden_of(out))) if last else out
 
     def on_site(layer: int, x: Tensor) -> None:
-        x = x.view(ids.shape[0], ids.shape[1], -1)
+        x = x.view(ids.shape[0], tokens, -1)
         sites[layer] = x[sequence] if whole else x[sequence, position]
 
     caching = recipe.prefix and kept > 0
@@ -118,7 +118,7 @@ class _Replay:
             self.entered.append(self.entered[-1] + entering[block])
         self.lowest = 0 if full else min(entering)
         self.prefix = int(rows.position[0]) if recipe.prefix else 0
-        self.tokens = 1 if recipe.prefix else recording.ids.shape[1]
+        self.tokens = 1 if recipe.prefix else circuit.tokens(recording.ids)
         self.position = torch.zeros_like(rows.position) if recipe.prefix else rows.position
         self.entries: dict[int, _Entry] = {}  # by block
         self.now: _Entry | None = None  # set while a block's tail runs

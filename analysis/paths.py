@@ -79,18 +79,19 @@ def _hidden(engine: Engine, index: int, query: EncodedQuery, method: MethodConfi
     if method.baseline == "zero":
         return []
     steps, substitute = len(query.steps), engine.loaded.substitute
-    shared = engine.loaded.kind == "decoder"  # causal: all steps are read off the longest sequence
+    shared, decodes = engine.loaded.causal, engine.loaded.kind == "decoder"
     found = []
     for step in [steps - 1] if shared else range(steps):
         ids = query.steps[step].ids
         states = tuple(range(index * steps, (index + 1) * steps)) if shared else (index * steps + step,)
         changes = [word.tokens for word in query.words]
         if method.baseline == "mean_tokens":
-            changes = [(place,) for place in range(len(ids))]
+            source = ids.index(engine.loaded.start) if shared and not decodes else len(ids)
+            changes = [(place,) for place in range(source)]
         for place, tokens in enumerate(changes):
             changed = tuple(substitute if at in tokens else token for at, token in enumerate(ids))
             # A step's own sequence ends at its position: later tokens, filled in for later steps, are none of its tokens.
-            reading = tuple(s for s in states if not shared or tokens[0] <= query.steps[s - index * steps].position)
+            reading = tuple(s for s in states if not decodes or tokens[0] <= query.steps[s - index * steps].position)
             found.append(_Hidden(Variant(changed, reading), place))
     return found
 

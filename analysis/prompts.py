@@ -17,6 +17,9 @@ from typing import Any, Protocol
 from analysis.errors import UnusableQuery
 from analysis.words import Span, word_spans
 
+BLANK, HIDDEN = "<extra_id_0>", "<extra_id_1>"
+"""Sentinels of encoder-decoders: for the answer, and for a hidden word of eq. 3."""
+
 Token = tuple[int, Span]
 """Id and span in the text (empty for special tokens) of one token."""
 
@@ -89,6 +92,8 @@ class Encodable(Protocol):
     def kind(self) -> str: ...
     @property
     def context(self) -> int: ...
+    @property
+    def start(self) -> int: ...
 
 
 @dataclass(frozen=True)
@@ -112,6 +117,8 @@ def encode(loaded: Encodable, query: Query) -> EncodedQuery:
     ids = [token for token, _ in filled.tokens]
     places, tokenizer = filled.places, loaded.tokenizer
     gold = tuple(ids[place] for place in places)
+    if loaded.kind == "encoder-decoder":
+        return _with_source(loaded, query, filled)
     if loaded.kind == "encoder":
         masked = [tokenizer.mask_token_id if place in places else token for place, token in enumerate(ids)]
         steps = []
@@ -137,10 +144,36 @@ def encode_statement(loaded: Encodable, query: Query) -> EncodedQuery:
     Only activations are meant to be read on it; `gold` is the token itself.
     """
     filled = _fill(loaded, query)
+    if loaded.kind == "encoder-decoder":
+        return _with_source(loaded, query, filled, stated=True)
     ids = tuple(token for token, _ in filled.tokens)
     steps = tuple(Step(ids, place, ids[place]) for place in filled.places)
     tokens = tuple(loaded.tokenizer.convert_ids_to_tokens([ids[place] for place in filled.places]))
     return EncodedQuery(query, filled.text, tokens, steps, _words(filled, len(ids)))
+
+
+def _with_source(loaded: Encodable, query: Query, filled: _Filled, stated: bool = False) -> EncodedQuery:
+    """The encoder reads the text with a sentinel for the answer, the decoder a start token, the sentinel and the answer's
+    tokens so far; places of steps are the decoder's. `stated`: at each token of the answer, read in."""
+    ids, tokenizer = [token for token, _ in filled.tokens], loaded.tokenizer
+    gold, blank = tuple(ids[place] for place in filled.places), tokenizer.convert_tokens_to_ids(BLANK)
+    if blank in ids or loaded.start in ids:
+        raise _unusable(
+            "literal-mask", query, f"the text itself holds {BLANK} or padding; write [Y] where the answer goes"
+        )
+    first, after = filled.places[0], filled.places[-1] + 1
+    front = (*ids[:first], blank, *ids[after:], loaded.start, blank)
+    if stated:
+        steps = [Step((*front, *gold), 2 + place, token) for place, token in enumerate(gold)]
+    else:
+        steps = [Step((*front, *gold[:place]), 1 + place, token) for place, token in enumerate(gold)]
+    moved = after - first - 1  # what follows the answer stands so much earlier
+    found = _words(filled, len(ids))
+    words = tuple(Word(w.text, tuple(t if t < first else t - moved for t in w.tokens)) for w in found)
+    if not words:
+        raise _unusable("no-words", query, "the prompt has no word to mask; use a template with at least one word")
+    prompt = _between(filled.text, filled.answer, BLANK)
+    return EncodedQuery(query, prompt, tuple(tokenizer.convert_ids_to_tokens(list(gold))), tuple(steps), words)
 
 
 def _fill(loaded: Encodable, query: Query) -> _Filled:

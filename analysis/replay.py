@@ -234,7 +234,7 @@ class Engine:
 
     def _shares_sequence(self, query: EncodedQuery) -> bool:
         """Causal: every step can be read off the longest one. (A statement's steps are one sequence for any model.)"""
-        return self.loaded.kind == "decoder" or all(step.ids is query.steps[0].ids for step in query.steps)
+        return self.loaded.causal or all(step.ids is query.steps[0].ids for step in query.steps)
 
     def run_edits(
         self, prepared: Prepared, states: Ints, edits: FlatEdits, keep: Callable[[Ints, Tensor, Tensor], None]

@@ -74,14 +74,15 @@ class _Event:
     faithful: bool
 
 
-def find_sites(model: nn.Module, ids: Tensor, pattern: str | None = None) -> Anatomy:
+def find_sites(model: nn.Module, ids: Tensor, pattern: str | None = None, within: str = "") -> Anatomy:
     """Resolve and prove the sites of a model with one forward of `ids` (1, tokens).
 
     `pattern`: a regular expression for the paths of the second MLP linears, for a family whose names are unknown here.
+    `within`: how the paths of the stack begin that holds them, where there are two.
     Raises ModelError, with an excerpt of the module tree, when the sites cannot be proven.
     """
     linears = {name: module for name, module in model.named_modules() if isinstance(module, nn.Linear | Conv1D)}
-    candidates = [name for name in linears if _is_candidate(name, pattern)]
+    candidates = [name for name in linears if name.startswith(within) and _is_candidate(name, pattern)]
     experts = [name for name, _ in model.named_modules() if _EXPERTS.search(name)]
     if experts:
         raise ModelError(
@@ -102,7 +103,7 @@ def find_sites(model: nn.Module, ids: Tensor, pattern: str | None = None) -> Ana
         if name.rpartition(".")[0] in parents and name.rpartition(".")[2].isdigit()
     }
     events = _trace(model, ids, blocks, set(candidates), linears)
-    return _anatomy(events, linears, type(model).__name__)
+    return _anatomy(events, linears, type(model).__name__, "decoder" if within else "")
 
 
 def _is_candidate(name: str, pattern: str | None) -> bool:
@@ -168,7 +169,7 @@ def _apply_linear(module: nn.Module, x: Tensor) -> Tensor:
     return y + bias if isinstance(bias, Tensor) else y
 
 
-def _anatomy(events: list[_Event], linears: dict[str, Any], family: str) -> Anatomy:
+def _anatomy(events: list[_Event], linears: dict[str, Any], family: str, stack: str) -> Anatomy:
     blocks: list[Block] = []
     sites: list[Site] = []
     feeders: list[_Event] = []
@@ -197,7 +198,9 @@ def _anatomy(events: list[_Event], linears: dict[str, Any], family: str) -> Anat
             gated = len(makers) > 1 or any(f.width == 2 * width for f in makers)
             offset = sites[-1].offset + sites[-1].width if sites else 0
             names = tuple(f.module for f in makers)
-            sites.append(Site("", len(sites), width, offset, event.module, event.call, gated, len(blocks) - 1, names))
+            sites.append(
+                Site(stack, len(sites), width, offset, event.module, event.call, gated, len(blocks) - 1, names)
+            )
     if not sites:
         raise ModelError(f"no second MLP linear of {family} ran on a probe forward; {_tree(linears)}")
     return Anatomy(tuple(sites), tuple(blocks))

@@ -9,7 +9,7 @@ import torch
 import transformers
 
 from analysis.models import LoadedModel, wrap_model
-from tests.random_models import byte_level, scaled, wordpiece
+from tests.random_models import byte_level, scaled, sentinels, wordpiece
 
 _V, _H, _L, _I = 320, 32, 3, 48
 _COMMON = {
@@ -150,19 +150,45 @@ ROUTED: Mapping[str, tuple[str, dict[str, Any]]] = {
 }
 
 
+_T5 = {
+    "vocab_size": _V,
+    "d_model": _H,
+    "d_kv": 8,
+    "d_ff": _I,
+    "num_layers": _L,
+    "num_decoder_layers": _L,
+    "num_heads": 4,
+    "tie_word_embeddings": False,
+}
+ENCODER_DECODERS: Mapping[str, tuple[str, dict[str, Any]]] = {
+    "t5": ("T5", _T5 | {"feed_forward_proj": "gated-gelu"}),
+    "t5 (2019)": ("T5", _T5 | {"feed_forward_proj": "relu", "tie_word_embeddings": True}),
+    "mt5": ("MT5", _T5 | {"feed_forward_proj": "gated-gelu"}),
+    "umt5": ("UMT5", _T5 | {"feed_forward_proj": "gated-gelu"}),
+}
+
+
 def build(name: str, dtype: torch.dtype = torch.float64) -> torch.nn.Module:
     """The bare model, random but the same at every call."""
     torch.manual_seed(0)
-    prefix, options = (ENCODERS | DECODERS | ROUTED)[name]
+    prefix, options = (ENCODERS | DECODERS | ENCODER_DECODERS | ROUTED)[name]
     if prefix == "Gemma3":
         config, head = transformers.Gemma3TextConfig(**options), transformers.Gemma3ForCausalLM
     else:
         config = getattr(transformers, f"{prefix}Config")(**options)
-        heads = ("ForMaskedLM", "WithLMHeadModel") if name in ENCODERS else ("LMHeadModel", "ForCausalLM")
+        if name in ENCODER_DECODERS:
+            config.decoder_start_token_id = sentinels().pad_token_id
+        heads = (
+            ("ForMaskedLM", "WithLMHeadModel")
+            if name in ENCODERS
+            else ("LMHeadModel", "ForCausalLM", "ForConditionalGeneration")
+        )
         head = next(getattr(transformers, prefix + h) for h in heads if hasattr(transformers, prefix + h))
-    return scaled(head(config), 8.0).to(dtype)
+    return scaled(head(config), 1.5 if name in ENCODER_DECODERS else 8.0).to(dtype)  # T5 does not scale its attention
 
 
 def load(name: str, dtype: torch.dtype = torch.float64) -> LoadedModel:
     kind, tokenizer = ("encoder", wordpiece()) if name in ENCODERS else ("decoder", byte_level())
+    if name in ENCODER_DECODERS:
+        kind, tokenizer = "encoder-decoder", sentinels()
     return wrap_model(build(name, dtype), tokenizer, kind, name=name)

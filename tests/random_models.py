@@ -54,6 +54,17 @@ def byte_level() -> PreTrainedTokenizerFast:
     return PreTrainedTokenizerFast(tokenizer_object=tokenizer, eos_token="<|endoftext|>", bos_token="<|endoftext|>")
 
 
+def sentinels() -> PreTrainedTokenizerFast:
+    """Like T5's: an end token after every text, and sentinels for spans that are left out."""
+    bare = byte_level().backend_tokenizer
+    special = ["<pad>", "</s>", "<unk>", "<extra_id_0>", "<extra_id_1>"]
+    bare.add_special_tokens(special)
+    end = bare.token_to_id("</s>")
+    bare.post_processor = processors.TemplateProcessing(single="$A </s>", special_tokens=[("</s>", end)])
+    names = {"pad_token": "<pad>", "eos_token": "</s>", "unk_token": "<unk>"}
+    return PreTrainedTokenizerFast(tokenizer_object=bare, additional_special_tokens=special[3:], **names)
+
+
 torch.set_num_threads(1)  # two threads on tiny tensors only wait for each other
 
 
