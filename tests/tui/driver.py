@@ -30,7 +30,7 @@ class Driver:
 
     async def until(self, holds: Callable[[], object], what: str = "") -> None:
         """Wait, in steps of the event loop, until something holds."""
-        for _ in range(400):
+        for _ in range(1200):
             await self.pilot.pause()
             if holds():
                 return

@@ -100,8 +100,9 @@ async def test_edits_lead_to_their_facts_and_checks_to_their_curve(tmp_path: Pat
         await driver.do("go.in")
         assert table.frame.height == row["facts"] and table.frame["p_suppressed"].null_count() == 0
         assert driver.title("edits").startswith(f"edits › table 1 › {row['edited']} read in {row['lang']}")
-        await driver.do("go.out", "tab.checks")
+        await driver.do("go.out")
         assert "edited" in table.frame.columns
+        await driver.do("tab.checks")
         assert "probability" in driver.table("checks").frame["judge"].to_list()
         assert "wrong claims" in str(driver.bench.query_one("#roc", Static).render())
 
