@@ -15,6 +15,7 @@ from store.layout import check
 from store.runs import RunRecord
 
 LOST_AFTER = 30.0  # seconds of the observer's own clock without a heartbeat
+STARVED = 20  # times as long where its process is seen to live: a loaded machine may keep it from beating
 ACTIVE = ("queued", "running")
 
 
@@ -87,8 +88,10 @@ class Observer:
             since = now
             self._moved[record.run] = (record.beat, now)
         status = record.status
-        if status in ACTIVE and (now - since > LOST_AFTER or _is_dead(record)):
-            status = "lost"
+        if status in ACTIVE:
+            patience = LOST_AFTER * (STARVED if _lives(record) else 1)
+            if now - since > patience or _is_dead(record):
+                status = "lost"
         first, start = self._first.setdefault(record.run, (record.done, now))
         rate = (record.done - first) / (now - start) if now - start > 1.0 else None
         if not rate or status not in ACTIVE:
@@ -105,6 +108,17 @@ def _mean_rate(record: RunRecord) -> float | None:
 
 def _is_here(record: RunRecord) -> bool:
     return bool(record.provenance.get("host") == socket.gethostname())
+
+
+def _lives(record: RunRecord) -> bool:
+    """Whether the run's process is on this very machine and there still: a loaded machine may keep it from beating."""
+    pid = record.provenance.get("pid")
+    if not _is_here(record) or not isinstance(pid, int):
+        return False
+    try:
+        return psutil.Process(pid).create_time() <= max(record.heartbeat, record.created) + 60  # else another's number
+    except psutil.Error:
+        return False
 
 
 def _is_dead(record: RunRecord) -> bool:

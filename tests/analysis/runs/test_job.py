@@ -5,6 +5,9 @@ import multiprocessing
 import os
 import random
 import signal
+import socket
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Mapping
@@ -281,3 +284,23 @@ def test_a_model_is_stored_with_its_first_results_and_not_before(
     with store.open(place) as reader:
         assert len(reader.models()) == 1 and reader.sql("SELECT count(*) FROM site").item() > 0
         assert reader.sql("SELECT count(*) FROM model").item() == 1
+
+
+def test_a_run_whose_process_is_kept_from_beating_is_not_lost_while_it_lives(tmp_path: Path) -> None:
+    place, now = store.create(tmp_path / "busy.knstore"), [0.0]
+    alive = {"host": socket.gethostname(), "pid": os.getpid()}
+    gone = subprocess.run([sys.executable, "-c", "import os; print(os.getpid())"], stdout=subprocess.PIPE, check=True)
+    cases = {
+        "lives": (alive, {31: "running", 601: "lost"}),
+        "elsewhere": (alive | {"host": "another"}, {29: "running", 31: "lost"}),
+        "gone": (alive | {"pid": int(gone.stdout)}, {1: "lost"}),
+    }
+    for name, (provenance, wanted) in cases.items():
+        record = run_files.RunRecord(name, "running", provenance=provenance, created=time.time(), heartbeat=time.time())
+        (place / "runs" / name).mkdir(parents=True)
+        run_files.write_run(place, record)
+        now[0], observer = 0.0, Observer(place, clock=lambda: now[0])
+        observer.run(name)
+        for seconds, status in wanted.items():
+            now[0] = seconds
+            assert observer.run(name).status == status, (name, seconds)
