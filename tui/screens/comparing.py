@@ -82,7 +82,8 @@ class Comparing(Bench):
             answers = [("b", "b", "looks at B")]
             if self.session.kept is not None:
                 answers = [("c", "end", "ends the comparison"), ("a", "a", "goes back to A")]
-            screen = TextScreen("A | B", side_by_side(a, b, of_a, of_b), answers)
+            title = f"A | B · {self.session.selection.subject}"
+            screen = TextScreen(title, side_by_side(a, b, of_a, of_b), answers)
             self.app.push_screen(screen, lambda word: self._compared(word, b))
 
     def _compared(self, word: str | None, b: View) -> None:

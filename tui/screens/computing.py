@@ -187,9 +187,9 @@ class Computing(Bench):
             return
         kept = self._form or {}
         fields = (
-            Field("template", "prompt", kept.get("template", ""), "The capital of [X] is [Y]"),
-            Field("subject", "subject [X]", kept.get("subject", ""), "Tanzania"),
-            Field("object", "answer [Y]", kept.get("object", ""), "Dodoma"),
+            Field("template", "prompt", kept.get("template", ""), "as in: The capital of [X] is [Y]"),
+            Field("subject", "subject [X]", kept.get("subject", ""), "as in: Tanzania"),
+            Field("object", "answer [Y]", kept.get("object", ""), "as in: Dodoma"),
             Field("lang", "language", kept.get("lang", view.langs[0]), "as the store writes it"),
             Field("fact", "fact", "", "empty: a new one; a stored fact's name adds to it", required=False),
         )
