@@ -20,14 +20,20 @@ def bert(vocabulary: int = 119_547, layers: int = 12, hidden: int = 768) -> Any:
     """BERT-base's dimensions, with the vocabulary of the multilingual one."""
     torch.manual_seed(0)
     config = transformers.BertConfig(
-        vocab_size=vocabulary, num_hidden_layers=layers, hidden_size=hidden, intermediate_size=4 * hidden
+        vocab_size=vocabulary,
+        num_hidden_layers=layers,
+        hidden_size=hidden,
+        intermediate_size=4 * hidden,
+        num_attention_heads=hidden // 64,
     )
     return transformers.BertForMaskedLM(config).eval()
 
 
 def gpt2(layers: int = 12, hidden: int = 768) -> Any:
     torch.manual_seed(0)
-    return transformers.GPT2LMHeadModel(transformers.GPT2Config(n_layer=layers, n_embd=hidden)).eval()
+    return transformers.GPT2LMHeadModel(
+        transformers.GPT2Config(n_layer=layers, n_embd=hidden, n_head=hidden // 64)
+    ).eval()
 
 
 def tokenizer(kind: str) -> Any:
