@@ -125,7 +125,7 @@ def main() -> int:
                          f"{error(folder, f'{model}-same', f'{model}-package'):.1e}", str(same),
                          f"{error(folder, f'{model}-same', f'{model}-reference'):.1e}",
                          verdict(package.median / same.median, 4)])  # fmt: skip
-            rows.append([f"  knscope, Gauss-Legendre, {fine.told['nodes']} nodes where it took most", str(fine),
+            rows.append([f"  knscope, Gauss-Lobatto, {fine.told['nodes']} nodes where it took most", str(fine),
                          f"{error(folder, f'{model}-fine', f'{model}-reference'):.1e}",
                          verdict(package.median / fine.median, WANTED[model])])  # fmt: skip
             missed |= package.median / same.median < 4 or package.median / fine.median < WANTED[model]
