@@ -108,11 +108,16 @@ async def test_digits_type_a_threshold_and_a_wrong_one_is_refused(workbench: Mak
         await pilot.press("enter")
         await driver.settled()
         assert driver.app.session.view is not None and driver.app.session.view.tau["en"] == 0.45
+        assert driver.bench.pane() is driver.pane("queries"), "digits mean panes again"
+        await driver.do("threshold.type")
         await driver.type("7")
         await pilot.press("enter")
         await pilot.pause()
         assert "between 0 and 0.99" in driver.said()[-1]
         assert driver.bench.query_one(ThresholdBar).typed == ""
+        assert driver.bench.pane() is driver.pane("thresholds"), "to type another"
+        await pilot.press("escape")
+        assert driver.bench.pane() is driver.pane("queries")
 
 
 async def test_the_filter_finds_words_in_any_script_and_excludes(workbench: Make) -> None:
@@ -210,8 +215,7 @@ async def test_sql_completes_columns_with_tab(workbench: Make) -> None:
         driver = await Driver(pilot).ready()
         await driver.do("tab.sql")
         editor = driver.bench.query_one(SqlEditor)
-        editor.text = ""
-        await driver.type("SELECT templ")
+        await driver.type("SELECT templ")  # in place of the example
         assert editor.suggestion == "ate"
         await pilot.press("tab")
         assert editor.text == "SELECT template"
@@ -350,6 +354,8 @@ async def test_jumping_by_letter_and_maximising(workbench: Make) -> None:
         await pilot.press("ctrl+o", "t")
         await pilot.pause()
         assert driver.bench.pane() is driver.pane("thresholds")
+        await pilot.press("ctrl+o", "i")  # l is the layers' letter
+        assert driver.bench.pane() is driver.pane("likn")
         await driver.do("go.out", "tab.likn", "pane.zoom")
         assert driver.bench.maximized is driver.pane("likn")
         await driver.do("go.out")

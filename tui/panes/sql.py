@@ -55,6 +55,11 @@ class SqlPane(Pane):
 
     def on_mount(self) -> None:
         self.entitle("SQL")
+        editor = self.query_one(SqlEditor)
+        if self._history:
+            editor.move_cursor(editor.document.end)
+        else:
+            editor.select_all()  # an example: the first key typed replaces it
         self.query_one("#sql-state", Static).update("^r runs · tab completes · F7 F8 history")
 
     def follow(self, shown: Shown) -> None:

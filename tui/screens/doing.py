@@ -81,7 +81,7 @@ class Doing(Below, Comparing):
         self.query_one(QueriesPane).focus_target().focus()
 
     def action_jump(self) -> None:
-        self.query_one(FooterLine).jump({pane.TITLE[0].lower(): pane for pane in reversed(self.seen_panes())})
+        self.query_one(FooterLine).jump(self.seen_panes())
 
     # --- look at
 
@@ -216,7 +216,7 @@ class Doing(Below, Comparing):
         self.follow_soon()
 
     def action_type_threshold(self) -> None:
-        self.query_one(ThresholdBar).focus()
+        self.query_one(ThresholdBar).type_here(self.focused)
 
     def action_reset_threshold(self, everything: bool) -> None:
         marked = self.query_one(ThresholdBar).current()

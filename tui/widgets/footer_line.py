@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from textual import events
 from textual.app import RenderResult
@@ -12,6 +12,14 @@ from textual.widget import Widget
 
 from tui import keymap
 from tui.panes.pane import Pane
+
+
+def letters(titles: Sequence[str]) -> list[str]:
+    """For each title the first of its letters that none before it has."""
+    taken: list[str] = []
+    for title in titles:
+        taken.append(next(letter for letter in title.lower() if letter not in taken))
+    return taken
 
 
 class FooterLine(Widget):
@@ -29,10 +37,10 @@ class FooterLine(Widget):
 
     # --- jumping
 
-    def jump(self, targets: Mapping[str, Pane]) -> None:
+    def jump(self, panes: Sequence[Pane]) -> None:
         """Show a letter for every pane, and go where the next key says."""
         self._came_from = self.screen.focused
-        self.targets = targets
+        self.targets = dict(zip(letters([pane.TITLE for pane in panes]), panes, strict=True))
         self.can_focus = True
         self.focus()
 
@@ -59,7 +67,7 @@ class FooterLine(Widget):
                 Content.from_markup("[bold $accent]$key[/] $name", key=key, name=pane.TITLE)
                 for key, pane in self.targets.items()
             ]
-            return Content.assemble("jump to  ", Content("  ").join(reversed(parts)))
+            return Content.assemble("jump to  ", Content("  ").join(parts))
         line = Content("")
         for action in map(keymap.find, wanted):
             keys = keymap.keys_of(action, self._remap)

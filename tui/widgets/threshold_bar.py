@@ -31,6 +31,18 @@ class ThresholdBar(Widget, can_focus=True):
     marked: reactive[str] = reactive("")
     typed: reactive[str] = reactive("")
 
+    _came_from: Widget | None = None
+    """What had the focus before: it gets it back when a value is typed or given up, so that keys mean there what they did."""
+
+    def type_here(self, came_from: Widget | None) -> None:
+        """Take the focus until a value is typed."""
+        self.focus()
+        self._came_from = came_from if came_from is not self else self._came_from
+
+    def _go_back(self) -> None:
+        if self._came_from is not None:
+            self.screen.set_focus(self._came_from)
+
     def watch_view(self, old: View | None, new: View | None) -> None:
         """Other languages may take another number of lines."""
         if old is None or new is None or old.langs != new.langs:
@@ -62,6 +74,8 @@ class ThresholdBar(Widget, can_focus=True):
             self.typed = ""
         elif self.typed and event.key == "enter":
             self._finish()
+        elif self._came_from is not None and event.key in ("enter", "escape"):
+            self._go_back()
         elif event.key in ("left", "h", "right", "l"):
             self.step(-1 if event.key in ("left", "h") else 1)
         else:
@@ -83,11 +97,12 @@ class ThresholdBar(Widget, can_focus=True):
             self.post_message(Complaint(f"{threshold.symbol} lies between {threshold.low:g} and {threshold.high:g}"))
             return
         self.post_message(ThresholdSet(threshold.name, value))
+        self._go_back()
 
     def watch_has_focus(self, has_focus: bool) -> None:
         super().watch_has_focus(has_focus)
         if not has_focus:
-            self.typed = ""
+            self.typed, self._came_from = "", None
 
     # --- drawing
 
