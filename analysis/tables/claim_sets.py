@@ -12,7 +12,8 @@ import numpy as np
 
 from analysis.claims import claim_neurons, derange, split_subjects
 from analysis.prompts import Query
-from analysis.tables.stored_facts import stored_facts
+from analysis.questions import ASKED
+from analysis.tables.stored_facts import StoredFacts, stored_facts
 from store.reader import Reader
 from store.view import View
 
@@ -40,10 +41,15 @@ class WantedClaim:
 
 
 def parts(reader: Reader, model: str, seed: int = 0) -> dict[str, str]:
-    """The part of each fact: that of its subject, over all relations and languages."""
-    facts = stored_facts(reader, model)
-    by_subject = split_subjects([facts.subject[fact] for fact in facts.relation], seed)
-    return {fact: by_subject[facts.subject[fact]] for fact in facts.relation}
+    """The part of each fact of the data: that of its subject, over all relations and languages."""
+    return _parts(stored_facts(reader, model), seed)
+
+
+def _parts(facts: StoredFacts, seed: int) -> dict[str, str]:
+    """A typed question counts for nothing here: it must not deal the claims of others anew."""
+    subject = {fact: facts.subject[fact] for fact, relation in facts.relation.items() if relation != ASKED}
+    by_subject = split_subjects(subject.values(), seed)
+    return {fact: by_subject[label] for fact, label in subject.items()}
 
 
 def scanned_neurons(reader: Reader, view: View) -> dict[tuple[str, str], list[int]]:
@@ -57,12 +63,12 @@ def scanned_neurons(reader: Reader, view: View) -> dict[tuple[str, str], list[in
 def wanted(reader: Reader, view: View, seed: int = 0) -> list[WantedClaim]:
     """Right and wrong claims of every fact with a main query in the View's languages, where neurons were scanned."""
     facts = stored_facts(reader, view.model)
-    part = parts(reader, view.model, seed)
+    part = _parts(facts, seed)
     widths = reader.sql('SELECT width FROM site WHERE model = $model ORDER BY "offset"', {"model": view.model})
     scanned = scanned_neurons(reader, view)
     groups: dict[tuple[str, str, str], list[Query]] = {}
     for (fact, lang), query in sorted(facts.main.items()):
-        if (query.relation, lang) in scanned and lang in view.langs:
+        if fact in part and (query.relation, lang) in scanned and lang in view.langs:
             groups.setdefault((query.relation, lang, part[fact]), []).append(query)
     right = right_answers(facts.main, facts.subject)
     found = []

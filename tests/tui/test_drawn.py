@@ -6,44 +6,20 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
-import pytest
 from rich.cells import cell_len
 from textual.widgets import Static
 
-from store.errors import UserError
 from tests.analysis.tables.planted_store import PlantedStore
 from tests.tui.driver import Driver
 from tui.app import Knscope
 from tui.config import Settings
 from tui.gpu import described
 from tui.panes.tables import interval
-from tui.screens.computing import question
 from tui.screens.doing import unused
 from tui.screens.running import arguments
 from tui.widgets.roc_plot import LEFT, roc_text
 
 Make = Callable[..., Knscope]
-ASKED = {"template": "The capital of [X] is [Y]", "subject": "Tanzania", "object": "Dodoma", "lang": "en"}
-
-
-@pytest.mark.parametrize(
-    ("prompt", "template"),
-    [
-        ("The capital of [X] is [Y]", "The capital of [X] is [Y]"),
-        ("The capital of Tanzania is", "The capital of [X] is [Y]"),
-        ("[Y] is the capital of Tanzania.", "[Y] is the capital of [X]."),
-        ("Tanzania的首都是", "[X]的首都是[Y]"),
-    ],
-)
-def test_a_prompt_may_name_its_subject_and_end_where_the_answer_goes(prompt: str, template: str) -> None:
-    assert question({**ASKED, "template": prompt}).template == template
-
-
-def test_a_prompt_without_its_subject_is_refused_and_a_new_question_is_a_fact_of_its_own() -> None:
-    with pytest.raises(UserError, match=r"names neither \[X\] nor Tanzania"):
-        question({**ASKED, "template": "The capital is [Y]"})
-    assert question(ASKED).fact == "asked: Tanzania → Dodoma"
-    assert question({**ASKED, "fact": "P36-TZ"}, "P36").fact == "P36-TZ"
 
 
 def test_a_form_starts_the_run_that_the_command_line_would() -> None:

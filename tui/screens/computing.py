@@ -25,8 +25,6 @@ if TYPE_CHECKING:
     from analysis.runs.missing import Missing
     from store.reader import Reader
 
-ASKED = "asked"
-"""Relation of the questions a person typed."""
 WORDS = {"attributions": "attributions", "scans": "pair scans", "edits": "readings of edits", "claims": "claims"}
 ALSO = {"edits": ("edit",), "checks": ("factcheck",)}
 """What a pane shows beyond attributions and pair scans."""
@@ -64,25 +62,6 @@ def lacking(reader: Reader, shown: Shown, what: tuple[str, ...], seconds: float,
     if pace is None and found.passes and seconds > 1.0:
         pace = missing.passes_stored(reader) / seconds or None
     return Lacking(shown, what, found, pace)
-
-
-def question(values: Mapping[str, str], relation: str = ASKED) -> Query:
-    """The query that a filled form means: [X] may be left out where the subject stands, and [Y] at the end.
-
-    :raises UserError: the prompt has no place for the subject
-    """
-    from analysis.prompts import Query
-
-    template, subject = values["template"], values["subject"]
-    if "[X]" not in template:
-        if subject not in template.replace("[Y]", ""):
-            raise UserError(f"The prompt names neither [X] nor {subject}: The capital of [X] is [Y]")
-        template = template.replace(subject, "[X]", 1)
-    if "[Y]" not in template:
-        template = template.rstrip()
-        template += " [Y]" if template.isascii() else "[Y]"
-    fact = values.get("fact") or f"{ASKED}: {subject} → {values['object']}"
-    return Query(fact, relation, values["lang"], template, subject, values["object"])
 
 
 class Computing(Bench):
@@ -213,6 +192,7 @@ class Computing(Bench):
         view, reader = self.session.view, self.session.reader
         if values is None or view is None or reader is None:
             return
+        from analysis.questions import ASKED, question
         from analysis.runs.desk import Task
         from analysis.runs.plan import Unit
 

@@ -9,6 +9,8 @@ import pytest
 
 from analysis.neuron_sets import NeuronSets
 from analysis.overlap import FactKeys
+from analysis.questions import question
+from analysis.runs import plan, rows
 from analysis.tables import claim_sets, dkn, edit_sets, edits, enrichment, factcheck, likn
 from analysis.tables.neurons import Neurons
 from analysis.tables.stored_facts import stored_facts, subject_of
@@ -110,6 +112,27 @@ def test_claims_are_dealt_within_parts_and_read_scanned_and_random_neurons(full,
             giver = next(f for f, o in own.items() if o == w.query.object)
             assert giver != w.query.fact
             assert part[giver] == w.part
+
+
+def test_a_typed_question_deals_no_claim_of_others_anew(tmp_path):
+    made = PlantedStore(tmp_path / "asked.knstore")
+    made.attribute()
+    with made.reader() as before:
+        wanted = claim_sets.wanted(before, made.view)
+    like = made.queries[0]
+    batch = rows.Batch()
+    for number in range(9):  # so many subjects would move the borders between the parts
+        typed = question({"template": like.template, "subject": f"s{number}", "object": like.object, "lang": "en"})
+        batch.add("query", rows.query_row(typed))
+        (found,) = made.engine.predict([made.encode(like)])
+        key = plan.prediction_key(made.label, typed.id)
+        batch.add(
+            "prediction", rows.prediction_row(key, made.label, made.encode(like), found, ["?"]) | {"query": typed.id}
+        )
+    made.commit(batch)
+    with made.reader() as after:
+        assert len(stored_facts(after, made.label).relation) == len({query.fact for query in made.queries}) + 9
+        assert claim_sets.wanted(after, made.view) == wanted
 
 
 def test_the_models_own_answer_judges_planted_claims_perfectly_and_always_true_does_not(full, reader):
