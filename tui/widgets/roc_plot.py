@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
-import numpy as np
+from typing import TYPE_CHECKING
+
 from rich.text import Text
+
+if TYPE_CHECKING:
+    import numpy as np
 
 LEFT = 5
 """Cells of the scale at the left."""
@@ -14,6 +18,8 @@ def roc_text(wrong: np.ndarray, right: np.ndarray, width: int, height: int) -> T
 
     The curve's height in a column is exact to an eighth of a cell.
     """
+    import numpy as np  # not before a curve is drawn: it is a fifth of the time to the first paint
+
     columns, rows = max(4, width - LEFT), max(2, height - 2)
     at = (np.arange(columns) + 0.5) / columns
     highest = np.array([right[wrong <= x].max(initial=0.0) for x in at])
