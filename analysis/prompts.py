@@ -12,6 +12,7 @@ from __future__ import annotations
 import hashlib
 import unicodedata
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any, Protocol
 
 from analysis.errors import UnusableQuery
@@ -43,7 +44,7 @@ class Query:
     def __post_init__(self) -> None:
         object.__setattr__(self, "alternatives", tuple(self.alternatives or ()))
 
-    @property
+    @cached_property
     def id(self) -> str:
         """16 hex digits of what the query says, whatever the model."""
         text = "\x1f".join((self.fact, self.relation, self.lang, self.template, self.subject, self.object))
