@@ -140,7 +140,7 @@ class _Replay:
         on_head = self._cut if self.recipe.cut == "head" else None
         with self.circuit.wired(self._on_block, self._on_site, on_head, self._on_feeder if narrow else None):
             logits = self.circuit.model(input_ids=ids, **kwargs).logits
-        cut = logits[:, 0] if self.recipe.cut != "none" else _take(logits, self.position)[:, 0]
+        cut = (logits if self.recipe.cut != "none" else _take(logits, self.position)).squeeze(1)  # (rows, vocabulary)
         assert isinstance(cut, Tensor)
         return cut
 
