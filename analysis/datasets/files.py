@@ -56,7 +56,8 @@ def json_lines(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
         try:
             value = json.loads(line)
         except json.JSONDecodeError as error:
-            raise UserError(f"{path}, line {number}: not valid JSON: {error.msg} at column {error.colno}") from error
+            what = error.msg.removesuffix(" at")  # "Unterminated string starting at"
+            raise UserError(f"{path}, line {number}: not valid JSON: {what} at column {error.colno}") from error
         if not isinstance(value, dict):
             raise UserError(f"{path}, line {number}: a JSON object is needed, {type(value).__name__} is there")
         yield number, value

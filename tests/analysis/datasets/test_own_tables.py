@@ -151,7 +151,7 @@ def test_a_broken_csv_says_where_and_what(tmp_path: Path, kind: str) -> None:
 
 
 BROKEN_JSONL = {
-    "bad JSON": (records(*[{}] * 6) + '{"fact_id": "x"\n', r"line 7: not valid JSON"),
+    "bad JSON": (records(*[{}] * 6) + '{"fact_id": "x"\n', r"line 7: not valid JSON: .* at column \d+$"),
     "no object": (records({}) + "[1, 2]\n", r"line 2: a JSON object is needed, list is there"),
     "missing column": (records({}) + '\n{"fact_id": "x"}\n', r"line 3: 'relation' is missing"),
     "a number": (records({}, {"object": 5}), r"line 2: object must be text, 5 is there"),
