@@ -128,7 +128,7 @@ ACTIONS: tuple[Action, ...] = (
         "threshold.type",
         ("t",),
         "thresholds",
-        "Go to the threshold bar; digits type a value",
+        "Go to the threshold bar: digits type a value, ⏎ takes it and goes back",
         "Thresholds",
         "type_threshold",
     ),

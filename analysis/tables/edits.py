@@ -81,9 +81,8 @@ def build(reader: Reader, view: View, seed: int = 0, draws: int = DRAWS, judging
     rows = []
     for (group, lang), by_name in groups.items():
         rows += _group_rows(group, lang, by_name, lookup, seed, draws)
-    missing = len(
-        {key for edit in edits for key in _keys(edit, names)} - stored.keys()
-    )  # sets of several rows are read once
+    asked = {key for edit in edits for key in _keys(edit, names)}  # a set that several rows speak of is read once
+    missing = len(asked - stored.keys())
     notes = [f"{missing:,} of the readings these thresholds ask for are not computed yet"] if missing else []
     notes += [
         f"rows without figures: {why}" for why in sorted({str(r["reason"]) for r in rows if r["reason"] and r["facts"]})
