@@ -30,7 +30,8 @@ WIDE, NARROW = (120, 40), (80, 24)
 
 
 def test_opening_imports_nothing_heavy_before_the_first_paint() -> None:
-    code = "import sys, tui.app; print([m for m in ('torch', 'transformers', 'duckdb', 'polars', 'pyarrow', 'scipy', 'numpy') if m in sys.modules])"
+    heavy = ("torch", "transformers", "duckdb", "polars", "pyarrow", "scipy", "numpy")
+    code = f"import sys, tui.app; print([m for m in {heavy!r} if m in sys.modules])"
     assert (
         subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip() == "[]"
     )
