@@ -361,6 +361,10 @@ class Reader:
 
     def _validate(self, view: View) -> None:
         """Raises UserError, listing what there is, where a View names what is not stored."""
+        if view.model in self.models() and not self.methods(view.model):
+            raise UserError(
+                f"no attribution with {view.model} is stored yet; those of a run appear as they are computed{self.unreadable()}"
+            )
         for what, value, there in (
             ("model", view.model, self.models()),
             ("method", view.method, self.methods(view.model)),

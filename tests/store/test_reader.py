@@ -156,6 +156,15 @@ def test_names_that_are_not_stored_are_errors_that_list_what_there_is(
         getattr(built_reader, name)(VIEW.with_(**changes))
 
 
+def test_a_store_whose_run_has_attributed_nothing_yet_says_that_results_will_come(tmp_path: Path) -> None:
+    path = store.create(tmp_path / "young.knstore")
+    frames, _ = synthetic.made_frames(SIZE, range(1))
+    predicted = {name: frames[name] for name in ("model", "site", "query", "prediction") if name in frames}
+    write_shard(path, runs.new_run(path, {}), predicted)
+    with store.open(path) as reader, pytest.raises(UserError, match=r"no attribution with .* is stored yet"):
+        reader.kn(VIEW)
+
+
 @pytest.fixture(scope="module")
 def built_reader(built: Path) -> store.Reader:
     return store.open(built)
