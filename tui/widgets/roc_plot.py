@@ -18,7 +18,7 @@ def roc_text(wrong: np.ndarray, right: np.ndarray, width: int, height: int) -> T
 
     The curve's height in a column is exact to an eighth of a cell.
     """
-    import numpy as np  # not before a curve is drawn: it is a fifth of the time to the first paint
+    import numpy as np  # not before a curve is drawn: it was a quarter of the imports before the first paint
 
     columns, rows = max(4, width - LEFT), max(2, height - 2)
     at = (np.arange(columns) + 0.5) / columns

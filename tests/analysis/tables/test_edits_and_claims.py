@@ -7,6 +7,7 @@ from collections import Counter
 import numpy as np
 import pytest
 
+from analysis.edit_sets import set_id
 from analysis.neuron_sets import NeuronSets
 from analysis.overlap import FactKeys
 from analysis.questions import question
@@ -94,6 +95,12 @@ def test_edits_of_a_facts_own_neurons_are_specific_and_those_of_a_mismatched_fac
 def test_a_changed_threshold_finds_unchanged_sets_and_counts_the_others(full, reader):
     view = full.view.with_tau("en", 0.9)
     table = edits.build(reader, view, draws=50)
+    wanted = edit_sets.wanted(reader, view)
+    name = {e.neurons: set_id(*full.sites().address(np.array(e.neurons, dtype=np.int64))) for e in wanted}
+    asked = {(name[e.neurons], query.id, operation) for e in wanted for query in e.reads for operation in e.operations}
+    stored = set(reader.sql('SELECT "set", query, operation FROM edit').iter_rows())
+    assert table.notes[0].startswith(f"{len(asked - stored):,} of the readings")
+    assert sum(len(e.reads) * len(e.operations) for e in wanted) > len(asked), "several rows speak of one reading"
     assert "not computed yet" in table.notes[0]
     rows = {(r["table"], r["lang"], r["edited"]): r for r in table.frame.iter_rows(named=True)}
     assert rows["1", "zh", "amig"]["missing"] == 0
