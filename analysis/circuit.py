@@ -14,12 +14,16 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from analysis.head import in_pieces
 from analysis.models import LoadedModel
 from analysis.seq2seq import Sourced
 from analysis.sites import Site
 
 OnBlock = Callable[[int, Callable[..., Any], tuple[Any, ...], dict[str, Any]], Any]
 """(index, the block's own forward, args, kwargs) -> what the block returns."""
+
+OnModule = Callable[[Callable[[Tensor], Tensor], Tensor], Tensor]
+"""(the module's own forward, its input) -> what the module returns."""
 
 OnTensor = Callable[[int, Tensor], Tensor | None]
 """(layer, tensor) -> its replacement, or None to leave it."""
@@ -34,7 +38,7 @@ class Recipe:
     prefix: causal models compute the answer position alone, over cached keys and values.
     cut: where all tokens but the answer's are dropped: after the last `block`, before the `head`, or `none`.
     tail: an entering row skips its block up to the neurons, which no edit of that block can change.
-    narrow: the last block's MLP runs for the answer position alone.
+    narrow: the last block's MLP runs for the answer position alone, and so do the modules named in `alone`.
     """
 
     enter: str
@@ -42,6 +46,7 @@ class Recipe:
     cut: str = "none"
     tail: bool = False
     narrow: bool = False
+    alone: tuple[str, ...] = ()
 
     def __str__(self) -> str:
         if self.enter == "start":
@@ -105,6 +110,7 @@ class Circuit:
             self._sites.setdefault(module, {})[site.block] = site.layer
             if site.block == self.n_blocks - 1:
                 self._feeders |= {model.get_submodule(name): site.layer for name in site.feeders}
+        self._head = model.get_output_embeddings()
         self._hidden_name = {
             module: next(iter(inspect.signature(module.forward).parameters)) for module in self._blocks
         }
@@ -127,8 +133,10 @@ class Circuit:
         on_site: OnTensor,
         on_head: Callable[[Tensor], Tensor] | None = None,
         on_feeder: OnTensor | None = None,
+        on_alone: tuple[Sequence[str], OnModule] | None = None,
     ) -> Iterator[None]:
-        """Route every block, every site, the head's input and the input of the last block's MLP through callbacks."""
+        """Route every block, every site, the head's input, the input of the last block's MLP and the named modules of
+        the last block through callbacks."""
         current = -1
 
         def block_forward(module: nn.Module, indices: list[int]) -> Callable[..., Any]:
@@ -163,7 +171,14 @@ class Circuit:
 
             return hook
 
-        with self._undone() as handles:
+        def alone_forward(forward: Callable[..., Any], change: OnModule) -> Callable[..., Any]:
+            def routed(x: Tensor, *args: Any) -> Any:
+                return change(forward, x) if current == self.n_blocks - 1 and not args else forward(x, *args)
+
+            return routed
+
+        alone = [self.model.get_submodule(name) for name in on_alone[0]] if on_alone else []
+        with self._undone(alone) as handles:
             for module, by_block in self._sites.items():
                 if self.pre_act:
                     handles.append(module.register_forward_hook(site_output(by_block)))
@@ -173,17 +188,23 @@ class Circuit:
                 assert on_feeder is not None
                 handles.append(module.register_forward_pre_hook(feeder_input(on_feeder, layer)))
             if on_head is not None:
-                head = self.model.get_output_embeddings()
-                handles.append(head.register_forward_pre_hook(lambda _, args: (on_head(args[0]), *args[1:])))
+                handles.append(self._head.register_forward_pre_hook(lambda _, args: (on_head(args[0]), *args[1:])))
             for module, indices in self._blocks.items():
                 module.forward = block_forward(module, indices)
+            for module in alone:
+                assert on_alone is not None
+                module.forward = alone_forward(module.forward, on_alone[1])
+            product = in_pieces(self._head)
+            if product is not None:
+                self._head.forward = product
             yield
 
     @contextmanager
-    def _undone(self) -> Iterator[list[Any]]:
-        """A list for the handles of hooks: they are removed, and every block gets its own forward back, come what may."""
+    def _undone(self, others: Sequence[nn.Module]) -> Iterator[list[Any]]:
+        """A list for the handles of hooks: they are removed, and blocks, head and `others` get their own forward back,
+        come what may."""
         handles: list[Any] = []
-        before = {module: module.__dict__.get("forward") for module in self._blocks}
+        before = {module: module.__dict__.get("forward") for module in (*self._blocks, self._head, *others)}
         try:
             yield handles
         finally:

@@ -138,7 +138,8 @@ class _Replay:
             kwargs = {"use_cache": False}
         narrow = self.recipe.narrow and self.tokens > 1
         on_head = self._cut if self.recipe.cut == "head" else None
-        with self.circuit.wired(self._on_block, self._on_site, on_head, self._on_feeder if narrow else None):
+        on_feeder, on_alone = (self._on_feeder, (self.recipe.alone, self._on_alone)) if narrow else (None, None)
+        with self.circuit.wired(self._on_block, self._on_site, on_head, on_feeder, on_alone):
             logits = self.circuit.model(input_ids=ids, **kwargs).logits
         cut = (logits if self.recipe.cut != "none" else _take(logits, self.position)).squeeze(1)  # (rows, vocabulary)
         assert isinstance(cut, Tensor)
@@ -231,6 +232,12 @@ class _Replay:
     def _on_feeder(self, _layer: int, x: Tensor) -> Tensor | None:
         """The last block's MLP for the answer position alone; what the residual adds elsewhere is never read."""
         return None if self.now is not None else _take(x, self.position[: x.shape[0]])
+
+    def _on_alone(self, forward: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
+        """A module of the last block for the answer position alone; every position then gets its result, unread."""
+        if self.now is not None or x.shape[:2] != (self.entered[-2], self.tokens):
+            return forward(x)
+        return forward(_take(x, self.position[: len(x)])).expand(-1, self.tokens, -1)
 
     def _entry(self, lo: int, hi: int) -> _Entry:
         sequences, which, counts = torch.unique(self.rows.sequence[lo:hi], return_inverse=True, return_counts=True)

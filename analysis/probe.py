@@ -6,6 +6,7 @@ different prompts, at the lowest, a middle and the last layer, in one pass. Logi
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -16,6 +17,7 @@ from transformers import DynamicCache
 from analysis.circuit import FULL, Circuit, Recipe, Rows
 from analysis.errors import ModelError
 from analysis.models import LoadedModel, probe_ids
+from analysis.narrowing import Watch
 from analysis.passes import record, replay
 
 _TOLERANCE = {torch.float64: 1e-9, torch.float32: 1e-4, torch.float16: 0.05, torch.bfloat16: 0.2}
@@ -101,8 +103,14 @@ def _fastest(
         raise ModelError(f"edits of the neurons of {name} cannot be proven exact: {refused[-1][0]} {refused[-1][1]}")
     if only or best[0].enter == "start" or not circuit.has_one_site_a_block:
         return best
-    for recipe in (replace(best[0], tail=True), replace(best[0], tail=True, narrow=True)):
-        if recipe.narrow and (recipe.prefix or not best[0].tail):
+    savings: tuple[Callable[[Recipe], Recipe], ...] = (
+        lambda recipe: replace(recipe, tail=True),
+        lambda recipe: replace(recipe, narrow=recipe.tail and not recipe.prefix),
+        lambda recipe: replace(recipe, alone=literal.alone(circuit, recipe) if recipe.narrow else ()),
+    )
+    for saving in savings:
+        recipe = saving(best[0])
+        if recipe == best[0]:
             continue
         why, error = literal.compare(circuit, recipe)
         if why:
@@ -180,6 +188,18 @@ class _Literal:
             logits.append(out.detach())
             gradients += self._gradients(out, leaves)
         return torch.cat(logits), gradients
+
+    def alone(self, circuit: Circuit, recipe: Recipe) -> tuple[str, ...]:
+        """Modules of the last block that are needed for the answer position alone, seen as rows pass through it whole."""
+        whole = replace(recipe, tail=False, narrow=False)
+        clean = record(
+            circuit, self.ids, 2, torch.arange(2, device=self.ids.device), self.position, 2, whole, self.whole
+        )
+        leaf, position = self.values[0].clone().requires_grad_(True), self.position[self.sequence]
+        rows = Rows(self.sequence, position, [self.layers[0]] * len(_SEQUENCES))
+        with Watch(circuit) as watch:
+            logits = replay(circuit, clean, rows, {self.layers[0]: leaf}, whole)
+        return watch.alone(logits, self.weight, position)
 
     def compare(self, circuit: Circuit, recipe: Recipe) -> tuple[str, float]:
         """Why the recipe is not exact ('' when it is), and the largest relative difference seen."""

@@ -1,0 +1,44 @@
+"""The product with the vocabulary in pieces is the product."""
+
+import pytest
+import torch
+from torch import nn
+
+from analysis.circuit import Circuit
+from analysis.head import in_pieces
+from tests import random_models
+
+ROWS, HIDDEN = 5, 300
+
+
+@pytest.mark.parametrize("bias", [True, False])
+@pytest.mark.parametrize("vocabulary", [3_500, 9_001])
+def test_pieces_give_the_logits_and_the_gradient_of_one_product(bias: bool, vocabulary: int) -> None:
+    torch.manual_seed(0)
+    head = nn.Linear(HIDDEN, vocabulary, bias=bias, dtype=torch.float64).requires_grad_(False)
+    x = torch.randn(ROWS, 1, HIDDEN, dtype=torch.float64, requires_grad=True)
+    direction = torch.randn(ROWS, 1, vocabulary, dtype=torch.float64)
+    found = in_pieces(head)
+    assert found is not None or vocabulary == 3_500
+    logits, expected = (found or head)(x), head(x)
+    assert logits.shape == expected.shape and torch.allclose(logits, expected, rtol=1e-12)
+    gradients = [torch.autograd.grad((out * direction).sum(), x)[0] for out in (logits, expected)]
+    assert torch.allclose(*gradients, rtol=1e-12)
+
+
+def test_other_heads_keep_their_own_forward() -> None:
+    class Scaled(nn.Linear):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return 2 * super().forward(x)
+
+    assert in_pieces(Scaled(HIDDEN, 9_001)) is None
+    assert in_pieces(nn.Embedding(9_001, HIDDEN)) is None
+    assert in_pieces(nn.Linear(8, 20)) is None
+
+
+def test_the_models_head_gets_its_forward_back() -> None:
+    loaded = random_models.bert(torch.float64)
+    head = loaded.model.get_output_embeddings()
+    with pytest.raises(ZeroDivisionError), Circuit(loaded).wired(lambda *_: None, lambda *_: None):
+        1 / 0  # noqa: B018
+    assert "forward" not in vars(head)
