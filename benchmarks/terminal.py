@@ -93,8 +93,8 @@ class Terminal:
 
 @contextlib.contextmanager
 def workbench(store: Path, state: Path) -> Iterator[Terminal]:
-    code = f"from pathlib import Path; from tui.app import run_workbench; run_workbench(Path({str(store)!r}))"
-    terminal = Terminal([sys.executable, "-c", code], {"XDG_STATE_HOME": str(state), "XDG_CONFIG_HOME": str(state)})
+    command = [sys.executable, "-m", "tui.cli", "open", str(store)]
+    terminal = Terminal(command, {"XDG_STATE_HOME": str(state), "XDG_CONFIG_HOME": str(state)})
     try:
         yield terminal
     finally:

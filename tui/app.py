@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import sys
 import traceback
@@ -9,7 +10,7 @@ from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any, ClassVar
 
-from textual.app import SystemCommand
+from textual.app import App, SystemCommand
 from textual.binding import BindingType
 from textual.driver import Driver
 from textual.screen import Screen
@@ -45,19 +46,25 @@ class Knscope(OneKeyAtATime):
     ) -> None:
         self.settings = settings or Settings()
         super().__init__(driver_class=driver)
+        self._take_first_theme()
         self.session = Session(store)
         self.bench: WorkbenchScreen | None = None
         self.fatal = ""
 
-    def on_mount(self) -> None:
+    def _take_first_theme(self) -> None:
+        """Before the first style is parsed: a theme taken later parses all of them anew, and the first paint waits."""
         for theme in THEMES:
             self.register_theme(theme)
         chosen = self.settings.theme or str(state.read("theme").get("name", THEMES[0].name))
-        known = chosen in self.available_themes
-        self.theme = chosen if known else THEMES[0].name
+        self.strange_theme = "" if chosen in self.available_themes else chosen
+        self.set_reactive(App.theme, THEMES[0].name if self.strange_theme else chosen)
+        self.stylesheet.set_variables(self.get_css_variables())
+
+    def on_mount(self) -> None:
         self.animation_level = self.settings.animation_level(os.environ)  # type: ignore[assignment]
         if not self.is_headless:
             end_by_signal(self.leave)
+        self.call_after_refresh(gc.enable)  # which was put off until the first paint
         remap, unknown = keymap.remapped(self.settings.keys)
         self.set_keymap(remap)
         if self.session.path is None:
@@ -65,8 +72,8 @@ class Knscope(OneKeyAtATime):
         else:
             self.bench = WorkbenchScreen()
             self.push_screen(self.bench)
-        if not known:
-            self.say(f"There is no theme called {chosen}; ctrl+t lists them.")
+        if self.strange_theme:
+            self.say(f"There is no theme called {self.strange_theme}; ctrl+t lists them.")
         if unknown:
             self.say(
                 f"The config file remaps {', '.join(unknown)}, which no action is called; docs/keys.md lists them."

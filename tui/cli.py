@@ -1,63 +1,14 @@
-"""The `knscope` command: which commands there are, and how errors become messages and exit codes.
+"""Where `knscope` starts, and how errors become messages and exit codes.
 
-0 done, 1 the run failed (what is done is kept), 2 bad input or usage, 130 cancelled. Nothing heavy is imported before a
-command runs, so that `--help` is instant; nothing here or below imports torch.
+0 done, 1 the run failed (what is done is kept), 2 bad input or usage, 130 cancelled. Nothing here or below imports torch. What
+only opens the workbench goes there directly: loading the other commands would put the first paint off by a quarter of a second.
 """
 
 from __future__ import annotations
 
+import gc
 import sys
-from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated
-
-import typer
-
-from tui.commands import demo, inspect, measure, results, run, serve, sql, stores
-from tui.commands.inspect import data_app, models_app
-from tui.commands.stores import store_app
-
-app = typer.Typer(
-    name="knscope",
-    help="A terminal workbench for knowledge neurons.",
-    pretty_exceptions_enable=False,
-    rich_markup_mode=None,
-    context_settings={"help_option_names": ["-h", "--help"]},
-)
-command: Callable[..., None]
-for command in (demo.demo, run.run, stores.open_store, run.status, run.cancel):
-    app.command(name=command.__name__.removesuffix("_store"))(command)
-for command in (results.facts, results.kn, results.layers, results.likn, results.dkn, results.edits, results.factcheck):
-    app.command()(command)
-app.command()(measure.faithfulness)
-app.command()(measure.stability)
-app.command()(sql.sql)
-app.command()(serve.serve)
-app.command()(run.query)
-app.add_typer(models_app, name="models")
-app.add_typer(data_app, name="data")
-app.add_typer(store_app, name="store")
-app.command()(inspect.doctor)
-
-
-def _version(show: bool) -> None:
-    if show:
-        from importlib.metadata import version
-
-        typer.echo(version("knscope"))
-        raise typer.Exit
-
-
-@app.callback(invoke_without_command=True)
-def _root(
-    context: typer.Context,
-    version: Annotated[
-        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and leave.")
-    ] = False,
-) -> None:
-    """Without a command: open the last store, or a welcome screen that offers the demo."""
-    if context.invoked_subcommand is None:
-        stores.open_workbench(None)
 
 
 def main() -> None:
@@ -68,7 +19,12 @@ def main() -> None:
 def run_app(arguments: list[str]) -> int:
     """The exit code of one command line."""
     try:
-        app(arguments, prog_name="knscope")
+        if _opens_a_store(arguments):
+            _open(Path(arguments[1]) if arguments else None)
+        else:
+            from tui.commands.tree import app
+
+            app(arguments, prog_name="knscope")
     except SystemExit as leave:
         return leave.code if isinstance(leave.code, int) else int(leave.code is not None)
     except KeyboardInterrupt:
@@ -87,6 +43,23 @@ def run_app(arguments: list[str]) -> int:
         say(f"knscope: {error}")
         return 2
     return 0
+
+
+def _opens_a_store(arguments: list[str]) -> bool:
+    """`knscope`, or `knscope open STORE` without options."""
+    return not arguments or (len(arguments) == 2 and arguments[0] == "open" and not arguments[1].startswith("-"))
+
+
+def _open(store: Path | None) -> None:
+    """Nothing that loads before the first paint is garbage: looking for it takes a tenth of that time. The workbench
+    collects again once it has painted."""
+    gc.disable()
+    try:
+        from tui.app import run_workbench
+
+        run_workbench(store)
+    finally:
+        gc.enable()
 
 
 def _detach_stdout() -> None:

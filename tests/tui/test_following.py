@@ -18,7 +18,7 @@ from tests.tui.made_store import CONFIG, write_shards
 from tui.app import Knscope
 from tui.panes.pane import Pane
 from tui.panes.queries import QueriesPane
-from tui.screens.watching import Watching
+from tui.screens.watching import BUSY_REST, Watching
 from tui.screens.workbench import WorkbenchScreen
 from tui.widgets.frame_table import FrameTable
 
@@ -56,6 +56,31 @@ async def test_panes_slower_than_shards_arrive_still_show_them_and_are_told_at_m
                 break
         assert len(painted) >= 2 and driver.table("queries").row_count == painted[-1]
     assert min(after - before for before, after in pairwise(told)) >= 0.5
+
+
+async def test_keys_come_first_and_new_results_wait_for_them(
+    workbench: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = store.create(tmp_path / "busy.knstore")
+    run = runs.new_run(path, CONFIG)
+    write_shards(path, run, 2)
+    told = list[float]()
+    monkeypatch.setattr(WorkbenchScreen, "on_new_results", lambda self: told.append(time.monotonic()))
+    async with workbench(path).run_test(size=WIDE) as pilot:
+        await Driver(pilot).ready()
+        told.clear()
+        begun, facts = time.monotonic(), 2
+        while len(told) < 2 and time.monotonic() - begun < 10:
+            facts += 1
+            write_shards(path, run, facts)
+            await pilot.press("j")
+            await pilot.pause(0.1)
+        assert told[1] - told[0] >= BUSY_REST
+        begun = time.monotonic()
+        write_shards(path, run, facts + 1)
+        while len(told) < 3 and time.monotonic() - begun < 10:
+            await pilot.pause(0.05)
+        assert time.monotonic() - begun < BUSY_REST, "no key comes any more"
 
 
 async def test_every_box_has_its_title_before_anything_is_read(

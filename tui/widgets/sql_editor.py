@@ -34,12 +34,21 @@ class SqlEditor(TextArea):
 
     def __init__(self, text: str) -> None:
         super().__init__(
-            text, language="sql", theme="css", show_line_numbers=False, highlight_cursor_line=False, compact=True,
+            text, theme="css", show_line_numbers=False, highlight_cursor_line=False, compact=True,
             placeholder="SELECT … FROM view.kn  (the neurons at the current thresholds)",
         )  # fmt: skip
         self.cursor_blink = False
         self._names: tuple[str, ...] = WORDS
         self._learned = False
+
+    def on_show(self) -> None:
+        """Highlighting takes a tenth of a second to get ready: not before the editor is seen, and after it is."""
+        self.call_after_refresh(self._highlight)
+
+    def _highlight(self) -> None:
+        selection = self.selection
+        self.language = "sql"  # makes the document anew
+        self.selection = selection
 
     def learn(self, reader: Reader) -> None:
         """Take the names from the store, once."""

@@ -1,0 +1,51 @@
+"""Which commands `knscope` has. Nothing heavy is imported before one of them runs, so that `--help` is instant."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Annotated
+
+import typer
+
+from tui.commands import demo, inspect, measure, results, run, serve, sql, stores
+from tui.commands.inspect import data_app, models_app
+from tui.commands.stores import store_app
+
+app = typer.Typer(
+    name="knscope",
+    help="A terminal workbench for knowledge neurons.",
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+command: Callable[..., None]
+for command in (demo.demo, run.run, stores.open_store, run.status, run.cancel):
+    app.command(name=command.__name__.removesuffix("_store"))(command)
+for command in (results.facts, results.kn, results.layers, results.likn, results.dkn, results.edits, results.factcheck):
+    app.command()(command)
+app.command()(measure.faithfulness)
+app.command()(measure.stability)
+app.command()(sql.sql)
+app.command()(serve.serve)
+app.command()(run.query)
+app.add_typer(models_app, name="models")
+app.add_typer(data_app, name="data")
+app.add_typer(store_app, name="store")
+app.command()(inspect.doctor)
+
+
+def _version(show: bool) -> None:
+    if show:
+        from importlib.metadata import version
+
+        typer.echo(version("knscope"))
+        raise typer.Exit
+
+
+@app.callback()
+def _root(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and leave.")
+    ] = False,
+) -> None:
+    """Without a command: open the last store, or a welcome screen that offers the demo."""
