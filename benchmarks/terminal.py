@@ -15,6 +15,7 @@ import struct
 import sys
 import tempfile
 import termios
+import threading
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -122,22 +123,37 @@ def press(terminal: Terminal) -> Keys:
     return Keys(down, page, nudge, cpu)
 
 
+def _write_on(store: Path, facts: int, width: int, over: threading.Event) -> None:
+    from store.runs import new_run
+    from tests.tui.made_store import CONFIG, write_shards
+
+    run = new_run(store, CONFIG)
+    while not over.wait(1.0):
+        write_shards(store, run, facts + 3, width, first=facts)
+        facts += 3
+
+
 @contextlib.contextmanager
-def busy(store: Path) -> Iterator[None]:
-    """Two runs with the bundled models write into this very store meanwhile, started as the workbench starts them."""
+def busy(store: Path, facts: int, width: int) -> Iterator[None]:
+    """Two runs with the bundled models write into this very store meanwhile, started as the workbench starts them; and
+    three more facts a second come of the model that is looked at."""
     from analysis.runs import client
     from analysis.runs.status import ACTIVE, Observer
     from tui.commands.demo import demo_config
 
     config = demo_config(60)
     runs = [client.start_job(store, replace(config, models=(model,))) for model in config.models[:2]]
-    observer = Observer(store)
+    observer, over = Observer(store), threading.Event()
+    writer = threading.Thread(target=_write_on, args=(store, facts, width, over))
+    writer.start()
     try:
         end = time.monotonic() + 300
         while not all(one.record.done for one in observer.look() if one.run in runs) and time.monotonic() < end:
             time.sleep(0.5)
         yield
     finally:
+        over.set()
+        writer.join()
         for run in runs:
             client.cancel_job(store, run)
         while any(one.status in ACTIVE for one in observer.look() if one.run in runs):
@@ -162,7 +178,7 @@ def latencies(keys: Keys) -> list[Row]:
     ]
 
 
-def measure(store: Path, state: Path) -> Iterator[tuple[str, list[Row]]]:
+def measure(store: Path, state: Path, facts: int, width: int) -> Iterator[tuple[str, list[Row]]]:
     """Title and rows (what, measured, allowed, kept) of each part, as soon as it is measured."""
     with workbench(store, state) as terminal:
         painted = terminal.until(b"opening")
@@ -183,7 +199,7 @@ def measure(store: Path, state: Path) -> Iterator[tuple[str, list[Row]]]:
                 row("bytes: threshold key", [float(one.size) for one in keys.nudge], 14 * 1024, "B"),
             ],
         )
-        with busy(store):
+        with busy(store, facts, width):
             yield "while two runs write into the store", latencies(press(terminal))
 
 
@@ -195,7 +211,7 @@ def main() -> int:
     with tempfile.TemporaryDirectory(prefix="knscope-bench-") as folder:
         store = make(Path(folder, "made.knstore"), facts, width, ("bert-made",))
         size = f"{COLUMNS}×{ROWS}, {facts:,} facts × 3 languages × {4 * width:,} neurons"
-        for when, rows in measure(store, Path(folder, "state")):
+        for when, rows in measure(store, Path(folder, "state"), facts, width):
             table = Table(title=f"the workbench {when}: {size}", title_justify="left", box=None)
             for name in ("what", "measured, median", "allowed", ""):
                 table.add_column(name, justify="left" if name in ("what", "") else "right")

@@ -43,8 +43,10 @@ class Intake:
         self.dense: dict[str, list[DenseRow]] = {}
         """Every stored copy of an attribution's dense scores."""
 
-    def take_in(self, cursor: duckdb.DuckDBPyConnection, shards: Sequence[Shard]) -> None:
-        """One insert a table for all shards together, all of them or none. A key's second copy is ignored. Raises duckdb.Error.
+    def take_in(self, cursor: duckdb.DuckDBPyConnection, shards: Sequence[Shard]) -> set[str]:
+        """One insert a table for all shards together, all of them or none: the models of which there is more now.
+
+        A key's second copy is ignored. Raises duckdb.Error.
 
         Of each model only results of the newest numerics version stay, those that were there before included.
         """
@@ -72,6 +74,7 @@ class Intake:
             if shard.dense is not None and attributions is not None:
                 for key, row in zip(*(attributions[c].to_pylist() for c in ("key", "dense_row")), strict=True):
                     self.dense.setdefault(key, []).append((shard.dense, row))
+        return {model for rows in fresh.values() for model in rows.rows["model"].unique().to_pylist()} | set(older)
 
     def _insert(self, cursor: duckdb.DuckDBPyConnection, shards: Sequence[Shard]) -> dict[str, Fresh]:
         for name, columns in NATURAL.items():

@@ -69,6 +69,8 @@ class Reader:
         )
         self.generation = 1 if self._seen else 0
         """Counts up whenever something new was taken in."""
+        self.changed: dict[str, int] = {}
+        """By model, the generation that brought the last of its results; none since opening where it is not named."""
         # Locked before a shard is read: ad-hoc SQL runs on this instance too, and must reach neither files nor settings.
         self._instance.execute("SET enable_external_access = false")
         self._instance.execute("SET lock_configuration = true")
@@ -111,7 +113,7 @@ class Reader:
         if shards:
             with self.cursor() as cursor:
                 try:
-                    self._intake.take_in(cursor, shards)
+                    models = self._intake.take_in(cursor, shards)
                 except duckdb.OutOfMemoryException as error:
                     raise UserError(
                         f"{self.path} does not fit in memory and the temporary folder; open it with a higher memory_limit, "
@@ -121,6 +123,7 @@ class Reader:
                 self._seen.add(shard.path.name)
                 self.damaged.pop(str(shard.path), None)
             self.generation += 1
+            self.changed |= dict.fromkeys(models, self.generation)
 
     def _read(self, path: Path) -> Shard | None:
         try:

@@ -62,21 +62,21 @@ def scores(rng: np.random.Generator, fact: str, lang: str, neurons: int) -> np.n
 
 
 def write_shards(
-    path: Path, run: str, count: int = 12, width: int = 64, models: tuple[str, ...] = ("bert-made",)
+    path: Path, run: str, count: int = 12, width: int = 64, models: tuple[str, ...] = ("bert-made",), first: int = 0
 ) -> None:
-    """Everything of `count` facts, one shard a model."""
+    """Everything of `count` facts but the `first` ones, one shard a model."""
     for model_number, name in enumerate(models):
-        write_shard(path, run, *_frames(f"{name}@{model_number:08x}", count, width, model_number))
+        write_shard(path, run, *_frames(f"{name}@{model_number:08x}", count, width, model_number, first))
 
 
-def _frames(model: str, count: int, width: int, seed: int) -> tuple[dict[str, pl.DataFrame], np.ndarray]:
+def _frames(model: str, count: int, width: int, seed: int, first: int) -> tuple[dict[str, pl.DataFrame], np.ndarray]:
     rng = np.random.default_rng(seed)
     neurons = LAYERS * width
     tables: dict[str, list[dict[str, object]]] = {
         name: [] for name in ("query", "prediction", "attribution", "score", "scan", "scan_neuron", "ablation")
     }
     dense = []
-    for fact, relation, lang, subject, answer in facts(count):
+    for fact, relation, lang, subject, answer in facts(count)[first * len(LANGS) :]:
         query = Query(fact, relation, lang, LANGS[lang], subject, answer)
         found = scores(rng, fact, lang, neurons)
         dense.append(found)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -24,11 +25,14 @@ if TYPE_CHECKING:
     import polars as pl
 
     from store.reader import Reader
+    from store.view import View
 
 BAR = 5
 """Cells of the bars of one fact's neurons, where there is room."""
 QUIET = 0.25
 """Seconds without a change before the mismatched facts are drawn: they cost more than a held key allows."""
+REST = 8
+"""Where only new results ask for them again, they rest so many times as long as they took."""
 
 CONTROLS = (
     Column("sets", "which sets", grow=True, least=17, most=24),
@@ -64,6 +68,17 @@ class Overlaps:
     """Facts that have neurons in every language."""
     neurons: pl.DataFrame | None
     """Of one fact: layer, neuron, one rel a language, and in how many it is; None at a wider selection."""
+
+
+@dataclass(frozen=True)
+class Controls:
+    """The controls drawn last: of which View and generation of its results, when that ended, and how long it took."""
+
+    view: View
+    generation: int
+    frame: pl.DataFrame
+    ended: float
+    took: float
 
 
 def overlaps(shared: pl.DataFrame, langs: Sequence[str], kn: pl.DataFrame | None = None) -> Overlaps:
@@ -119,6 +134,7 @@ class LiknPane(Pane):
         self._timer: Timer | None = None
         self._awaited: Shown | None = None
         """What controls are on their way for."""
+        self._drawn: Controls | None = None
         self._below = ""
 
     @property
@@ -161,9 +177,7 @@ class LiknPane(Pane):
         self.entitle(below=self._below)
         summary.display = True
         self.summarise(matrix_text(result))
-        self._awaited = shown
-        self._timer = self.set_timer(QUIET, self._draw)
-        self.set_timer(QUIET + SLOW, self._tell)
+        self._draw_soon(shown)
 
     @staticmethod
     def _neuron_columns(langs: Sequence[str], wide: int) -> tuple[Column, ...]:
@@ -190,15 +204,32 @@ class LiknPane(Pane):
         if self._awaited is not None and self._awaited == self.painted:
             self.entitle(below="the controls are drawn …")
 
+    def _draw_soon(self, shown: Shown) -> None:
+        """Draw the controls when the keys rest. Those of the same View are only a few results older and may stay a while."""
+        drawn, reader, wait = self._drawn, self.session.reader, QUIET
+        if drawn is not None and drawn.view == shown.narrowed and reader is not None:
+            self.query_one(FrameTable).show(drawn.frame, CONTROLS, ("sets",))
+            if drawn.generation == reader.changed.get(shown.view.model, 0):
+                return
+            wait = max(QUIET, drawn.ended + REST * drawn.took - time.monotonic())
+        if wait <= QUIET:
+            self._awaited = shown
+        self._timer = self.set_timer(wait, self._draw)
+
     def _draw(self) -> None:
         reader, shown = self.session.reader, self.painted
         if reader is None or shown is None or shown != self.wanted:
             return
+        self._awaited = shown
+        self.set_timer(SLOW, self._tell)
 
-        def work() -> tuple[Shown, pl.DataFrame]:
+        def work() -> tuple[Shown, Controls]:
             from analysis.tables import likn
 
-            return shown, likn.build(reader, shown.narrowed).frame
+            begun, view = time.monotonic(), shown.narrowed
+            generation = reader.changed.get(view.model, 0)
+            frame = likn.build(reader, view).frame
+            return shown, Controls(view, generation, frame, time.monotonic(), time.monotonic() - begun)
 
         self.run_worker(work, thread=True, exclusive=True, group="likn-controls", exit_on_error=False)
 
@@ -208,12 +239,12 @@ class LiknPane(Pane):
             return
         event.stop()
         if event.state == WorkerState.SUCCESS:
-            shown, frame = event.worker.result  # type: ignore[misc]
+            shown, self._drawn = event.worker.result  # type: ignore[misc]
             if shown == self._awaited:
                 self._awaited = None
                 self.entitle(below=self._below)
             if shown == self.wanted:
-                self.query_one(FrameTable).show(frame, CONTROLS, ("sets",))
+                self.query_one(FrameTable).show(self._drawn.frame, CONTROLS, ("sets",))
         elif event.state == WorkerState.ERROR:
             self._awaited = None
             self.entitle(below=self._below)

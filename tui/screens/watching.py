@@ -38,6 +38,8 @@ class Seen:
     """What one look found; None: nothing new."""
 
     stored: Stored | None
+    of_view: bool
+    """Whether what is new belongs to the model looked at."""
     statuses: Sequence[RunStatus]
     reader: Reader | None
     machine: str = ""
@@ -72,7 +74,9 @@ class Watching(Bench):
     _machine_at = 0.0
     _machine_text = ""
     _generation = -1
-    """Of the reader, when the panes were told last. The desk polls too, so what `poll` answers here is not enough."""
+    """Of the reader, when it was last looked at. The desk polls too, so what `poll` answers here is not enough."""
+    _told: tuple[str, int] = ("", -1)
+    """Of which model the panes show results, and of which generation."""
 
     def on_mount(self) -> None:
         self.watch_store()
@@ -110,14 +114,19 @@ class Watching(Bench):
             reader, fresh = store.open(path), True
             self._observer = Observer(path)
         elif not (path / "store.json").is_file():
-            return Seen(None, (), reader, gone=True)
+            return Seen(None, False, (), reader, gone=True)
+        model = session.view.model if session.view else ""
         new = False
         if fresh or rested:
             reader.poll()
             new, self._generation = reader.generation != self._generation, reader.generation
         assert self._observer is not None
-        stored = look(reader, session.view.model if session.view else "") if new or fresh else None
-        return Seen(stored, tuple(self._observer.look()), reader, self._machine())
+        stored, of_view = None, False
+        if new or fresh:
+            stored = look(reader, model)
+            told, self._told = self._told, (model, reader.changed.get(model, 0))
+            of_view = not model or told != self._told
+        return Seen(stored, of_view, tuple(self._observer.look()), reader, self._machine())
 
     def _machine(self) -> str:
         """Asked every few seconds, and only for who sees it."""
@@ -151,6 +160,10 @@ class Watching(Bench):
         runs.feed(seen.statuses, " · ".join(filter(None, (self.worker_text, seen.machine))))
         if seen.stored is not None:
             self._moved_at = time.monotonic()
+        if seen.stored is not None and not seen.of_view:
+            session.stored = seen.stored
+            self._tell()
+        elif seen.stored is not None:
             session.take(seen.stored)
             damaged = seen.reader.damaged if seen.reader else {}
             if damaged and self._trouble != str(len(damaged)):
