@@ -96,17 +96,20 @@ def sets_of(
     rows: pl.DataFrame, facts: Sequence[str], langs: Sequence[str], present: np.ndarray, sites: pl.DataFrame
 ) -> NeuronSets:
     """Sets from rows of fact, lang, layer, neuron, the best neuron of each set first; other facts' rows are left out."""
-    place = {fact: number for number, fact in enumerate(facts)}
-    lang_place = {lang: number for number, lang in enumerate(langs)}
     mine = rows.filter(pl.col("fact").is_in(list(facts)), pl.col("lang").is_in(list(langs)))
     mine = mine.join(sites, on="layer", how="left", maintain_order="left")
     return NeuronSets.from_rows(
-        np.array([place[fact] for fact in mine["fact"]], dtype=np.int64),
-        np.array([lang_place[lang] for lang in mine["lang"]], dtype=np.int64),
+        _places(mine["fact"], facts),
+        _places(mine["lang"], langs),
         (mine["offset"] + mine["neuron"]).to_numpy(),
         present,
         sites["width"].to_numpy(),
     )
+
+
+def _places(labels: pl.Series, among: Sequence[str]) -> np.ndarray:
+    numbers = labels.replace_strict(list(among), list(range(len(among))), return_dtype=pl.Int64)
+    return numbers.to_numpy()
 
 
 def pair_of(langs: Sequence[str]) -> tuple[str, ...]:

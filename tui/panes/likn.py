@@ -14,7 +14,7 @@ from textual.widgets import Static
 from textual.worker import Worker, WorkerState
 
 from tui.messages import NeuronWanted, RowEntered
-from tui.panes.pane import SLOW, Pane
+from tui.panes.pane import FINISHED, SLOW, Pane
 from tui.selection import Shown
 from tui.widgets import cells
 from tui.widgets.bars import bar
@@ -134,6 +134,7 @@ class LiknPane(Pane):
         self._timer: Timer | None = None
         self._awaited: Shown | None = None
         """What controls are on their way for."""
+        self._drawing = False
         self._drawn: Controls | None = None
         self._below = ""
 
@@ -218,9 +219,9 @@ class LiknPane(Pane):
 
     def _draw(self) -> None:
         reader, shown = self.session.reader, self.painted
-        if reader is None or shown is None or shown != self.wanted:
-            return
-        self._awaited = shown
+        if reader is None or shown is None or shown != self.wanted or self._drawing:
+            return  # one at a time: the next begins when the one under way has ended
+        self._drawing, self._awaited = True, shown
         self.set_timer(SLOW, self._tell)
 
         def work() -> tuple[Shown, Controls]:
@@ -231,24 +232,28 @@ class LiknPane(Pane):
             frame = likn.build(reader, view).frame
             return shown, Controls(view, generation, frame, time.monotonic(), time.monotonic() - begun)
 
-        self.run_worker(work, thread=True, exclusive=True, group="likn-controls", exit_on_error=False)
+        self.run_worker(work, thread=True, group="likn-controls", exit_on_error=False)
 
     def on_worker_state_changed(self, event: Worker.StateChanged) -> None:
         """The controls' own; of the pane's load `Pane` hears by itself, as Textual calls the handlers of all classes."""
         if event.worker.group != "likn-controls":
             return
         event.stop()
+        if event.state not in FINISHED:
+            return
+        self._drawing, asked = False, self._awaited
         if event.state == WorkerState.SUCCESS:
             shown, self._drawn = event.worker.result  # type: ignore[misc]
-            if shown == self._awaited:
-                self._awaited = None
-                self.entitle(below=self._below)
+            if asked not in (None, shown) and asked == self.painted:  # asked for while these were drawn
+                self._draw_soon(asked)
+                return
             if shown == self.wanted:
                 self.query_one(FrameTable).show(self._drawn.frame, CONTROLS, ("sets",))
-        elif event.state == WorkerState.ERROR:
-            self._awaited = None
+        self._awaited = None
+        if asked is not None:  # else the pane shows a fact by now
             self.entitle(below=self._below)
-            self.broken(event.worker.error)
+            if event.state == WorkerState.ERROR:
+                self.broken(event.worker.error)
 
     def on_row_entered(self, message: RowEntered) -> None:
         if "neuron" in message.row and "layer" in message.row:
