@@ -32,6 +32,10 @@ STYLES = (
 )  # fmt: skip
 
 
+SWITCH = 0.001
+"""Seconds for which a thread that computes may keep a key waiting, each of the few times that a key changes threads."""
+
+
 class Knscope(OneKeyAtATime):
     """The workbench on one store, or the welcome screen where there is none."""
 
@@ -158,6 +162,7 @@ def run_workbench(store: Path | None, flags: Mapping[str, Any] | None = None) ->
 
 def _run(app: Knscope) -> tuple[str, int]:
     """What failed, and the exit code. The app is let go here: an exception that held it would make DuckDB complain at the end."""
+    sys.setswitchinterval(SWITCH)
     app.run()
     return app.fatal, app.return_code or 0
 

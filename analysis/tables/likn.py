@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from itertools import combinations
 
@@ -53,18 +53,21 @@ class Row:
     own_q: int
 
 
-def build(reader: Reader, view: View, seed: int = 0) -> Table:
-    """At the thresholds, at equal set size, split by shared answer tokens, by relation, and for each pair of languages."""
+def build(reader: Reader, view: View, seed: int = 0, between: Callable[[], None] = lambda: None) -> Table:
+    """At the thresholds, at equal set size, split by shared answer tokens, by relation, and for each pair of languages.
+
+    `between` is called before each line: whoever has better things to do with the processor may wait in it.
+    """
     rows: list[Row] = []
     if len(view.langs) > 1:
         neurons = gather(reader, view)
-        rows = table_rows(neurons, seed) + pair_rows(neurons, seed)
+        rows = table_rows(neurons, seed, between) + pair_rows(neurons, seed, between)
     frame = pl.DataFrame([asdict(row) for row in rows], schema=_SCHEMA)
     notes = NOTES if rows else ("one language only: there is nothing to share; choose two or more with --langs",)
     return Table("likn", f"neurons shared by {' + '.join(view.langs)}: {view.model}, {view.method}", frame, notes)
 
 
-def table_rows(neurons: Neurons, seed: int = 0) -> list[Row]:
+def table_rows(neurons: Neurons, seed: int = 0, between: Callable[[], None] = lambda: None) -> list[Row]:
     """What `build` shows of all languages together, from sets in memory."""
     if not neurons.facts:
         return []
@@ -82,7 +85,11 @@ def table_rows(neurons: Neurons, seed: int = 0) -> list[Row]:
     names = dict.fromkeys(neurons.relations)
     if len(names) > 1:
         choices += [(f"relation {name}", neurons.sets, relation == name) for name in names]
-    return [one_row(name, neurons.langs, sets, neurons.keys, chosen, seed) for name, sets, chosen in choices]
+    rows = []
+    for name, sets, chosen in choices:
+        between()
+        rows.append(one_row(name, neurons.langs, sets, neurons.keys, chosen, seed))
+    return rows
 
 
 def facts(reader: Reader, view: View, seed: int = 0) -> Table:
@@ -116,13 +123,17 @@ def adjusted(p: Sequence[float | None]) -> list[float | None]:
     return [None if value is None else next(found) for value in p]
 
 
-def pair_rows(neurons: Neurons, seed: int = 0) -> list[Row]:
+def pair_rows(neurons: Neurons, seed: int = 0, between: Callable[[], None] = lambda: None) -> list[Row]:
     """Every two of three or more languages at the thresholds: what the overlap matrix is made of."""
     if len(neurons.langs) < 3:
         return []
     pairs = [neurons.of_langs(pair) for pair in combinations(neurons.langs, 2)]
     everyone = np.ones(len(neurons.facts), dtype=np.bool_)
-    return [one_row(" + ".join(two.langs), two.langs, two.sets, two.keys, everyone, seed) for two in pairs]
+    rows = []
+    for two in pairs:
+        between()
+        rows.append(one_row(" + ".join(two.langs), two.langs, two.sets, two.keys, everyone, seed))
+    return rows
 
 
 def one_row(name: str, langs: Sequence[str], sets: NeuronSets, keys: FactKeys, chosen: np.ndarray, seed: int) -> Row:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from rich.text import Text
 from textual.app import ComposeResult
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
     from store.reader import Reader
     from store.view import View
+    from tui.app import Knscope
 
 BAR = 5
 """Cells of the bars of one fact's neurons, where there is room."""
@@ -224,12 +225,18 @@ class LiknPane(Pane):
         self._drawing, self._awaited = True, shown
         self.set_timer(SLOW, self._tell)
 
+        app = cast("Knscope", self.app)
+
+        def give_way() -> None:
+            while time.monotonic() - app.last_key < QUIET:
+                time.sleep(0.02)
+
         def work() -> tuple[Shown, Controls]:
             from analysis.tables import likn
 
             begun, view = time.monotonic(), shown.narrowed
             generation = reader.changed.get(view.model, 0)
-            frame = likn.build(reader, view).frame
+            frame = likn.build(reader, view, between=give_way).frame
             return shown, Controls(view, generation, frame, time.monotonic(), time.monotonic() - begun)
 
         self.run_worker(work, thread=True, group="likn-controls", exit_on_error=False)
