@@ -19,6 +19,7 @@ import threading
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import psutil
@@ -28,6 +29,8 @@ from rich.table import Table
 COLUMNS, ROWS = 120, 40
 REPEATS = 15
 STARTS = 7
+PANE = 200
+"""Bytes that a pane at least takes to be drawn again; a run's progress in the header takes less."""
 ENVIRONMENT = {"TERM": "xterm-256color", "COLORTERM": "truecolor", "LANG": "C.UTF-8", "KNSCOPE_ANIMATIONS": "none"}
 
 
@@ -84,6 +87,17 @@ class Terminal:
         data, first, last = self.read(quiet)
         return Burst(1000 * (first - sent), 1000 * (last - sent), len(data)) if data else Burst(0.0, 0.0, 0)
 
+    def repaint(self, keys: bytes, within: float) -> Burst:
+        """The same where other things are drawn all the while: what counts is the last part above PANE bytes that came `within`."""
+        sent = time.perf_counter()
+        os.write(self._file, keys)
+        first = last = size = 0.0
+        while (left := sent + within - time.perf_counter()) > 0:
+            data, begun, ended = self.read(0.02, min(left, 0.1))
+            first, size = first or begun, size + len(data)
+            last = ended if len(data) > PANE else last
+        return Burst(1000 * (first - sent), 1000 * (max(first, last) - sent), int(size))
+
     def close(self) -> None:
         with contextlib.suppress(OSError):
             os.write(self._file, b"q")
@@ -105,23 +119,33 @@ def workbench(store: Path, state: Path) -> Iterator[Terminal]:
 
 @dataclass(frozen=True)
 class Keys:
-    """What three kinds of key did, and what all of them took of the workbench's own time."""
+    """What four kinds of key did, and what the first took of the workbench's own time."""
 
     down: list[Burst]
+    scroll: list[Burst]
+    """Of a cursor that stands in the last line and takes the table along."""
     page: list[Burst]
     nudge: list[Burst]
     cpu: float
     """Milliseconds of processor time a cursor key, all threads of the workbench together."""
 
 
-def press(terminal: Terminal) -> Keys:
+def press(terminal: Terminal, writing: bool = False) -> Keys:
+    """Every kind of key; `writing`: while runs draw their progress."""
+    terminal.key(b"g", 0.5)
     process = psutil.Process(terminal.pid)
     before = sum(process.cpu_times()[:2])
     down = [terminal.key(b"j", 0.15) for _ in range(REPEATS)]
     cpu = 1000 * (sum(process.cpu_times()[:2]) - before) / REPEATS
-    page = [terminal.key(b"\x06", 0.25) for _ in range(REPEATS)]
-    nudge = [terminal.key(b"-" if i % 2 else b"+", 0.6) for i in range(REPEATS)]
-    return Keys(down, page, nudge, cpu)
+    terminal.key(b"j" * ROWS, 0.5)
+    scroll = [terminal.key(b"j", 0.15) for _ in range(REPEATS)]
+    page = []
+    for _ in range(REPEATS):
+        page.append(terminal.key(b"\x06", 0.06))
+        terminal.read(0.2)  # what else comes is not the page's
+    turn = partial(terminal.repaint, within=0.8) if writing else partial(terminal.key, quiet=0.6)
+    nudge = [turn(b"-" if i % 2 else b"+") for i in range(REPEATS)]
+    return Keys(down, scroll, page, nudge, cpu)
 
 
 def _write_on(store: Path, facts: int, width: int, over: threading.Event) -> None:
@@ -172,6 +196,7 @@ def row(what: str, values: list[float], allowed: float, unit: str) -> Row:
 def latencies(keys: Keys) -> list[Row]:
     return [
         row("cursor key to paint", [one.first for one in keys.down], 30, "ms"),
+        row("the same, and the table scrolls", [one.first for one in keys.scroll], 30, "ms"),
         row("page to last byte", [one.last for one in keys.page], 300, "ms"),
         row("threshold key to its own value", [one.first for one in keys.nudge], 100, "ms"),
         row("threshold key, all panes repainted", [one.last for one in keys.nudge], 300, "ms"),
@@ -204,7 +229,7 @@ def measure(store: Path, state: Path, facts: int, width: int) -> Iterator[tuple[
             ],
         )
         with busy(store, facts, width):
-            yield "while two runs write into the store", latencies(press(terminal))
+            yield "while two runs write into the store", latencies(press(terminal, writing=True))
 
 
 def main() -> int:

@@ -29,6 +29,8 @@ REST = 0.5
 """Seconds that the panes rest between two rounds of new results: what comes meanwhile comes in the next one together."""
 BUSY_REST = 2.0
 """The same while keys come: taking results in and drawing them would keep the keys waiting."""
+TYPING = 1.0
+"""Seconds after a key for which the next one is expected."""
 MACHINE_EVERY = 3.0
 """Seconds between two looks at memory and GPUs."""
 
@@ -95,7 +97,7 @@ class Watching(Bench):
         if any(pane.loading_still for pane in self.seen_panes()):  # newer results would make what they load stale
             self._moved_at = now
         if self._looking is None:  # one that has ended is still under way until what it found is taken
-            typing = now - self.knscope.last_key < REST
+            typing = now - self.knscope.last_key < TYPING
             work = partial(self._seen, now - self._moved_at >= (BUSY_REST if typing else REST))
             self._looking = self.run_worker(
                 work, thread=True, group="look", exit_on_error=False, description="look at the store"
