@@ -18,8 +18,11 @@ _PIECE = 1 << 19
 
 
 def in_pieces(head: nn.Module) -> Callable[[Tensor], Tensor] | None:
-    """What to run in place of the head's forward; None where its own is as good: on a GPU, or not a plain product."""
-    if type(head) is not nn.Linear or head.weight.device.type != "cpu" or head.weight.numel() <= 2 * _PIECE:
+    """What to run in place of the head's forward; None where its own is as good (on a GPU, in half precision, a small
+    vocabulary) or the head is not a plain product."""
+    if type(head) is not nn.Linear or head.weight.numel() <= 2 * _PIECE:
+        return None
+    if head.weight.device.type != "cpu" or head.weight.dtype not in (torch.float32, torch.float64):
         return None
 
     def forward(x: Tensor) -> Tensor:

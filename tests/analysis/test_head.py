@@ -34,6 +34,7 @@ def test_other_heads_keep_their_own_forward() -> None:
     assert in_pieces(Scaled(HIDDEN, 9_001)) is None
     assert in_pieces(nn.Embedding(9_001, HIDDEN)) is None
     assert in_pieces(nn.Linear(8, 20)) is None
+    assert in_pieces(nn.Linear(HIDDEN, 9_001, dtype=torch.bfloat16)) is None
 
 
 def test_the_models_head_gets_its_forward_back() -> None:

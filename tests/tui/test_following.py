@@ -12,6 +12,7 @@ import polars as pl
 import pytest
 
 import store
+from analysis.tables import likn
 from store import runs
 from tests.tui.driver import Driver
 from tests.tui.made_store import CONFIG, write_shards
@@ -81,6 +82,44 @@ async def test_keys_come_first_and_new_results_wait_for_them(
         while len(told) < 3 and time.monotonic() - begun < 10:
             await pilot.pause(0.05)
         assert time.monotonic() - begun < BUSY_REST, "no key comes any more"
+
+
+async def test_another_models_results_leave_the_panes_alone_and_the_viewed_ones_do_not(
+    workbench: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = store.create(tmp_path / "two.knstore")
+    run = runs.new_run(path, CONFIG)
+    write_shards(path, run, 12)
+    loaded, drawn = list[int](), list[int]()
+    load, build = QueriesPane.load, likn.build
+
+    def counted(self: QueriesPane, *given: Any) -> pl.DataFrame:
+        loaded.append(1)
+        return load(self, *given)
+
+    def noted(*given: Any, **named: Any) -> Any:
+        drawn.append(1)
+        return build(*given, **named)
+
+    monkeypatch.setattr(QueriesPane, "load", counted)
+    monkeypatch.setattr(likn, "build", noted)
+    async with workbench(path).run_test(size=WIDE) as pilot:
+        driver = await Driver(pilot).ready()
+        await driver.until(lambda: driver.table("likn").row_count, "the controls are drawn")
+        reader = driver.bench.session.reader
+        assert reader is not None
+        (viewed,) = reader.models()
+        before = len(loaded)
+        write_shards(path, run, 3, models=("bert-made", "other"))
+        await driver.until(lambda: len(driver.bench.session.stored.models) == 2, "the other model is offered")
+        await pilot.pause(0.3)
+        assert len(loaded) == before and len(drawn) == 1
+        assert set(reader.changed) == {viewed, next(name for name in reader.models() if name != viewed)}
+        await pilot.press("enter", "escape")  # into a relation and out again: the controls are those drawn before
+        await driver.settled()
+        assert driver.table("likn").row_count and len(drawn) <= 2
+        write_shards(path, run, 15, first=12)
+        await driver.until(lambda: driver.table("queries").row_count == 45, "three facts more are shown")
 
 
 async def test_every_box_has_its_title_before_anything_is_read(

@@ -126,8 +126,7 @@ class Watching(Bench):
         stored, of_view = None, False
         if new or fresh:
             stored = look(reader, model)
-            told, self._told = self._told, (model, reader.changed.get(model, 0))
-            of_view = not model or told != self._told
+            of_view = not model or self._told != (model, reader.changed.get(model, 0))
         return Seen(stored, of_view, tuple(self._observer.look()), reader, self._machine())
 
     def _machine(self) -> str:
@@ -162,22 +161,28 @@ class Watching(Bench):
         runs.feed(seen.statuses, " · ".join(filter(None, (self.worker_text, seen.machine))))
         if seen.stored is not None:
             self._moved_at = time.monotonic()
+            self._tell_damage(seen.reader)
         if seen.stored is not None and not seen.of_view:
             session.stored = seen.stored
             self._tell()
         elif seen.stored is not None:
             session.take(seen.stored)
-            damaged = seen.reader.damaged if seen.reader else {}
-            if damaged and self._trouble != str(len(damaged)):
-                self._trouble = str(len(damaged))
-                self.knscope.say(
-                    f"{len(damaged)} damaged shards were set aside; knscope store verify names them.", "warning"
-                )
+            if session.view is not None and seen.reader is not None:
+                model = session.view.model
+                self._told = model, seen.reader.changed.get(model, 0)
             self.follow()
             self.on_new_results()
         if session.view is None:
             going = any(one.status in ("running", "queued") for one in seen.statuses)
             self.query_one(QueriesPane).say(nothing(seen.reader, going=going))
+
+    def _tell_damage(self, reader: Reader | None) -> None:
+        damaged = reader.damaged if reader else {}
+        if damaged and self._trouble != str(len(damaged)):
+            self._trouble = str(len(damaged))
+            self.knscope.say(
+                f"{len(damaged)} damaged shards were set aside; knscope store verify names them.", "warning"
+            )
 
     def _in_trouble(self, error: BaseException | None) -> None:
         text = (
