@@ -15,9 +15,11 @@ from textual.events import Key
 from textual.widgets import Input, Static
 
 import store
+from analysis.runs import client
 from store import runs
 from tests.tui.driver import Driver
 from tests.tui.made_store import CONFIG, write_shards
+from tui import keymap
 from tui.app import Knscope
 from tui.panes.queries import QueriesPane
 from tui.selection import Selection
@@ -369,6 +371,25 @@ async def test_copy_says_what_it_did(workbench: Make) -> None:
         await driver.do("take.copy")
         assert driver.app.clipboard.startswith("P30-01\tP30\ten\tTanzania → Dodoma")
         assert driver.said()[-1].startswith("row copied")
+
+
+async def test_every_place_of_the_keymap_binds_its_keys_and_u_resumes_the_marked_run(
+    workbench: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    started = list[object]()
+    monkeypatch.setattr(client, "start_job", lambda path, config: started.append(config) or "again")
+    async with workbench().run_test(size=NARROW) as pilot:
+        driver = await Driver(pilot).ready()
+        bound = {
+            found.id
+            for node in (driver.bench, *driver.bench.query("*"))
+            for _, found in node._bindings
+        }  # fmt: skip
+        assert {action.id for action in keymap.ACTIONS} <= bound
+        await pilot.press("8")
+        await driver.until(lambda: driver.table("runs").row_count, "the run is listed")
+        await pilot.press("u")
+        await driver.until(lambda: started, "the run is started again")
 
 
 async def test_resizing_moves_between_one_column_and_two(workbench: Make) -> None:

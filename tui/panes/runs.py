@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from textual.app import ComposeResult
+from textual.binding import BindingType
 from textual.widgets import Static
 
+from tui import keymap
 from tui.panes.pane import Pane
 from tui.widgets import cells
 from tui.widgets.bars import bar
@@ -81,6 +83,8 @@ class RunsPane(Pane):
         "unit."
     )
 
+    BINDINGS: ClassVar[list[BindingType]] = list(keymap.bindings("runs"))
+
     def __init__(self) -> None:
         super().__init__(id="runs")
         self.statuses: Sequence[RunStatus] = ()
@@ -123,6 +127,9 @@ class RunsPane(Pane):
 
     def on_row_moved(self) -> None:
         self.describe()
+
+    def action_resume_run(self) -> None:
+        self.screen.action_resume_run()  # type: ignore[attr-defined]
 
     def describe(self) -> None:
         """Below the table: the marked run's message, configuration and failures."""
