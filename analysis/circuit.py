@@ -164,18 +164,8 @@ class Circuit:
 
             return hook
 
-        def feeder_input(change: OnTensor, layer: int) -> Callable[..., Any]:
-            def hook(_module: nn.Module, args: tuple[Any, ...]) -> tuple[Any, ...] | None:
-                new = change(layer, args[0]) if current == self.n_blocks - 1 else None
-                return None if new is None else (new, *args[1:])
-
-            return hook
-
-        def alone_forward(forward: Callable[..., Any], change: OnModule) -> Callable[..., Any]:
-            def routed(x: Tensor, *args: Any) -> Any:
-                return change(forward, x) if current == self.n_blocks - 1 and not args else forward(x, *args)
-
-            return routed
+        def in_last() -> bool:
+            return current == self.n_blocks - 1
 
         alone = [self.model.get_submodule(name) for name in on_alone[0]] if on_alone else []
         with self._undone(alone) as handles:
@@ -186,14 +176,14 @@ class Circuit:
                     handles.append(module.register_forward_pre_hook(site_input(by_block)))
             for module, layer in self._feeders.items() if on_feeder else ():
                 assert on_feeder is not None
-                handles.append(module.register_forward_pre_hook(feeder_input(on_feeder, layer)))
+                handles.append(module.register_forward_pre_hook(_feeder_input(on_feeder, layer, in_last)))
             if on_head is not None:
                 handles.append(self._head.register_forward_pre_hook(lambda _, args: (on_head(args[0]), *args[1:])))
             for module, indices in self._blocks.items():
                 module.forward = block_forward(module, indices)
             for module in alone:
                 assert on_alone is not None
-                module.forward = alone_forward(module.forward, on_alone[1])
+                module.forward = _alone_forward(module.forward, on_alone[1], in_last)
             product = in_pieces(self._head)
             if product is not None:
                 self._head.forward = product
@@ -214,6 +204,21 @@ class Circuit:
                 module.__dict__.pop("forward", None)
                 if own is not None:
                     module.__dict__["forward"] = own
+
+
+def _feeder_input(change: OnTensor, layer: int, in_last: Callable[[], bool]) -> Callable[..., Any]:
+    def hook(_module: nn.Module, args: tuple[Any, ...]) -> tuple[Any, ...] | None:
+        new = change(layer, args[0]) if in_last() else None
+        return None if new is None else (new, *args[1:])
+
+    return hook
+
+
+def _alone_forward(forward: Callable[..., Any], change: OnModule, in_last: Callable[[], bool]) -> Callable[..., Any]:
+    def routed(x: Tensor, *args: Any) -> Any:
+        return change(forward, x) if in_last() and not args else forward(x, *args)
+
+    return routed
 
 
 def hidden_of(out: Any) -> Tensor:
