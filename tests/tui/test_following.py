@@ -115,9 +115,6 @@ async def test_another_models_results_leave_the_panes_alone_and_the_viewed_ones_
         await pilot.pause(0.3)
         assert len(loaded) == before and len(drawn) == 1
         assert set(reader.changed) == {viewed, next(name for name in reader.models() if name != viewed)}
-        await pilot.press("enter", "escape")  # into a relation and out again: the controls are those drawn before
-        await driver.settled()
-        assert driver.table("likn").row_count and len(drawn) <= 2
         write_shards(path, run, 15, first=12)
         await driver.until(lambda: driver.table("queries").row_count == 45, "three facts more are shown")
 

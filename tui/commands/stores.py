@@ -22,7 +22,7 @@ def open_store(
     open_workbench(store, {"theme": theme, "animations": animations})
 
 
-def open_workbench(store: Path | None, flags: Mapping[str, str | None] | None = None) -> None:
+def open_workbench(store: Path, flags: Mapping[str, str | None] | None = None) -> None:
     from tui.app import run_workbench
 
     run_workbench(store, flags)
