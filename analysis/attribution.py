@@ -32,6 +32,7 @@ from analysis.predictions import Prediction, predictions
 from analysis.prompts import EncodedQuery
 from analysis.quadrature import MAX_NODES, converged, nodes_and_weights
 from analysis.replay import Doubles, Engine, FlatEdits, Ints, shapes
+from analysis.tap import tapped
 from analysis.target import value, value_and_slope
 
 WINDOW = 32
@@ -125,6 +126,9 @@ class _Group:
         self.scores = np.zeros((len(self.queries), engine.loaded.n_neurons))
         self.at_end = [torch.empty_like(activations) for activations in self.prepared.activations]
         """dF/dw by layer at w itself, by state: set by the first pass of a rule that has a node there."""
+        self.linear = self.prepared.recipe.bring != "neurons"
+        self.changes = self._changes() if self.linear else []
+        """W (w' - w) by layer, W the second MLP linear: (paths, [tokens,] hidden), what a path's row brings at a = 0."""
 
     def attributions(self) -> list[Attribution]:
         integral = _Integral((len(self.paths), len(self.engine.loaded.sites)))
@@ -152,6 +156,10 @@ class _Group:
         released = site == "released" and loaded.kind == "decoder" and not any(each.gated for each in loaded.sites)
         return self.engine.circuit_for(site == "pre_act" or released)
 
+    def _changes(self) -> list[Tensor]:
+        both = zip(self.paths.start, self.prepared.activations, strict=True)
+        return [self.circuit.product(layer, start - end[self.paths.state]) for layer, (start, end) in enumerate(both)]
+
     # --- integration ---
 
     def _integrate(self, integral: _Integral) -> None:
@@ -178,8 +186,9 @@ class _Group:
         at, weights = at[at < 1], weights[at < 1]
         if first and 0 not in at:  # one more row a job, of no weight: where the path starts
             at, weights = np.append(at, 0.0), np.append(weights, 0.0)
+        brought = self.changes if self.linear else self.paths.start
         result = {
-            number: torch.zeros_like(self.paths.start[number][torch.from_numpy(path[layer == number])])
+            number: torch.zeros_like(brought[number][torch.from_numpy(path[layer == number])])
             for number in np.unique(layer).tolist()
         }
         start_of = {number: int(np.searchsorted(layer, number)) for number in result}
@@ -207,16 +216,19 @@ class _Group:
             entering = np.concatenate([np.zeros(len(ends), np.int64), layer[row_job]])
             for low, high in self.engine.chunks(self.prepared, entering, gradient=True):
                 memory.halving(low, high, work)
-        for number, total in result.items() if end else ():
-            chosen = torch.from_numpy(path[layer == number]).to(total.device)
-            total += end * self.at_end[number][self.paths.state[chosen]]
+        for number, total in result.items():
+            at_neurons = self.circuit.product_back(number, total) if self.linear else total
+            if end:
+                chosen = torch.from_numpy(path[layer == number]).to(total.device)
+                at_neurons += end * self.at_end[number][self.paths.state[chosen]]
+            result[number] = at_neurons
         return result
 
     def _pass(self, ends: Tensor, layer: Ints, path: Ints, at: Doubles) -> tuple[Doubles, dict[int, Tensor]]:
         """F (rows,) and dF/dx by layer, of rows (layer, path, place on the path) ordered by layer.
 
         All paths and layers of a state end in the model as it is. So one row a state in `ends` goes before these, from
-        the lowest layer up; zeros added to its neurons in every layer take its gradients, which go to `at_end`.
+        the lowest layer up, and its gradients at the neurons of every layer go to `at_end`.
         """
         paths, n = torch.from_numpy(path).to(ends.device), len(ends)
         state = torch.cat([ends, self.paths.state[paths]])
@@ -224,16 +236,15 @@ class _Group:
         leaves: dict[int, Tensor] = {}
         for number in np.unique(layer).tolist():
             low, high = np.searchsorted(layer, (number, number + 1))
-            start = self.paths.start[number][paths[low:high]]
-            end = self.prepared.activations[number][state[n + low : n + high]]
-            alpha = torch.from_numpy(at[low:high]).to(start).view(-1, *[1] * (start.dim() - 1))
-            leaves[number] = (start + alpha * (end - start)).requires_grad_(True)
-        clean = [activations[ends] for activations in self.prepared.activations] if n else []
-        zeros = [torch.zeros_like(each).requires_grad_(True) for each in clean]
+            leaves[number] = self._brought(number, paths[low:high], at[low:high]).requires_grad_(True)
+        zeros: list[Tensor] = []
         values = dict(leaves)
         if n:
-            values[0] = torch.cat([clean[0] + zeros[0], *([leaves[0]] if 0 in leaves else [])])
-        later = {number: partial(_added, zero, position[:n]) for number, zero in enumerate(zeros) if number}
+            zeros = [torch.zeros_like(each[ends]).requires_grad_(True) for each in self.prepared.activations]
+            first = self.prepared.activations[0][ends] + zeros[0]
+            unchanged = self.circuit.product(0, zeros[0]) if self.linear else first
+            values[0] = torch.cat([unchanged, *([leaves[0]] if 0 in leaves else [])])
+        later = {number: partial(tapped, zero, position[:n]) for number, zero in enumerate(zeros) if number}
         rows = Rows(self.prepared.sequence[state], position, [0] * n + layer.tolist())
         logits = replay(self.circuit, self.prepared.recording, rows, values, self.prepared.recipe, later)
         f, slope = value_and_slope(self.method.target, logits.detach(), self.prepared.gold[state])
@@ -241,6 +252,14 @@ class _Group:
         for number, gradient in enumerate(gradients[: len(zeros)]):
             self.at_end[number][ends] = gradient
         return f[n:].double().cpu().numpy(), dict(zip(leaves, gradients[len(zeros) :], strict=True))
+
+    def _brought(self, layer: int, paths: Tensor, at: Doubles) -> Tensor:
+        """What rows at places `at` of paths bring to `layer`: (rows, [tokens,] width or hidden)."""
+        if self.linear:  # x(a) - w = (1 - a) (w' - w)
+            change = self.changes[layer][paths]
+            return change * torch.from_numpy(1 - at).to(change).view(-1, *[1] * (change.dim() - 1))
+        start, end = self.paths.start[layer][paths], self.prepared.activations[layer][self.paths.state[paths]]
+        return start + torch.from_numpy(at).to(start).view(-1, *[1] * (start.dim() - 1)) * (end - start)
 
     def _judge(self, layer: int, path: Ints, gradient: Tensor, nodes: int, integral: _Integral) -> None:
         """Compare each job's sum of attributions with the change of F it should account for."""
@@ -345,15 +364,3 @@ def _as_integral(method: MethodConfig) -> MethodConfig:
     if method.kind != "grad_x_act":
         return method
     return replace(method, baseline="zero", rule="right", nodes=1, multiplier="activation")
-
-
-def _added(leaf: Tensor, answer: Tensor, x: Tensor, position: Tensor) -> Tensor:
-    """x (rows, tokens, width) with its first rows plus `leaf`: (n, width) at the answer position, or (n, tokens, width).
-
-    A last block that runs for the answer position alone has it at `position` 0, and in the prompt at `answer`.
-    """
-    first = torch.arange(len(leaf), device=x.device)
-    if leaf.dim() == x.dim() and leaf.shape[1] == x.shape[1]:
-        return x.index_put((first,), x[first] + leaf)
-    index = (first, position[first])
-    return x.index_put(index, x[index] + (leaf if leaf.dim() == 2 else leaf[first, answer]))

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from analysis.head import in_pieces
 from analysis.models import LoadedModel
+from analysis.product import is_plain, matrix
 from analysis.seq2seq import Sourced
 from analysis.sites import Site
 
@@ -24,6 +25,9 @@ OnBlock = Callable[[int, Callable[..., Any], tuple[Any, ...], dict[str, Any]], A
 
 OnModule = Callable[[Callable[[Tensor], Tensor], Tensor], Tensor]
 """(the module's own forward, its input) -> what the module returns."""
+
+OnProduct = Callable[[int, Callable[[Tensor], Tensor], Tensor], Tensor]
+"""(layer, the second MLP linear's own forward, its input) -> what it returns."""
 
 OnTensor = Callable[[int, Tensor], Tensor | None]
 """(layer, tensor) -> its replacement, or None to leave it."""
@@ -39,6 +43,9 @@ class Recipe:
     cut: where all tokens but the answer's are dropped: after the last `block`, before the `head`, or `none`.
     tail: an entering row skips its block up to the neurons, which no edit of that block can change.
     narrow: the last block's MLP runs for the answer position alone, and so do the modules named in `alone`.
+    bring: what rows enter with. `neurons`; `product` - the change of what the second MLP linear makes of them, which is
+    added to that of the prompt as it is; `sum` - that change too, added to what the block gave out: where no norm
+    follows the MLP, and then nothing of the block is run.
     """
 
     enter: str
@@ -47,14 +54,25 @@ class Recipe:
     tail: bool = False
     narrow: bool = False
     alone: tuple[str, ...] = ()
+    bring: str = "neurons"
+
+    @property
+    def skips(self) -> bool:
+        """Whether entering rows leave out what precedes the neurons in their block."""
+        return self.tail or self.bring == "sum"
+
+    @property
+    def needs_tail(self) -> bool:
+        """Whether entering rows run what follows the neurons in their block, and that alone."""
+        return self.tail and self.bring != "sum"
 
     def __str__(self) -> str:
         if self.enter == "start":
             return "full forward"
         how = "each row from its own block" if self.enter == "own" else "from the lowest edited block"
-        notes = [
-            text for on, text in ((self.prefix, "cached prefix"), (self.tail, "tail"), (self.narrow, "narrow")) if on
-        ]
+        tail = {"neurons": "tail", "product": "product", "sum": "sum"}[self.bring]
+        noted = ((self.prefix, "cached prefix"), (self.skips, tail), (self.narrow, "narrow"))
+        notes = [text for on, text in noted if on]
         return f"replay {how}" + (f" ({', '.join(notes)})" if notes else "")
 
 
@@ -110,6 +128,8 @@ class Circuit:
             self._sites.setdefault(module, {})[site.block] = site.layer
             if site.block == self.n_blocks - 1:
                 self._feeders |= {model.get_submodule(name): site.layer for name in site.feeders}
+        second = [model.get_submodule(site.module) for site in anatomy.sites]
+        self._linears = second if not pre_act and all(map(is_plain, second)) else []
         self._head = model.get_output_embeddings()
         self._hidden_name = {
             module: next(iter(inspect.signature(module.forward).parameters)) for module in self._blocks
@@ -118,6 +138,19 @@ class Circuit:
     @property
     def has_one_site_a_block(self) -> bool:
         return len({site.block for site in self.anatomy.sites}) == len(self.anatomy.sites)
+
+    @property
+    def is_linear(self) -> bool:
+        """Whether sites are followed by a plain matrix, all of them: whether `product` has a meaning."""
+        return bool(self._linears)
+
+    def product(self, layer: int, change: Tensor) -> Tensor:
+        """By how much what the second MLP linear gives out changes: (..., hidden) of a change of neurons (..., width)."""
+        return change @ matrix(self._linears[layer]).t()
+
+    def product_back(self, layer: int, gradient: Tensor) -> Tensor:
+        """Gradient (..., width) at the neurons of one (..., hidden) at what the second MLP linear gives out."""
+        return gradient @ matrix(self._linears[layer])
 
     def tokens(self, ids: Tensor) -> int:
         """Tokens that the blocks see of ids (rows, …): all, or those of the decoder behind a source."""
@@ -134,9 +167,10 @@ class Circuit:
         on_head: Callable[[Tensor], Tensor] | None = None,
         on_feeder: OnTensor | None = None,
         on_alone: tuple[Sequence[str], OnModule] | None = None,
+        on_product: OnProduct | None = None,
     ) -> Iterator[None]:
-        """Route every block, every site, the head's input, the input of the last block's MLP and the named modules of
-        the last block through callbacks."""
+        """Route every block, every site, the head's input, the input of the last block's MLP, the named modules of the
+        last block and second MLP linears through callbacks."""
         current = -1
 
         def block_forward(module: nn.Module, indices: list[int]) -> Callable[..., Any]:
@@ -167,8 +201,13 @@ class Circuit:
         def in_last() -> bool:
             return current == self.n_blocks - 1
 
+        def product_forward(forward: Callable[..., Any], by_block: dict[int, int]) -> Callable[..., Any]:
+            assert on_product is not None
+            return lambda x: on_product(by_block[current], forward, x)
+
         alone = [self.model.get_submodule(name) for name in on_alone[0]] if on_alone else []
-        with self._undone(alone) as handles:
+        products = self._sites if on_product else {}
+        with self._undone([*alone, *products]) as handles:
             for module, by_block in self._sites.items():
                 if self.pre_act:
                     handles.append(module.register_forward_hook(site_output(by_block)))
@@ -184,9 +223,11 @@ class Circuit:
             for module in alone:
                 assert on_alone is not None
                 module.forward = _alone_forward(module.forward, on_alone[1], in_last)
-            product = in_pieces(self._head)
-            if product is not None:
-                self._head.forward = product
+            for module, by_block in products.items():
+                module.forward = product_forward(module.forward, by_block)
+            vocabulary = in_pieces(self._head)
+            if vocabulary is not None:
+                self._head.forward = vocabulary
             yield
 
     @contextmanager

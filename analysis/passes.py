@@ -5,7 +5,7 @@ then computes only what an edit can change: blocks below the lowest edited one h
 at the block of its own first edit (so one pass serves rows of all layers, and the head runs once), and after the last
 block only the answer position goes on. An edit at a site touches nothing of its own block but what follows the neurons,
 at the edited position: so an entering row runs that tail alone, and takes the rest of the block's output from the
-recording.
+recording. Where the MLP's result is added last, not even the tail: its change is added to what the block gave out.
 """
 
 from __future__ import annotations
@@ -75,10 +75,16 @@ def replay(
 ) -> Tensor:
     """Logits (rows, vocabulary) at each row's answer position.
 
-    values[layer]: what the neurons of the rows that enter at `layer` become: (its rows, width) at the answer position,
+    values[layer]: what the rows that enter at `layer` bring, as `brought` says: (its rows, width) at the answer position,
     or (its rows, tokens, width) at all. `later` edits layers above a row's first. Differentiable in `values`.
     """
     return _Replay(circuit, recording, rows, values, recipe, later or {}).run()
+
+
+def brought(circuit: Circuit, recipe: Recipe, layer: int, neurons: Tensor, clean: Tensor) -> Tensor:
+    """What rows bring whose neurons at `layer` become `neurons` where the prompt's are `clean`, both (rows, [tokens,]
+    width): these neurons, or (rows, [tokens,] hidden)."""
+    return neurons if recipe.bring == "neurons" else circuit.product(layer, neurons - clean)
 
 
 @dataclass(frozen=True)
@@ -128,7 +134,7 @@ class _Replay:
     def run(self) -> Tensor:
         ids, kwargs = self.recording.ids, {}
         ids = ids[:1] if self.recipe.enter == "own" else ids[self.rows.sequence]
-        if self.recipe.tail:
+        if self.recipe.needs_tail:
             self.entries = {self.sites[layer].block: self._entry(*self.ranges[layer]) for layer in self.values}
         if self.recipe.prefix:
             ids = ids[:, self.prefix : self.prefix + 1]
@@ -139,7 +145,8 @@ class _Replay:
         narrow = self.recipe.narrow and self.tokens > 1
         on_head = self._cut if self.recipe.cut == "head" else None
         on_feeder, on_alone = (self._on_feeder, (self.recipe.alone, self._on_alone)) if narrow else (None, None)
-        with self.circuit.wired(self._on_block, self._on_site, on_head, on_feeder, on_alone):
+        on_product = self._on_product if self.recipe.bring == "product" else None
+        with self.circuit.wired(self._on_block, self._on_site, on_head, on_feeder, on_alone, on_product):
             logits = self.circuit.model(input_ids=ids, **kwargs).logits
         cut = (logits if self.recipe.cut != "none" else _take(logits, self.position)).squeeze(1)  # (rows, vocabulary)
         assert isinstance(cut, Tensor)
@@ -157,14 +164,18 @@ class _Replay:
         cutting = index == self.circuit.n_blocks - 1 and self.recipe.cut == "block"
         out: Any = None
         hidden: list[Tensor] = []
-        if end > start and not self.recipe.tail:
+        if end > start and not self.recipe.skips:
             clean = self._clean(self.recording.before[index], self.rows.sequence[start:end])
             args = (torch.cat([args[0], clean]) if start else clean, *args[1:])
             start = end
         if start:
             out = forward(*args, **kwargs)
             hidden.append(_take(hidden_of(out), self.position[:start]) if cutting else hidden_of(out))
-        if end > start:
+        if end > start and self.recipe.bring == "sum":
+            hidden.append(self._sum(index, cutting))
+            extra = self.recording.extras[index]
+            out = out if start else hidden[0] if extra is None else (hidden[0], *extra)
+        elif end > start:
             out, new = self._enter(index, forward, args, kwargs, cutting)
             hidden.append(new)
         return with_hidden(out, hidden[0] if len(hidden) == 1 else torch.cat(hidden))
@@ -195,6 +206,23 @@ class _Replay:
         everyone = torch.arange(len(position), device=position.device)
         return out, rest.index_put_((everyone, position), tail[everyone, position])  # a gathered copy: ours to write to
 
+    def _sum(self, index: int, cutting: bool) -> Tensor:
+        """What the block gave out, with the changes that its entering rows bring."""
+        site = self.circuit.site_of(index)
+        assert site is not None
+        lo, hi = self.ranges[site.layer]
+        change, position = self.values[site.layer], self.position[lo:hi]
+        after = self._clean(self.recording.after[index], self.rows.sequence[lo:hi])  # (rows, tokens, hidden)
+        change = (change if change.dim() == 3 else change[:, None]).to(after.dtype)
+        if cutting or self.tokens == 1:
+            return _take(after, position) + _take(change, position)
+        if change.shape[1] == self.tokens:
+            return after + change
+        everyone = torch.arange(len(position), device=position.device)
+        return after.index_put_(
+            (everyone, position), change[:, 0], accumulate=True
+        )  # a gathered copy: ours to write to
+
     def _clean(self, recorded: Tensor, sequences: Tensor) -> Tensor:
         return recorded[sequences, self.prefix : self.prefix + 1] if self.recipe.prefix else recorded[sequences]
 
@@ -205,25 +233,28 @@ class _Replay:
 
     def _on_site(self, layer: int, x: Tensor) -> Tensor | None:
         if self.now is not None:
-            return self._tail_values(layer, self.now)
-        if layer not in self.later and (self.recipe.tail or layer not in self.values):
+            return None if self.recipe.bring == "product" else self._tail_values(layer, self.now)
+        if layer not in self.later and (self.recipe.skips or layer not in self.values):
             return None
         start, end = self.entered[self.sites[layer].block], self.entered[self.sites[layer].block + 1]
         full = self.recipe.enter == "start"
-        active = len(self.rows.layer) if full else start if self.recipe.tail else end
+        active = len(self.rows.layer) if full else start if self.recipe.skips else end
         new = x.view(active, -1, x.shape[-1])
         position = self.position[:active]
         if new.shape[1] == 1:  # a narrow last block
             position = torch.zeros_like(position)
-        if layer in self.values and not self.recipe.tail:
+        if layer in self.values and not self.recipe.skips:
             lo, hi = self.ranges[layer]
             new = _Put.apply(new, self.values[layer].to(x.dtype), lo, hi, position)  # type: ignore[no-untyped-call]
         if layer in self.later:
             new = self.later[layer](new, position)
         return new.view(x.shape)
 
+    def _on_product(self, layer: int, forward: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
+        return forward(x) if self.now is None else forward(x) + self._tail_values(layer, self.now)
+
     def _tail_values(self, layer: int, entry: _Entry) -> Tensor:
-        """The entering rows' neurons as (copies, sequences, 1 or tokens, width)."""
+        """What the entering rows bring as (copies, sequences, 1 or tokens, width or hidden)."""
         values, n = self.values[layer], len(entry.sequences)
         values = values if values.dim() == 3 else values[:, None]
         padded = values.new_zeros((entry.copies * n, *values.shape[1:])).index_copy(0, entry.slot, values)
@@ -255,7 +286,7 @@ class _Replay:
         cache, tail = DynamicCache(config=config), DynamicCache(config=config)
         for index, (keys, values) in enumerate(self.recording.cache):
             keys, values = keys[:, :, : self.prefix], values[:, :, : self.prefix]
-            active = self.rows.sequence[: self.entered[index if self.recipe.tail else index + 1]]
+            active = self.rows.sequence[: self.entered[index if self.recipe.skips else index + 1]]
             active = active if len(active) else one  # blocks that hand their input through: read for its length only
             cache.update(keys[active], values[active], index)
             entering = self.entries[index].sequences if index in self.entries else one

@@ -18,7 +18,7 @@ from analysis.circuit import FULL, Circuit, Recipe, Rows
 from analysis.errors import ModelError
 from analysis.models import LoadedModel, probe_ids
 from analysis.narrowing import Watch
-from analysis.passes import record, replay
+from analysis.passes import brought, record, replay
 
 _TOLERANCE = {torch.float64: 1e-9, torch.float32: 1e-4, torch.float16: 0.05, torch.bfloat16: 0.2}
 _TOKENS = 7
@@ -107,6 +107,8 @@ def _fastest(
         lambda recipe: replace(recipe, tail=True),
         lambda recipe: replace(recipe, narrow=recipe.tail and not recipe.prefix),
         lambda recipe: replace(recipe, alone=literal.alone(circuit, recipe) if recipe.narrow else ()),
+        lambda recipe: replace(recipe, bring="sum") if circuit.is_linear else recipe,
+        lambda recipe: replace(recipe, bring="product") if circuit.is_linear and recipe.needs_tail else recipe,
     )
     for saving in savings:
         recipe = saving(best[0])
@@ -183,7 +185,9 @@ class _Literal:
             leaves = [self.values[index].clone().requires_grad_(True) for index in group]
             sequence = self.sequence.repeat(len(group))
             rows = Rows(sequence, self.position[sequence], [self.layers[i] for i in group for _ in _SEQUENCES])
-            values = {self.layers[index]: leaf for index, leaf in zip(group, leaves, strict=True)}
+            values: dict[int, Tensor] = {}
+            for layer, leaf in zip((self.layers[index] for index in group), leaves, strict=True):
+                values[layer] = brought(circuit, recipe, layer, leaf, clean.sites[layer][self.sequence])
             out = replay(circuit, clean, rows, values, recipe)
             logits.append(out.detach())
             gradients += self._gradients(out, leaves)

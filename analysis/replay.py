@@ -28,7 +28,7 @@ from analysis.edits import FlatEdits as FlatEdits
 from analysis.edits import Ints as Ints
 from analysis.models import LoadedModel
 from analysis.passes import Edit as SiteEdit
-from analysis.passes import record, replay
+from analysis.passes import brought, record, replay
 from analysis.predictions import Edited, predictions, read_logits
 from analysis.predictions import Prediction as Prediction
 from analysis.probabilities import log_probabilities
@@ -210,6 +210,8 @@ class Engine:
         recipe = self.proof.recipe_whole if whole else self.recipe
         if recipe.prefix and len(ids[0]) >= self.proof.longest_prefix:
             recipe = self.proof.recipe_long
+        if not circuit.is_linear:
+            recipe = replace(recipe, bring="neurons")
         room = max(1, self.capacity(len(ids[0]), gradient=False) - len(ids))
         chunks = [variants[start:end] for start, end in memory.spans(len(variants), room)] or [()]
         extra: list[list[Tensor]] = []
@@ -269,9 +271,9 @@ class Engine:
             low, high = np.searchsorted(entering, (layer, layer + 1))
             here = np.flatnonzero((row >= low) & (row < high) & (layers == layer))
             entry = self._sparse(edits, here, row[here] - low, layer)
-            values[layer] = entry(
-                prepared.activations[layer][state[low:high]][:, None], torch.zeros_like(state[low:high])
-            )[:, 0]
+            clean = prepared.activations[layer][state[low:high]]
+            new = entry(clean[:, None], torch.zeros_like(state[low:high]))[:, 0]
+            values[layer] = brought(self.circuit, prepared.recipe, layer, new, clean)
         for layer in np.unique(layers[row >= 0]).tolist():
             here = np.flatnonzero((row >= 0) & (layers == layer))
             here = here[entering[row[here]] < layer]
