@@ -1,4 +1,5 @@
--- Eq. 6-10, and the rows of eq. 11, as table macros: the only place where they are written. Every threshold is an argument.
+-- Eq. 6-10, and the rows of eq. 11, as table macros: what they mean is written here. Every threshold is an argument. Where a person turns a
+-- threshold, sets.py and pairs.py count the same from arrays; tests hold them against these macros.
 --
 -- Besides the stored tables they read three that the reader keeps for speed: place (a fact in a language, numbered), score_row
 -- (table score by number, sorted by rel descending) and pair (scanned pairs beside their singles).

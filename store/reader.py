@@ -28,7 +28,9 @@ from store.doubts import Doubts
 from store.errors import UserError
 from store.intake import Intake
 from store.layout import check
+from store.live import Live
 from store.shards import Shard, list_shards, read_shard
+from store.validation import validate
 from store.view import View, arguments
 
 # A relation would copy less, but plans every statement twice, which for the macros costs more than their rows do.
@@ -71,6 +73,9 @@ class Reader:
         """Counts up whenever something new was taken in."""
         self.changed: dict[str, int] = {}
         """By model, the generation that brought the last of its results; none since opening where it is not named."""
+        self.extended = 0
+        """Counts up whenever scores below the floor were added."""
+        self.live = Live(self)
         # Locked before a shard is read: ad-hoc SQL runs on this instance too, and must reach neither files nor settings.
         self._instance.execute("SET enable_external_access = false")
         self._instance.execute("SET lock_configuration = true")
@@ -175,26 +180,26 @@ class Reader:
             raise gone_or_damaged(error) from error
 
     def models(self) -> list[str]:
-        return sorted({model for model, _, _ in self._catalog()["attributed"]} | set(self._catalog()["models"]))
+        return sorted({model for model, _, _ in self.catalog()["attributed"]} | set(self.catalog()["models"]))
 
     def methods(self, model: str | None = None) -> list[str]:
         """Methods with stored attributions, of one model or of any."""
-        return sorted({method for name, method, _ in self._catalog()["attributed"] if model in (None, name)})
+        return sorted({method for name, method, _ in self.catalog()["attributed"] if model in (None, name)})
 
     def langs(self, model: str | None = None) -> list[str]:
         """Languages with stored predictions, English first."""
-        found = {lang for name, lang in self._catalog()["langs"] if model in (None, name)}
+        found = {lang for name, lang in self.catalog()["langs"] if model in (None, name)}
         return sorted(found, key=lambda lang: (not lang.startswith("en"), lang))
 
     def relations(self) -> list[str]:
-        return sorted(self._catalog()["relations"])
+        return sorted(self.catalog()["relations"])
 
     def depth(self, model: str) -> int:
         """Layers of a model; 0 where it is not stored."""
-        found: int = next((layers for name, layers in self._catalog()["depth"] if name == model), 0)
+        found: int = next((layers for name, layers in self.catalog()["depth"] if name == model), 0)
         return found
 
-    def _catalog(self) -> dict[str, list[Any]]:
+    def catalog(self) -> dict[str, list[Any]]:
         """What there is to choose from; asked once a generation, since every View is checked against it."""
         generation, catalog = self._known_catalog
         if generation != self.generation:
@@ -235,7 +240,7 @@ class Reader:
         langs = tuple(langs or self.langs(chosen))
         given = dict.fromkeys(langs, taus) if isinstance(taus, int | float) else dict(taus or {})
         view = View(chosen, method or _only("method", self.methods(chosen)), langs, tuple(given.items()), **others)
-        self._validate(view)
+        validate(self, view)
         return view
 
     def macro_sql(self, name: str, view: View, pairs: View | None = None) -> str:
@@ -307,7 +312,7 @@ class Reader:
         return self._ask("queries", view, " ORDER BY relation, fact, lang, template")
 
     def _ask(self, name: str, view: View, ending: str = "", pairs: View | None = None) -> pl.DataFrame:
-        self._validate(view)
+        validate(self, view)
         for _ in range(_TRIES):
             self.extend(view)
             try:
@@ -328,7 +333,7 @@ class Reader:
         `progress` is called with queries done and to do. False when cancelled: what was added stays, and the rest comes when
         it is next asked for. Raises UserError where dense scores cannot be read.
         """
-        if min(view.tau.values()) >= self._catalog()["floor"][0]:
+        if min(view.tau.values()) >= self.catalog()["floor"][0]:
             return True
         with self._extending, self.cursor() as cursor:
             chosen = f"chosen({arguments('chosen', view.with_(queries=()))})"
@@ -342,7 +347,10 @@ class Reader:
             steps = self._dense_steps(missing)
             total = len(missing)
             table = f"{self._intake.large}score_row"
-            return extension.extend(cursor, table, steps, address, lambda done: progress(done, total), cancelled)
+            try:
+                return extension.extend(cursor, table, steps, address, lambda done: progress(done, total), cancelled)
+            finally:
+                self.extended += 1
 
     def _dense_steps(self, missing: Sequence[extension.Missing]) -> Iterator[extension.Step]:
         """Dense scores in the order in which they lie on disk."""
@@ -361,33 +369,6 @@ class Reader:
             f"; {len(self.damaged)} of its shards cannot be read ({why}): "
             f"knscope store verify {self.path} names them, and running again computes anew what they held"
         )
-
-    def _validate(self, view: View) -> None:
-        """Raises UserError, listing what there is, where a View names what is not stored."""
-        if view.model in self.models() and not self.methods(view.model):
-            raise UserError(
-                f"no attribution with {view.model} is stored yet; those of a run appear as they are computed{self.unreadable()}"
-            )
-        for what, value, there in (
-            ("model", view.model, self.models()),
-            ("method", view.method, self.methods(view.model)),
-        ):
-            if value not in there:
-                raise UserError(
-                    f"{what} {value!r} is not in this store; it has {', '.join(there) or 'none yet'}{self.unreadable()}"
-                )
-        for what, wanted, there in (
-            ("language", view.langs, self.langs(view.model)),
-            ("relation", view.relations, self.relations()),
-        ):
-            if strange := [name for name in wanted if name not in there]:
-                raise UserError(
-                    f"{what} {', '.join(strange)} is not stored for {view.model}; there is {', '.join(there) or 'none yet'}"
-                )
-        there = self._catalog()["facts"] if view.facts else []
-        if strange := sorted(set(view.facts) - set(there)):
-            example = f", such as {min(there)}" if there else ""
-            raise UserError(f"fact {', '.join(strange[:5])} is not stored; there are {len(there):,}{example}")
 
 
 _TRIES = 5

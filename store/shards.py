@@ -12,8 +12,10 @@ import os
 import secrets
 import shutil
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -32,6 +34,7 @@ from store.schema import tables
 
 MANIFEST = "manifest.json"
 ROWS_AT_ONCE = 64
+WRITING_THREADS = 4
 CHILDREN = ("score", "path", "scan_neuron", "ablation", "claim_neuron")
 """Tables whose rows belong to a keyed row; `key` is their first column."""
 TEMPORARY = ".tmp-"
@@ -63,16 +66,17 @@ def write_shard(
     temporary = folder / f"{TEMPORARY}{name}"
     try:
         temporary.mkdir(parents=True)
-        for table, rows in ready.items():
-            pq.write_table(rows, temporary / f"{table}.parquet", compression="zstd")
         manifest: dict[str, Any] = {"rows": {table: rows.num_rows for table, rows in ready.items()}}
+        files = {f"{table}.parquet": partial(_write_table, rows) for table, rows in ready.items()}
         if dense is not None:
             scores = np.ascontiguousarray(dense, dtype=np.float32)
-            np.save(temporary / DENSE_FILE, scores, allow_pickle=False)
+            files[DENSE_FILE] = partial(np.save, arr=scores, allow_pickle=False)
             manifest["dense_sums"] = row_sums(scores)
-        manifest["sha256"] = {path.name: _checksum(path) for path in sorted(temporary.iterdir())}
+        with ThreadPoolExecutor(WRITING_THREADS) as pool:  # a file is on its way to the disk while the next is written
+            sums = pool.map(lambda name: _written(temporary / name, files[name]), sorted(files))
+            manifest["sha256"] = dict(zip(sorted(files), sums, strict=True))
         write_json(temporary / MANIFEST, manifest)
-        for path in [*temporary.iterdir(), temporary]:
+        for path in (temporary / MANIFEST, temporary):
             _flush(path)
         temporary.rename(folder / name)
         _flush(folder)
@@ -84,6 +88,17 @@ def write_shard(
             "what is stored is kept and not computed again"
         ) from error
     return name
+
+
+def _write_table(rows: pa.Table, path: Path) -> None:
+    pq.write_table(rows, path, compression="zstd")
+
+
+def _written(path: Path, write: Callable[[Path], None]) -> str:
+    """The checksum of a file that is written and on the disk."""
+    write(path)
+    _flush(path)
+    return _checksum(path)
 
 
 def list_shards(store: Path) -> Iterator[Path]:

@@ -20,7 +20,7 @@ def figures(reader: Reader, view: View) -> Figures:
     """What a view comes to. None where nothing is stored to say it from."""
     import polars as pl
 
-    stored = reader.overlap(view)
+    stored = reader.live.overlap(view)
     facts = {row["lang_a"]: row for row in stored.filter(pl.col("lang_a") == pl.col("lang_b")).iter_rows(named=True)}
     found: Figures = {}
     for lang in view.langs:
@@ -33,7 +33,7 @@ def figures(reader: Reader, view: View) -> Figures:
         found["facts that share"] = float(shared.covered)
     rates = {
         row["role"]: row
-        for row in reader.dkn_rate(view).group_by("role").agg(pl.col("pairs", "paper", "strict").sum()).to_dicts()
+        for row in reader.live.dkn_rate(view).group_by("role").agg(pl.col("pairs", "paper", "strict").sum()).to_dicts()
     }
     of_kn, control = rates.get("kn"), rates.get("layer_control")
     for kind in ("paper", "strict"):

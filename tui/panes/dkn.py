@@ -140,8 +140,8 @@ class DknPane(Pane):
         import polars as pl
 
         pairs, counts, texts = side_by_side(
-            partial(reader.dkn_service, shown.view, shown.narrowed),
-            partial(reader.dkn_rate, shown.narrowed),
+            partial(reader.live.dkn_service, shown.view, shown.narrowed),
+            partial(reader.live.dkn_rate, shown.narrowed),
             partial(reader.sql, "SELECT query, subject || ' → ' || object AS pair FROM query"),
         )
         frame = (

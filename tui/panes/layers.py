@@ -40,7 +40,7 @@ class LayersPane(Pane):
         import polars as pl
 
         view = shown.narrowed
-        asked = (reader.layer_hist, reader.dkn_layers) if reader.keys("scan") else (reader.layer_hist,)
+        asked = (reader.live.layer_hist, reader.live.dkn_layers) if reader.keys("scan") else (reader.live.layer_hist,)
         frame, *degenerate = side_by_side(*(partial(ask, view) for ask in asked))
         for found in degenerate:
             members = found.select(pl.lit("DKN").alias("kind"), "layer", "n", "share")

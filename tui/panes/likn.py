@@ -152,7 +152,7 @@ class LiknPane(Pane):
     def load(self, reader: Reader, shown: Shown) -> Overlaps:
         one_fact = shown.selection.level in ("fact", "query")
         kn = reader.kn(shown.narrowed) if one_fact else None
-        return overlaps(reader.overlap(shown.narrowed), shown.view.langs, kn)
+        return overlaps(reader.live.overlap(shown.narrowed), shown.view.langs, kn)
 
     def sql(self, reader: Reader, shown: Shown) -> str:
         return reader.macro_sql("likn", shown.narrowed)

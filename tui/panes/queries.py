@@ -97,7 +97,7 @@ class QueriesPane(Pane):
         yield FrameTable("queries", empty="no query matches; esc clears the filter")
 
     def load(self, reader: Reader, shown: Shown) -> pl.DataFrame:
-        return prepared(reader.queries(shown.view))
+        return prepared(reader.live.queries(shown.view))
 
     def sql(self, reader: Reader, shown: Shown) -> str:
         return reader.macro_sql("queries", shown.view)

@@ -1,0 +1,163 @@
+"""What panes show of a View, from arrays that are held between one threshold and the next.
+
+Each method answers as the reader's macro of its name does, column for column; where there is too much to hold, that macro answers.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import numpy as np
+import polars as pl
+
+from store import pairs, sets
+from store.errors import UserError
+from store.held import Held, Ints, hold
+from store.held_pairs import HeldPairs, candidates, hold_pairs
+from store.sets import BelowFloorError, Sets
+from store.validation import validate
+from store.view import View
+
+if TYPE_CHECKING:
+    from store.reader import Reader
+
+T = TypeVar("T")
+
+_TRIES = 5
+_KEPT = 16
+"""Answers in between that are kept of what is held: panes ask for the same sets at the same time."""
+_HELD = 2
+"""Models and methods that are held: two are compared."""
+
+
+@dataclass
+class _Holding:
+    """What is held of a model and method, as of `stamp`, and what was asked of it since."""
+
+    stamp: tuple[int, int]
+    held: Held | None
+    pairs: HeldPairs | None = None
+    kept: dict[Any, Any] = field(default_factory=dict)
+
+    def keep(self, key: Any, make: Callable[[], T]) -> T:
+        """What `make` gave the last time, or gives now."""
+        found: T = self.kept.pop(key) if key in self.kept else make()
+        self.kept[key] = found  # the last one asked for is the last to go
+        if len(self.kept) > _KEPT:
+            del self.kept[next(iter(self.kept))]
+        return found
+
+
+class Live:
+    """Of one reader. Any thread may ask: what one computes the others wait for."""
+
+    def __init__(self, reader: Reader) -> None:
+        self._reader = reader
+        self._lock = threading.RLock()
+        self._holdings: dict[tuple[str, str], _Holding] = {}
+
+    def queries(self, view: View) -> pl.DataFrame:
+        """As Reader.queries."""
+        with self._lock:
+            found = self._sets(view)
+            if found is None:
+                return self._reader.queries(view)
+            same = view.with_(taus=(), template_share=0.5)
+            base, at = self._holding(view).keep(("queries", _choice(view)), lambda: self._asked(same, found.held))
+        n = np.append(sets.counts(found), 0)[at]
+        return base.with_columns(n_kn=pl.when(pl.col("n_kn").is_not_null()).then(pl.Series(n, dtype=pl.Int64)))
+
+    def layer_hist(self, view: View) -> pl.DataFrame:
+        """As Reader.layer_hist."""
+        with self._lock:
+            found = self._sets(view)
+        return self._reader.layer_hist(view) if found is None else sets.layer_hist(found)
+
+    def overlap(self, view: View) -> pl.DataFrame:
+        """As Reader.overlap."""
+        with self._lock:
+            found = self._sets(view)
+        return self._reader.overlap(view) if found is None else sets.overlap(found)
+
+    def dkn_rate(self, view: View) -> pl.DataFrame:
+        """As Reader.dkn_rate."""
+        with self._lock:
+            found = self._scanned(view)
+        return self._reader.dkn_rate(view) if found is None else pairs.rate(found)
+
+    def dkn_layers(self, view: View) -> pl.DataFrame:
+        """As Reader.dkn_layers."""
+        with self._lock:
+            found = self._scanned(view)
+        return self._reader.dkn_layers(view) if found is None else pairs.layers(found)
+
+    def dkn_service(self, view: View, narrow: View | None = None) -> pl.DataFrame:
+        """As Reader.dkn_service."""
+        with self._lock:
+            found, wide = self._scanned(narrow or view), self._sets(view.with_(queries=()))
+        frame = None if found is None or wide is None else pairs.service(found, wide)
+        return self._reader.dkn_service(view, narrow) if frame is None else frame
+
+    # --- what is held
+
+    def _sets(self, view: View) -> Sets | None:
+        """N of a View; None where there is too much to hold."""
+        validate(self._reader, view)
+        for _ in range(_TRIES):
+            self._reader.extend(view)
+            holding = self._holding(view)
+            held = holding.held
+            if held is None:
+                return None
+            key = ("sets", _choice(view), view.taus, view.template_share)
+            try:
+                return holding.keep(key, lambda held=held: sets.sets(held, view))  # type: ignore[misc]
+            except BelowFloorError:
+                del self._holdings[view.model, view.method]
+        raise UserError("results arrive faster than scores below the floor can be added; wait for the run, or raise τ")
+
+    def _scanned(self, view: View) -> pairs.Scanned | None:
+        """The scans of a View; None where there is too much to hold."""
+        found = self._sets(view.with_(queries=()))
+        if found is None:
+            return None
+        holding = self._holding(view)
+        which = holding.keep("candidates", lambda: self._pairs(view, holding, found.held))
+        if which is None or holding.pairs is None:
+            return None
+        held = holding.pairs
+        key = ("scanned", _choice(view), view.taus, view.template_share, view.t_low, view.t_high, view.delta, view.drop)
+        return holding.keep(key, lambda: pairs.scanned(held, which, found, view))
+
+    def _holding(self, view: View) -> _Holding:
+        """What is held of the View's model and method, after a look at what is new."""
+        name = view.model, view.method
+        stamp = self._reader.changed.get(view.model, 0), self._reader.extended
+        before = self._holdings.pop(name, None)
+        if before is None or before.stamp != stamp:
+            with self._reader.cursor() as cursor:
+                held = hold(cursor, *name, before.held if before else None)
+            before = _Holding(stamp, held, before.pairs if before else None)
+        self._holdings[name] = before
+        if len(self._holdings) > _HELD:
+            del self._holdings[next(iter(self._holdings))]
+        return before
+
+    def _pairs(self, view: View, holding: _Holding, held: Held) -> Ints | None:
+        """Take in the scanned pairs: (scans, positions), the candidate each neuron is; None where there are too many."""
+        with self._reader.cursor() as cursor:
+            holding.pairs = hold_pairs(cursor, view.model, view.method, held.width, holding.pairs)
+        return None if holding.pairs is None else candidates(holding.pairs, held)
+
+    def _asked(self, same: View, held: Held) -> tuple[pl.DataFrame, Ints]:
+        """The macro's rows, whose n_kn is of another τ, and which of the attributed queries each row is; -1 where it is none."""
+        frame = self._reader.queries(same)
+        at = {query: row for row, query in enumerate(held.queries["query"])}
+        return frame, np.array([at.get(query, -1) for query in frame["query"]], np.int64)
+
+
+def _choice(view: View) -> tuple[Any, ...]:
+    return view.model, view.method, view.langs, view.relations, view.facts, view.queries, view.known
