@@ -150,20 +150,19 @@ def _ordered(
     if rows is None:
         return Held(queries, langs, layers, width, np.zeros(0, np.int64), np.zeros(0), np.zeros(0, np.int32))
     aqs = queries["aq"].to_numpy()
-    at = np.searchsorted(aqs, rows["aq"].to_numpy()).astype(np.int32)
+    row = np.zeros(int(aqs[-1]) + 1, np.int32)
+    row[aqs] = np.arange(len(aqs))
+    at = row[rows["aq"].to_numpy()]
     numbers = {lang: number for number, lang in enumerate(langs)}
     lang = queries["lang"].replace_strict(numbers, return_dtype=pl.Int64).to_numpy()
     fact = queries["fact_no"].cast(pl.Int64).to_numpy()
-    place = rows["layer"].cast(pl.Int64).to_numpy() * width + rows["neuron"].to_numpy()
-    code = (fact[at] * (depth * width) + place) * _LANGS + lang[at]
-    rel = rows["rel"].to_numpy()
-    order = np.argsort(code)
-    code, rel, at = code[order], rel[order], at[order]
-    if before is not None and len(before.code):
-        code, rel, at = (np.concatenate(two) for two in ((before.code, code), (before.rel, rel), (before.at, at)))
-        order = np.argsort(code, kind="stable")  # two ordered runs: a merge
-        code, rel, at = code[order], rel[order], at[order]
-    return Held(queries, langs, layers, width, code, rel, at)
+    of_query = fact * (depth * width * _LANGS) + lang
+    code = of_query[at] + (rows["layer"].cast(pl.Int64).to_numpy() * width + rows["neuron"].to_numpy()) * _LANGS
+    ordered = pl.DataFrame({"code": code, "rel": rows["rel"], "at": at}).sort("code")
+    if before is not None:
+        there = pl.DataFrame({"code": before.code, "rel": before.rel, "at": before.at})
+        ordered = there.lazy().merge_sorted(ordered.lazy(), "code").collect()
+    return Held(queries, langs, layers, width, *(ordered[name].to_numpy() for name in ("code", "rel", "at")))
 
 
 def _starts(code: Ints) -> Ints:
