@@ -143,7 +143,7 @@ def press(terminal: Terminal, writing: bool = False) -> Keys:
     for _ in range(REPEATS):
         page.append(terminal.key(b"\x06", 0.06))
         terminal.read(0.2)  # what else comes is not the page's
-    turn = partial(terminal.repaint, within=0.8) if writing else partial(terminal.key, quiet=0.6)
+    turn = partial(terminal.repaint, within=0.8) if writing else partial(terminal.key, quiet=0.4)
     nudge = [turn(b"-" if i % 2 else b"+") for i in range(REPEATS)]
     return Keys(down, scroll, page, nudge, cpu)
 

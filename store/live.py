@@ -27,10 +27,28 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 _TRIES = 5
-_KEPT = 16
-"""Answers in between that are kept of what is held: panes ask for the same sets at the same time."""
 _HELD = 2
 """Models and methods that are held: two are compared."""
+_SETS = 6
+"""Sets and scans that are kept of each: panes ask for the same ones at the same time."""
+_FRAMES = 4
+"""Frames of queries, and what scanned neurons are, that are kept of each whatever the thresholds."""
+
+
+class _Recent:
+    """What was asked for last."""
+
+    def __init__(self, limit: int) -> None:
+        self._limit = limit
+        self._kept: dict[Any, Any] = {}
+
+    def get(self, key: Any, make: Callable[[], T]) -> T:
+        """What `make` gave the last time, or gives now."""
+        found: T = self._kept.pop(key) if key in self._kept else make()
+        self._kept[key] = found  # the last one asked for is the last to go
+        if len(self._kept) > self._limit:
+            del self._kept[next(iter(self._kept))]
+        return found
 
 
 @dataclass
@@ -40,15 +58,8 @@ class _Holding:
     stamp: tuple[int, int]
     held: Held | None
     pairs: HeldPairs | None = None
-    kept: dict[Any, Any] = field(default_factory=dict)
-
-    def keep(self, key: Any, make: Callable[[], T]) -> T:
-        """What `make` gave the last time, or gives now."""
-        found: T = self.kept.pop(key) if key in self.kept else make()
-        self.kept[key] = found  # the last one asked for is the last to go
-        if len(self.kept) > _KEPT:
-            del self.kept[next(iter(self.kept))]
-        return found
+    frames: _Recent = field(default_factory=lambda: _Recent(_FRAMES))
+    sets: _Recent = field(default_factory=lambda: _Recent(_SETS))
 
 
 class Live:
@@ -66,7 +77,7 @@ class Live:
             if found is None:
                 return self._reader.queries(view)
             same = view.with_(taus=(), template_share=0.5)
-            base, at = self._holding(view).keep(("queries", _choice(view)), lambda: self._asked(same, found.held))
+            base, at = self._holding(view).frames.get(_choice(view), lambda: self._asked(same, found.held))
         n = np.append(sets.counts(found), 0)[at]
         return base.with_columns(n_kn=pl.when(pl.col("n_kn").is_not_null()).then(pl.Series(n, dtype=pl.Int64)))
 
@@ -112,9 +123,9 @@ class Live:
             held = holding.held
             if held is None:
                 return None
-            key = ("sets", _choice(view), view.taus, view.template_share)
+            key = (_choice(view), view.taus, view.template_share)
             try:
-                return holding.keep(key, lambda held=held: sets.sets(held, view))  # type: ignore[misc]
+                return holding.sets.get(key, lambda held=held: sets.sets(held, view))  # type: ignore[misc]
             except BelowFloorError:
                 del self._holdings[view.model, view.method]
         raise UserError("results arrive faster than scores below the floor can be added; wait for the run, or raise τ")
@@ -125,12 +136,12 @@ class Live:
         if found is None:
             return None
         holding = self._holding(view)
-        which = holding.keep("candidates", lambda: self._pairs(view, holding, found.held))
+        which = holding.frames.get("scanned", lambda: self._pairs(view, holding, found.held))
         if which is None or holding.pairs is None:
             return None
         held = holding.pairs
-        key = ("scanned", _choice(view), view.taus, view.template_share, view.t_low, view.t_high, view.delta, view.drop)
-        return holding.keep(key, lambda: pairs.scanned(held, which, found, view))
+        key = (_choice(view), view.taus, view.template_share, view.t_low, view.t_high, view.delta, view.drop)
+        return holding.sets.get(key, lambda: pairs.scanned(held, which, found, view))
 
     def _holding(self, view: View) -> _Holding:
         """What is held of the View's model and method, after a look at what is new."""

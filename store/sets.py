@@ -31,9 +31,9 @@ class Sets:
     members: Ints
 
     @cached_property
-    def lang(self) -> Ints:
+    def lang(self) -> Small:
         """(n,) number of each member's language among those chosen."""
-        number = np.full(len(self.held.langs), -1)
+        number = np.full(len(self.held.langs), -1, np.int32)
         for position, lang in enumerate(self.langs):
             if lang in self.held.langs:
                 number[self.held.langs.index(lang)] = position
