@@ -29,6 +29,9 @@ OnModule = Callable[[Callable[[Tensor], Tensor], Tensor], Tensor]
 OnProduct = Callable[[int, Callable[[Tensor], Tensor], Tensor], Tensor]
 """(layer, the second MLP linear's own forward, its input) -> what it returns."""
 
+LayerOf = Callable[[dict[int, int]], int]
+"""Layers by block -> the layer of the block that runs."""
+
 OnTensor = Callable[[int, Tensor], Tensor | None]
 """(layer, tensor) -> its replacement, or None to leave it."""
 
@@ -185,34 +188,23 @@ class Circuit:
 
             return routed
 
-        def site_input(by_block: dict[int, int]) -> Callable[..., Any]:
-            def hook(_module: nn.Module, args: tuple[Any, ...]) -> tuple[Any, ...] | None:
-                new = on_site(by_block[current], args[0])
-                return None if new is None else (new, *args[1:])
-
-            return hook
-
-        def site_output(by_block: dict[int, int]) -> Callable[..., Any]:
-            def hook(_module: nn.Module, _args: tuple[Any, ...], output: Tensor) -> Tensor | None:
-                return on_site(by_block[current], output)
-
-            return hook
+        def layer_of(by_block: dict[int, int]) -> int:
+            return by_block[current]
 
         def in_last() -> bool:
             return current == self.n_blocks - 1
 
-        def product_forward(forward: Callable[..., Any], by_block: dict[int, int]) -> Callable[..., Any]:
-            assert on_product is not None
-            return lambda x: on_product(by_block[current], forward, x)
+        def site_product(by_block: dict[int, int], forward: Callable[..., Any]) -> Callable[..., Any]:
+            return lambda x: on_product(by_block[current], forward, x) if on_product else forward(x)
 
         alone = [self.model.get_submodule(name) for name in on_alone[0]] if on_alone else []
         products = self._sites if on_product else {}
         with self._undone([*alone, *products]) as handles:
             for module, by_block in self._sites.items():
                 if self.pre_act:
-                    handles.append(module.register_forward_hook(site_output(by_block)))
+                    handles.append(module.register_forward_hook(_site_output(on_site, layer_of, by_block)))
                 else:
-                    handles.append(module.register_forward_pre_hook(site_input(by_block)))
+                    handles.append(module.register_forward_pre_hook(_site_input(on_site, layer_of, by_block)))
             for module, layer in self._feeders.items() if on_feeder else ():
                 assert on_feeder is not None
                 handles.append(module.register_forward_pre_hook(_feeder_input(on_feeder, layer, in_last)))
@@ -224,7 +216,8 @@ class Circuit:
                 assert on_alone is not None
                 module.forward = _alone_forward(module.forward, on_alone[1], in_last)
             for module, by_block in products.items():
-                module.forward = product_forward(module.forward, by_block)
+                assert on_product is not None
+                module.forward = _site_product(module.forward, on_product, layer_of, by_block)
             vocabulary = in_pieces(self._head)
             if vocabulary is not None:
                 self._head.forward = vocabulary
@@ -245,6 +238,27 @@ class Circuit:
                 module.__dict__.pop("forward", None)
                 if own is not None:
                     module.__dict__["forward"] = own
+
+
+def _site_input(on_site: OnTensor, layer_of: LayerOf, by_block: dict[int, int]) -> Callable[..., Any]:
+    def hook(_module: nn.Module, args: tuple[Any, ...]) -> tuple[Any, ...] | None:
+        new = on_site(layer_of(by_block), args[0])
+        return None if new is None else (new, *args[1:])
+
+    return hook
+
+
+def _site_output(on_site: OnTensor, layer_of: LayerOf, by_block: dict[int, int]) -> Callable[..., Any]:
+    def hook(_module: nn.Module, _args: tuple[Any, ...], output: Tensor) -> Tensor | None:
+        return on_site(layer_of(by_block), output)
+
+    return hook
+
+
+def _site_product(
+    forward: Callable[..., Any], on_product: OnProduct, layer_of: LayerOf, by_block: dict[int, int]
+) -> Callable[..., Any]:
+    return lambda x: on_product(layer_of(by_block), forward, x)
 
 
 def _feeder_input(change: OnTensor, layer: int, in_last: Callable[[], bool]) -> Callable[..., Any]:

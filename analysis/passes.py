@@ -47,7 +47,8 @@ def record(
     def on_block(index: int, forward: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         out = forward(*args, **kwargs)
         if kept:
-            before.append(args[0][:kept])
+            if recipe.bring != "sum":
+                before.append(args[0][:kept])
             after.append(hidden_of(out)[:kept])
             extras.append(None if isinstance(out, Tensor) else tuple(out[1:]))
         last = index == circuit.n_blocks - 1 and recipe.cut == "block"

@@ -17,6 +17,7 @@ from store import pairs, sets
 from store.errors import UserError
 from store.held import Held, Ints, hold
 from store.held_pairs import HeldPairs, candidates, hold_pairs
+from store.pairs import Scanned
 from store.sets import BelowFloorError, Sets
 from store.validation import validate
 from store.view import View
@@ -83,27 +84,19 @@ class Live:
 
     def layer_hist(self, view: View) -> pl.DataFrame:
         """As Reader.layer_hist."""
-        with self._lock:
-            found = self._sets(view)
-        return self._reader.layer_hist(view) if found is None else sets.layer_hist(found)
+        return self._of_sets(view, sets.layer_hist, self._reader.layer_hist)
 
     def overlap(self, view: View) -> pl.DataFrame:
         """As Reader.overlap."""
-        with self._lock:
-            found = self._sets(view)
-        return self._reader.overlap(view) if found is None else sets.overlap(found)
+        return self._of_sets(view, sets.overlap, self._reader.overlap)
 
     def dkn_rate(self, view: View) -> pl.DataFrame:
         """As Reader.dkn_rate."""
-        with self._lock:
-            found = self._scanned(view)
-        return self._reader.dkn_rate(view) if found is None else pairs.rate(found)
+        return self._of_scans(view, pairs.rate, self._reader.dkn_rate)
 
     def dkn_layers(self, view: View) -> pl.DataFrame:
         """As Reader.dkn_layers."""
-        with self._lock:
-            found = self._scanned(view)
-        return self._reader.dkn_layers(view) if found is None else pairs.layers(found)
+        return self._of_scans(view, pairs.layers, self._reader.dkn_layers)
 
     def dkn_service(self, view: View, narrow: View | None = None) -> pl.DataFrame:
         """As Reader.dkn_service."""
@@ -111,6 +104,20 @@ class Live:
             found, wide = self._scanned(narrow or view), self._sets(view.with_(queries=()))
         frame = None if found is None or wide is None else pairs.service(found, wide)
         return self._reader.dkn_service(view, narrow) if frame is None else frame
+
+    def _of_sets(
+        self, view: View, count: Callable[[Sets], pl.DataFrame], macro: Callable[[View], pl.DataFrame]
+    ) -> pl.DataFrame:
+        with self._lock:
+            found = self._sets(view)
+        return macro(view) if found is None else count(found)
+
+    def _of_scans(
+        self, view: View, count: Callable[[Scanned], pl.DataFrame], macro: Callable[[View], pl.DataFrame]
+    ) -> pl.DataFrame:
+        with self._lock:
+            found = self._scanned(view)
+        return macro(view) if found is None else count(found)
 
     # --- what is held
 
@@ -130,7 +137,7 @@ class Live:
                 del self._holdings[view.model, view.method]
         raise UserError("results arrive faster than scores below the floor can be added; wait for the run, or raise τ")
 
-    def _scanned(self, view: View) -> pairs.Scanned | None:
+    def _scanned(self, view: View) -> Scanned | None:
         """The scans of a View; None where there is too much to hold."""
         found = self._sets(view.with_(queries=()))
         if found is None:
