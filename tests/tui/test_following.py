@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Callable
 from itertools import pairwise
@@ -117,6 +118,32 @@ async def test_another_models_results_leave_the_panes_alone_and_the_viewed_ones_
         assert set(reader.changed) == {viewed, next(name for name in reader.models() if name != viewed)}
         write_shards(path, run, 15, first=12)
         await driver.until(lambda: driver.table("queries").row_count == 45, "three facts more are shown")
+
+
+async def test_controls_asked_for_again_while_they_are_drawn_are_not_said_to_be_under_way_for_ever(
+    workbench: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A threshold turned and turned back asks anew for what is being drawn."""
+    path = store.create(tmp_path / "again.knstore")
+    write_shards(path, runs.new_run(path, CONFIG), 12)
+    done, build = threading.Event(), likn.build
+
+    def held_up(*given: Any, **named: Any) -> Any:
+        done.wait(30)
+        return build(*given, **named)
+
+    monkeypatch.setattr(likn, "build", held_up)
+    async with workbench(path).run_test(size=WIDE) as pilot:
+        driver = await Driver(pilot).ready()
+        await driver.until(lambda: "are drawn" in driver.title("likn"), "the controls are said to be drawn")
+        for turn in ("threshold.up", "threshold.down"):
+            await driver.do(turn)
+            await driver.settled()
+        await pilot.pause(0.8)
+        done.set()
+        await driver.until(lambda: driver.table("likn").row_count, "the controls are drawn")
+        await driver.until(lambda: not driver.pane("likn").loading_still, "nothing is on its way")
+        assert "are drawn" not in driver.title("likn")
 
 
 async def test_every_box_has_its_title_before_anything_is_read(

@@ -209,7 +209,9 @@ class LiknPane(Pane):
     def _draw_soon(self, shown: Shown) -> None:
         """Draw the controls when the keys rest. Those of the same View are only a few results older and may stay a while."""
         drawn, reader, wait = self._drawn, self.session.reader, QUIET
+        self._awaited = None
         if drawn is not None and drawn.view == shown.narrowed and reader is not None:
+            self.entitle(below=self._below)
             self.query_one(FrameTable).show(drawn.frame, CONTROLS, ("sets",))
             if drawn.generation == reader.changed.get(shown.view.model, 0):
                 return
