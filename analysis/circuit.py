@@ -194,9 +194,6 @@ class Circuit:
         def in_last() -> bool:
             return current == self.n_blocks - 1
 
-        def site_product(by_block: dict[int, int], forward: Callable[..., Any]) -> Callable[..., Any]:
-            return lambda x: on_product(by_block[current], forward, x) if on_product else forward(x)
-
         alone = [self.model.get_submodule(name) for name in on_alone[0]] if on_alone else []
         products = self._sites if on_product else {}
         with self._undone([*alone, *products]) as handles:

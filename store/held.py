@@ -24,7 +24,7 @@ Bools = npt.NDArray[np.bool_]
 LARGEST = 12_000_000
 """Rows that are held; beyond them (some 45 bytes each) the macros answer, whose tables may lie on disk."""
 _LANGS = 256
-"""Languages that fit in a row's code."""
+"""Languages that fit in a row's code; of more the macros answer."""
 
 
 @dataclass(frozen=True)
@@ -107,7 +107,10 @@ def hold(cursor: duckdb.DuckDBPyConnection, model: str, method: str, before: Hel
         fresh = queries[known:]
         lowest = int(fresh["aq"][0]) if fresh.height else 0
         total = len(before.code) if before else 0
-        if total + cursor.execute(_HOW_MANY, [lowest, model, method]).fetchall()[0][0] > LARGEST:
+        if (
+            queries["lang"].n_unique() > _LANGS
+            or total + cursor.execute(_HOW_MANY, [lowest, model, method]).fetchall()[0][0] > LARGEST
+        ):
             return None
         rows = frame_of(cursor, _ROWS, [lowest, model, method]) if fresh.height else None
     finally:
@@ -145,8 +148,6 @@ def _ordered(
 ) -> Held:
     depth = max(layers, default=0) + 1
     langs = tuple(dict.fromkeys([*(before.langs if before else ()), *queries["lang"].unique(maintain_order=True)]))
-    if len(langs) > _LANGS:
-        raise ValueError(f"{len(langs)} languages do not fit in a code")
     if rows is None:
         return Held(queries, langs, layers, width, np.zeros(0, np.int64), np.zeros(0), np.zeros(0, np.int32))
     aqs = queries["aq"].to_numpy()
