@@ -24,9 +24,10 @@ _TOLERANCE = {torch.float64: 1e-9, torch.float32: 1e-4, torch.float16: 0.05, tor
 _TOKENS = 7
 _SEQUENCES = (0, 1, 0)
 """Which of the two prompts each row continues."""
-_CPU_PASS_BYTES = 1 << 29
-"""On a CPU larger passes gain nothing and lose time to fresh pages."""
-
+_CPU_PASS_BYTES = 1 << 28
+"""On a CPU larger passes gain nothing and lose time to fresh pages,"""
+_CPU_PASS_ROWS = 64
+"""unless they hold fewer rows than this, which the product with the vocabulary wants: then twice as many bytes."""
 
 _PASS_SHARE = 0.75
 """Of the budget, what one pass may fill; the rest is for the recording and for what is kept of paths meanwhile."""
@@ -52,7 +53,8 @@ class Cost:
         """Rows that fit."""
         fit = _PASS_SHARE * budget / self.row(tokens, gradient, prefix)
         if cpu:  # a copied prefix is read once and does not slow a pass down: it counts against the budget alone
-            fit = min(fit, _CPU_PASS_BYTES / self.row(tokens, gradient))
+            quick = _CPU_PASS_BYTES / self.row(tokens, gradient)
+            fit = min(fit, max(quick, min(2 * quick, _CPU_PASS_ROWS)))
         return max(1, int(fit))
 
 
