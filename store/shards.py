@@ -7,6 +7,7 @@ of every dense row. A reader checks the tables it takes in whole, and of dense s
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 import secrets
@@ -65,6 +66,8 @@ def write_shard(
     name = f"{time.time_ns():019d}-{secrets.token_hex(4)}"
     temporary = folder / f"{TEMPORARY}{name}"
     try:
+        if not store.is_dir():  # a store that was deleted stays deleted
+            raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT))
         temporary.mkdir(parents=True)
         manifest: dict[str, Any] = {"rows": {table: rows.num_rows for table, rows in ready.items()}}
         files = {f"{table}.parquet": partial(_write_table, rows) for table, rows in ready.items()}

@@ -10,7 +10,7 @@ import socket
 import threading
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -83,9 +83,14 @@ class ReaderStored:
 
 
 class RunFile:
-    """Keeps a run's run.json: a thread of its own beats once a second, whatever the run is doing."""
+    """Keeps a run's run.json: a thread of its own beats once a second, whatever the run is doing.
+
+    A beat that cannot be written (a full disk) is left out and the next one tried. Where the run's folder has been
+    deleted, `gone` is set: nobody can see what is still computed.
+    """
 
     def __init__(self, store_path: Path, run: str) -> None:
+        self.gone = threading.Event()
         self._path = store_path
         self._record = run_files.read_run(store_path, run)
         self._lock = threading.Lock()
@@ -109,11 +114,18 @@ class RunFile:
     def __exit__(self, *_: object) -> None:
         self._stop.set()
         self._thread.join()
-        self.flush()
+        if not self._deleted():
+            self.flush()
 
     def _beat(self) -> None:
         while not self._stop.wait(BEAT_SECONDS):
-            self.flush()
+            with suppress(OSError):
+                self.flush()
+            if self._deleted():
+                self.gone.set()
+
+    def _deleted(self) -> bool:
+        return not run_files.run_folder(self._path, self._record.run).exists()
 
 
 class Job:
@@ -188,7 +200,7 @@ def execute(store_path: Path, run: str, make_executor: Callable[[RunConfig, Call
     stopped = threading.Event()
 
     def cancel_asked() -> bool:
-        return stopped.is_set() or run_files.cancel_requested(store_path, run)
+        return stopped.is_set() or file.gone.is_set() or run_files.cancel_requested(store_path, run)
 
     with RunFile(store_path, run) as file, _signals(stopped), Reader(store_path, dense="rows") as reader:
         file.update(status="running", started=time.time(), message=_set_aside(reader))

@@ -181,6 +181,14 @@ def test_frames_that_do_not_fit_are_refused_before_anything_is_written(path: Pat
     assert not list((path / "runs" / run / "shards").iterdir())
 
 
+def test_a_store_that_was_deleted_is_not_made_again_by_who_still_writes(path: Path, tmp_path: Path) -> None:
+    run = runs.new_run(path, {})
+    path.rename(tmp_path / "elsewhere")
+    with pytest.raises(UserError, match="No such file"):
+        shards.write_shard(path, run, *synthetic.made_frames(SIZE, range(1)))
+    assert not path.exists()
+
+
 def test_shards_of_another_version_are_named_not_misread(path: Path) -> None:
     hurt = next(iter(shards.list_shards(path)))
     frame = pl.read_parquet(hurt / "method.parquet").with_columns(colour=pl.lit("red"))
