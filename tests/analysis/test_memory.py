@@ -8,6 +8,7 @@ from torch.profiler import ProfilerActivity, profile
 from analysis.attribution import attribute
 from analysis.inspection import sample_query
 from analysis.method import parse_method
+from analysis.probe import Cost
 from analysis.replay import Edit, Engine
 from tests import random_models
 
@@ -40,3 +41,10 @@ def test_passes_stay_within_a_tenth_of_the_limit(kind: str, tokens: int) -> None
     assert peak_bytes(lambda: attributed(engine)) <= 1.1 * limit
     assert peak_bytes(lambda: engine.edited(queries[0], edits)) <= 1.1 * limit
     assert peak_bytes(lambda: attributed(roomy)) > 1.1 * limit
+
+
+def test_a_pass_on_a_processor_fills_half_as_much_where_it_holds_rows_enough() -> None:
+    cost, much = Cost(token=1 << 20, head=0), 1 << 40
+    rows = {tokens: cost.rows(much, tokens, gradient=True, cpu=True) for tokens in (1, 6, 16)}
+    assert rows == {1: 256, 6: 64, 16: 32}
+    assert cost.rows(much, 1, gradient=True, cpu=False) > 256
