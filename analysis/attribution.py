@@ -26,12 +26,13 @@ from torch import Tensor
 from analysis import memory
 from analysis.circuit import Circuit, Rows
 from analysis.method import MethodConfig
-from analysis.passes import replay
+from analysis.passes import brought, replay
 from analysis.paths import prepare
 from analysis.predictions import Prediction, predictions
 from analysis.prompts import EncodedQuery
-from analysis.quadrature import MAX_NODES, converged, nodes_and_weights
+from analysis.quadrature import MAX_NODES, converged, places
 from analysis.replay import Doubles, Engine, FlatEdits, Ints, shapes
+from analysis.smoothness import FEWEST_NODES, ellipse, expected_nodes
 from analysis.tap import tapped
 from analysis.target import value, value_and_slope
 
@@ -126,9 +127,11 @@ class _Group:
         self.scores = np.zeros((len(self.queries), engine.loaded.n_neurons))
         self.at_end = [torch.empty_like(activations) for activations in self.prepared.activations]
         """dF/dw by layer at w itself, by state: set by the first pass of a rule that has a node there."""
-        self.linear = self.prepared.recipe.bring != "neurons"
-        self.changes = self._changes() if self.linear else []
-        """W (w' - w) by layer, W the second MLP linear: (paths, [tokens,] hidden), what a path's row brings at a = 0."""
+        brings = self.prepared.recipe.bring != "neurons"
+        self.linear = brings and self.circuit.is_linear
+        """Whether a path's row brings at a (1 - a) times what it does at 0, W (w' - w), W the second MLP linear."""
+        self.changes = self._changes() if self.linear or (brings and self.method.starts_low) else []
+        """What it brings at 0, by layer: (paths, [tokens,] hidden)."""
 
     def attributions(self) -> list[Attribution]:
         integral = _Integral((len(self.paths), len(self.engine.loaded.sites)))
@@ -158,34 +161,46 @@ class _Group:
 
     def _changes(self) -> list[Tensor]:
         both = zip(self.paths.start, self.prepared.activations, strict=True)
-        return [self.circuit.product(layer, start - end[self.paths.state]) for layer, (start, end) in enumerate(both)]
+        return [self.circuit.change(layer, start, end[self.paths.state]) for layer, (start, end) in enumerate(both)]
 
     # --- integration ---
 
     def _integrate(self, integral: _Integral) -> None:
         adaptive = self.method.is_adaptive
-        paths, layers = integral.shape
-        pending = np.ones((layers, paths), np.bool_)
-        nodes = self.method.nodes
+        nodes = self._first_nodes(integral.shape)
+        pending = np.ones_like(nodes, np.bool_)
         while pending.any():
             layer, path = np.nonzero(pending)
-            gradients = self._gradients(layer, path, nodes, integral, first=not integral.nodes.any())
+            gradients = self._gradients(layer, path, nodes[pending], integral, first=not integral.nodes.any())
             for number, gradient in gradients.items():
                 here = path[layer == number]
-                self._judge(number, here, gradient, nodes, integral)
-                done = integral.converged[here, number] | (not adaptive) | (nodes >= MAX_NODES)
+                self._judge(number, here, gradient, nodes[number, here], integral)
+                done = integral.converged[here, number] | (not adaptive) | (nodes[number, here] >= MAX_NODES)
                 self._add(number, here[done], gradient[torch.from_numpy(done).to(gradient.device)])
                 pending[number, here[done]] = False
-            nodes = min(2 * nodes, MAX_NODES)
+            nodes = np.minimum(2 * nodes, MAX_NODES)
 
-    def _gradients(self, layer: Ints, path: Ints, nodes: int, integral: _Integral, first: bool) -> dict[int, Tensor]:
-        """Weighted mean gradients (jobs, width) by layer, of the jobs (layer, path) ordered by layer; F(w') on the
-        way."""
-        at, weights = nodes_and_weights(self.method.rule, nodes)
-        end = float(weights[at == 1].sum())
-        at, weights = at[at < 1], weights[at < 1]
-        if first and 0 not in at:  # one more row a job, of no weight: where the path starts
-            at, weights = np.append(at, 0.0), np.append(weights, 0.0)
+    def _first_nodes(self, shape: tuple[int, int]) -> Ints:
+        """Nodes that each integral starts with, (layers, paths)."""
+        paths, layers = shape
+        nodes: Ints = np.full((layers, paths), self.method.nodes)
+        if not self.method.starts_low:
+            return nodes
+        recipe, recording = self.prepared.recipe, self.prepared.recording
+        if recipe.bring != "sum":  # a norm follows the MLP: what it divides by is not recorded
+            nodes[:] = min(FEWEST_NODES, self.method.nodes)
+            return nodes
+        sequence, position = self.prepared.sequence[self.paths.state], self.prepared.position[self.paths.state]
+        for site, change in zip(self.engine.loaded.sites, self.changes, strict=True):
+            after = recording.after[site.block][sequence]
+            stream = after if self.whole else after[torch.arange(paths, device=after.device), position]
+            nodes[site.layer] = expected_nodes(ellipse(stream, change), self.method.tolerance, self.method.nodes)
+        return nodes
+
+    def _gradients(self, layer: Ints, path: Ints, nodes: Ints, integral: _Integral, first: bool) -> dict[int, Tensor]:
+        """Weighted mean gradients (jobs, width) by layer, of the jobs (layer, path) ordered by layer, of `nodes` (jobs,)
+        each; F(w') on the way."""
+        on = places(self.method.rule, nodes, start=first)
         brought = self.changes if self.linear else self.paths.start
         result = {
             number: torch.zeros_like(brought[number][torch.from_numpy(path[layer == number])])
@@ -194,33 +209,32 @@ class _Group:
         start_of = {number: int(np.searchsorted(layer, number)) for number in result}
         state = self.paths.state.cpu().numpy()
         for part in self.prepared.parts():
-            jobs = np.flatnonzero(np.isin(state[path], part.cpu().numpy()))
-            row_job, row_node = np.repeat(jobs, len(at)), np.tile(np.arange(len(at)), len(jobs))
-            ends = part if first and end else part[:0]
+            rows = np.flatnonzero(np.isin(state[path[on.of]], part.cpu().numpy()))
+            ends = part if first and on.end.any() else part[:0]
 
-            def work(
-                low: int, high: int, ends: Tensor = ends, row_job: Ints = row_job, row_node: Ints = row_node
-            ) -> None:
-                rows = slice(max(0, low - len(ends)), max(0, high - len(ends)))
-                job, node = row_job[rows], row_node[rows]
-                f, gradients = self._pass(ends[low:high], layer[job], path[job], at[node])
+            def work(low: int, high: int, ends: Tensor = ends, rows: Ints = rows) -> None:
+                here = rows[max(0, low - len(ends)) : max(0, high - len(ends))]
+                job, at = on.of[here], on.at[here]
+                f, gradients = self._pass(ends[low:high], layer[job], path[job], at)
                 if first:
-                    starts = at[node] == 0
+                    starts = at == 0
                     integral.f_start[path[job[starts]], layer[job[starts]]] = f[starts]
                 for number, gradient in gradients.items():
                     mine = layer[job] == number
-                    scale = torch.from_numpy(weights[node[mine]]).to(gradient)
+                    scale = torch.from_numpy(on.weight[here[mine]]).to(gradient)
                     to = torch.from_numpy(job[mine] - start_of[number]).to(gradient.device)
                     result[number].index_add_(0, to, gradient * scale.view(-1, *[1] * (gradient.dim() - 1)))
 
-            entering = np.concatenate([np.zeros(len(ends), np.int64), layer[row_job]])
+            entering = np.concatenate([np.zeros(len(ends), np.int64), layer[on.of[rows]]])
             for low, high in self.engine.chunks(self.prepared, entering, gradient=True):
                 memory.halving(low, high, work)
         for number, total in result.items():
             at_neurons = self.circuit.product_back(number, total) if self.linear else total
-            if end:
+            if on.end.any():
                 chosen = torch.from_numpy(path[layer == number]).to(total.device)
-                at_neurons += end * self.at_end[number][self.paths.state[chosen]]
+                end = torch.from_numpy(on.end[layer == number]).to(at_neurons)
+                ended = self.at_end[number][self.paths.state[chosen]]
+                at_neurons += end.view(-1, *[1] * (ended.dim() - 1)) * ended
             result[number] = at_neurons
         return result
 
@@ -239,11 +253,15 @@ class _Group:
             leaves[number] = self._brought(number, paths[low:high], at[low:high]).requires_grad_(True)
         zeros: list[Tensor] = []
         values = dict(leaves)
+        if not self.linear:
+            for number, leaf in leaves.items():
+                values[number] = self._entering(
+                    number, leaf, state[n:][torch.from_numpy(layer == number).to(state.device)]
+                )
         if n:
             zeros = [torch.zeros_like(each[ends]).requires_grad_(True) for each in self.prepared.activations]
-            first = self.prepared.activations[0][ends] + zeros[0]
-            unchanged = self.circuit.product(0, zeros[0]) if self.linear else first
-            values[0] = torch.cat([unchanged, *([leaves[0]] if 0 in leaves else [])])
+            unchanged = self._entering(0, self.prepared.activations[0][ends] + zeros[0], ends)
+            values[0] = torch.cat([unchanged, *([values[0]] if 0 in leaves else [])])
         later = {number: partial(tapped, zero, position[:n]) for number, zero in enumerate(zeros) if number}
         rows = Rows(self.prepared.sequence[state], position, [0] * n + layer.tolist())
         logits = replay(self.circuit, self.prepared.recording, rows, values, self.prepared.recipe, later)
@@ -261,7 +279,11 @@ class _Group:
         start, end = self.paths.start[layer][paths], self.prepared.activations[layer][self.paths.state[paths]]
         return start + torch.from_numpy(at).to(start).view(-1, *[1] * (start.dim() - 1)) * (end - start)
 
-    def _judge(self, layer: int, path: Ints, gradient: Tensor, nodes: int, integral: _Integral) -> None:
+    def _entering(self, layer: int, neurons: Tensor, state: Tensor) -> Tensor:
+        """What rows of `state` bring to `layer` whose neurons there are (rows, [tokens,] width)."""
+        return brought(self.circuit, self.prepared.recipe, layer, neurons, self.prepared.activations[layer][state])
+
+    def _judge(self, layer: int, path: Ints, gradient: Tensor, nodes: Ints, integral: _Integral) -> None:
         """Compare each job's sum of attributions with the change of F it should account for."""
         chosen = torch.from_numpy(path).to(gradient.device)
         state = self.paths.state[chosen]
@@ -269,7 +291,11 @@ class _Group:
         total = (difference.double() * gradient.double()).flatten(1).sum(1).cpu().numpy()
         integral.total[path, layer], integral.nodes[path, layer] = total, nodes
         integral.converged[path, layer] = converged(
-            total, integral.f_start[path, layer], self.f_end[state.cpu().numpy()], torch.finfo(gradient.dtype).eps
+            total,
+            integral.f_start[path, layer],
+            self.f_end[state.cpu().numpy()],
+            torch.finfo(gradient.dtype).eps,
+            self.method.tolerance,
         )
 
     def _add(self, layer: int, path: Ints, gradient: Tensor) -> None:

@@ -116,8 +116,11 @@ class Rows:
 class Circuit:
     """The modules of a loaded model by block and by layer."""
 
-    def __init__(self, loaded: LoadedModel, pre_act: bool = False) -> None:
-        """`pre_act`: sites are the outputs of the first MLP linear instead of the inputs of the second."""
+    def __init__(
+        self, loaded: LoadedModel, pre_act: bool = False, activation_functions: Sequence[nn.Module] = ()
+    ) -> None:
+        """`pre_act`: sites are the outputs of the first MLP linear instead of the inputs of the second, with
+        `activation_functions` between them, by layer, where these are known."""
         model, anatomy = loaded.model, loaded.anatomy
         self.model, self.anatomy, self.decodes, self.pre_act = model, anatomy, loaded.kind == "decoder", pre_act
         self.n_blocks = len(anatomy.blocks)
@@ -132,7 +135,8 @@ class Circuit:
             if site.block == self.n_blocks - 1:
                 self._feeders |= {model.get_submodule(name): site.layer for name in site.feeders}
         second = [model.get_submodule(site.module) for site in anatomy.sites]
-        self._linears = second if not pre_act and all(map(is_plain, second)) else []
+        self._linears = second if all(map(is_plain, second)) else []
+        self._activation_functions = activation_functions
         self._head = model.get_output_embeddings()
         self._hidden_name = {
             module: next(iter(inspect.signature(module.forward).parameters)) for module in self._blocks
@@ -144,8 +148,21 @@ class Circuit:
 
     @property
     def is_linear(self) -> bool:
-        """Whether sites are followed by a plain matrix, all of them: whether `product` has a meaning."""
-        return bool(self._linears)
+        """Whether sites are followed by a plain matrix, all of them."""
+        return bool(self._linears) and not self.pre_act
+
+    def brings(self, wanted: str) -> str:
+        """What rows of a recipe that wants them to bring `wanted` can bring here: that, or `neurons`."""
+        known = self._activation_functions and wanted == "sum" if self.pre_act else True
+        return wanted if self._linears and known else "neurons"
+
+    def change(self, layer: int, neurons: Tensor, clean: Tensor) -> Tensor:
+        """By how much what the second MLP linear gives out changes, (..., hidden), where `clean` neurons (..., width)
+        become others. Differentiable in them."""
+        if self.pre_act:
+            function = self._activation_functions[layer]
+            neurons, clean = function(neurons), function(clean)
+        return self.product(layer, neurons - clean)
 
     def product(self, layer: int, change: Tensor) -> Tensor:
         """By how much what the second MLP linear gives out changes: (..., hidden) of a change of neurons (..., width)."""

@@ -85,7 +85,7 @@ def replay(
 def brought(circuit: Circuit, recipe: Recipe, layer: int, neurons: Tensor, clean: Tensor) -> Tensor:
     """What rows bring whose neurons at `layer` become `neurons` where the prompt's are `clean`, both (rows, [tokens,]
     width): these neurons, or (rows, [tokens,] hidden)."""
-    return neurons if recipe.bring == "neurons" else circuit.product(layer, neurons - clean)
+    return neurons if recipe.bring == "neurons" else circuit.change(layer, neurons, clean)
 
 
 @dataclass(frozen=True)
@@ -289,10 +289,15 @@ class _Replay:
             keys, values = keys[:, :, : self.prefix], values[:, :, : self.prefix]
             active = self.rows.sequence[: self.entered[index if self.recipe.skips else index + 1]]
             active = active if len(active) else one  # blocks that hand their input through: read for its length only
-            cache.update(keys[active], values[active], index)
+            cache.update(_rows_of(keys, active), _rows_of(values, active), index)
             entering = self.entries[index].sequences if index in self.entries else one
-            tail.update(keys[entering], values[entering], index)
+            tail.update(_rows_of(keys, entering), _rows_of(values, entering), index)
         return cache, tail
+
+
+def _rows_of(recorded: Tensor, sequences: Tensor) -> Tensor:
+    """recorded[sequences], not copied where there is but one to take."""
+    return recorded.expand(len(sequences), *recorded.shape[1:]) if len(recorded) == 1 else recorded[sequences]
 
 
 def _take(h: Tensor, position: Tensor) -> Tensor:

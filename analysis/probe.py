@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 from transformers import DynamicCache
 
+from analysis.activation import activation_functions
 from analysis.circuit import FULL, Circuit, Recipe, Rows
 from analysis.errors import ModelError
 from analysis.models import LoadedModel, probe_ids
@@ -263,11 +264,9 @@ def _cache_bytes(circuit: Circuit, literal: _Literal, recipe: Recipe) -> tuple[i
     return int(1.25 * token), int(6 * token / circuit.n_blocks)
 
 
-def prove_pre_act(loaded: LoadedModel) -> Circuit:
-    """A circuit whose sites are the outputs of the first MLP linear.
-
-    Raises ModelError on gated MLPs, whose neurons are made of two vectors.
-    """
+def pre_act_circuit(loaded: LoadedModel) -> Circuit | None:
+    """A circuit whose sites are the outputs of the first MLP linear; none where an MLP is gated, whose neurons are made
+    of two vectors."""
     if any(site.gated or len(site.feeders) != 1 for site in loaded.sites):
-        raise ModelError(f"{loaded.identity.name}: pre_act has no meaning for an MLP with a gate; use site=post_act")
-    return Circuit(loaded, pre_act=True)
+        return None
+    return Circuit(loaded, pre_act=True, activation_functions=activation_functions(loaded))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from functools import lru_cache
 
 import numpy as np
@@ -48,16 +49,49 @@ def _lobatto(n: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     return (x + 1) / 2, 1 / (n * (n - 1) * legendre(x) ** 2)
 
 
+@dataclass(frozen=True)
+class Places:
+    """Where integrals are looked at, integral by integral: `of` (rows,) is whose each place is, `at` in [0, 1), `weight`
+    there; `end` (integrals,) is the weight of a = 1, which is no row."""
+
+    of: NDArray[np.int64]
+    at: NDArray[np.float64]
+    weight: NDArray[np.float64]
+    end: NDArray[np.float64]
+
+
+def places(rule: str, nodes: NDArray[np.int64], start: bool) -> Places:
+    """The places of integrals of `nodes` (integrals,) nodes each; with `start` a = 0 is among them, if with no weight."""
+    tables = {}
+    for n in np.unique(nodes).tolist():
+        at, weight = nodes_and_weights(rule, n)
+        end, at, weight = float(weight[at == 1].sum()), at[at < 1], weight[at < 1]
+        if start and 0 not in at:
+            at, weight = np.append(at, 0.0), np.append(weight, 0.0)
+        tables[n] = at, weight, end
+    mine = [tables[n] for n in nodes.tolist()]
+    of = np.repeat(np.arange(len(nodes)), [len(at) for at, _, _ in mine])
+    at, weight = (np.concatenate([np.empty(0), *(each[part] for each in mine)]) for part in (0, 1))
+    return Places(of, at, weight, np.array([end for _, _, end in mine]))
+
+
 def converged(
-    total: NDArray[np.float64], start: NDArray[np.float64], end: NDArray[np.float64], eps: float = 0.0
+    total: NDArray[np.float64],
+    start: NDArray[np.float64],
+    end: NDArray[np.float64],
+    eps: float = 0.0,
+    tolerance: float = 1e-3,
 ) -> NDArray[np.bool_]:
-    """Whether attributions of sum `total` account for F(w) - F(w') closely enough: |total - dF| <= 1e-3 |dF| + 1e-5
-    max F.
+    """Whether attributions of sum `total` account for F(w) - F(w') closely enough: |total - dF| <= tolerance (|dF| +
+    max F / 100).
 
     F may be negative (a logit, a log probability): its size counts then. `eps` is the model's relative precision: where
-    four of it are more than 1e-5 (bfloat16, float16) they take its place, as more nodes do not lessen rounding.
+    four of it are more than the share of max F (bfloat16, float16) they take its place, as more nodes do not lessen
+    rounding.
     """
     change = end - start
     scale = np.maximum(np.abs(end), np.abs(start))
-    result: NDArray[np.bool_] = np.abs(total - change) <= 1e-3 * np.abs(change) + max(1e-5, 4 * eps) * scale
+    result: NDArray[np.bool_] = (
+        np.abs(total - change) <= tolerance * np.abs(change) + max(tolerance / 100, 4 * eps) * scale
+    )
     return result

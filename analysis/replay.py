@@ -26,6 +26,7 @@ from analysis.edits import Doubles as Doubles
 from analysis.edits import Edit as Edit
 from analysis.edits import FlatEdits as FlatEdits
 from analysis.edits import Ints as Ints
+from analysis.errors import ModelError
 from analysis.models import LoadedModel
 from analysis.passes import Edit as SiteEdit
 from analysis.passes import brought, record, replay
@@ -51,6 +52,7 @@ class Prepared:
     extra: list[Tensor]
     """Activations of the extra sequences, layer by layer."""
     logits: Tensor
+    circuit: Circuit
     recipe: Recipe
     """How they are replayed."""
 
@@ -95,7 +97,7 @@ class Engine:
         self.recipe = self.proof.recipe
         self.budget = memory.budget(memory_bytes, loaded.device)
         self.offsets = np.array([site.offset for site in loaded.sites] + [loaded.n_neurons], np.int64)
-        self._pre_act: Circuit | None = None
+        self._pre_act = probe.pre_act_circuit(loaded)
 
     @property
     def replay(self) -> bool:
@@ -107,7 +109,8 @@ class Engine:
         if not pre_act:
             return self.circuit
         if self._pre_act is None:
-            self._pre_act = probe.prove_pre_act(self.loaded)
+            name = self.loaded.identity.name
+            raise ModelError(f"{name}: pre_act has no meaning for an MLP with a gate; use site=post_act")
         return self._pre_act
 
     def capacity(self, tokens: int, gradient: bool, prefix: int = 0) -> int:
@@ -210,8 +213,7 @@ class Engine:
         recipe = self.proof.recipe_whole if whole else self.recipe
         if recipe.prefix and len(ids[0]) >= self.proof.longest_prefix:
             recipe = self.proof.recipe_long
-        if not circuit.is_linear:
-            recipe = replace(recipe, bring="neurons")
+        recipe = replace(recipe, bring=circuit.brings(recipe.bring))
         room = max(1, self.capacity(len(ids[0]), gradient=False) - len(ids))
         chunks = [variants[start:end] for start, end in memory.spans(len(variants), room)] or [()]
         extra: list[list[Tensor]] = []
@@ -231,7 +233,7 @@ class Engine:
         return Prepared(
             tuple(queries), first, torch.tensor(sequence, device=device), torch.tensor(position, device=device),
             torch.tensor([step.gold for step in steps], device=device), [site[: len(steps)] for site in first.sites],
-            [torch.cat(parts) for parts in zip(*extra, strict=True)] if len(extra) > 1 else extra[0], first.logits, recipe,
+            [torch.cat(parts) for parts in zip(*extra, strict=True)] if len(extra) > 1 else extra[0], first.logits, circuit, recipe,
         )  # fmt: skip
 
     def _shares_sequence(self, query: EncodedQuery) -> bool:
@@ -273,7 +275,7 @@ class Engine:
             entry = self._sparse(edits, here, row[here] - low, layer)
             clean = prepared.activations[layer][state[low:high]]
             new = entry(clean[:, None], torch.zeros_like(state[low:high]))[:, 0]
-            values[layer] = brought(self.circuit, prepared.recipe, layer, new, clean)
+            values[layer] = brought(prepared.circuit, prepared.recipe, layer, new, clean)
         for layer in np.unique(layers[row >= 0]).tolist():
             here = np.flatnonzero((row >= 0) & (layers == layer))
             here = here[entering[row[here]] < layer]
@@ -281,7 +283,7 @@ class Engine:
                 later[layer] = self._sparse(edits, here, row[here], layer)
         rows = Rows(prepared.sequence[state], prepared.position[state], entering.tolist())
         with torch.no_grad():
-            logits = replay(self.circuit, prepared.recording, rows, values, prepared.recipe, later)
+            logits = replay(prepared.circuit, prepared.recording, rows, values, prepared.recipe, later)
         keep(chosen, state, logits)
 
     def _sparse(self, edits: FlatEdits, here: Ints, rows: Ints, layer: int) -> SiteEdit:

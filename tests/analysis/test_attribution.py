@@ -46,6 +46,8 @@ GRID = [
     "amig+positions=all",
     "bkn+rule=gauss-legendre,positions=all",
     "amig-code+site=post_act,positions=all,nodes=7",
+    "amig+tolerance=0.05",
+    "bkn+rule=gauss-lobatto,nodes=9,tolerance=0.02,positions=all",
 ]
 
 
@@ -175,6 +177,52 @@ def test_method_ablation_is_each_neurons_own_ablation(engine: Engine) -> None:
     edits = [Edit.suppress([neuron]) for neuron in range(engine.loaded.n_neurons)]
     drops = [(before.p_steps - after.p_steps).mean() for after in engine.edited(query, edits)]
     assert found.scores == pytest.approx(drops, abs=1e-15)
+
+
+@pytest.mark.parametrize("baseline", ["zero", "per_word"])
+def test_ablation_before_the_activation_function_is_ablation_after_it(engine: Engine, baseline: str) -> None:
+    """The function takes one number: what it makes of w'_j is where the neuron goes behind it (gelu leaves 0 at 0)."""
+    query = encoded(engine)[1]
+    before, after = (
+        next(attribute(engine, [query], parse_method(f"ablation+baseline={baseline},site={site}"))).scores
+        for site in ("pre_act", "post_act")
+    )
+    assert np.abs(before - after).max() <= 1e-12 * np.abs(after).max()
+    assert np.abs(after).max() > 1e-6
+
+
+def test_a_looser_tolerance_takes_fewer_nodes_and_is_kept(engine: Engine) -> None:
+    fewer = parse_method("amig+tolerance=0.05")
+    for loose, exact in zip(
+        attribute(engine, encoded(engine), fewer),
+        attribute(engine, encoded(engine), parse_method("amig+nodes=40")),
+        strict=True,
+    ):
+        paths = loose.paths
+        assert paths.nodes.min() == 3
+        assert paths.converged.all()
+        change, scale = np.abs(paths.f_end - paths.f_start), np.maximum(paths.f_end, paths.f_start)
+        assert (np.abs(paths.residual) <= 0.05 * change + 5e-4 * scale).all()
+        assert np.abs(loose.scores - exact.scores).max() <= 0.05 * np.abs(exact.scores).max()
+        assert np.abs(loose.scores - exact.scores).max() > 0
+
+
+def test_paths_that_turn_the_stream_more_start_with_more_nodes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The first layer's matrix made large: its paths get more nodes than the last one's, and with no more
+    than those their residuals are three times as large and above the tolerance."""
+    loaded = random_models.gpt2(torch.float64)
+    with torch.no_grad():
+        loaded.model.transformer.h[0].mlp.c_proj.weight *= 3
+    engine, method = Engine(loaded), parse_method("bkn+rule=gauss-lobatto,nodes=9,tolerance=0.02")
+    monkeypatch.setattr(attribution, "converged", lambda total, *_: np.ones(total.shape, np.bool_))
+    few = parse_method("bkn+rule=gauss-lobatto,nodes=3,tolerance=0.02")
+    for found, less in zip(
+        attribute(engine, encoded(engine), method), attribute(engine, encoded(engine), few), strict=True
+    ):
+        first, last = found.paths.layer == 0, found.paths.layer == len(loaded.sites) - 1
+        assert found.paths.nodes[first].min() > found.paths.nodes[last].max()
+        relative = [np.abs(each.paths.residual / (each.paths.f_end - each.paths.f_start)) for each in (found, less)]
+        assert relative[1][first].max() > max(0.02, 3 * relative[0][first].max())
 
 
 def test_eq_2_on_a_single_neuron_is_its_ablation_to_1e_12(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -17,6 +17,7 @@ CONFIGS = st.builds(
     **{name: st.sampled_from(values) for name, values in _CHOICES.items() if name not in ("kind", "positions")},
     kind=st.sampled_from(_CHOICES["kind"]),
     nodes=st.integers(2, 100),
+    tolerance=st.floats(1e-9, 0.1),
     seed=st.integers(0, 5),
 )
 
@@ -40,6 +41,7 @@ def test_presets_are_their_own_labels() -> None:
 def test_options_are_sorted_and_written_against_the_nearest_preset() -> None:
     assert parse_method("amig+nodes=10,last_word=drop").label == "amig+last_word=drop,nodes=10"
     assert parse_method("bkn+baseline=per_word,rule=gauss-lobatto,nodes=5").label == "amig"
+    assert parse_method("amig+tolerance=2e-2").label == "amig+tolerance=0.02"
 
 
 @pytest.mark.parametrize(
@@ -50,6 +52,10 @@ def test_options_are_sorted_and_written_against_the_nearest_preset() -> None:
         "amig+nodes=x",
         "amig+nodes=0",
         "amig+nodes=1",
+        "amig+tolerance=x",
+        "amig+tolerance=0",
+        "amig+tolerance=nan",
+        "amig+tolerance=0.2",
         "amig+speed=1",
         "amig+rule",
         "activation+positions=all",

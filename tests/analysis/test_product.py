@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from analysis.attribution import attribute
-from analysis.circuit import Circuit, Recipe
+from analysis.circuit import Recipe
 from analysis.errors import ModelError
 from analysis.method import parse_method
 from analysis.models import LoadedModel
@@ -57,15 +57,18 @@ def test_the_product_is_taken_once_a_path_whatever_the_nodes(monkeypatch: pytest
     assert rows[0] == rows[1] == 1
 
 
-def test_methods_before_the_activation_function_bring_neurons() -> None:
-    """Between those and the matrix lies a function that is not linear."""
-    loaded = families.load("gpt2")
-    assert Circuit(loaded).is_linear and not Circuit(loaded, pre_act=True).is_linear
-    (query,) = samples(loaded, (8,))
-    method = parse_method("bkn-eleuther+nodes=3")
-    (fast,) = attribute(Engine(loaded), [query], method)
-    (slow,) = attribute(Engine(loaded, recipe=Recipe("start")), [query], method)
-    assert np.abs(fast.scores - slow.scores).max() <= 1e-9 * np.abs(slow.scores).max()
+@pytest.mark.parametrize(("family", "brings"), [("gpt2", "sum"), ("phi", "sum"), ("bert", "neurons"), ("opt", "sum")])
+@pytest.mark.parametrize("positions", ["answer", "all"])
+def test_methods_before_the_activation_function_enter_behind_the_mlp_too(
+    family: str, brings: str, positions: str
+) -> None:
+    loaded = families.load(family)
+    engine, literal = Engine(loaded), Engine(loaded, recipe=Recipe("start"))
+    assert engine.circuit_for(pre_act=True).brings(engine.recipe.bring) == brings
+    assert not engine.circuit_for(pre_act=True).is_linear
+    queries, method = samples(loaded, (8,)), parse_method(f"bkn-eleuther+nodes=3,site=pre_act,positions={positions}")
+    for fast, slow in zip(attribute(engine, queries, method), attribute(literal, queries, method), strict=True):
+        assert np.abs(fast.scores - slow.scores).max() <= 1e-9 * np.abs(slow.scores).max()
 
 
 def test_an_adapted_or_hooked_linear_is_not_taken_for_its_matrix() -> None:

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from analysis.errors import ModelError
-from analysis.quadrature import MAX_NODES, converged, nodes_and_weights
+from analysis.quadrature import MAX_NODES, converged, nodes_and_weights, places
 from tests.reference.attribution import gauss_legendre, gauss_lobatto
 
 RULES = ("gauss-lobatto", "gauss-legendre", "right", "left", "endpoints")
@@ -75,3 +75,27 @@ def test_convergence_has_a_relative_and_an_absolute_term() -> None:
     assert not converged(np.array([1.1e-5]), np.array([1.0]), np.array([1.0]))[0]
     assert converged(np.array([0.03]), np.array([1.0]), np.array([1.0]), eps=2**-7)[0]
     assert not converged(np.array([0.04]), np.array([1.0]), np.array([1.0]), eps=2**-7)[0]
+
+
+@pytest.mark.parametrize("tolerance", [1e-4, 0.02])
+def test_the_tolerance_is_of_the_change_and_a_hundredth_of_it_of_f(tolerance: float) -> None:
+    end, start = np.array([1.0]), np.array([0.6])
+    allowed = 0.4 * tolerance + tolerance / 100
+    assert converged(np.array([0.4 + 0.99 * allowed]), start, end, tolerance=tolerance)[0]
+    assert not converged(np.array([0.4 + 1.01 * allowed]), start, end, tolerance=tolerance)[0]
+
+
+@pytest.mark.parametrize("start", [True, False])
+@pytest.mark.parametrize("rule", RULES)
+def test_places_are_each_integrals_own_nodes_but_its_end(rule: str, start: bool) -> None:
+    nodes = np.array([3, 5, 3, 2])
+    found = places(rule, nodes, start)
+    for integral, n in enumerate(nodes):
+        at, weights = nodes_and_weights(rule, int(n))
+        expected = {float(a): float(w) for a, w in zip(at, weights, strict=True) if a < 1}
+        if start:
+            expected.setdefault(0.0, 0.0)
+        mine = found.of == integral
+        assert dict(zip(found.at[mine].tolist(), found.weight[mine].tolist(), strict=True)) == expected
+        assert found.end[integral] + found.weight[mine].sum() == pytest.approx(1, abs=1e-14)
+    assert (np.diff(found.of) >= 0).all()

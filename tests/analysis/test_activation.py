@@ -1,0 +1,77 @@
+"""The activation function is found where there is one module for it, and not taken for what it is not."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from analysis.activation import activation_functions
+from analysis.models import LoadedModel
+from tests import families
+
+UNGATED = [
+    "bert",
+    "distilbert",
+    "deberta-v2",
+    "gpt2",
+    "gpt_neox",
+    "opt",
+    "bloom",
+    "falcon",
+    "mpt",
+    "starcoder2",
+    "nemotron",
+]
+
+
+@pytest.mark.parametrize("family", UNGATED)
+def test_it_is_what_lies_between_the_two_linears(family: str) -> None:
+    loaded = families.load(family)
+    found = activation_functions(loaded)
+    assert len(found) == len(loaded.sites)
+    x = torch.linspace(-3, 3, 7)
+    assert not torch.equal(found[0](x), x)
+    assert not any(module._forward_hooks or module._forward_pre_hooks for module in loaded.model.modules())
+
+
+def test_a_block_that_is_called_again_and_again_has_none_by_layer() -> None:
+    assert activation_functions(families.load("albert")) == ()
+
+
+class Mixing(nn.Module):
+    """Looks at all neurons."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x.softmax(-1)
+
+
+class Swinging(nn.Module):
+    """Another function at each neuron."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x * torch.arange(x.shape[-1], 0, -1).to(x)
+
+
+def changed(act: nn.Module) -> LoadedModel:
+    loaded = families.load("gpt2")
+    for block in loaded.model.transformer.h:
+        block.mlp.act = act
+    return loaded
+
+
+@pytest.mark.parametrize("act", [Mixing(), Swinging()])
+def test_what_does_more_than_act_on_each_neuron_alike_is_refused(act: nn.Module) -> None:
+    assert len(activation_functions(changed(nn.SiLU()))) == 3
+    assert activation_functions(changed(act)) == ()
+
+
+def test_hooks_go_when_the_model_fails() -> None:
+    class Failing(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            raise RuntimeError("no memory")
+
+    loaded = changed(Failing())
+    with pytest.raises(RuntimeError, match="no memory"):
+        activation_functions(loaded)
+    assert not any(module._forward_hooks or module._forward_pre_hooks for module in loaded.model.modules())
