@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
+from dataclasses import fields
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -65,6 +68,15 @@ def test_a_wrong_method_is_an_error_that_names_it(text: str) -> None:
     with pytest.raises(ModelError) as caught:
         parse_method(text)
     assert any(part in str(caught.value) for part in text.replace("+", "=").split("="))
+
+
+def test_the_documentation_lists_every_option_with_its_values_and_those_of_amig_first() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "method.md").read_text(encoding="utf-8")
+    rows = dict(re.findall(r"^\| `(\w+)` \| (.+?) \|", page, re.MULTILINE))
+    for option in fields(MethodConfig):
+        if option.name in _CHOICES:
+            assert re.findall("`(.+?)`", rows[option.name]) == list(_CHOICES[option.name])
+        assert rows[option.name].replace("`", "").startswith(str(getattr(PRESETS["amig"], option.name)))
 
 
 def test_methods_and_prompts_need_no_torch() -> None:
