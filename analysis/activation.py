@@ -65,7 +65,7 @@ def activation_functions(loaded: LoadedModel) -> Sequence[nn.Module]:
 
 
 def _is(found: Tensor, expected: Tensor) -> bool:
-    return found.shape == expected.shape and torch.equal(found, expected)
+    return found.shape == expected.shape and found.device == expected.device and torch.equal(found, expected)
 
 
 def _acts_alone(module: nn.Module, before: Tensor, after: Tensor) -> bool:

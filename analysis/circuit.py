@@ -11,29 +11,15 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 
+from analysis.callbacks import LayerOf, OnBlock, OnModule, OnProduct, OnTensor
 from analysis.head import in_pieces
 from analysis.models import LoadedModel
 from analysis.product import is_plain, matrix
 from analysis.seq2seq import Sourced
 from analysis.sites import Site
-
-OnBlock = Callable[[int, Callable[..., Any], tuple[Any, ...], dict[str, Any]], Any]
-"""(index, the block's own forward, args, kwargs) -> what the block returns."""
-
-OnModule = Callable[[Callable[[Tensor], Tensor], Tensor], Tensor]
-"""(the module's own forward, its input) -> what the module returns."""
-
-OnProduct = Callable[[int, Callable[[Tensor], Tensor], Tensor], Tensor]
-"""(layer, the second MLP linear's own forward, its input) -> what it returns."""
-
-LayerOf = Callable[[dict[int, int]], int]
-"""Layers by block -> the layer of the block that runs."""
-
-OnTensor = Callable[[int, Tensor], Tensor | None]
-"""(layer, tensor) -> its replacement, or None to leave it."""
+from analysis.spread import Home
 
 
 @dataclass(frozen=True)
@@ -123,7 +109,7 @@ class Circuit:
         `activation_functions` between them, by layer, where these are known."""
         model, anatomy = loaded.model, loaded.anatomy
         self.model, self.anatomy, self.decodes, self.pre_act = model, anatomy, loaded.kind == "decoder", pre_act
-        self.n_blocks = len(anatomy.blocks)
+        self.n_blocks, self._home = len(anatomy.blocks), Home.of(model)
         self._blocks: dict[nn.Module, list[int]] = {}
         for index, block in enumerate(anatomy.blocks):
             self._blocks.setdefault(model.get_submodule(block.module), []).append(index)
@@ -161,16 +147,18 @@ class Circuit:
         become others. Differentiable in them."""
         if self.pre_act:
             function = self._activation_functions[layer]
-            neurons, clean = function(neurons), function(clean)
+            neurons, clean = function(neurons).to(neurons.device), function(clean).to(clean.device)
         return self.product(layer, neurons - clean)
 
     def product(self, layer: int, change: Tensor) -> Tensor:
         """By how much what the second MLP linear gives out changes: (..., hidden) of a change of neurons (..., width)."""
-        return change @ matrix(self._linears[layer]).t()
+        weights = matrix(self._linears[layer])
+        return (change.to(weights.device) @ weights.t()).to(change.device)
 
     def product_back(self, layer: int, gradient: Tensor) -> Tensor:
         """Gradient (..., width) at the neurons of one (..., hidden) at what the second MLP linear gives out."""
-        return gradient @ matrix(self._linears[layer])
+        weights = matrix(self._linears[layer])
+        return (gradient.to(weights.device) @ weights).to(gradient.device)
 
     def tokens(self, ids: Tensor) -> int:
         """Tokens that the blocks see of ids (rows, …): all, or those of the decoder behind a source."""
@@ -191,7 +179,8 @@ class Circuit:
     ) -> Iterator[None]:
         """Route every block, every site, the head's input, the input of the last block's MLP, the named modules of the
         last block and second MLP linears through callbacks."""
-        current = -1
+        current, home = -1, self._home
+        on_block, on_site = home.blocks(on_block), home.tensors(on_site)
 
         def block_forward(module: nn.Module, indices: list[int]) -> Callable[..., Any]:
             forward, name, calls = module.forward, self._hidden_name[module], iter(indices)
@@ -221,17 +210,18 @@ class Circuit:
                     handles.append(module.register_forward_pre_hook(_site_input(on_site, layer_of, by_block)))
             for module, layer in self._feeders.items() if on_feeder else ():
                 assert on_feeder is not None
-                handles.append(module.register_forward_pre_hook(_feeder_input(on_feeder, layer, in_last)))
+                handles.append(module.register_forward_pre_hook(_feeder_input(home.tensors(on_feeder), layer, in_last)))
             if on_head is not None:
-                handles.append(self._head.register_forward_pre_hook(lambda _, args: (on_head(args[0]), *args[1:])))
+                at_head = home.head(on_head)
+                handles.append(self._head.register_forward_pre_hook(lambda _, args: (at_head(args[0]), *args[1:])))
             for module, indices in self._blocks.items():
                 module.forward = block_forward(module, indices)
             for module in alone:
                 assert on_alone is not None
-                module.forward = _alone_forward(module.forward, on_alone[1], in_last)
+                module.forward = _alone_forward(module.forward, home.modules(on_alone[1]), in_last)
             for module, by_block in products.items():
                 assert on_product is not None
-                module.forward = _site_product(module.forward, on_product, layer_of, by_block)
+                module.forward = _site_product(module.forward, home.products(on_product), layer_of, by_block)
             vocabulary = in_pieces(self._head)
             if vocabulary is not None:
                 self._head.forward = vocabulary
@@ -288,15 +278,3 @@ def _alone_forward(forward: Callable[..., Any], change: OnModule, in_last: Calla
         return change(forward, x) if in_last() and not args else forward(x, *args)
 
     return routed
-
-
-def hidden_of(out: Any) -> Tensor:
-    """The hidden states among a block's outputs."""
-    tensor = out if isinstance(out, Tensor) else out[0]
-    assert isinstance(tensor, torch.Tensor)
-    return tensor
-
-
-def with_hidden(out: Any, hidden: Tensor) -> Any:
-    """The block's outputs with other hidden states."""
-    return hidden if isinstance(out, Tensor) else (hidden, *out[1:])

@@ -63,7 +63,8 @@ class Watch:
         found = []
         for name, gradient in zip(names, gradients, strict=True):
             if gradient is not None and bool(gradient.any()):
-                elsewhere = gradient.index_put((rows, position), gradient.new_zeros(()))
+                place = (rows.to(gradient.device), position.to(gradient.device))
+                elsewhere = gradient.index_put(place, gradient.new_zeros(()))
                 if not bool(elsewhere.any()):
                     found.append(name)
         return tuple(found)

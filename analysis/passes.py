@@ -19,7 +19,8 @@ import torch
 from torch import Tensor
 from transformers import DynamicCache
 
-from analysis.circuit import Circuit, Recipe, Recording, Rows, hidden_of, with_hidden
+from analysis.callbacks import hidden_of, with_hidden
+from analysis.circuit import Circuit, Recipe, Recording, Rows
 
 Edit = Callable[[Tensor, Tensor], Tensor]
 """(activations (rows, tokens, width), answer position of each row (rows,)) -> new activations."""
@@ -61,7 +62,8 @@ def record(
     caching = recipe.prefix and kept > 0
     with torch.no_grad(), circuit.wired(on_block, on_site, cut if recipe.cut == "head" else None):
         out = circuit.model(input_ids=ids, **({"use_cache": caching} if circuit.decodes else {}))
-    logits = out.logits[asked, places] if recipe.cut == "none" else out.logits[:n_logits, 0]
+    every = out.logits.to(ids.device)
+    logits = every[asked, places] if recipe.cut == "none" else every[:n_logits, 0]
     cache = [(layer.keys[:kept], layer.values[:kept]) for layer in out.past_key_values.layers] if caching else []
     return Recording(ids[:n_clean], before, after, extras, cache, sites, logits)
 
@@ -148,7 +150,7 @@ class _Replay:
         on_feeder, on_alone = (self._on_feeder, (self.recipe.alone, self._on_alone)) if narrow else (None, None)
         on_product = self._on_product if self.recipe.bring == "product" else None
         with self.circuit.wired(self._on_block, self._on_site, on_head, on_feeder, on_alone, on_product):
-            logits = self.circuit.model(input_ids=ids, **kwargs).logits
+            logits = self.circuit.model(input_ids=ids, **kwargs).logits.to(self.position.device)
         cut = (logits if self.recipe.cut != "none" else _take(logits, self.position)).squeeze(1)  # (rows, vocabulary)
         assert isinstance(cut, Tensor)
         return cut
@@ -297,7 +299,9 @@ class _Replay:
 
 def _rows_of(recorded: Tensor, sequences: Tensor) -> Tensor:
     """recorded[sequences], not copied where there is but one to take."""
-    return recorded.expand(len(sequences), *recorded.shape[1:]) if len(recorded) == 1 else recorded[sequences]
+    if len(recorded) == 1:
+        return recorded.expand(len(sequences), *recorded.shape[1:])
+    return recorded[sequences.to(recorded.device)]
 
 
 def _take(h: Tensor, position: Tensor) -> Tensor:

@@ -160,13 +160,13 @@ class _Literal:
         def overwrite(_module: Any, args: tuple[Tensor, ...]) -> tuple[Tensor, ...] | None:
             if next(calls) != site.call:
                 return None
-            x = args[0].reshape(len(rows), _TOKENS, -1)
+            x = args[0].reshape(len(rows), _TOKENS, -1).to(leaf.device)
             new = leaf if self.whole else x.index_put((rows, position), leaf)
-            return (new.reshape(args[0].shape),)
+            return (new.reshape(args[0].shape).to(args[0].device),)
 
         handle = module.register_forward_pre_hook(overwrite)
         try:
-            logits = loaded.model(input_ids=self.ids[self.sequence]).logits[rows, position]
+            logits = loaded.model(input_ids=self.ids[self.sequence]).logits.to(rows.device)[rows, position]
         finally:
             handle.remove()
         return logits.detach(), self._gradients(logits, [leaf])[0]
