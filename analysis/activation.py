@@ -32,7 +32,9 @@ def activation_functions(loaded: LoadedModel) -> Sequence[nn.Module]:
     entered: dict[nn.Module, Tensor] = {}
     generator = torch.Generator().manual_seed(1)
 
-    def disturb(module: nn.Module, _args: Any, output: Tensor) -> Tensor:
+    def disturb(module: nn.Module, _args: Any, output: Any) -> Tensor | None:
+        if not isinstance(output, Tensor):
+            return None
         new = output * (0.5 + torch.rand(output.shape, generator=generator)).to(output)
         entered[module] = new
         return new
@@ -55,8 +57,10 @@ def activation_functions(loaded: LoadedModel) -> Sequence[nn.Module]:
             handle.remove()
     found: list[nn.Module] = []
     for site in loaded.sites:
-        before = entered[model.get_submodule(site.feeders[0])]
-        after = entered[model.get_submodule(site.module)]
+        before = entered.get(model.get_submodule(site.feeders[0]))
+        after = entered.get(model.get_submodule(site.module))
+        if before is None or after is None:
+            return ()
         for module, calls in seen.items():
             if any(_is(a, before) and _is(b, after) for a, b in calls) and _acts_alone(module, before, after):
                 found.append(module)

@@ -66,6 +66,27 @@ def test_what_does_more_than_act_on_each_neuron_alike_is_refused(act: nn.Module)
     assert activation_functions(changed(act)) == ()
 
 
+class Boxed(nn.Module):
+    def __init__(self, inner: nn.Module) -> None:
+        super().__init__()
+        self.inner = inner
+
+    def forward(self, x: Tensor) -> tuple[Tensor]:
+        return (self.inner(x),)
+
+
+class Opening(nn.Module):
+    def forward(self, x: tuple[Tensor]) -> Tensor:
+        return nn.functional.gelu(x[0])
+
+
+def test_a_first_linear_that_gives_something_else_than_a_tensor_is_left_alone() -> None:
+    loaded = changed(Opening())
+    for block in loaded.model.transformer.h:
+        block.mlp.c_fc = Boxed(block.mlp.c_fc)
+    assert activation_functions(loaded) == ()
+
+
 def test_hooks_go_when_the_model_fails() -> None:
     class Failing(nn.Module):
         def forward(self, x: Tensor) -> Tensor:

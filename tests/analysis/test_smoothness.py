@@ -49,8 +49,8 @@ def test_the_token_that_turns_most_decides() -> None:
 
 
 def test_a_path_that_moves_nothing_wants_the_fewest_and_one_through_zero_the_most() -> None:
-    stream = torch.ones(2, 4, dtype=torch.float64)
-    r = ellipse(stream, torch.stack([torch.zeros(4), -2 * torch.ones(4)]).double())
+    stream = 1e5 * torch.ones(2, 4, dtype=torch.float64)
+    r = ellipse(stream, torch.stack([torch.zeros(4), -2e5 * torch.ones(4)]).double())
     assert r[1] == pytest.approx(1)
     assert expected_nodes(r, 0.02, 9).tolist() == [3, 9]
 
