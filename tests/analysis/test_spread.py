@@ -35,7 +35,7 @@ def spread(family: str) -> Iterator[LoadedModel]:
         yield loaded
 
 
-@pytest.mark.parametrize("family", ["bert", "gpt2", "opt", "gemma2"])
+@pytest.mark.parametrize("family", ["bert", "gpt2", "opt"])
 def test_scores_and_edits_are_those_of_one_device(family: str) -> None:
     plain = families.load(family, torch.float64)
     engine, query = Engine(plain, memory_bytes=MEMORY), sample_query(plain, 9, 3)

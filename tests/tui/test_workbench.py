@@ -403,6 +403,19 @@ async def test_resizing_moves_between_one_column_and_two(workbench: Make) -> Non
         assert all(pane.region.right <= 80 for pane in driver.bench.seen_panes())
 
 
+async def test_the_dkn_panes_rates_follow_the_room_that_it_is_given(workbench: Make) -> None:
+    """A result may be there before the layout is: what was written for no room at all must not stay."""
+    async with workbench().run_test(size=WIDE) as pilot:
+        driver = await Driver(pilot).ready()
+        await driver.do("tab.dkn")
+        rates = driver.pane("dkn").query_one(".summary", Static)
+        for size, lines in (((120, 20), 2), (WIDE, 5)):
+            await pilot.resize_terminal(*size)
+            await driver.until(lambda n=lines: str(rates.render()).count("\n") >= n - 1, "the rates are told anew")
+            await pilot.pause(0.2)
+            assert ("members by layer" in str(rates.render())) == (size == WIDE)
+
+
 async def test_keys_typed_ahead_reach_what_the_keys_before_them_opened(workbench: Make) -> None:
     async with workbench().run_test(size=WIDE) as pilot:
         driver = await Driver(pilot).ready()

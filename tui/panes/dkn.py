@@ -167,8 +167,16 @@ class DknPane(Pane):
             self.entitle("DKN", "")
             self.say("No ablation of this selection is stored. r says what computing it takes.")
             return
-        self.summarise((rates_line if self.size.height < LOW else rates_text)(result))
+        self._tell_rates()
         self._show_kind()
+
+    def on_resize(self) -> None:
+        """A result may come before the pane has been given its room."""
+        if self.painted is not None and not self.note.display:
+            self._tell_rates()
+
+    def _tell_rates(self) -> None:
+        self.summarise((rates_line if self.size.height < LOW else rates_text)(self._result))
 
     def _show_kind(self) -> None:
         frame = self._result.frame
