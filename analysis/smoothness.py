@@ -15,8 +15,8 @@ from torch import Tensor
 
 FEWEST_NODES = 3
 _SCALE = 75.0
-"""Of the estimate: residuals of 3 nodes in a random GPT-2 were 54 to 96 times r^-4 in the layers that turn the stream
-most; below them other parts of the model decide."""
+"""Of the estimate: relative residuals of 3 nodes in a random GPT-2 were 28 to 146 times r^-4 in layers 1 to 5 and 9 times
+in layer 0 (medians of eight prompts)."""
 
 
 def ellipse(stream: Tensor, change: Tensor) -> NDArray[np.float64]:

@@ -150,7 +150,8 @@ def _dtype(reader: Reader, model: str) -> str:
 
 def _rule(label: str) -> str:
     method: MethodConfig = parse_method(label)
-    return f"{method.rule} {method.nodes}" + (", doubled as needed" if method.is_adaptive else "")
+    looser = f" to {method.tolerance:g}" if method.tolerance != MethodConfig.tolerance else ""
+    return f"{method.rule} {method.nodes}" + (f", doubled as needed{looser}" if method.is_adaptive else "")
 
 
 def _row(kind: str, against: str, found: Stability) -> dict[str, object]:

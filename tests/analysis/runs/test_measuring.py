@@ -171,6 +171,12 @@ def test_stability_of_one_fact_on_one_template_has_rows_but_no_number_where_ther
     assert table.frame.select("sets", "jaccard", "interval").row(0) == (0, None, None)
 
 
+def test_the_stability_table_names_a_rule_with_the_tolerance_that_is_not_the_usual_one():
+    assert stability._rule("amig") == "gauss-lobatto 5, doubled as needed"
+    assert stability._rule("amig+tolerance=0.05") == "gauss-lobatto 5, doubled as needed to 0.05"
+    assert stability._rule("bkn+tolerance=0.05") == "left 20"
+
+
 def test_every_compared_method_has_a_name_and_measuring_loads_no_torch():
     assert [plan.parse_method(name).label for name in COMPARED] == list(COMPARED)
     assert "torch" not in vars(measuring)
