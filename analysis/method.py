@@ -15,7 +15,7 @@ from typing import Any
 
 from analysis.errors import ModelError
 
-NUMERICS_VERSION = 3
+NUMERICS_VERSION = 4
 """Raised whenever the same options would give other values: stored results of an older version are then computed
 anew."""
 

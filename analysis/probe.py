@@ -22,6 +22,10 @@ from analysis.narrowing import Watch
 from analysis.passes import brought, record, replay
 
 _TOLERANCE = {torch.float64: 1e-9, torch.float32: 1e-4, torch.float16: 0.05, torch.bfloat16: 0.2}
+_LARGE = 16.0
+"""Edits of the probe take neurons to as many times their value at most. In half precision rounding hides what a small
+edit would show: that a norm follows the MLP, say, which then adds up to no mere sum.
+"""
 _TOKENS = 7
 _SEQUENCES = (0, 1, 0)
 """Which of the two prompts each row continues."""
@@ -146,9 +150,14 @@ class _Literal:
         generator = torch.Generator().manual_seed(1)
         shape = (len(_SEQUENCES), *clean.sites[0].shape[1:-1], 1)
         factors = [torch.rand(shape, generator=generator).to(device, loaded.dtype) for _ in self.layers]
-        self.values = [clean.sites[x][self.sequence] * f for x, f in zip(self.layers, factors, strict=True)]
         self.weight = torch.randn(clean.logits.shape[-1], generator=generator).to(device, loaded.dtype)
-        self.results = [self._full(loaded, *each) for each in zip(self.layers, self.values, strict=True)]
+        for size in (_LARGE, 1.0):  # the smaller where half precision cannot hold what the larger leads to
+            self.values = [
+                clean.sites[x][self.sequence] * (size * f) for x, f in zip(self.layers, factors, strict=True)
+            ]
+            self.results = [self._full(loaded, *each) for each in zip(self.layers, self.values, strict=True)]
+            if all(bool(found.isfinite().all()) for result in self.results for found in result):
+                break
 
     def _full(self, loaded: LoadedModel, layer: int, value: Tensor) -> tuple[Tensor, Tensor]:
         site = loaded.sites[layer]

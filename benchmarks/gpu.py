@@ -26,9 +26,14 @@ from analysis.prompts import EncodedQuery
 from analysis.replay import Engine
 from benchmarks import _made_models as made
 from benchmarks._rounds import show
-from benchmarks.attribution import FINE, NODES, REFERENCE, SAME
+from benchmarks.attribution import FINE, NODES, QUICK, REFERENCE, SAME
 
 QUERIES, TOKENS, WORDS = 64, 12, 4
+CONTENDERS = (
+    (SAME, "the same rule and steps"),
+    (FINE, "Gauss-Lobatto, 5 nodes"),
+    (QUICK, "the same, tolerance=0.05"),
+)
 TITLES = {"encoder": "BERT-base dimensions, V = 119,547", "decoder": "GPT-2 dimensions"}
 
 
@@ -88,7 +93,7 @@ def rows_of(kind: str, repeats: int) -> list[list[str]]:
         queries = [sample_query(loaded, TOKENS, WORDS, seed=seed) for seed in range(QUERIES)]
         reference = reference or run(engine, queries[:4], REFERENCE)
         rate, name = matmul_rate(dtype), str(dtype).removeprefix("torch.")
-        for method, title in ((SAME, "the same rule and steps"), (FINE, "Gauss-Lobatto, 5 nodes")):
+        for method, title in CONTENDERS:
             with FlopCounterMode(display=False) as counted:
                 found = run(engine, queries, method)
             print(f"  {kind}, {name}, {title}", file=sys.stderr, flush=True)

@@ -138,6 +138,18 @@ def spread(model: nn.Module, device_of: Callable[[str], int]) -> Iterator[None]:
         yield
 
 
+def place(model: nn.Module, device_of: Callable[[str], torch.device]) -> None:
+    """The same on devices that there are, for good."""
+    for name, module in model.named_modules():
+        where = device_of(name)
+        for parameter in module.parameters(recurse=False):
+            parameter.data = parameter.data.to(where)  # in place: what is tied stays so
+        for key, buffer in module.named_buffers(recurse=False):
+            module._buffers[key] = buffer.to(where)
+        if name:
+            module.forward = _moving(module.forward, where)  # type: ignore[method-assign]
+
+
 def _moving(forward: Callable[..., Any], place: torch.device) -> Callable[..., Any]:
     def moved(*args: Any, **kwargs: Any) -> Any:
         args, kwargs = tree_map(lambda x: x.to(place) if isinstance(x, Tensor) else x, (args, kwargs))

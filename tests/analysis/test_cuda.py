@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -16,7 +17,7 @@ from analysis.inspection import sample_query
 from analysis.method import parse_method
 from analysis.models import LoadedModel
 from analysis.replay import Edit, Engine
-from tests import random_models
+from tests import devices, random_models
 
 pytestmark = [
     pytest.mark.gpu,
@@ -46,7 +47,19 @@ def only(more: int) -> Iterator[None]:
 
 
 @KINDS
-@pytest.mark.parametrize("method", ["amig", "amig-paper", "amig+positions=all", "bkn", "grad_x_act", "ablation"])
+@pytest.mark.parametrize(
+    "method",
+    [
+        "amig",
+        "amig-paper",
+        "amig+positions=all",
+        "amig+site=pre_act",
+        "bkn",
+        "bkn+tolerance=0.05",
+        "grad_x_act",
+        "ablation",
+    ],
+)
 def test_scores_are_those_of_the_processor_to_1e_4_of_the_largest(kind: str, method: str) -> None:
     here, there = MAKE[kind](), on_gpu(MAKE[kind]())
     queries = [sample_query(here, 9, 4, steps, seed) for steps in (1, 2) for seed in range(3)]
@@ -122,3 +135,24 @@ def test_a_model_whose_layers_are_placed_by_hooks_gives_the_same(kind: str) -> N
         list(attribute(Engine(model), [query], method)) for model in (plain, replace(placed, model=hooked))
     )
     assert np.abs(one.scores - other.scores).max() <= 1e-6 * np.abs(one.scores).max()
+
+
+@KINDS
+def test_a_model_spread_over_the_gpu_and_the_processor_gives_the_same(kind: str) -> None:
+    """Blocks by turns on either: of two devices, one GPU and the processor are two."""
+    plain, spread = MAKE[kind](), MAKE[kind]()
+
+    def by_turns(name: str) -> torch.device:
+        number = re.search(r"\.(\d+)(\.|$)", name)
+        return torch.device("cpu" if number and int(number[1]) % 2 else "cuda")
+
+    devices.place(spread.model, by_turns)
+    assert {parameter.device.type for parameter in spread.model.parameters()} == {"cpu", "cuda"}
+    query, edits = sample_query(plain, 9, 4), [Edit.suppress([neuron]) for neuron in range(0, 60, 3)]
+    one, other = Engine(plain, memory_bytes=1 << 28), Engine(spread, memory_bytes=1 << 28)
+    assert other.replay
+    for method in ("amig", "bkn+nodes=3,positions=all", "amig+site=pre_act"):
+        (here,), (there,) = (list(attribute(engine, [query], parse_method(method))) for engine in (one, other))
+        assert np.abs(here.scores - there.scores).max() <= 1e-4 * np.abs(here.scores).max()
+    for here, there in zip(one.edited(query, edits), other.edited(query, edits), strict=True):
+        assert there.p_steps == pytest.approx(here.p_steps, rel=1e-4)

@@ -113,6 +113,26 @@ def test_a_recipe_that_loses_something_small_is_refused(engine: Engine, monkeypa
         probe.prove(Circuit(engine.loaded), engine.loaded)
 
 
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_half_precision_is_replayed_as_double_precision_is(dtype: torch.dtype) -> None:
+    """What rounding leaves to see must be enough to tell an exact replay from one that is nearly so."""
+    for family in ("bert", "roberta", "electra", "gpt2", "opt", "gemma2", "olmo2"):
+        exact, rough = (Engine(families.load(family, each)) for each in (torch.float64, dtype))
+        assert (rough.proof.recipe, rough.proof.recipe_whole) == (exact.proof.recipe, exact.proof.recipe_whole), family
+
+
+def test_with_small_edits_a_norm_behind_the_mlp_would_go_unnoticed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The twin."""
+    monkeypatch.setattr(probe, "_LARGE", 1.0)
+    assert Engine(families.load("electra", torch.bfloat16)).proof.recipe.bring == "sum"
+
+
+def test_edits_too_large_for_half_precision_are_made_smaller(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(probe, "_LARGE", 1e30)
+    engine = Engine(families.load("gpt2", torch.float16))
+    assert engine.replay and engine.proof.error < 0.05
+
+
 def test_suppressing_is_scaling_by_zero_enhancing_doubles_and_one_changes_nothing(engine: Engine) -> None:
     (query,) = samples(engine.loaded, (8,))
     neurons, n = [3, 30, 31], engine.loaded.n_neurons
