@@ -15,7 +15,7 @@ nodes, up to 80.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from functools import partial
 
 import numpy as np
@@ -25,18 +25,20 @@ from torch import Tensor
 
 from analysis import memory
 from analysis.circuit import Circuit, Rows
+from analysis.completeness import Integrals
 from analysis.method import MethodConfig
 from analysis.passes import brought, replay
 from analysis.paths import prepare
 from analysis.predictions import Prediction, predictions
 from analysis.prompts import EncodedQuery
-from analysis.quadrature import MAX_NODES, converged, places
+from analysis.quadrature import MAX_NODES, places
 from analysis.replay import Doubles, Engine, FlatEdits, Ints, shapes
 from analysis.smoothness import FEWEST_NODES, ellipse, expected_nodes
+from analysis.stretches import stretches, wide
 from analysis.tap import tapped
 from analysis.target import value, value_and_slope
 
-WINDOW = 32
+WINDOW, WINDOW_GPU = 32, 256
 """Queries looked at together for passes to share; bounds what is held before results are handed out."""
 
 
@@ -76,13 +78,13 @@ class Attribution:
 
 def attribute(engine: Engine, queries: Sequence[EncodedQuery], method: MethodConfig) -> Iterator[Attribution]:
     """Attribute each query, in order. Raises ModelError where the method has no meaning on the model."""
-    for start in range(0, len(queries), WINDOW):
-        window = queries[start : start + WINDOW]
+    size = WINDOW_GPU if engine.loaded.device.type == "cuda" else WINDOW
+    for start in range(0, len(queries), size):
+        window = queries[start : start + size]
         found: dict[int, Attribution] = {}
         for indices in shapes(window):
             group = [window[index] for index in indices]
-            size = _group_size(engine, group[0], method)
-            for low, high in memory.spans(len(group), size):
+            for low, high in memory.spans(len(group), _group_size(engine, group[0], method)):
                 found |= dict(
                     zip(indices[low:high], _Group(engine, group[low:high], method).attributions(), strict=True)
                 )
@@ -97,21 +99,6 @@ def _group_size(engine: Engine, query: EncodedQuery, method: MethodConfig) -> in
     return max(1, engine.budget // (4 * 8 * engine.loaded.n_neurons * tokens * (3 * paths + len(query.steps) + 1)))
 
 
-@dataclass
-class _Integral:
-    """What is known of each (path, layer) so far."""
-
-    shape: tuple[int, int]
-    f_start: Doubles = field(init=False)
-    total: Doubles = field(init=False)
-    nodes: Ints = field(init=False)
-    converged: NDArray[np.bool_] = field(init=False)
-
-    def __post_init__(self) -> None:
-        self.f_start, self.total = np.zeros(self.shape), np.zeros(self.shape)
-        self.nodes, self.converged = np.zeros(self.shape, np.int64), np.zeros(self.shape, np.bool_)
-
-
 class _Group:
     """Queries of one shape under one method."""
 
@@ -124,8 +111,10 @@ class _Group:
         self.prepared, self.paths = prepare(engine, self.circuit, queries, self.method)
         self.steps = self.prepared.n_steps
         self.f_end = value(self.method.target, self.prepared.logits, self.prepared.gold).double().cpu().numpy()
-        self.scores = np.zeros((len(self.queries), engine.loaded.n_neurons))
-        self.at_end = [torch.empty_like(activations) for activations in self.prepared.activations]
+        clean = self.prepared.activations
+        self.scores = [each.new_zeros((len(queries), each.shape[-1]), dtype=torch.float64) for each in clean]
+        """Sums over paths and steps, layer by layer."""
+        self.at_end = [torch.empty_like(each) for each in clean]
         """dF/dw by layer at w itself, by state: set by the first pass of a rule that has a node there."""
         brings = self.prepared.recipe.bring != "neurons"
         self.linear = brings and self.circuit.is_linear
@@ -134,23 +123,24 @@ class _Group:
         """What it brings at 0, by layer: (paths, [tokens,] hidden)."""
 
     def attributions(self) -> list[Attribution]:
-        integral = _Integral((len(self.paths), len(self.engine.loaded.sites)))
+        integrals = Integrals(len(self.paths), len(self.engine.loaded.sites))
         if self.kind == "activation":
             self._add_activations()
         elif self.kind == "ablation":
             self._add_ablations()
         else:
-            self._integrate(integral)
+            self._integrate(integrals)
+        summed = torch.cat(self.scores, dim=1).cpu().numpy()
         if self.method.target != "logprob":
-            self.scores /= self.steps
+            summed /= self.steps
         if self.kind == "random":
-            self._shuffle()
+            self._shuffle(summed)
         predicted = predictions(self.prepared.logits, self.prepared.gold, self.steps)
         kind = np.float64 if self.engine.loaded.dtype == torch.float64 else np.float32
         results = []
         for index, query in enumerate(self.queries):
-            scores, flagged = self._normalised(self.scores[index])
-            records = self._records(index, integral)
+            scores, flagged = self._normalised(summed[index])
+            records = self._records(index, integrals)
             results.append(Attribution(query, scores.astype(kind), predicted[index], records, flagged))
         return results
 
@@ -165,19 +155,26 @@ class _Group:
 
     # --- integration ---
 
-    def _integrate(self, integral: _Integral) -> None:
-        adaptive = self.method.is_adaptive
-        nodes = self._first_nodes(integral.shape)
+    def _integrate(self, integrals: Integrals) -> None:
+        nodes = self._first_nodes(integrals.shape)
         pending = np.ones_like(nodes, np.bool_)
+        state, eps = self.paths.state.cpu().numpy(), torch.finfo(self.engine.loaded.dtype).eps
         while pending.any():
             layer, path = np.nonzero(pending)
-            gradients = self._gradients(layer, path, nodes[pending], integral, first=not integral.nodes.any())
-            for number, gradient in gradients.items():
-                here = path[layer == number]
-                self._judge(number, here, gradient, nodes[number, here], integral)
-                done = integral.converged[here, number] | (not adaptive) | (nodes[number, here] >= MAX_NODES)
-                self._add(number, here[done], gradient[torch.from_numpy(done).to(gradient.device)])
-                pending[number, here[done]] = False
+            gradients = self._gradients(layer, path, nodes[pending], integrals, first=not integrals.nodes.any())
+            chosen = torch.from_numpy(path).to(self.paths.state.device)
+            here = stretches(layer)
+            totals = [self._total(number, chosen[jobs], gradients[number]) for number, jobs in here.items()]
+            sums = torch.cat(totals).cpu().numpy()
+            integrals.judge(path, layer, nodes[pending], sums, self.f_end[state[path]], eps, self.method.tolerance)
+            done = (not self.method.is_adaptive) | integrals.converged[path, layer] | (nodes[pending] >= MAX_NODES)
+            for number, jobs in here.items():
+                if done[jobs].all():
+                    self._add(number, chosen[jobs], gradients[number])
+                else:
+                    kept = torch.from_numpy(np.flatnonzero(done[jobs])).to(chosen.device)
+                    self._add(number, chosen[jobs][kept], gradients[number][kept])
+            pending[layer[done], path[done]] = False
             nodes = np.minimum(2 * nodes, MAX_NODES)
 
     def _first_nodes(self, shape: tuple[int, int]) -> Ints:
@@ -197,46 +194,51 @@ class _Group:
             nodes[site.layer] = expected_nodes(ellipse(stream, change), self.method.tolerance, self.method.nodes)
         return nodes
 
-    def _gradients(self, layer: Ints, path: Ints, nodes: Ints, integral: _Integral, first: bool) -> dict[int, Tensor]:
+    def _gradients(self, layer: Ints, path: Ints, nodes: Ints, integrals: Integrals, first: bool) -> dict[int, Tensor]:
         """Weighted mean gradients (jobs, width) by layer, of the jobs (layer, path) ordered by layer, of `nodes` (jobs,)
         each; F(w') on the way."""
         on = places(self.method.rule, nodes, start=first)
-        brought = self.changes if self.linear else self.paths.start
-        result = {
-            number: torch.zeros_like(brought[number][torch.from_numpy(path[layer == number])])
-            for number in np.unique(layer).tolist()
-        }
-        start_of = {number: int(np.searchsorted(layer, number)) for number in result}
+        here, device = stretches(layer), self.paths.state.device
+        chosen = torch.from_numpy(path).to(device)
+        result = {number: self._nothing(number, len(path[jobs])) for number, jobs in here.items()}
+        place = np.arange(len(layer)) - np.searchsorted(layer, layer)  # of each job among its layer's
         state = self.paths.state.cpu().numpy()
         for part in self.prepared.parts():
             rows = np.flatnonzero(np.isin(state[path[on.of]], part.cpu().numpy()))
             ends = part if first and on.end.any() else part[:0]
 
             def work(low: int, high: int, ends: Tensor = ends, rows: Ints = rows) -> None:
-                here = rows[max(0, low - len(ends)) : max(0, high - len(ends))]
-                job, at = on.of[here], on.at[here]
+                mine = rows[max(0, low - len(ends)) : max(0, high - len(ends))]
+                job, at = on.of[mine], on.at[mine]
                 f, gradients = self._pass(ends[low:high], layer[job], path[job], at)
                 if first:
                     starts = at == 0
-                    integral.f_start[path[job[starts]], layer[job[starts]]] = f[starts]
-                for number, gradient in gradients.items():
-                    mine = layer[job] == number
-                    scale = torch.from_numpy(on.weight[here[mine]]).to(gradient)
-                    to = torch.from_numpy(job[mine] - start_of[number]).to(gradient.device)
-                    result[number].index_add_(0, to, gradient * scale.view(-1, *[1] * (gradient.dim() - 1)))
+                    integrals.f_start[path[job[starts]], layer[job[starts]]] = f[starts]
+                to, weight = torch.from_numpy(place[job]).to(device), torch.from_numpy(on.weight[mine]).to(device)
+                within = stretches(layer[job])
+                for number, these in within.items():  # what takes memory comes first: a row is added once or not at all
+                    gradient = gradients[number].to(result[number].dtype)
+                    gradients[number] = gradient * wide(weight[these], gradient)
+                for number, these in within.items():
+                    result[number].index_add_(0, to[these], gradients[number])
 
             entering = np.concatenate([np.zeros(len(ends), np.int64), layer[on.of[rows]]])
             for low, high in self.engine.chunks(self.prepared, entering, gradient=True):
                 memory.halving(low, high, work)
-        for number, total in result.items():
-            at_neurons = self.circuit.product_back(number, total) if self.linear else total
+        end = torch.from_numpy(on.end).to(device)
+        for number, jobs in here.items():
+            if self.linear:
+                result[number] = self.circuit.product_back(number, result[number].to(self.changes[number].dtype))
             if on.end.any():
-                chosen = torch.from_numpy(path[layer == number]).to(total.device)
-                end = torch.from_numpy(on.end[layer == number]).to(at_neurons)
-                ended = self.at_end[number][self.paths.state[chosen]]
-                at_neurons += end.view(-1, *[1] * (ended.dim() - 1)) * ended
-            result[number] = at_neurons
+                ended = self.at_end[number][self.paths.state[chosen[jobs]]]
+                result[number] = result[number] + wide(end[jobs], ended) * ended
         return result
+
+    def _nothing(self, layer: int, jobs: int) -> Tensor:
+        """Zeros to add up gradients in, of so many jobs, at what they bring to `layer`; no less than float32."""
+        brought = (self.changes if self.linear else self.paths.start)[layer]
+        precise = torch.promote_types(brought.dtype, torch.float32)
+        return brought.new_zeros((jobs, *brought.shape[1:]), dtype=precise)
 
     def _pass(self, ends: Tensor, layer: Ints, path: Ints, at: Doubles) -> tuple[Doubles, dict[int, Tensor]]:
         """F (rows,) and dF/dx by layer, of rows (layer, path, place on the path) ordered by layer.
@@ -244,20 +246,17 @@ class _Group:
         All paths and layers of a state end in the model as it is. So one row a state in `ends` goes before these, from
         the lowest layer up, and its gradients at the neurons of every layer go to `at_end`.
         """
-        paths, n = torch.from_numpy(path).to(ends.device), len(ends)
+        paths, where = (torch.from_numpy(each).to(ends.device) for each in (path, at))
+        n, here = len(ends), stretches(layer)
         state = torch.cat([ends, self.paths.state[paths]])
         position = self.prepared.position[state]
         leaves: dict[int, Tensor] = {}
-        for number in np.unique(layer).tolist():
-            low, high = np.searchsorted(layer, (number, number + 1))
-            leaves[number] = self._brought(number, paths[low:high], at[low:high]).requires_grad_(True)
+        for number, these in here.items():
+            leaves[number] = self._brought(number, paths[these], where[these]).requires_grad_(True)
         zeros: list[Tensor] = []
         values = dict(leaves)
         if not self.linear:
-            for number, leaf in leaves.items():
-                values[number] = self._entering(
-                    number, leaf, state[n:][torch.from_numpy(layer == number).to(state.device)]
-                )
+            values = {number: self._entering(number, leaf, state[n:][here[number]]) for number, leaf in leaves.items()}
         if n:
             zeros = [torch.zeros_like(each[ends]).requires_grad_(True) for each in self.prepared.activations]
             unchanged = self._entering(0, self.prepared.activations[0][ends] + zeros[0], ends)
@@ -271,48 +270,34 @@ class _Group:
             self.at_end[number][ends] = gradient
         return f[n:].double().cpu().numpy(), dict(zip(leaves, gradients[len(zeros) :], strict=True))
 
-    def _brought(self, layer: int, paths: Tensor, at: Doubles) -> Tensor:
+    def _brought(self, layer: int, paths: Tensor, at: Tensor) -> Tensor:
         """What rows at places `at` of paths bring to `layer`: (rows, [tokens,] width or hidden)."""
         if self.linear:  # x(a) - w = (1 - a) (w' - w)
             change = self.changes[layer][paths]
-            return change * torch.from_numpy(1 - at).to(change).view(-1, *[1] * (change.dim() - 1))
+            return change * wide(1 - at, change)
         start, end = self.paths.start[layer][paths], self.prepared.activations[layer][self.paths.state[paths]]
-        return start + torch.from_numpy(at).to(start).view(-1, *[1] * (start.dim() - 1)) * (end - start)
+        return start + wide(at, start) * (end - start)
 
     def _entering(self, layer: int, neurons: Tensor, state: Tensor) -> Tensor:
         """What rows of `state` bring to `layer` whose neurons there are (rows, [tokens,] width)."""
         return brought(self.circuit, self.prepared.recipe, layer, neurons, self.prepared.activations[layer][state])
 
-    def _judge(self, layer: int, path: Ints, gradient: Tensor, nodes: Ints, integral: _Integral) -> None:
-        """Compare each job's sum of attributions with the change of F it should account for."""
-        chosen = torch.from_numpy(path).to(gradient.device)
-        state = self.paths.state[chosen]
-        difference = self.prepared.activations[layer][state] - self.paths.start[layer][chosen]
-        total = (difference.double() * gradient.double()).flatten(1).sum(1).cpu().numpy()
-        integral.total[path, layer], integral.nodes[path, layer] = total, nodes
-        integral.converged[path, layer] = converged(
-            total,
-            integral.f_start[path, layer],
-            self.f_end[state.cpu().numpy()],
-            torch.finfo(gradient.dtype).eps,
-            self.method.tolerance,
-        )
+    def _total(self, layer: int, paths: Tensor, gradient: Tensor) -> Tensor:
+        """(jobs,): what the attributions of each path sum up to."""
+        difference = self.prepared.activations[layer][self.paths.state[paths]] - self.paths.start[layer][paths]
+        return (difference.double() * gradient.double()).flatten(1).sum(1)
 
-    def _add(self, layer: int, path: Ints, gradient: Tensor) -> None:
-        if not len(path):
-            return
-        chosen = torch.from_numpy(path).to(gradient.device)
-        state = self.paths.state[chosen]
+    def _add(self, layer: int, paths: Tensor, gradient: Tensor) -> None:
+        state = self.paths.state[paths]
         factor = self.prepared.activations[layer][state]
         if self.method.multiplier == "difference":
-            factor = factor - self.paths.start[layer][chosen]
+            factor = factor - self.paths.start[layer][paths]
         product = factor.double() * gradient.double()
         self._accumulate(layer, state, product.sum(1) if self.whole else product)
 
     def _accumulate(self, layer: int, state: Tensor, values: Tensor) -> None:
         """Add (paths, width) to the scores of the queries that the states belong to."""
-        low, high = self.engine.offsets[layer], self.engine.offsets[layer + 1]
-        np.add.at(self.scores[:, low:high], (state // self.steps).cpu().numpy(), values.cpu().numpy())
+        self.scores[layer].index_add_(0, state // self.steps, values)
 
     # --- the other kinds ---
 
@@ -326,26 +311,26 @@ class _Group:
         neurons = self.engine.loaded.n_neurons
         starts = torch.cat(self.paths.start, dim=1).double().cpu().numpy()
         state = self.paths.state.cpu().numpy()
+        everyone, drop = np.arange(neurons), np.empty(neurons)
         for path in range(len(self.paths)):
-            everyone = np.arange(neurons)
-            query = state[path] // self.steps
 
-            def keep(
-                rows: Ints, states: Tensor, logits: Tensor, query: int = query, end: float = self.f_end[state[path]]
-            ) -> None:
-                self.scores[query, rows] += (
-                    end - value(self.method.target, logits, self.prepared.gold[states]).double().cpu().numpy()
-                )
+            def keep(rows: Ints, states: Tensor, logits: Tensor, end: float = self.f_end[state[path]]) -> None:
+                f = value(self.method.target, logits, self.prepared.gold[states])
+                drop[rows] = end - f.double().cpu().numpy()
 
             edits = FlatEdits(everyone, everyone, np.zeros(neurons), starts[path])
             self.engine.run_edits(self.prepared, np.full(neurons, state[path]), edits, keep)
+            of_layers = zip(self.engine.offsets, self.engine.offsets[1:], strict=False)
+            for layer, (low, high) in enumerate(of_layers):
+                values = torch.from_numpy(drop[None, low:high]).to(self.paths.state.device)
+                self._accumulate(layer, self.paths.state[path : path + 1], values)
 
-    def _shuffle(self) -> None:
+    def _shuffle(self, scores: Doubles) -> None:
         """Each layer keeps its scores and loses which neuron has which: seeded by the method and the query."""
         for index, query in enumerate(self.queries):
             generator = np.random.default_rng([self.method.seed, int(query.query.id, 16)])
             for low, high in zip(self.engine.offsets, self.engine.offsets[1:], strict=False):
-                generator.shuffle(self.scores[index, low:high])
+                generator.shuffle(scores[index, low:high])
 
     # --- results ---
 
@@ -363,14 +348,14 @@ class _Group:
                 result[low:high] = np.where(part < 0, -np.abs(part / total), part / total)
         return result, tuple(flagged)
 
-    def _records(self, index: int, integral: _Integral) -> PathRecords:
+    def _records(self, index: int, integrals: Integrals) -> PathRecords:
         state = self.paths.state.cpu().numpy()
-        layers = integral.shape[1]
+        layers = integrals.shape[1]
         if self.kind in ("activation", "ablation"):
             state, layers = np.empty(0, np.int64), 0
         mine = np.flatnonzero(state // self.steps == index)
         path, layer = np.repeat(mine, layers), np.tile(np.arange(layers), len(mine))
-        f_end, f_start, total = self.f_end[state[path]], integral.f_start[path, layer], integral.total[path, layer]
+        f_end, f_start, total = self.f_end[state[path]], integrals.f_start[path, layer], integrals.total[path, layer]
         return PathRecords(
             step=state[path] % self.steps,
             path=self.paths.path[path],
@@ -380,8 +365,8 @@ class _Group:
             f_end=f_end,
             total=total,
             residual=total - (f_end - f_start),
-            nodes=integral.nodes[path, layer],
-            converged=integral.converged[path, layer],
+            nodes=integrals.nodes[path, layer],
+            converged=integrals.converged[path, layer],
         )
 
 

@@ -16,7 +16,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch.utils.flop_counter import FlopCounterMode
 
 from analysis.attribution import Attribution, attribute
 from analysis.inspection import sample_query
@@ -25,6 +24,7 @@ from analysis.models import LoadedModel
 from analysis.prompts import EncodedQuery
 from analysis.replay import Engine
 from benchmarks import _made_models as made
+from benchmarks._flops import Flops
 from benchmarks._rounds import show
 from benchmarks.attribution import FINE, NODES, QUICK, REFERENCE, SAME
 
@@ -94,7 +94,7 @@ def rows_of(kind: str, repeats: int) -> list[list[str]]:
         reference = reference or run(engine, queries[:4], REFERENCE)
         rate, name = matmul_rate(dtype), str(dtype).removeprefix("torch.")
         for method, title in CONTENDERS:
-            with FlopCounterMode(display=False) as counted:
+            with Flops() as counted:
                 found = run(engine, queries, method)
             print(f"  {kind}, {name}, {title}", file=sys.stderr, flush=True)
             taken = seconds(partial(run, engine, queries, method), repeats)
@@ -102,7 +102,7 @@ def rows_of(kind: str, repeats: int) -> list[list[str]]:
                 np.abs(mine.scores - its.scores).max() / np.abs(its.scores).max()
                 for mine, its in zip(found, reference, strict=False)
             )
-            share = counted.get_total_flops() / taken / rate
+            share = counted.total / taken / rate
             ratio = f"{base * QUERIES / taken:,.0f}x" if base else ""
             each = f"{1e3 * taken / QUERIES:,.2f} ms"
             rows.append([f"  knscope, {name}, {title}", each, f"{off:.1e}", ratio, f"{share:.0%}"])

@@ -8,7 +8,6 @@ import time
 from collections.abc import Callable, Sequence
 
 import torch
-from torch.utils.flop_counter import FlopCounterMode
 
 from analysis.attribution import attribute
 from analysis.inspection import sample_query
@@ -16,6 +15,7 @@ from analysis.method import parse_method
 from analysis.prompts import EncodedQuery
 from analysis.replay import Engine
 from benchmarks import _made_models as made
+from benchmarks._flops import Flops
 from benchmarks._rounds import show, verdict
 
 LAYERS, HIDDEN, VOCABULARY, TOKENS, WORDS = 6, 256, 8_000, 12, 4
@@ -47,9 +47,9 @@ def share(kind: str, repeats: int) -> tuple[str, float]:
     def work() -> None:
         list(attribute(engine, queries, METHOD))
 
-    with FlopCounterMode(display=False) as counted:
+    with Flops() as counted:
         work()
-    flops = counted.get_total_flops()
+    flops = counted.total
     # the machine's rate beside each, as other work may slow both
     rates = [flops / cpu(work, 1) / matmul_rate() for _ in range(repeats)]
     return f"{flops / 1e9:,.0f} GFLOP", statistics.median(rates)

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from analysis import attribution
+from analysis import attribution, completeness
 from analysis.attribution import Attribution, attribute
 from analysis.method import PRESETS, MethodConfig, parse_method
 from analysis.paths import Paths
@@ -214,7 +214,7 @@ def test_paths_that_turn_the_stream_more_start_with_more_nodes(monkeypatch: pyte
     with torch.no_grad():
         loaded.model.transformer.h[0].mlp.c_proj.weight *= 3
     engine, method = Engine(loaded), parse_method("bkn+rule=gauss-lobatto,nodes=9,tolerance=0.02")
-    monkeypatch.setattr(attribution, "converged", lambda total, *_: np.ones(total.shape, np.bool_))
+    monkeypatch.setattr(completeness, "converged", lambda total, *_: np.ones(total.shape, np.bool_))
     few = parse_method("bkn+rule=gauss-lobatto,nodes=3,tolerance=0.02")
     for found, less in zip(
         attribute(engine, encoded(engine), method), attribute(engine, encoded(engine), few), strict=True
