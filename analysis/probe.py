@@ -21,7 +21,7 @@ from analysis.models import LoadedModel, probe_ids
 from analysis.narrowing import Watch
 from analysis.passes import brought, record, replay
 
-_TOLERANCE = {torch.float64: 1e-9, torch.float32: 1e-4, torch.float16: 0.05, torch.bfloat16: 0.2}
+_TOLERANCE = {torch.float64: 1e-9, torch.float32: 1e-4, torch.float16: 0.05, torch.bfloat16: 0.1}
 _LARGE = 16.0
 """Edits of the probe take neurons to as many times their value at most. In half precision rounding hides what a small
 edit would show: that a norm follows the MLP, say, which then adds up to no mere sum.

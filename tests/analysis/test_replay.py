@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
+import analysis
 from analysis import memory, probe
 from analysis.circuit import FULL, Circuit, Recipe
 from analysis.errors import ModelError
 from analysis.inspection import inspect, sample_query
-from analysis.models import LoadedModel
+from analysis.models import LoadedModel, load_model
 from analysis.prompts import EncodedQuery
 from analysis.replay import Edit, Engine
 from tests import families, random_models
@@ -121,9 +123,19 @@ def test_half_precision_is_replayed_as_double_precision_is(dtype: torch.dtype) -
         assert (rough.proof.recipe, rough.proof.recipe_whole) == (exact.proof.recipe, exact.proof.recipe_whole), family
 
 
-def test_with_small_edits_a_norm_behind_the_mlp_would_go_unnoticed(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_bundled_encoder_is_replayed_in_half_precision_as_in_float32() -> None:
+    """Its norms are trained: as if there were none, two tenths of its neuron sets would be others."""
+    folder = Path(analysis.__file__).parent / "demo" / "models" / "bert-multi"
+    exact, rough = (Engine(load_model(str(folder), dtype=dtype)) for dtype in ("float32", "bfloat16"))
+    assert exact.recipe == rough.recipe and rough.recipe.bring == "product"
+
+
+def test_with_small_edits_and_a_wide_tolerance_a_norm_behind_the_mlp_goes_unnoticed(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     """The twin."""
     monkeypatch.setattr(probe, "_LARGE", 1.0)
+    monkeypatch.setitem(probe._TOLERANCE, torch.bfloat16, 0.2)
     assert Engine(families.load("electra", torch.bfloat16)).proof.recipe.bring == "sum"
 
 
