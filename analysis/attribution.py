@@ -16,7 +16,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
+from functools import cached_property, partial
 
 import numpy as np
 import torch
@@ -108,9 +108,12 @@ class _Group:
         self.kind = method.kind
         self.whole = method.positions == "all"
         self.circuit = self._circuit()
-        self.prepared, self.paths = prepare(engine, self.circuit, queries, self.method)
-        self.steps = self.prepared.n_steps
-        self.f_end = value(self.method.target, self.prepared.logits, self.prepared.gold).double().cpu().numpy()
+        integrates = self.kind not in ("activation", "ablation")
+        self.ends = integrates and places(self.method.rule, np.array([self.method.nodes]), start=True).end.any()
+        """Whether the first pass has a node at w, whose row gives out what the prompt itself does."""
+        self.prepared, self.paths = prepare(engine, self.circuit, queries, self.method, logits=not self.ends)
+        self.steps, self.logits = self.prepared.n_steps, self.prepared.logits
+        """Of the prompts as they are, by state: where `ends`, set by the first pass."""
         clean = self.prepared.activations
         self.scores = [each.new_zeros((len(queries), each.shape[-1]), dtype=torch.float64) for each in clean]
         """Sums over paths and steps, layer by layer."""
@@ -121,6 +124,11 @@ class _Group:
         """Whether a path's row brings at a (1 - a) times what it does at 0, W (w' - w), W the second MLP linear."""
         self.changes = self._changes() if self.linear or (brings and self.method.starts_low) else []
         """What it brings at 0, by layer: (paths, [tokens,] hidden)."""
+
+    @cached_property
+    def f_end(self) -> Doubles:
+        """F(w) by state; known where `logits` are."""
+        return value(self.method.target, self.logits, self.prepared.gold).double().cpu().numpy()
 
     def attributions(self) -> list[Attribution]:
         integrals = Integrals(len(self.paths), len(self.engine.loaded.sites))
@@ -135,7 +143,7 @@ class _Group:
             summed /= self.steps
         if self.kind == "random":
             self._shuffle(summed)
-        predicted = predictions(self.prepared.logits, self.prepared.gold, self.steps)
+        predicted = predictions(self.logits, self.prepared.gold, self.steps)
         kind = np.float64 if self.engine.loaded.dtype == torch.float64 else np.float32
         results = []
         for index, query in enumerate(self.queries):
@@ -205,7 +213,7 @@ class _Group:
         state = self.paths.state.cpu().numpy()
         for part in self.prepared.parts():
             rows = np.flatnonzero(np.isin(state[path[on.of]], part.cpu().numpy()))
-            ends = part if first and on.end.any() else part[:0]
+            ends = part if first and self.ends else part[:0]
 
             def work(low: int, high: int, ends: Tensor = ends, rows: Ints = rows) -> None:
                 mine = rows[max(0, low - len(ends)) : max(0, high - len(ends))]
@@ -265,6 +273,10 @@ class _Group:
         rows = Rows(self.prepared.sequence[state], position, [0] * n + layer.tolist())
         logits = replay(self.circuit, self.prepared.recording, rows, values, self.prepared.recipe, later)
         f, slope = value_and_slope(self.method.target, logits.detach(), self.prepared.gold[state])
+        if n:
+            if not len(self.logits):
+                self.logits = logits.new_empty((len(self.prepared.gold), logits.shape[-1]))
+            self.logits[ends] = logits.detach()[:n]
         gradients = torch.autograd.grad(logits, [*zeros, *leaves.values()], slope)
         for number, gradient in enumerate(gradients[: len(zeros)]):
             self.at_end[number][ends] = gradient

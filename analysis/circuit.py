@@ -176,9 +176,10 @@ class Circuit:
         on_feeder: OnTensor | None = None,
         on_alone: tuple[Sequence[str], OnModule] | None = None,
         on_product: OnProduct | None = None,
+        head: bool = True,
     ) -> Iterator[None]:
         """Route every block, every site, the head's input, the input of the last block's MLP, the named modules of the
-        last block and second MLP linears through callbacks."""
+        last block and second MLP linears through callbacks. Without `head` it gives out what it is given."""
         current, home = -1, self._home
         on_block, on_site = home.blocks(on_block), home.tensors(on_site)
 
@@ -222,7 +223,7 @@ class Circuit:
             for module, by_block in products.items():
                 assert on_product is not None
                 module.forward = _site_product(module.forward, home.products(on_product), layer_of, by_block)
-            vocabulary = in_pieces(self._head)
+            vocabulary = in_pieces(self._head) if head else _same
             if vocabulary is not None:
                 self._head.forward = vocabulary
             yield
@@ -242,6 +243,10 @@ class Circuit:
                 module.__dict__.pop("forward", None)
                 if own is not None:
                     module.__dict__["forward"] = own
+
+
+def _same(x: Tensor, *_args: Any) -> Tensor:
+    return x
 
 
 def _site_input(on_site: OnTensor, layer_of: LayerOf, by_block: dict[int, int]) -> Callable[..., Any]:

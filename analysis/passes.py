@@ -32,7 +32,7 @@ def record(
 ) -> Recording:  # fmt: skip
     """One forward without gradient of ids (sequences, tokens), the first `n_clean` of which may be replayed later.
 
-    sequence, position: (reads,) where activations are read; the head runs on the first `n_logits` of them. `whole`
+    sequence, position: (reads,) where activations are read; the head runs on the first `n_logits` of them, if any. `whole`
     keeps the activations of all tokens of the read sequences: sites[layer] is then (reads, tokens, width).
     """
     before: list[Tensor] = []
@@ -60,7 +60,8 @@ def record(
         sites[layer] = x[sequence] if whole else x[sequence, position]
 
     caching = recipe.prefix and kept > 0
-    with torch.no_grad(), circuit.wired(on_block, on_site, cut if recipe.cut == "head" else None):
+    on_head = cut if recipe.cut == "head" else None
+    with torch.no_grad(), circuit.wired(on_block, on_site, on_head, head=n_logits > 0):
         out = circuit.model(input_ids=ids, **({"use_cache": caching} if circuit.decodes else {}))
     every = out.logits.to(ids.device)
     logits = every[asked, places] if recipe.cut == "none" else every[:n_logits, 0]

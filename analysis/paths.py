@@ -39,12 +39,12 @@ class _Hidden:
 
 
 def prepare(
-    engine: Engine, circuit: Circuit, queries: Sequence[EncodedQuery], method: MethodConfig
+    engine: Engine, circuit: Circuit, queries: Sequence[EncodedQuery], method: MethodConfig, logits: bool = True
 ) -> tuple[Prepared, Paths]:
-    """Record the queries and, in the same passes, read where their paths start."""
+    """Record the queries, with what they predict or without, and, in the same passes, read where their paths start."""
     hidden = [each for index, query in enumerate(queries) for each in _hidden(engine, index, query, method)]
     variants = list(dict.fromkeys(each.variant for each in hidden))
-    prepared = engine.prepare(queries, variants, whole=method.positions == "all", circuit=circuit)
+    prepared = engine.prepare(queries, variants, logits=logits, whole=method.positions == "all", circuit=circuit)
     reading = ((variant, state) for variant in variants for state in variant.states)
     row = {key: index for index, key in enumerate(reading)}
     by_state: list[list[tuple[int, int]]] = [[] for _ in prepared.gold]  # (row read, place)

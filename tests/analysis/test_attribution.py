@@ -162,6 +162,16 @@ def test_a_query_scores_the_same_alone_and_in_any_company(engine: Engine) -> Non
             assert np.abs(found.scores - alone.scores).max() <= 1e-12 * np.abs(alone.scores).max()
 
 
+@pytest.mark.parametrize("method", ["amig", "amig+rule=gauss-legendre", "bkn", "grad_x_act", "activation"])
+def test_what_a_prompt_predicts_is_told_beside_its_scores(engine: Engine, method: str) -> None:
+    """Read off the end of the paths where these have a node there, off the recording elsewhere."""
+    queries = encoded(engine)
+    for found, expected in zip(attribute(engine, queries, parse_method(method)), engine.predict(queries), strict=True):
+        assert found.prediction.p_steps == pytest.approx(expected.p_steps, rel=1e-9)
+        assert np.array_equal(found.prediction.ranks, expected.ranks)
+        assert np.array_equal(found.prediction.argmax, expected.argmax)
+
+
 def test_small_memory_gives_the_same_scores_in_more_passes(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
     queries, method = encoded(engine), parse_method("amig")
     expected = [found.scores for found in attribute(engine, queries, method)]
@@ -231,8 +241,8 @@ def test_eq_2_on_a_single_neuron_is_its_ablation_to_1e_12(engine: Engine, monkey
     query, neuron = encoded(engine)[0], 3
     real = attribution.prepare
 
-    def one_neuron_moves(*args: object) -> tuple[Prepared, Paths]:
-        prepared, paths = real(*args)  # type: ignore[arg-type]
+    def one_neuron_moves(*args: object, **options: object) -> tuple[Prepared, Paths]:
+        prepared, paths = real(*args, **options)  # type: ignore[arg-type]
         for start, clean in zip(paths.start, prepared.activations, strict=True):
             ends = clean[paths.state]
             ends[:, neuron] = start[:, neuron]

@@ -4,8 +4,12 @@ import pytest
 import torch
 from torch import nn
 
+from analysis.attribution import attribute
 from analysis.circuit import Circuit
 from analysis.head import in_pieces
+from analysis.inspection import sample_query
+from analysis.method import parse_method
+from analysis.replay import Engine
 from tests import random_models
 
 ROWS, HIDDEN = 5, 300
@@ -43,3 +47,21 @@ def test_the_models_head_gets_its_forward_back() -> None:
     with pytest.raises(ZeroDivisionError), Circuit(loaded).wired(lambda *_: None, lambda *_: None):
         1 / 0  # noqa: B018
     assert "forward" not in vars(head)
+
+
+@pytest.mark.parametrize("kind", ["encoder", "decoder"])
+def test_the_head_runs_only_where_logits_are_asked_for(kind: str) -> None:
+    """Activations need none, and paths that end in the prompt read them off that end."""
+    engine = Engine({"encoder": random_models.bert, "decoder": random_models.gpt2}[kind](torch.float64))
+    query, widths = sample_query(engine.loaded, 9, 3), list[int]()
+    head = engine.loaded.model.get_output_embeddings()
+    handle = head.register_forward_hook(lambda _module, _args, out: widths.append(out.shape[-1]))
+    try:
+        engine.activations(query)
+        assert widths == [engine.loaded.model.config.hidden_size]
+        for method, times in (("bkn+rule=right", 1), ("bkn+rule=left", 2)):
+            widths.clear()
+            next(attribute(engine, [query], parse_method(method)))
+            assert widths.count(head.weight.shape[0]) == times, widths
+    finally:
+        handle.remove()
