@@ -93,10 +93,12 @@ def attribute(engine: Engine, queries: Sequence[EncodedQuery], method: MethodCon
 
 
 def _group_size(engine: Engine, query: EncodedQuery, method: MethodConfig) -> int:
-    """Queries whose path ends and gradients together stay within a quarter of the budget."""
+    """Queries whose path ends, gradients and logits together stay within a quarter of the budget."""
     tokens = len(query.steps[-1].ids) if method.positions == "all" else 1
-    paths = len(query.steps) * (query.n_words if method.baseline == "per_word" else 1)
-    return max(1, engine.budget // (4 * 8 * engine.loaded.n_neurons * tokens * (3 * paths + len(query.steps) + 1)))
+    steps = len(query.steps)
+    paths = steps * (query.n_words if method.baseline == "per_word" else 1)
+    held = 8 * engine.loaded.n_neurons * tokens * (3 * paths + steps + 1) + steps * engine.proof.cost.head // 4
+    return max(1, engine.budget // (4 * held))
 
 
 class _Group:

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import pytest
+import transformers
 from torch.profiler import ProfilerActivity, profile
 
+from analysis import attribution
 from analysis.attribution import attribute
 from analysis.inspection import sample_query
 from analysis.method import parse_method
+from analysis.models import wrap_model
 from analysis.probe import Cost
 from analysis.replay import Edit, Engine
 from tests import random_models
+from tests.random_models import wordpiece
 
 
 def peak_bytes(work: object) -> int:
@@ -41,6 +45,22 @@ def test_passes_stay_within_a_tenth_of_the_limit(kind: str, tokens: int) -> None
     assert peak_bytes(lambda: attributed(engine)) <= 1.1 * limit
     assert peak_bytes(lambda: engine.edited(queries[0], edits)) <= 1.1 * limit
     assert peak_bytes(lambda: attributed(roomy)) > 1.1 * limit
+
+
+@pytest.mark.parametrize("method", ["bkn+nodes=3", "amig"])
+def test_many_queries_at_once_of_a_large_vocabulary_stay_within_it_too(
+    method: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is kept of a group beside its passes, logits above all; a window as on a GPU."""
+    monkeypatch.setattr(attribution, "WINDOW", attribution.WINDOW_GPU)
+    config = transformers.BertConfig(
+        vocab_size=9_000, hidden_size=16, intermediate_size=32, num_hidden_layers=2, num_attention_heads=2
+    )
+    loaded = wrap_model(transformers.BertForMaskedLM(config).eval(), wordpiece(), "encoder", name="wide")
+    limit = 1 << 23
+    engine = Engine(loaded, memory_bytes=limit)
+    queries = [sample_query(loaded, 6, words=2, seed=seed) for seed in range(160)]
+    assert peak_bytes(lambda: list(attribute(engine, queries, parse_method(method)))) <= 1.1 * limit
 
 
 def test_a_pass_on_a_processor_fills_half_as_much_where_it_holds_rows_enough() -> None:
