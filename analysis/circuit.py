@@ -64,6 +64,12 @@ class Recipe:
         notes = [text for on, text in noted if on]
         return f"replay {how}" + (f" ({', '.join(notes)})" if notes else "")
 
+    @property
+    def detail(self) -> str:
+        """The same, with where the answer's tokens are taken out."""
+        where = {"block": ", cut after the last block", "head": ", cut before the head"}
+        return f"{self}{where.get(self.cut, '')}"
+
 
 FULL = Recipe("start")
 

@@ -12,18 +12,10 @@ from analysis.models import LoadedModel, probe_ids
 from analysis.prompts import EncodedQuery, Query, Step, Word
 from analysis.quadrature import nodes_and_weights
 from analysis.replay import Engine
+from analysis.sites import Site
 
 _TOKENS = 12
 _WORDS = 6
-
-
-@dataclass(frozen=True)
-class SiteReport:
-    layer: int
-    module: str
-    call: int
-    width: int
-    gated: bool
 
 
 @dataclass(frozen=True)
@@ -36,28 +28,37 @@ class QueryCost:
     seconds: float
     """Measured on one path, times the number of paths."""
     rows_a_pass: int
-    bytes_a_pass: int
+    mib_a_pass: float
 
 
 @dataclass(frozen=True)
 class ModelReport:
     model: str
     source: str
+    revision: str
     architecture: str
     kind: str
     dtype: str
     attention: str
+    device: str
     context: int
-    n_layers: int
-    n_neurons: int
-    sites: tuple[SiteReport, ...]
+    parameters: int
+    layers: int
+    neurons: int
+    weights_hash: str
+    tokenizer_hash: str
     computed_by: str
     computed_by_all_positions: str
+    computed_by_long: str | None
+    """Prompts of `long_from` tokens or more; None where their length makes no difference."""
+    long_from: int | None
     error: float
-    """Largest relative difference to full forwards in the proof at load."""
+    """Largest relative difference to full forwards in the proof at load, of logits and gradients."""
     not_faster_because: tuple[tuple[str, str], ...]
     """Faster ways that are not exact on this model, each with why."""
+    proving_seconds: float
     costs: tuple[QueryCost, ...]
+    sites: tuple[Site, ...]
 
     def to_json(self) -> dict[str, Any]:
         return asdict(self)
@@ -65,24 +66,35 @@ class ModelReport:
 
 def inspect(loaded: LoadedModel, memory_bytes: int | None = None) -> ModelReport:
     """Prove the model's sites and passes, and time one path per method. Raises ModelError where they cannot be proven."""
+    started = time.perf_counter()
     engine = Engine(loaded, memory_bytes)
-    identity = loaded.identity
+    proving = time.perf_counter() - started
+    identity, proof = loaded.identity, engine.proof
+    differs = proof.recipe_long != proof.recipe
     return ModelReport(
         model=loaded.label,
         source=identity.source,
+        revision=identity.revision,
         architecture=identity.architecture,
         kind=loaded.kind,
         dtype=identity.dtype,
         attention=identity.attention,
+        device=str(loaded.device),
         context=loaded.context,
-        n_layers=len(loaded.sites),
-        n_neurons=loaded.n_neurons,
-        sites=tuple(SiteReport(s.layer, s.module, s.call, s.width, s.gated) for s in loaded.sites),
-        computed_by=str(engine.proof.recipe),
-        computed_by_all_positions=str(engine.proof.recipe_whole),
-        error=engine.proof.error,
-        not_faster_because=tuple(dict.fromkeys(engine.proof.refused)),
+        parameters=sum(parameter.numel() for parameter in loaded.model.parameters()),
+        layers=len(loaded.sites),
+        neurons=loaded.n_neurons,
+        weights_hash=identity.weights_hash,
+        tokenizer_hash=identity.tokenizer_hash,
+        computed_by=str(proof.recipe),
+        computed_by_all_positions=str(proof.recipe_whole),
+        computed_by_long=str(proof.recipe_long) if differs else None,
+        long_from=proof.longest_prefix if differs else None,
+        error=proof.error,
+        not_faster_because=tuple(dict.fromkeys(proof.refused)),
+        proving_seconds=round(proving, 3),
         costs=tuple(_cost(engine, name) for name in ("amig", "bkn")),
+        sites=loaded.sites,
     )
 
 
@@ -92,16 +104,17 @@ def _cost(engine: Engine, name: str) -> QueryCost:
     tokens = min(_TOKENS, engine.loaded.context)
     query = sample_query(engine.loaded, tokens, words=1)
     timed = replace(method, rule="endpoints") if method.is_adaptive else method  # no path asks for more nodes
-    start = time.process_time()
+    list(attribute(engine, [query], timed))  # a first one waits for libraries to wake up
+    start = time.perf_counter()
     list(attribute(engine, [query], timed))
-    seconds = (time.process_time() - start) * paths
-    at, _ = nodes_and_weights(
-        method.rule, method.nodes
-    )  # where a path ends is one row for all, its start one of its own
+    seconds = (time.perf_counter() - start) * paths
+    at, _ = nodes_and_weights(method.rule, method.nodes)
+    # where a path ends is one row for all, its start one of its own
     rows = paths * len(engine.loaded.sites) * len({0.0, *at[at < 1]}) + int(1 in at)
-    held = engine.capacity(1 if engine.recipe.prefix else tokens, gradient=True)
-    size = engine.proof.cost.token * (1 if engine.recipe.prefix else tokens) + engine.proof.cost.head
-    return QueryCost(name, rows, seconds, min(held, rows), min(held, rows) * size)
+    computed = 1 if engine.recipe.prefix else tokens
+    held = min(rows, engine.capacity(computed, gradient=True))
+    cost = engine.proof.cost
+    return QueryCost(name, rows, round(seconds, 4), held, round(held * (cost.token * computed + cost.head) / 2**20, 1))
 
 
 def sample_query(loaded: LoadedModel, tokens: int, words: int, steps: int = 1, seed: int = 0) -> EncodedQuery:

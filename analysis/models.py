@@ -49,9 +49,10 @@ class ModelIdentity:
 
     @property
     def label(self) -> str:
-        """`<name>@<8 hex>`: how tables and people call the model."""
+        """`<name>@<8 hex>`, or `<name>-<dtype>@<8 hex>` where that is not float32: how tables and people call the model."""
         parts = (self.weights_hash, self.tokenizer_hash, self.dtype, self.attention)
-        return f"{self.name}@{hashlib.sha256(':'.join(parts).encode()).hexdigest()[:8]}"
+        name = self.name if self.dtype == "float32" else f"{self.name}-{self.dtype}"
+        return f"{name}@{hashlib.sha256(':'.join(parts).encode()).hexdigest()[:8]}"
 
 
 @dataclass(frozen=True)

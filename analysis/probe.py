@@ -104,7 +104,7 @@ def _fastest(
         if not why:
             best = (recipe, error)
             break
-        refused.append((str(recipe), why))
+        refused.append((recipe.detail, why))
     if best is None:
         name = type(circuit.model).__name__
         raise ModelError(f"edits of the neurons of {name} cannot be proven exact: {refused[-1][0]} {refused[-1][1]}")
@@ -123,7 +123,7 @@ def _fastest(
             continue
         why, error = literal.compare(circuit, recipe)
         if why:
-            refused.append((str(recipe), why))
+            refused.append((recipe.detail, why))
         else:
             best = (recipe, error)
     return best

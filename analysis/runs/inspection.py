@@ -6,63 +6,27 @@ from __future__ import annotations
 
 import resource
 import sys
-import time
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import asdict, replace
+from dataclasses import replace
 from typing import Any
 
-from analysis import attribution, models, prompts, replay
+from analysis import inspection, models, prompts, replay
 from analysis.datasets.sampling import draw_balanced
 from analysis.errors import UnusableQuery
-from analysis.method import parse_method
 from analysis.prompts import Query
 from analysis.runs import plan
 from analysis.runs.plan import ModelSource, RunConfig
 from analysis.runs.worker import resolve_device
 
-PROBE = Query("probe", "P36", "en", "The capital of [X] is [Y]", "Tanzania", "Dodoma")
-
 
 def inspect_model(source: str, device: str, dtype: str) -> dict[str, Any]:
-    """Sites, the proof of replay, and what one query costs: seconds, and the process's memory at its peak."""
+    """What `analysis.inspection` says of the model, and the process's memory at its peak."""
     loaded = models.load_model(source, dtype=dtype, device=resolve_device(device), threads=1)
-    started = time.perf_counter()
-    engine = replay.Engine(loaded)
-    proving = time.perf_counter() - started
-    document: dict[str, Any] = {
-        "model": loaded.label,
-        "kind": loaded.kind,
-        **{name: value for name, value in asdict(loaded.identity).items() if name != "name"},
-        "device": str(loaded.device),
-        "parameters": sum(parameter.numel() for parameter in loaded.model.parameters()),
-        "layers": len({site.layer for site in loaded.sites}),
-        "neurons": loaded.n_neurons,
-        "passes": "replay from the edited layer" if engine.replay else "full forward for every edit",
-        "proof": str(engine.proof),
-        "proving_seconds": round(proving, 3),
-        **_cost(loaded, engine),
-        "sites": [asdict(site) for site in loaded.sites],
-    }
-    return document
-
-
-def _cost(loaded: models.LoadedModel, engine: replay.Engine) -> dict[str, Any]:
-    try:
-        encoded = prompts.encode(loaded, PROBE)
-    except UnusableQuery as error:
-        return {"probe": str(error)}
-    cost: dict[str, Any] = {"probe": f"{encoded.prompt} → {' '.join(encoded.answer_tokens)}"}
-    started = time.perf_counter()
-    engine.predict([encoded])
-    cost["prediction_seconds"] = round(time.perf_counter() - started, 4)
-    for method in ("amig", "bkn"):
-        started = time.perf_counter()
-        list(attribution.attribute(engine, [encoded], parse_method(method)))
-        cost[f"{method}_seconds"] = round(time.perf_counter() - started, 4)
+    document = inspection.inspect(loaded).to_json()
     unit = 1 if sys.platform == "darwin" else 1024
-    cost["peak_memory_mib"] = round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 2**20)
-    return cost
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
+    return {**document, "peak_memory_mib": round(peak / 2**20)}
 
 
 def check_data(config: RunConfig) -> dict[str, Any]:

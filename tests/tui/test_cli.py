@@ -169,6 +169,26 @@ def test_a_folder_that_is_no_model_is_refused_before_a_run_is_started(
     assert not (tmp_path / "new").exists()
 
 
+def test_a_model_is_told_line_by_line_and_as_one_document(
+    tiny_models: Mapping[str, Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = tiny_models["decoder"]
+    assert run_app(["models", "inspect", str(folder), "--dtype", "bfloat16"]) == 0
+    told = capsys.readouterr().out
+    assert f"{folder.name}-bfloat16@" in told and "Recipe(" not in told
+    for line in (
+        "replay each row from its own block",
+        "largest difference to full forwards",
+        "rows_a_pass",
+        "mlp.c_proj",
+    ):
+        assert line in told
+    assert run_app(["models", "inspect", str(folder), "--json"]) == 0
+    report = json.loads(capsys.readouterr().out)
+    assert report["error"] < 1e-4 and report["neurons"] == sum(site["width"] for site in report["sites"])
+    assert [cost["method"] for cost in report["costs"]] == ["amig", "bkn"]
+
+
 def test_a_question_without_its_slots_or_subject_is_refused_before_a_model_is_loaded(
     tiny_models: Mapping[str, Path], capsys: pytest.CaptureFixture[str]
 ) -> None:

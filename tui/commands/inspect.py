@@ -38,15 +38,35 @@ def inspect_model(
     if as_json:
         output.write_json(report)
         return
-    sites = pl.DataFrame(report.pop("sites"))
-    facts = pl.DataFrame({"what": list(report), "value": [output.cell(value) for value in report.values()]})
-    notes = (
-        "neurons are the inputs of the listed modules (each block's second MLP linear), proven on a forward pass",
-        "replay: passes after the first start at the edited layer; shown equal to a full forward on this very model",
+    sites, costs = (pl.DataFrame(report.pop(name)) for name in ("sites", "costs"))
+    ways = _ways(report)
+    what, how = (
+        pl.DataFrame({"what": list(rows), "value": [output.cell(value) for value in rows.values()]})
+        for rows in (report, ways)
     )
+    neurons = "neurons are the inputs of the listed modules (each block's second MLP linear), proven on a forward pass"
+    proven = "every way is compared at load with full forwards of this very model"
+    query = "one query of 12 tokens, 6 words and one answer token, before any path asks for more nodes"
     output.emit(
-        [output.one_table("model", str(report["model"]), facts, *notes), output.one_table("sites", "sites", sites)]
+        [
+            output.one_table("model", str(report["model"]), what),
+            output.one_table("edits", "how edits of neurons are computed", how, proven),
+            output.one_table("cost", "what a query costs", costs, query),
+            output.one_table("sites", "sites", sites, neurons),
+        ]
     )
+
+
+def _ways(report: dict[str, Any]) -> dict[str, Any]:
+    """Takes out of the report how edits are computed, line by line."""
+    ways = {"at the answer": report.pop("computed_by"), "at all positions": report.pop("computed_by_all_positions")}
+    long, tokens = report.pop("computed_by_long"), report.pop("long_from")
+    if long:
+        ways[f"in prompts of {tokens:,} tokens or more"] = long
+    ways["largest difference to full forwards"] = report.pop("error")
+    for number, (way, why) in enumerate(dict(report.pop("not_faster_because")).items(), 1):
+        ways[f"not used, {number}"] = f"{way}: {why}"
+    return ways
 
 
 @data_app.command()
