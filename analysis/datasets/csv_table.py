@@ -8,7 +8,7 @@ import polars as pl
 
 from analysis.datasets.dataset import COLUMNS, Dataset, make_dataset
 from analysis.datasets.files import check_file, csv_lines, first_line, text_lines
-from analysis.datasets.own_table import OPTIONAL, Source, check_table
+from analysis.datasets.own_table import OPTIONAL, Source, check_table, stored_names
 from store.errors import UserError
 
 
@@ -22,6 +22,7 @@ def load_csv(name: str, path: Path, langs: Sequence[str], relations: Sequence[st
         _explain(path, delimiter)
         raise UserError(f"{path}: cannot be read as CSV: {first_line(error)}") from error
     table = table.rename(lambda column: column.strip().lower()).filter(pl.any_horizontal(pl.all().is_not_null()))
+    table = table.rename(stored_names(table.columns))
     _check_header(path, table.columns)
     if table.is_empty():
         raise UserError(f"{path}: has a header and no rows")
@@ -41,7 +42,7 @@ def _delimiter(path: Path) -> str:
 
 
 def _check_header(path: Path, columns: Sequence[str]) -> None:
-    missing = [column for column in COLUMNS if column not in columns]
+    missing = [column for column in COLUMNS if column not in (*columns, *stored_names(columns).values())]
     if missing:
         raise UserError(
             f"{path}, line 1: column{'s' * (len(missing) > 1)} {', '.join(missing)} missing; "

@@ -8,7 +8,7 @@ import polars as pl
 
 from analysis.datasets.dataset import COLUMNS, Dataset, make_dataset
 from analysis.datasets.files import check_file, check_record, json_lines
-from analysis.datasets.own_table import OPTIONAL, Source, check_table
+from analysis.datasets.own_table import OPTIONAL, Source, check_table, stored_names
 from store.errors import UserError
 
 
@@ -20,7 +20,9 @@ def load_jsonl(name: str, path: Path, langs: Sequence[str], relations: Sequence[
     check_file(path)
     lines: list[int] = []
     records: dict[str, list[Any]] = {column: [] for column in (*COLUMNS, *OPTIONAL)}
-    for number, record in json_lines(path):
+    for number, read in json_lines(path):
+        names = stored_names(read)
+        record = {names.get(column, column): cell for column, cell in read.items()}
         _check(f"{path}, line {number}", record)
         lines.append(number)
         for column, cells in records.items():

@@ -1,6 +1,6 @@
 """What a person's own table of facts must satisfy, whatever its format; each failing names the line."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -12,6 +12,11 @@ from analysis.datasets.languages import choose_langs, choose_relations
 from store.errors import UserError
 
 OPTIONAL = ("subject_uri", "object_uri", "alternatives", "split")
+
+
+def stored_names(columns: Collection[str]) -> dict[str, str]:
+    """What to rename in a table that came out of a store, where `fact_id` is called `fact`."""
+    return {"fact": "fact_id"} if "fact" in columns and "fact_id" not in columns else {}
 
 
 @dataclass(frozen=True)

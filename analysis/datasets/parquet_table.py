@@ -7,7 +7,7 @@ import polars as pl
 
 from analysis.datasets.dataset import COLUMNS, Dataset, make_dataset
 from analysis.datasets.files import check_file, first_line
-from analysis.datasets.own_table import OPTIONAL, Source, check_table
+from analysis.datasets.own_table import OPTIONAL, Source, check_table, stored_names
 from store.errors import UserError
 
 
@@ -18,6 +18,8 @@ def load_parquet(name: str, path: Path, langs: Sequence[str], relations: Sequenc
         schema = pl.read_parquet_schema(path)
     except (pl.exceptions.PolarsError, OSError) as error:
         raise UserError(f"{path}: not a Parquet file: {first_line(error)}") from error
+    renamed = stored_names(schema)
+    schema = {renamed.get(column, column): dtype for column, dtype in schema.items()}
     missing = [column for column in COLUMNS if column not in schema]
     if missing:
         raise UserError(f"{path}: columns {', '.join(missing)} missing; it has {', '.join(schema)}")
@@ -27,7 +29,13 @@ def load_parquet(name: str, path: Path, langs: Sequence[str], relations: Sequenc
         texts = (pl.List(pl.String),) if column == "alternatives" else (pl.String, pl.Categorical, pl.Enum, pl.Null)
         if dtype not in texts:
             raise UserError(f"{path}: column {column} must be text, it is {dtype}")
-    table = pl.scan_parquet(path).select(wanted).cast({pl.Categorical: pl.String, pl.Enum: pl.String}).collect()
+    table = (
+        pl.scan_parquet(path)
+        .rename(renamed)
+        .select(wanted)
+        .cast({pl.Categorical: pl.String, pl.Enum: pl.String})
+        .collect()
+    )
     if table.is_empty():
         raise UserError(f"{path} is empty: it has columns and no rows")
     rows, reports = check_table(table, Source(path, lambda: range(1, table.height + 1), "row"), langs, relations)

@@ -48,6 +48,19 @@ def test_a_bilingual_csv_works_on_the_first_try(tmp_path: Path) -> None:
     assert dataset.report.is_empty()
 
 
+@pytest.mark.parametrize("name", ["facts.csv", "facts.jsonl", "facts.parquet"])
+def test_a_table_out_of_a_store_is_read_as_it_is(tmp_path: Path, name: str) -> None:
+    """Its first column is called `fact` there; where both are, `fact_id` counts."""
+    expected = load(write(tmp_path, BILINGUAL)).frame
+    table = pl.read_csv(tmp_path / "facts.csv").rename({"fact_id": "fact"})
+    for stored in (table, table.with_columns(fact_id="fact", fact=pl.lit("a note"))):
+        text = stored.write_csv() if name.endswith("csv") else stored.write_ndjson()
+        write(tmp_path, text, name)
+        if name.endswith("parquet"):
+            stored.write_parquet(tmp_path / name)
+        assert load(str(tmp_path / name)).frame.equals(expected)
+
+
 def test_two_right_answers_of_a_subject_are_each_others_alternatives(tmp_path: Path) -> None:
     frame = load(write(tmp_path, BILINGUAL)).frame
     others = frame.filter(relation="P37").select("object", "alternatives").rows()
