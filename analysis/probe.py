@@ -91,7 +91,8 @@ def prove(circuit: Circuit, loaded: LoadedModel, only: Recipe | None = None) -> 
     if window < loaded.context:
         long = _fastest(circuit, _Literal(circuit, loaded, whole=False), None, refused, prefix=False)
     cost = _cost(circuit, loaded, literal, whole[0], answer[0])
-    return Proof(answer[0], whole[0], long[0], window, cost, answer[1], tuple(refused))
+    error = max(found for _, found in (answer, whole, long))
+    return Proof(answer[0], whole[0], long[0], window, cost, error, tuple(refused))
 
 
 def _fastest(

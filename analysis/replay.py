@@ -34,6 +34,7 @@ from analysis.predictions import Edited, predictions, read_logits
 from analysis.predictions import Prediction as Prediction
 from analysis.probabilities import log_probabilities
 from analysis.prompts import EncodedQuery, Step, encode_statement
+from analysis.stretches import stretches
 
 
 @dataclass(frozen=True)
@@ -269,12 +270,11 @@ class Engine:
         state = torch.from_numpy(states[chosen]).to(device)
         values: dict[int, Tensor] = {}
         later: dict[int, SiteEdit] = {}
-        for layer in np.unique(entering).tolist():
-            low, high = np.searchsorted(entering, (layer, layer + 1))
-            here = np.flatnonzero((row >= low) & (row < high) & (layers == layer))
-            entry = self._sparse(edits, here, row[here] - low, layer)
-            clean = prepared.activations[layer][state[low:high]]
-            new = entry(clean[:, None], torch.zeros_like(state[low:high]))[:, 0]
+        for layer, rows_of in stretches(entering).items():
+            here = np.flatnonzero((row >= rows_of.start) & (row < rows_of.stop) & (layers == layer))
+            entry = self._sparse(edits, here, row[here] - rows_of.start, layer)
+            clean = prepared.activations[layer][state[rows_of]]
+            new = entry(clean[:, None], torch.zeros_like(state[rows_of]))[:, 0]
             values[layer] = brought(prepared.circuit, prepared.recipe, layer, new, clean)
         for layer in np.unique(layers[row >= 0]).tolist():
             here = np.flatnonzero((row >= 0) & (layers == layer))

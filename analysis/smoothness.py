@@ -23,11 +23,8 @@ def ellipse(stream: Tensor, change: Tensor) -> NDArray[np.float64]:
     """(paths,): r of each path, from the stream (paths, [tokens,] hidden) at a = 1 and what is added to it at a = 0; at
     the token where it is smallest."""
     h, c = stream.double(), change.double()
-    along, size, turn = (
-        (h * c).sum(-1),
-        h.square().sum(-1),
-        c.square().sum(-1).clamp_min(1e-60),
-    )  # a path may move nothing
+    along, size = (h * c).sum(-1), h.square().sum(-1)
+    turn = c.square().sum(-1).clamp_min(1e-60)  # a path may move nothing
     across = (size * turn - along.square()).clamp_min(0.0).sqrt()
     # |h + s c| = 0 at s = (-h.c ± i across) / |c|^2, s = 1 - a; on [-1, 1]: z = 2 s - 1
     z = torch.complex(2 * -along / turn - 1, 2 * across / turn)

@@ -138,7 +138,7 @@ def spread(model: nn.Module, device_of: Callable[[str], int]) -> Iterator[None]:
         yield
 
 
-def place(model: nn.Module, device_of: Callable[[str], torch.device]) -> None:
+def spread_over(model: nn.Module, device_of: Callable[[str], torch.device]) -> None:
     """The same on devices that there are, for good."""
     for name, module in model.named_modules():
         where = device_of(name)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import replace
 
 import numpy as np
@@ -178,6 +179,26 @@ def test_small_memory_gives_the_same_scores_in_more_passes(engine: Engine, monke
     monkeypatch.setattr(engine, "budget", 5 * (engine.proof.cost.token + engine.proof.cost.head))  # a few rows a pass
     for found, scores in zip(attribute(engine, queries, method), expected, strict=True):
         assert np.abs(found.scores - scores).max() <= 1e-12 * np.abs(scores).max()
+
+
+def test_a_row_whose_pass_fails_as_gradients_are_added_counts_once(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Out of memory at each place where a factor is made for the rows of a layer, once: the pass is done again."""
+    query, method = encoded(engine)[0], parse_method("amig+nodes=3")
+    expected, real = next(attribute(engine, [query], method)).scores, attribution.wide
+    layers = len(engine.loaded.sites)
+    for failing in range(2 * layers):  # what rows bring, then their weights
+        calls = iter(range(10**6))
+
+        def wide(*args: torch.Tensor, failing: int = failing, calls: Iterator[int] = calls) -> torch.Tensor:
+            if next(calls) == failing:
+                raise torch.OutOfMemoryError
+            return real(*args)
+
+        monkeypatch.setattr(attribution, "wide", wide)
+        found = next(attribute(engine, [query], method)).scores
+        assert np.abs(found - expected).max() <= 1e-12 * np.abs(expected).max(), failing
 
 
 def test_method_ablation_is_each_neurons_own_ablation(engine: Engine) -> None:

@@ -146,7 +146,7 @@ def test_a_model_spread_over_the_gpu_and_the_processor_gives_the_same(kind: str)
         number = re.search(r"\.(\d+)(\.|$)", name)
         return torch.device("cpu" if number and int(number[1]) % 2 else "cuda")
 
-    devices.place(spread.model, by_turns)
+    devices.spread_over(spread.model, by_turns)
     assert {parameter.device.type for parameter in spread.model.parameters()} == {"cpu", "cuda"}
     query, edits = sample_query(plain, 9, 4), [Edit.suppress([neuron]) for neuron in range(0, 60, 3)]
     one, other = Engine(plain, memory_bytes=1 << 28), Engine(spread, memory_bytes=1 << 28)
