@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable
 from itertools import pairwise
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import polars as pl
@@ -20,7 +21,8 @@ from tests.tui.made_store import CONFIG, write_shards
 from tui.app import Knscope
 from tui.panes.pane import Pane
 from tui.panes.queries import QueriesPane
-from tui.screens.watching import BUSY_REST, Watching
+from tui.screens import watching
+from tui.screens.watching import BUSY_REST, REST, TYPING, Watching
 from tui.screens.workbench import WorkbenchScreen
 from tui.widgets.frame_table import FrameTable
 
@@ -63,26 +65,45 @@ async def test_panes_slower_than_shards_arrive_still_show_them_and_are_told_at_m
 async def test_keys_come_first_and_new_results_wait_for_them(
     workbench: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """By a clock that stands still between two looks, so that no machine is too slow for it."""
     path = store.create(tmp_path / "busy.knstore")
     run = runs.new_run(path, CONFIG)
     write_shards(path, run, 2)
-    told = list[float]()
-    monkeypatch.setattr(WorkbenchScreen, "on_new_results", lambda self: told.append(time.monotonic()))
+    told, looked, clock = list[float](), list[float](), [float(int(time.monotonic()))]
+    look = Watching._look
+
+    def counted(self: Watching) -> None:
+        if self._looking is None:
+            looked.append(clock[0])
+        look(self)
+
+    monkeypatch.setattr(watching, "time", SimpleNamespace(monotonic=lambda: clock[0]))
+    monkeypatch.setattr(Watching, "_look", counted)
+    monkeypatch.setattr(WorkbenchScreen, "on_new_results", lambda self: told.append(clock[0]))
     async with workbench(path).run_test(size=WIDE) as pilot:
-        await Driver(pilot).ready()
-        told.clear()
-        begun, facts = time.monotonic(), 2
-        while len(told) < 2 and time.monotonic() - begun < 10:
-            facts += 1
-            write_shards(path, run, facts)
-            await pilot.press("j")
-            await pilot.pause(0.1)
-        assert told[1] - told[0] >= BUSY_REST
-        begun = time.monotonic()
-        write_shards(path, run, facts + 1)
-        while len(told) < 3 and time.monotonic() - begun < 10:
-            await pilot.pause(0.05)
-        assert time.monotonic() - begun < BUSY_REST, "no key comes any more"
+        driver = await Driver(pilot).ready()
+
+        async def results_after(seconds: float, *, key: float | None = None) -> int:
+            """How often the panes are told of a shard `seconds` after the last time, with a key so many seconds before."""
+            await driver.until(lambda: not any(pane.loading_still for pane in driver.bench.seen_panes()))
+            await looks(2)
+            write_shards(path, run, len(told) + 3)
+            before, clock[0] = len(told), clock[0] + seconds
+            driver.app.last_key = clock[0] - key if key is not None else -TYPING
+            await looks(3)
+            return len(told) - before
+
+        async def looks(many: int) -> None:
+            """Wait for so many whole looks."""
+            seen = len(looked)
+            await driver.until(lambda: len(looked) >= seen + many and driver.bench._looking is None)
+
+        assert await results_after(REST / 2) == 0
+        assert await results_after(REST / 2) == 1, "no key comes"
+        assert await results_after(BUSY_REST - 0.125, key=TYPING / 2) == 0, "a key came just now"
+        assert await results_after(0.125, key=TYPING / 2) == 1, "keys go on, but results have waited long enough"
+        assert await results_after(REST, key=TYPING / 2) == 0
+        assert await results_after(0.0, key=TYPING) == 1, "no key comes any more"
 
 
 async def test_another_models_results_leave_the_panes_alone_and_the_viewed_ones_do_not(
