@@ -10,8 +10,9 @@ import polars as pl
 import pytest
 
 import store
-from analysis.runs import job
+from analysis.runs import client, job
 from analysis.runs.__main__ import make_executor
+from analysis.runs.executors import settings_of
 from analysis.runs.plan import ModelSource, RunConfig
 from analysis.runs.status import RunStatus
 from store import runs as run_files
@@ -167,6 +168,17 @@ def test_a_folder_that_is_no_model_is_refused_before_a_run_is_started(
         captured = capsys.readouterr()
         assert captured.err == f"knscope: {tmp_path}: holds no weights (model.safetensors)\n" and not captured.out
     assert not (tmp_path / "new").exists()
+
+
+def test_a_run_has_as_many_processes_as_are_asked_for(
+    tmp_path: Path, tiny_models: Mapping[str, Path], tiny_facts: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    started: list[RunConfig] = []
+    monkeypatch.setattr(client, "start_job", lambda path, config: started.append(config) or "run")
+    asked = ["run", str(tmp_path / "new"), "--model", str(tiny_models["encoder"]), "--data", str(tiny_facts)]
+    assert run_app([*asked, "--device", "cpu", "--processes", "11"]) == 0
+    assert len(settings_of(started[0])) == 11
+    assert run_app([*asked, "--device", "cpu", "--processes", "-1"]) == 2 and len(started) == 1
 
 
 def test_a_model_is_told_line_by_line_and_as_one_document(

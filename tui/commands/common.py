@@ -16,7 +16,9 @@ Method = Annotated[str | None, typer.Option("--method", help="Attribution method
 Format = Annotated[str, typer.Option("--format", help="table, csv, json or parquet.")]
 Output = Annotated[Path | None, typer.Option("-o", "--output", help="Write to this file; its ending names the format.")]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
-Device = Annotated[str, typer.Option(help="auto, cpu, cuda:0, or several: cuda:0,cuda:1.")]
+Device = Annotated[
+    str, typer.Option(help="auto, cpu, cuda:0, several: cuda:0,cuda:1, or a model over both: cuda:0+cuda:1.")
+]
 Dtype = Annotated[str, typer.Option(help="float32, float64, bfloat16 or float16.")]
 
 

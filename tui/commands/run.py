@@ -36,6 +36,9 @@ def run(
     ] = "zero",
     device: Device = "auto",
     engine: Annotated[str, typer.Option(help="process, inline or ray.")] = "process",
+    processes: Annotated[
+        int, typer.Option(min=0, help="Processes where there is no GPU. 0: a processor each, at most 8.")
+    ] = 0,
     dtype: Dtype = "float32",
     memory: Annotated[str | None, typer.Option(help="Memory one process may fill with a batch, as in 8GiB.")] = None,
     prefix: Annotated[
@@ -62,6 +65,7 @@ def run(
         suppress=cast(Any, common.words(suppress)),
         device=device,
         engine=engine,
+        processes=processes,
         dtype=dtype,
         memory=common.size(memory),
         prefix=common.prefix(prefix),
