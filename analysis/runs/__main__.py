@@ -78,7 +78,8 @@ def make_executor(store_path: Path, run: str, config: RunConfig, cancelled: Call
         return executors.ProcessExecutor(store_path, run, settings, run_files.run_folder(store_path, run))
     from analysis.runs import worker as room
 
-    return executors.InlineExecutor(room.Worker(store_path, run, settings[0]), room.USER_ERRORS, cancelled)
+    first = settings[0]
+    return executors.InlineExecutor(room.Worker(store_path, run, first), room.USER_ERRORS, cancelled, first)
 
 
 def report(options: argparse.Namespace) -> int:

@@ -9,7 +9,7 @@ import queue
 import shutil
 import subprocess
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -18,6 +18,7 @@ import psutil
 from analysis.runs import plan
 from analysis.runs.client import ModelWorker, WorkerSettings
 from analysis.runs.plan import RunConfig, Unit
+from analysis.runs.slots import Slot, Slots
 from analysis.sources import weight_bytes
 
 MAX_CPU_WORKERS = 8
@@ -51,6 +52,9 @@ class Executor(Protocol):
 
     def busy(self) -> bool: ...
 
+    def gpus(self) -> int:
+        """Slots that compute on a GPU; 0 where one of them does not."""
+
     def under_way(self) -> int:
         """Results that units not finished yet have computed so far."""
 
@@ -65,29 +69,27 @@ class Computes(Protocol):
     def compute(self, unit: Unit, cancelled: Callable[[], bool]) -> tuple[int, Mapping[str, Any] | None]: ...
 
 
-class InlineExecutor:
+class InlineExecutor(Slots[Slot]):
     """One slot, in this process: for debugging, and for a GPU box where one process is all there should be."""
 
     def __init__(
-        self, worker: Computes, user_errors: tuple[type[Exception], ...], cancelled: Callable[[], bool]
+        self,
+        worker: Computes,
+        user_errors: tuple[type[Exception], ...],
+        cancelled: Callable[[], bool],
+        settings: WorkerSettings,
     ) -> None:
+        super().__init__([Slot(settings)])
         self._worker = worker
         self._user_errors = user_errors
         self._cancelled = cancelled
-        self._unit: Unit | None = None
-        self._sources: set[str] = set()
-
-    def free(self) -> list[int]:
-        return [] if self._unit else [0]
-
-    def holds(self, slot: int) -> frozenset[str]:
-        return frozenset(self._sources)
 
     def submit(self, slot: int, unit: Unit) -> None:
-        self._unit = unit
+        self._slots[slot].unit = unit
 
     def outcomes(self, timeout: float) -> list[Outcome]:
-        unit, self._unit = self._unit, None
+        (slot,) = self._slots
+        unit, slot.unit = slot.unit, None
         if unit is None:
             return []
         try:
@@ -96,11 +98,8 @@ class InlineExecutor:
             return [Outcome(unit, str(error), fatal=True)]
         except Exception as error:  # noqa: BLE001 - whatever a unit does, the run goes on and reports it
             return [Outcome(unit, f"{type(error).__name__}: {error}")]
-        self._sources = {unit.source}
+        slot.sources = {unit.source}
         return [Outcome(unit, stored=stored, model=model)]
-
-    def busy(self) -> bool:
-        return self._unit is not None
 
     def under_way(self) -> int:
         """A unit is done within one call, so nobody can ask in between."""
@@ -114,35 +113,24 @@ class InlineExecutor:
 
 
 @dataclass
-class _Slot:
+class _Process(Slot):
     worker: ModelWorker | None = None
-    unit: Unit | None = None
     number: int = 0
-    computed: int = 0  # of the present unit
-    deaths: int = 0  # on the present unit
-    sources: set[str] = field(default_factory=set)
+    """Of the present unit."""
+    computed: int = 0
+    """Results of the present unit."""
 
 
-class ProcessExecutor:
+class ProcessExecutor(Slots[_Process]):
     """One child process a slot; a child that dies is replaced, and its unit tried again a few times."""
 
     def __init__(self, store_path: Path, run: str, settings: list[WorkerSettings], logs: Path) -> None:
+        super().__init__([_Process(one) for one in settings])
         self._store_path = store_path
         self._run = run
-        self._settings = settings
         self._logs = logs
-        self._slots = [_Slot() for _ in settings]
         self._events: queue.SimpleQueue[tuple[int, ModelWorker | None, Mapping[str, Any]]] = queue.SimpleQueue()
         self._numbers = 0
-
-    def free(self) -> list[int]:
-        return [index for index, slot in enumerate(self._slots) if slot.unit is None]
-
-    def holds(self, slot: int) -> frozenset[str]:
-        return frozenset(self._slots[slot].sources)
-
-    def busy(self) -> bool:
-        return any(slot.unit is not None for slot in self._slots)
 
     def under_way(self) -> int:
         return sum(slot.computed for slot in self._slots if slot.unit is not None)
@@ -190,7 +178,9 @@ class ProcessExecutor:
         def put(event: Mapping[str, Any]) -> None:
             self._events.put((slot, box[0] if box else None, event))
 
-        worker = ModelWorker(self._store_path, self._run, put, self._logs / f"worker-{slot}.log", self._settings[slot])
+        worker = ModelWorker(
+            self._store_path, self._run, put, self._logs / f"worker-{slot}.log", self._slots[slot].settings
+        )
         box.append(worker)
         return worker
 

@@ -39,9 +39,10 @@ class ReaderStored:
     moment ago.
     """
 
-    def __init__(self, reader: Reader, config: RunConfig) -> None:
+    def __init__(self, reader: Reader, config: RunConfig, gpus: int = 0) -> None:
         self._reader = reader
         self._config = config
+        self._gpus = gpus
 
     def keys(self, table: str, keys: Collection[str]) -> frozenset[str]:
         self._reader.poll()
@@ -79,7 +80,9 @@ class ReaderStored:
             return [], 0, 0
         view = View(label, method, langs, relations=self._config.relations)
         given = (self._reader, source, row, view, self._config.seed)
-        return late.edit_units(*given, self._config.suppress) if phase == "edit" else late.claim_units(*given)
+        if phase == "edit":
+            return late.edit_units(*given, self._config.suppress)
+        return late.claim_units(*given, gpus=self._gpus)
 
 
 class RunFile:
@@ -132,8 +135,9 @@ class Job:
     """Drives a schedule over an executor until nothing is left or somebody cancels."""
 
     def __init__(self, config: RunConfig, facts: Facts, reader: Reader, executor: Executor) -> None:
-        stored = ReaderStored(reader, config)
-        self.schedule = Schedule(config, facts.rows, stored, stay=plan.too_large_together(config))
+        gpus = executor.gpus()
+        stored = ReaderStored(reader, config, gpus)
+        self.schedule = Schedule(config, facts.rows, stored, stay=plan.too_large_together(config), gpus=gpus)
         self.executor = executor
         self.cancelled = False
         self.under_way = 0

@@ -21,7 +21,6 @@ from store.reader import Reader
 from store.view import View
 
 EDITS_A_UNIT = 256
-CLAIMS_A_UNIT = 32
 
 Late = tuple[list[Unit], int, int]
 """Units of what is missing, how many results are wanted, how many of these are stored."""
@@ -86,7 +85,7 @@ def _edit_unit(source: str, reads: Sequence[Mapping[str, Any]], size: int, sourc
     return Unit("edit", source, payload={"reads": reads, "size": size, "sources": taken}, seed=seed)
 
 
-def claim_units(reader: Reader, source: str, row: Mapping[str, Any], view: View, seed: int) -> Late:
+def claim_units(reader: Reader, source: str, row: Mapping[str, Any], view: View, seed: int, gpus: int = 0) -> Late:
     """Every claim that table 3 judges for a View; those of one relation and language share the neurons that are read."""
     model, have, attributed = plan.model_hash(row), reader.keys("claim"), reader.keys("attribution")
     groups: dict[tuple[int, ...], list[WantedClaim]] = defaultdict(list)
@@ -97,9 +96,10 @@ def claim_units(reader: Reader, source: str, row: Mapping[str, Any], view: View,
             groups[claim.neurons].append(claim)
         keys.add(key)
     units = []
+    size = plan.unit_rows(sum(map(len, groups.values())), gpus)
     for neurons, claims in groups.items():
-        for start in range(0, len(claims), CLAIMS_A_UNIT):
-            part = claims[start : start + CLAIMS_A_UNIT]
+        for start in range(0, len(claims), size):
+            part = claims[start : start + size]
             made = [
                 _claim_json(one)
                 | _computed(reader, attributed, plan.attribution_key(model, one.main, view.method), one)

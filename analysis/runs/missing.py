@@ -18,7 +18,7 @@ from analysis.prompts import Query
 from analysis.runs import late, plan
 from analysis.runs.job import ReaderStored
 from analysis.runs.plan import ModelSource, RunConfig, ScanItem, Unit
-from analysis.runs.schedule import ATTRIBUTE_ROWS, SERVING_FLOOR
+from analysis.runs.schedule import SERVING_FLOOR
 from analysis.tables.stored_facts import FIELDS, StoredFacts, stored_facts
 from store.errors import UserError
 from store.reader import Reader
@@ -129,8 +129,8 @@ def _attributions(asked: _Asked) -> tuple[list[Unit], set[str], dict[str, int], 
     lacking = asked.rows.filter(~pl.col("query").is_in(have))
     queries = [Query(*row) for row in lacking.select(FIELDS).iter_rows()]
     units = [
-        Unit("attribute", asked.source, asked.view.method, queries=tuple(queries[start : start + ATTRIBUTE_ROWS]))
-        for start in range(0, len(queries), ATTRIBUTE_ROWS)
+        Unit("attribute", asked.source, asked.view.method, queries=tuple(queries[start : start + plan.UNIT_ROWS]))
+        for start in range(0, len(queries), plan.UNIT_ROWS)
     ]
     counts = {"attributions": len(queries)} if queries else {}
     return units, set(lacking["fact"]), counts, round(_passes_of_one(asked) * len(queries))

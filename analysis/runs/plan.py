@@ -24,6 +24,12 @@ ENGINES = ("process", "inline", "ray")
 ROLES = ("kn", "layer_control", "drop_control")
 SCAN_SIZE = 20  # METHOD §5: singles and pairs of the 20 neurons of highest rel
 KEEP_BYTES = 512 * 2**20  # a worker holds models beside each other up to this much; above it, one at a time
+UNIT_ROWS, UNIT_ROWS_GPU = 32, 256
+"""Queries of a unit: few, so that every pane has something early; a GPU fills its passes only with many
+(`attribution.WINDOW_GPU`)."""
+UNITS_A_GPU = (
+    4  # at least, of a model's queries, so that progress is seen and no GPU waits long for another's last unit
+)
 QUERY_COLUMNS = ("fact", "relation", "lang", "template", "subject", "object")
 
 
@@ -147,6 +153,12 @@ class Unit:
             payload=stored["payload"],
             seed=stored["seed"],
         )
+
+
+def unit_rows(queries: int, gpus: int) -> int:
+    """How many of a model's `queries` make a unit, computed on so many GPUs (0: on processors)."""
+    share = -(-queries // (UNITS_A_GPU * gpus)) if gpus else 0
+    return min(max(share, UNIT_ROWS), UNIT_ROWS_GPU)
 
 
 def model_hash(model: Mapping[str, Any]) -> str:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,7 @@ from analysis.runs import executors
 from analysis.runs.client import WorkerSettings
 from analysis.runs.executors import MAX_DEATHS, Outcome
 from analysis.runs.plan import RunConfig, Unit
+from analysis.runs.slots import Slot, Slots
 from store import runs as run_files
 from store.errors import UserError
 
@@ -40,16 +41,13 @@ class Actor:
 
 
 @dataclass
-class _Slot:
-    settings: WorkerSettings
+class _Place(Slot):
     actor: Any = None
-    unit: Unit | None = None
     answer: Any = None
-    deaths: int = 0  # on the present unit
-    sources: set[str] = field(default_factory=set)
+    """Of the present unit, to wait for."""
 
 
-class RayExecutor:
+class RayExecutor(Slots[_Place]):
     """One actor a slot; an actor that dies is replaced, and its unit tried again a few times."""
 
     def __init__(self, store_path: Path, run: str, config: RunConfig) -> None:
@@ -63,16 +61,8 @@ class RayExecutor:
             ray.init(address=cluster, include_dashboard=False if cluster is None else None, log_to_driver=False)
         except (ConnectionError, RuntimeError) as error:
             raise UserError(f"--engine ray: no cluster answers at {cluster or 'this machine'} ({error})") from error
-        self._slots = [_Slot(settings) for settings in _settings(config, ray.cluster_resources(), cluster is not None)]
-
-    def free(self) -> list[int]:
-        return [index for index, slot in enumerate(self._slots) if slot.unit is None]
-
-    def holds(self, slot: int) -> frozenset[str]:
-        return frozenset(self._slots[slot].sources)
-
-    def busy(self) -> bool:
-        return any(slot.unit is not None for slot in self._slots)
+        wanted = _settings(config, ray.cluster_resources(), cluster is not None)
+        super().__init__([_Place(one) for one in wanted])
 
     def under_way(self) -> int:
         return 0
@@ -99,7 +89,7 @@ class RayExecutor:
                 self._ray.kill(slot.actor)
         self._ray.shutdown()
 
-    def _send(self, slot: _Slot) -> None:
+    def _send(self, slot: _Place) -> None:
         if slot.actor is None:
             gpus = sum(one.startswith("cuda") for one in slot.settings.device.split("+"))
             actor = self._ray.remote(Actor).options(num_cpus=1, num_gpus=gpus)
@@ -108,7 +98,7 @@ class RayExecutor:
         assert slot.unit is not None
         slot.answer = slot.actor.compute.remote(slot.unit.to_json())
 
-    def _settle(self, slot: _Slot) -> Outcome | None:
+    def _settle(self, slot: _Place) -> Outcome | None:
         assert slot.unit is not None
         try:
             said = self._ray.get(slot.answer)

@@ -22,7 +22,6 @@ from analysis.runs import plan
 from analysis.runs.plan import RunConfig, ScanItem, Unit
 
 PREDICT_ROWS = 64
-ATTRIBUTE_ROWS = 32
 SERVING_FLOOR = 0.05  # a neuron at or above this rel may be in N at some threshold, so it is no control
 
 
@@ -51,6 +50,8 @@ class ModelPlan:
     rows: list[Query]
     mains: dict[tuple[str, str], Query] = field(default_factory=dict)
     chunks: list[list[Query]] = field(default_factory=list)
+    size: int = plan.UNIT_ROWS
+    """Queries of a chunk, and of a unit."""
 
     @property
     def label(self) -> str:
@@ -64,7 +65,9 @@ class ModelPlan:
 class Schedule:
     """Hands out units by priority and plans the next ones as results arrive. Not thread-safe; one per run."""
 
-    def __init__(self, config: RunConfig, rows: Sequence[Query], stored: Stored, stay: bool = False) -> None:
+    def __init__(
+        self, config: RunConfig, rows: Sequence[Query], stored: Stored, stay: bool = False, gpus: int = 0
+    ) -> None:
         self.config = config
         self.models: dict[str, ModelPlan] = {}
         self.failures: list[str] = []
@@ -72,6 +75,7 @@ class Schedule:
         self._rows = list(rows)
         self._stored = stored
         self._stay = stay
+        self._gpus = gpus
         self._heap: list[tuple[tuple[int, ...], int, str, Unit]] = []
         self._tie = count()
         self._open: Counter[str] = Counter()
@@ -177,7 +181,8 @@ class Schedule:
         have = {keys[key].id for key in self._stored.keys("prediction", keys)} | self._stored.unusable(model.label)
         missing = [query for query in model.rows if query.id not in have]
         self._done[source, "predict", ""] = len(model.rows) - len(missing)
-        units = [Unit("predict", source, queries=tuple(part)) for part in _cut(missing, PREDICT_ROWS)]
+        size = max(PREDICT_ROWS, plan.unit_rows(len(missing), self._gpus))
+        units = [Unit("predict", source, queries=tuple(part)) for part in _cut(missing, size)]
         self._add(f"predict {source}", (2,), units, lambda: self._predicted(source))
 
     def _predicted(self, source: str) -> None:
@@ -186,7 +191,8 @@ class Schedule:
         known = self._stored.known(model.label)
         usable = [row for row in model.rows if row.id in known and row.id not in unusable]
         model.mains = plan.main_queries(usable, known)
-        model.chunks = _by_fact(usable, ATTRIBUTE_ROWS)
+        model.size = plan.unit_rows(len(usable), self._gpus)
+        model.chunks = _by_fact(usable, model.size)
         for place in [p for p in self._totals if p[0] == source and p[1] != "predict"]:
             self._totals[place] = len(usable) if place[1] == "attribute" else len(model.mains) * len(plan.ROLES)
             self._done[place] = 0
@@ -203,7 +209,7 @@ class Schedule:
             have = self._stored.keys("attribution", keys)
             missing = [row for key, row in keys.items() if key not in have]
             self._done[source, "attribute", method] += len(have)
-            units = [Unit("attribute", source, method, queries=tuple(part)) for part in _cut(missing, ATTRIBUTE_ROWS)]
+            units = [Unit("attribute", source, method, queries=tuple(part)) for part in _cut(missing, model.size)]
             name = f"attribute {source} {method} {number}"
             self._add(name, (3, number, turn), units, self._scan_planner(source, method, number, turn))
 

@@ -41,6 +41,9 @@ class Endless:
     def busy(self) -> bool:
         return self.unit is not None
 
+    def gpus(self) -> int:
+        return 0
+
     def under_way(self) -> int:
         return 0
 

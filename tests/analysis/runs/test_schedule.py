@@ -6,10 +6,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from analysis import attribution
 from analysis.prompts import Query
 from analysis.runs import plan
+from analysis.runs.client import WorkerSettings
 from analysis.runs.plan import ModelSource, RunConfig, Unit
 from analysis.runs.schedule import Schedule
+from analysis.runs.slots import Slot, Slots
 
 MODEL = {"weights_hash": "w", "tokenizer_hash": "t", "dtype": "float32", "attention": "sdpa"}
 
@@ -168,6 +171,18 @@ def test_a_fact_is_never_parted_over_units_because_its_neurons_are_a_mean_over_t
     assert len(places) == len(set(places)) == 80
 
 
+def test_a_gpu_gets_as_many_queries_at_a_time_as_the_engine_looks_at_but_several_units_of_them() -> None:
+    assert plan.UNIT_ROWS == attribution.WINDOW and plan.UNIT_ROWS_GPU == attribution.WINDOW_GPU
+    wanted = rows(facts=100, templates=5)
+    for gpus, most in ((0, 32), (1, 256), (2, 250), (4, 125), (100, 32)):
+        shelf = Shelf()
+        schedule = Schedule(config(), wanted, shelf, gpus=gpus)
+        drain(schedule, shelf)
+        assert schedule.exhausted and schedule.done == schedule.total
+        units = [unit for unit in shelf.order if unit.source == "multi" and unit.phase == "attribute"]
+        assert max(len(unit.queries) for unit in units) == most - most % 10, "a fact's ten queries stay together"
+
+
 def test_a_row_that_makes_its_unit_fail_is_cornered_and_the_others_are_computed() -> None:
     shelf = Shelf()
     wanted = rows()
@@ -211,3 +226,9 @@ def test_scans_get_the_neurons_of_highest_rel_and_all_that_may_serve_the_fact() 
     item = next(unit for unit in shelf.order if unit.phase == "scan").scans[0]
     assert item.chosen == tuple(range(20))
     assert len(item.serving) == int((np.linspace(1.0, 0.01, 60) >= 0.05).sum())
+
+
+def test_units_are_sized_for_gpus_only_where_every_worker_has_one() -> None:
+    several = [Slot(WorkerSettings(device)) for device in ("cuda:0", "cuda:1+cuda:2")]
+    assert Slots(several).gpus() == 2
+    assert Slots([*several, Slot(WorkerSettings("cpu"))]).gpus() == 0
