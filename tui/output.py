@@ -95,10 +95,18 @@ def print_table(table: Table) -> None:
     if table.frame.is_empty():
         out.print("  (no rows)")
     if table.aside and not table.frame.is_empty():
-        out.print(f"  more columns with --format csv: {', '.join(table.aside)}", soft_wrap=True)
+        out.print(f"  more columns with --format csv: {_named(table.aside)}", soft_wrap=True)
     for note in table.notes:
         out.print(f"  {escape(note)}", soft_wrap=True)
     out.print()
+
+
+def _named(aside: Sequence[str]) -> str:
+    """Columns by name, but for the ends of intervals, which are many."""
+    from analysis.tables.intervals import ENDS
+
+    names = [name for name in aside if not name.endswith(ENDS)]
+    return ", ".join([*names, *(["the ends of the intervals"] if len(names) < len(aside) else [])])
 
 
 def cell(value: Any) -> str:

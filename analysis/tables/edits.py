@@ -10,11 +10,12 @@ import numpy as np
 import polars as pl
 
 from analysis import paper
-from analysis.bootstrap import DRAWS, UNKNOWN, Interval
+from analysis.bootstrap import DRAWS, UNKNOWN
 from analysis.edit_sets import ABLATIONS, N_IRRELEVANT, Ablation, set_id
 from analysis.success_rate import Changes, Delta, Exclude, SuccessRate, difference, success_rate
 from analysis.tables import Table
 from analysis.tables.edit_sets import WantedEdit, wanted
+from analysis.tables.intervals import span, span_columns, spread, spread_columns, told_in_text
 from analysis.tables.stored_facts import subject_of
 from store.errors import UserError
 from store.reader import Reader
@@ -94,9 +95,8 @@ def build(reader: Reader, view: View, seed: int = 0, draws: int = DRAWS, judging
         notes.append(f"no fact here has {lacks}")
     rows = [row for row in rows if row["facts"]] or rows  # a language nothing is stored for is counted in the note
     frame = pl.DataFrame([{name: row[name] for name in _SCHEMA} for row in rows], schema=_SCHEMA)
-    return Table(
-        "edits", f"editing neurons: {view.model}, {view.method}", frame, (*notes, judging.note, *NOTES), ("missing",)
-    )
+    title = f"editing neurons: {view.model}, {view.method}"
+    return Table("edits", title, frame, (*notes, judging.note, *NOTES), ("missing", *told_in_text(_SCHEMA)))
 
 
 _BEFORE_AFTER = """
@@ -204,14 +204,11 @@ def _group_rows(
                 "facts": len(common),
                 "missing": len({edit.fact for edit in edits}) - len(common),
                 "neurons": float(np.mean([len(edit.neurons) for edit in chosen])) if chosen else None,
-                "sr": found.sr.estimate,
-                "sr_interval": _text(found.sr),
-                "specific": found.specific.estimate,
-                "specific_interval": _text(found.specific),
-                "d": found.d.estimate,
-                "d_interval": _text(found.d),
+                **spread("sr", found.sr, ".2g"),
+                **spread("specific", found.specific, ".2g"),
+                **spread("d", found.d, ".2g"),
                 "kl": _collateral(chosen, lookup),
-                "vs_first": _text(difference(found, first, "d") if found is not first else UNKNOWN),
+                **span("vs_first", difference(found, first, "d") if found is not first else UNKNOWN, ".2g"),
                 "paper": _paper(group, lang, name),
                 "reason": found.reason,
             }
@@ -248,12 +245,6 @@ def _collateral(edits: Sequence[WantedEdit], lookup: _Lookup) -> float | None:
     return float(np.mean(known)) if known else None
 
 
-def _text(interval: Interval) -> str | None:
-    if interval.unbounded:
-        return "unbounded"
-    return None if interval.low is None or interval.high is None else f"{interval.low:.2g}…{interval.high:.2g}"
-
-
 def _paper(group: str, lang: str, name: str) -> str | None:
     """The paper's figures for the row, m-BERT / m-GPT."""
     if group not in ("1", "2"):
@@ -272,14 +263,11 @@ _SCHEMA = {
     "facts": pl.Int64,
     "missing": pl.Int64,
     "neurons": pl.Float64,
-    "sr": pl.Float64,
-    "sr_interval": pl.String,
-    "specific": pl.Float64,
-    "specific_interval": pl.String,
-    "d": pl.Float64,
-    "d_interval": pl.String,
+    **spread_columns("sr"),
+    **spread_columns("specific"),
+    **spread_columns("d"),
     "kl": pl.Float64,
-    "vs_first": pl.String,
+    **span_columns("vs_first"),
     "paper": pl.String,
 }
 _FACT_SCHEMA = {

@@ -13,8 +13,9 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from analysis.bootstrap import DRAWS, Interval, cluster_sums, replicate
+from analysis.bootstrap import DRAWS, cluster_sums, replicate
 from analysis.tables import Table
+from analysis.tables.intervals import spread, spread_columns, told_in_text
 from analysis.tables.neurons import Neurons, gather
 from analysis.tables.stored_facts import subject_of
 from store.reader import Reader
@@ -47,7 +48,7 @@ def build(reader: Reader, view: View, draws: int = DRAWS, seed: int = 0) -> Tabl
     for kind in _kinds(reader, view, neurons, [subject[fact] for fact in neurons.facts]):
         rows += [{"kind": kind.name, **row} for row in layer_rows(kind, layers.to_list(), draws, seed)]
     title = f"shares by layer: {view.model}, {view.method}"
-    return Table("enrichment", title, pl.DataFrame(rows, schema=_SCHEMA), NOTES)
+    return Table("enrichment", title, pl.DataFrame(rows, schema=_SCHEMA), NOTES, told_in_text(_SCHEMA))
 
 
 def _kinds(reader: Reader, view: View, neurons: Neurons, subjects: list[str]) -> Iterator[Kind]:
@@ -114,18 +115,13 @@ def layer_rows(kind: Kind, layers: list[int], draws: int = DRAWS, seed: int = 0)
             "layer": layer,
             "n": int(counts[:, i].sum()),
             "pooled": float(pooled[i]),
-            "share": mean.estimate,
-            "interval": _text(mean),
+            **spread("share", mean, ".3f"),
         }
         if kind.expected is not None:
             ratio = replicate(sums, lambda s: s[..., 2] / s[..., 3], draws=draws, seed=seed).interval()
             row["expected"] = float(expected.sum() / counts.sum())
-            row["enrichment"], row["enrichment interval"] = ratio.estimate, _text(ratio)
+            row |= spread("enrichment", ratio, ".3f")
         yield row
-
-
-def _text(interval: Interval) -> str | None:
-    return None if interval.low is None or interval.high is None else f"{interval.low:.3f} … {interval.high:.3f}"
 
 
 _SCHEMA = {
@@ -133,9 +129,7 @@ _SCHEMA = {
     "layer": pl.Int64,
     "n": pl.Int64,
     "pooled": pl.Float64,
-    "share": pl.Float64,
-    "interval": pl.String,
+    **spread_columns("share"),
     "expected": pl.Float64,
-    "enrichment": pl.Float64,
-    "enrichment interval": pl.String,
+    **spread_columns("enrichment"),
 }

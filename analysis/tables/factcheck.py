@@ -12,7 +12,7 @@ import numpy.typing as npt
 import polars as pl
 
 from analysis import paper
-from analysis.bootstrap import DRAWS, Interval
+from analysis.bootstrap import DRAWS, UNKNOWN
 from analysis.judging import (
     Claims,
     Contender,
@@ -28,6 +28,7 @@ from analysis.judging import (
 )
 from analysis.tables import Table
 from analysis.tables.claim_sets import parts, scanned_neurons, wanted
+from analysis.tables.intervals import span, span_columns, spread, spread_columns, told_in_text
 from analysis.tables.stored_facts import subject_of
 from store.errors import UserError
 from store.reader import Reader
@@ -80,7 +81,9 @@ def build(reader: Reader, view: View, seed: int = 0, draws: int = DRAWS, share_o
     elif not asked and not missing:
         notes += (_why_none(reader, view),)
     title = f"fact checking: {view.model}, {view.method}"
-    return Table("factcheck", title, pl.DataFrame(rows, schema=_SCHEMA), (*notes, *NOTES), ASIDE)
+    return Table(
+        "factcheck", title, pl.DataFrame(rows, schema=_SCHEMA), (*notes, *NOTES), (*ASIDE, *told_in_text(_SCHEMA))
+    )
 
 
 def _why_none(reader: Reader, view: View) -> str:
@@ -274,24 +277,15 @@ def _row(
         "coverage": coverage,
         "neurons": size,
         "lam": found.lam,
-        "precision": found.precision.estimate,
-        "precision_interval": _text(found.precision),
-        "recall": found.recall.estimate,
-        "recall_interval": _text(found.recall),
-        "f1": found.f1.estimate,
-        "f1_interval": _text(found.f1),
-        "accuracy": found.accuracy.estimate,
-        "accuracy_interval": _text(found.accuracy),
-        "auroc": found.auroc.estimate,
-        "auroc_interval": _text(found.auroc),
-        "vs_probability": None if name == "probability" else _text(found.auroc_over_probability),
+        **spread("precision", found.precision),
+        **spread("recall", found.recall),
+        **spread("f1", found.f1),
+        **spread("accuracy", found.accuracy),
+        **spread("auroc", found.auroc),
+        **span("vs_probability", UNKNOWN if name == "probability" else found.auroc_over_probability),
         "paper": printed,
         "paper_accuracy": accuracy,
     }
-
-
-def _text(interval: Interval) -> str | None:
-    return None if interval.low is None or interval.high is None else f"{interval.low:.2f}…{interval.high:.2f}"
 
 
 def _paper(lang: str, name: str) -> tuple[str | None, str | None]:
@@ -333,12 +327,12 @@ _SCHEMA = {
     "judge": pl.String,
     "claims": pl.Int64,
     **dict.fromkeys(("coverage", "neurons", "lam"), pl.Float64),
-    **{
-        name: kind
-        for figure in ("precision", "recall", "f1", "accuracy", "auroc")
-        for name, kind in ((figure, pl.Float64), (f"{figure}_interval", pl.String))
-    },
-    "vs_probability": pl.String,
+    **spread_columns("precision"),
+    **spread_columns("recall"),
+    **spread_columns("f1"),
+    **spread_columns("accuracy"),
+    **spread_columns("auroc"),
+    **span_columns("vs_probability"),
     "paper": pl.String,
     "paper_accuracy": pl.String,
 }

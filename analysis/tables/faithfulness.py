@@ -8,9 +8,10 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from analysis.bootstrap import DRAWS, Interval, mean_interval
+from analysis.bootstrap import DRAWS, mean_interval
 from analysis.ranking import CONTROLS, Choice, choose
 from analysis.tables import Table
+from analysis.tables.intervals import ENDS, span, spread, spread_columns
 
 NOTES = (
     "area (primary, higher is better): mean drop of log p over the first 100 deletions, less that of irrelevant facts",
@@ -62,14 +63,13 @@ def _primary(rows: pl.DataFrame, choice: Choice, wide: pl.DataFrame, draws: int,
                 "method": name,
                 "control": name in CONTROLS,
                 "area (choosing half)": choice.chosen_on[name],
-                "area (reported)": reported.estimate,
-                "interval": _text(reported),
+                **spread("area (reported)", reported, ".3f", prefix=""),
                 "spearman": _mean(part["spearman"]),
                 "overlap": _mean(part["overlap"]),
                 "chance": _mean(part["chance"]),
             }
         )
-    lead = _text(choice.lead)
+    lead = span("lead", choice.lead, ".3f")["lead"]
     why = "the intervals of the best two overlap" if lead else "too few facts"
     verdict = (
         f"{choice.winner} is best and becomes the default"
@@ -78,7 +78,7 @@ def _primary(rows: pl.DataFrame, choice: Choice, wide: pl.DataFrame, draws: int,
     )
     notes = (verdict, f"lead of the best over the second: {lead}" if lead else "too few facts for a lead", *NOTES)
     title = f"faithfulness: {', '.join(dict.fromkeys(rows['model']))}, {wide.height} facts"
-    return Table("faithfulness", title, pl.DataFrame(lines, schema=_PRIMARY), notes)
+    return Table("faithfulness", title, pl.DataFrame(lines, schema=_PRIMARY), notes, ENDS)
 
 
 def _by_ablation(rows: pl.DataFrame, draws: int, seed: int) -> Table:
@@ -92,13 +92,13 @@ def _by_ablation(rows: pl.DataFrame, draws: int, seed: int) -> Table:
         lines.append(
             {
                 "model": model, "lang": lang, "ablation": ablation, "method": method, "facts": part.height,
-                "area": interval.estimate, "interval": _text(interval), "drop": _mean(part["drop"]),
+                **spread("area", interval, ".3f", prefix=""), "drop": _mean(part["drop"]),
                 "spearman": _mean(part["spearman"]), "overlap": _mean(part["overlap"]),
                 "chance": _mean(part["chance"]), "neurons": _mean(part["neurons"]),
             }
         )  # fmt: skip
     notes = ("neurons: how many have an effect above the noise floor; drop: of the fact itself",)
-    return Table("faithfulness_by_truth", "by ablation and language", pl.DataFrame(lines), notes)
+    return Table("faithfulness_by_truth", "by ablation and language", pl.DataFrame(lines), notes, ENDS)
 
 
 def _group(groups: pl.DataFrame, draws: int, seed: int) -> Table:
@@ -108,7 +108,7 @@ def _group(groups: pl.DataFrame, draws: int, seed: int) -> Table:
         interval = mean_interval(known["group"].to_numpy(), known["subject"].to_numpy(), draws=draws, seed=seed)
         lines.append(
             {
-                "method": method, "queries": part.height, "group": interval.estimate, "interval": _text(interval),
+                "method": method, "queries": part.height, **spread("group", interval, ".3f", prefix=""),
                 "single": _mean(part["single"]), "insertion": _mean(part["insertion"]), "error": _mean(part["error"]),
             }
         )  # fmt: skip
@@ -116,7 +116,7 @@ def _group(groups: pl.DataFrame, draws: int, seed: int) -> Table:
         "within the pool of all methods' 50 strongest: Spearman with the mean drop in random groups (group) and alone (single)",
         "neurons that back each other up have no single effect but a group effect; insertion: rise of log p as the pool is restored",
     )
-    return Table("faithfulness_group", "against group truth (set to zero)", pl.DataFrame(lines), notes)
+    return Table("faithfulness_group", "against group truth (set to zero)", pl.DataFrame(lines), notes, ENDS)
 
 
 def _mean(values: pl.Series) -> float | None:
@@ -124,16 +124,11 @@ def _mean(values: pl.Series) -> float | None:
     return float(np.mean(kept.to_numpy())) if len(kept) else None
 
 
-def _text(interval: Interval) -> str | None:
-    return None if interval.low is None or interval.high is None else f"{interval.low:.3f} … {interval.high:.3f}"
-
-
 _PRIMARY = {
     "method": pl.String,
     "control": pl.Boolean,
     "area (choosing half)": pl.Float64,
-    "area (reported)": pl.Float64,
-    "interval": pl.String,
+    **spread_columns("area (reported)", prefix=""),
     "spearman": pl.Float64,
     "overlap": pl.Float64,
     "chance": pl.Float64,

@@ -15,6 +15,7 @@ from analysis.method import MethodConfig, parse_method
 from analysis.neuron_sets import NeuronSets
 from analysis.stability import Stability, stability
 from analysis.tables import Table
+from analysis.tables.intervals import ENDS, spread, spread_columns
 from analysis.tables.neurons import sets_of, sites_of
 from analysis.tables.stored_facts import subject_of
 from store.reader import Reader
@@ -89,7 +90,7 @@ def build(reader: Reader, view: View, seed: int = 0, draws: int = DRAWS) -> Tabl
         [found] = stability(reference, {name: sets}, labels, draws=draws, seed=seed)
         rows.append(_row(kind, against, found))
     title = f"stability of N: {view.model}, {view.method}"
-    return Table("stability", title, pl.DataFrame(rows, schema=_SCHEMA), NOTES)
+    return Table("stability", title, pl.DataFrame(rows, schema=_SCHEMA), NOTES, ENDS)
 
 
 def _compared(place: _Place, asked: pl.DataFrame, seed: int) -> Iterator[tuple[str, str, NeuronSets, str, NeuronSets]]:
@@ -155,7 +156,6 @@ def _rule(label: str) -> str:
 
 
 def _row(kind: str, against: str, found: Stability) -> dict[str, object]:
-    low, high = found.jaccard.low, found.jaccard.high
     return {
         "what": kind,
         "reference": against,
@@ -163,8 +163,7 @@ def _row(kind: str, against: str, found: Stability) -> dict[str, object]:
         "sets": found.n,
         "size": found.size,
         "size (variant)": found.size_variant,
-        "jaccard": found.jaccard.estimate,
-        "interval": None if low is None or high is None else f"{low:.3f} … {high:.3f}",
+        **spread("jaccard", found.jaccard, ".3f", prefix=""),
         "identical": found.same,
     }
 
@@ -175,7 +174,7 @@ _SCHEMA = {
     "reference": pl.String,
     "variant": pl.String,
     "sets": pl.Int64,
-    **dict.fromkeys(("size", "size (variant)", "jaccard"), pl.Float64),
-    "interval": pl.String,
+    **dict.fromkeys(("size", "size (variant)"), pl.Float64),
+    **spread_columns("jaccard", prefix=""),
     "identical": pl.Float64,
 }
