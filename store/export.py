@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -18,12 +20,19 @@ def write_table(frame: pl.DataFrame, path: Path, format: str | None = None) -> N
     chosen = format or path.suffix.lstrip(".").lower()
     if chosen not in FORMATS:
         raise UserError(f"{path}: cannot tell the format; end the name in .csv, .json or .parquet, or name the format")
-    temporary = path.with_name(f".{path.name}.part")
-    try:
+    with whole(path) as temporary:
         if chosen == "parquet":
             frame.write_parquet(temporary)
         else:
             temporary.write_text(as_text(frame, chosen), encoding="utf-8")
+
+
+@contextmanager
+def whole(path: Path) -> Iterator[Path]:
+    """A place beside `path` to write to, which takes its name once written. Raises UserError where that fails."""
+    temporary = path.with_name(f".{path.name}.part")
+    try:
+        yield temporary
         temporary.replace(path)
     except OSError as error:
         raise UserError(f"{path} cannot be written ({error.strerror}); name another place") from error

@@ -194,7 +194,14 @@ ACTIONS: tuple[Action, ...] = (
         "Take away",
         "show_sql",
     ),
-    Action("take.export", ("e",), "export", "Write this table as CSV, Parquet or JSON", "Take away", "export"),
+    Action(
+        "take.export",
+        ("e",),
+        "export",
+        "Write this table (CSV, JSON, Parquet, LaTeX) or its figure (PDF, SVG)",
+        "Take away",
+        "export",
+    ),
     Action("take.screen", ("E",), "picture", "Write the screen as SVG", "Take away", "picture"),
     # --- Panes
     Action("tab.layers", ("1",), "layers", "Layers: where the neurons are", "Panes", "tab('layers')"),

@@ -1,4 +1,4 @@
-"""What commands print: results to stdout, as text tables, CSV, JSON or Parquet; everything else to stderr."""
+"""What commands print: results to stdout, as text tables, CSV, JSON, LaTeX or Parquet; everything else to stderr."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from analysis.tables import Table
 
-FORMATS = ("table", "csv", "json", "parquet")
+FORMATS = ("table", "csv", "json", "latex", "parquet")
 MAX_PRINTED = 60  # rows of a text table; the rest is counted, and comes with --format
 
 
@@ -52,14 +52,13 @@ def emit(tables: Sequence[Table], form: str = "table", output: Path | None = Non
     :raises UserError: for a format that is unknown, or Parquet on a terminal
     """
     from store.errors import UserError
-    from store.export import as_text, write_table
+    from store.export import as_text
+    from tui import latex, writing
 
-    if form not in FORMATS:
-        raise UserError(f"--format {form}: choose one of {', '.join(FORMATS)}")
+    check(form, output)
     frame = tables[0].frame
     if output is not None:
-        write_table(frame, output, None if form == "table" else form)
-        say(f"wrote {frame.height:,} rows to {output}")
+        say(writing.write(tables, output, None if form == "table" else form))
     elif form == "table":
         for table in tables:
             print_table(table)
@@ -67,10 +66,27 @@ def emit(tables: Sequence[Table], form: str = "table", output: Path | None = Non
         write_json({"tables": [as_json(table) for table in tables]})
     elif form == "csv":
         sys.stdout.write(as_text(frame, "csv"))
+    elif form == "latex":
+        sys.stdout.write("\n".join(latex.latex(table) for table in tables))
     elif sys.stdout.isatty():
         raise UserError("Parquet is not for a terminal; add -o FILE")
     else:
         frame.write_parquet(sys.stdout.buffer)
+
+
+def check(form: str, output: Path | None) -> None:
+    """Whether `emit` can write so; what computes for long asks before it begins.
+
+    :raises UserError: for a format or an ending that is unknown
+    """
+    from store.errors import UserError
+    from tui import writing
+
+    if form not in FORMATS:
+        aside = "; a figure is written with -o FILE.pdf, .svg or .png" if form in writing.FIGURES else ""
+        raise UserError(f"--format {form}: choose one of {', '.join(FORMATS)}{aside}")
+    if output is not None:
+        writing.format_of(output, None if form == "table" else form)
 
 
 def as_json(table: Table) -> dict[str, Any]:

@@ -15,7 +15,7 @@ from tui.app import Knscope
 from tui.config import Settings
 from tui.gpu import described
 from tui.panes.tables import interval
-from tui.screens.doing import unused
+from tui.screens.exporting import unused
 from tui.screens.running import arguments
 from tui.widgets.roc_plot import LEFT, roc_text
 

@@ -13,8 +13,15 @@ if TYPE_CHECKING:
 Store = Annotated[Path, typer.Argument(metavar="STORE", help="A folder of results, by habit named *.knstore.")]
 Model = Annotated[str | None, typer.Option("--model", help="Model, by name or a unique prefix of its label.")]
 Method = Annotated[str | None, typer.Option("--method", help="Attribution method; needed where several are stored.")]
-Format = Annotated[str, typer.Option("--format", help="table, csv, json or parquet.")]
-Output = Annotated[Path | None, typer.Option("-o", "--output", help="Write to this file; its ending names the format.")]
+Format = Annotated[str, typer.Option("--format", help="table, csv, json, latex or parquet.")]
+Output = Annotated[
+    Path | None,
+    typer.Option(
+        "-o",
+        "--output",
+        help="Write to this file: .csv, .json, .parquet, .tex; or the figure: .pdf, .svg, .png.",
+    ),
+]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
 Device = Annotated[
     str, typer.Option(help="auto, cpu, cuda:0, several: cuda:0,cuda:1, or a model over both: cuda:0+cuda:1.")

@@ -47,7 +47,9 @@ def faithfulness(
     from analysis.runs import plan
     from analysis.runs.measuring import Measurement, Task, tasks
     from analysis.tables import faithfulness as room
+    from tui import output
 
+    output.check(form, out)
     config = _config(model, data, langs, relations, facts, device=device, dtype=dtype, seed=seed)
     plan.load_facts(config)
     methods = common.methods(method) if method else COMPARED
@@ -98,8 +100,10 @@ def stability(
 
     from analysis.runs import plan
     from analysis.tables import stability as room
+    from tui import output
     from tui.commands import results, run
 
+    output.check(form, out)
     [label] = common.methods(method)
     config = _config(model, data, langs, relations, facts, device=device, seed=seed)
     config = replace(config, what=("attribution",), methods=room.variants(label))

@@ -52,7 +52,7 @@ def kn(
     out: Output = None,
     as_json: Json = False,
 ) -> None:
-    """Knowledge neurons (eq. 6-7): one row a fact, language and neuron."""
+    """Knowledge neurons (equations 6-7): one row a fact, language and neuron."""
     from analysis.tables import kn as room
 
     given = {"template_share": template_share, "known": known or None}
@@ -107,7 +107,7 @@ def likn(
     out: Output = None,
     as_json: Json = False,
 ) -> None:
-    """Neurons shared by the languages (eq. 8), against chance and against mismatched facts."""
+    """Neurons shared by the languages (equation 8), against chance and against mismatched facts."""
     from analysis.tables import likn as room
 
     given = {"template_share": template_share, "known": known or None}
@@ -138,7 +138,7 @@ def dkn(
     out: Output = None,
     as_json: Json = False,
 ) -> None:
-    """Degenerate pairs (eq. 9-10), as in the paper and strict, beside both controls."""
+    """Degenerate pairs (equations 9-10), as in the paper and strict, beside both controls."""
     from analysis.tables import dkn as room
 
     given: dict[str, Any] = {"template_share": template_share, "known": known or None, "drop": drop}
@@ -166,7 +166,7 @@ def edits(
     out: Output = None,
     as_json: Json = False,
 ) -> None:
-    """Success rates of suppressing and enhancing (eq. 11; tables 1 and 2), with intervals."""
+    """Success rates of suppressing and enhancing (equation 11, tables 1 and 2), with intervals."""
     from analysis.tables import edits as room
 
     given = {"template_share": template_share, "known": known or None}

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from tui.commands import demo, inspect, measure, results, run, serve, sql, stores
+from tui.commands import demo, inspect, measure, report, results, run, serve, sql, stores
 from tui.commands.inspect import data_app, models_app
 from tui.commands.stores import store_app
 
@@ -25,6 +25,7 @@ for command in (results.facts, results.kn, results.layers, results.likn, results
     app.command()(command)
 app.command()(measure.faithfulness)
 app.command()(measure.stability)
+app.command()(report.report)
 app.command()(sql.sql)
 app.command()(serve.serve)
 app.command()(run.query)

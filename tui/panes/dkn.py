@@ -21,6 +21,7 @@ from tui.widgets.frame_table import FrameTable
 if TYPE_CHECKING:
     import polars as pl
 
+    from analysis.tables import Table
     from store.reader import Reader
 
 LOW = 14
@@ -119,6 +120,7 @@ class DknPane(Pane):
 
     TITLE = "DKN"
     CONTEXT = "dkn"
+    DRAWS = True
     HELP = (
         "Degenerate pairs: removing either neuron costs little (≤ T_low), removing both costs more (> T_high). strict also asks"
         " that they interact: I, the pair's effect in logits beyond the sum of the singles, below -δ. The same scan over "
@@ -157,6 +159,11 @@ class DknPane(Pane):
         return Pairs(
             frame, rates(counts), tuple(float(layers.get(layer, 0)) for layer in range(reader.depth(shown.view.model)))
         )
+
+    def result(self, reader: Reader, shown: Shown) -> Table:
+        from analysis.tables import dkn
+
+        return dkn.build(reader, shown.narrowed)
 
     def sql(self, reader: Reader, shown: Shown) -> str:
         return reader.macro_sql("dkn_service", shown.view, shown.narrowed)

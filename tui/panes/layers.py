@@ -13,6 +13,7 @@ from tui.widgets import cells
 from tui.widgets.layer_grid import LayerBins, LayerGrid
 
 if TYPE_CHECKING:
+    from analysis.tables import Table
     from store.reader import Reader
 
 
@@ -21,6 +22,7 @@ class LayersPane(Pane):
 
     TITLE = "layers"
     CONTEXT = "layers"
+    DRAWS = True
     HELP = (
         "One row a layer, layer 0 at the top; one column a language, then LIKN (neurons found in every chosen language of a "
         "fact) and DKN (members of degenerate pairs). Share: each fact's share of its neurons in the layer, averaged over "
@@ -58,6 +60,12 @@ class LayersPane(Pane):
 
     def sql(self, reader: Reader, shown: Shown) -> str:
         return reader.macro_sql("layer_hist", shown.narrowed)
+
+    def result(self, reader: Reader, shown: Shown) -> Table:
+        """With intervals, which the pane has no room for."""
+        from analysis.tables import enrichment
+
+        return enrichment.build(reader, shown.narrowed)
 
     def focus_target(self) -> Any:
         return self.query_one(LayerGrid)

@@ -24,6 +24,7 @@ from tui.widgets.frame_table import FrameTable
 if TYPE_CHECKING:
     import polars as pl
 
+    from analysis.tables import Table
     from store.reader import Reader
     from store.view import View
     from tui.app import Knscope
@@ -122,6 +123,7 @@ class LiknPane(Pane):
 
     TITLE = "LIKN"
     CONTEXT = "likn"
+    DRAWS = True
     HELP = (
         "Language-independent knowledge neurons: those found in every chosen language of a fact. The matrix gives the mean "
         "number that two languages share (diagonal: neurons of that language). Below, shared by all: observed beside uniform "
@@ -143,6 +145,11 @@ class LiknPane(Pane):
     def loading_still(self) -> bool:
         """The controls count too: they come last."""
         return super().loading_still or self._awaited is not None
+
+    def result(self, reader: Reader, shown: Shown) -> Table:
+        from analysis.tables import likn
+
+        return likn.build(reader, shown.narrowed)
 
     def compose(self) -> ComposeResult:
         yield self.note

@@ -21,6 +21,7 @@ from tui.widgets.frame_table import FrameTable
 if TYPE_CHECKING:
     import polars as pl
 
+    from analysis.tables import Table
     from store.reader import Reader
     from tui.app import Knscope
     from tui.session import Session
@@ -52,6 +53,8 @@ class Pane(Vertical):
     TITLE: ClassVar[str] = ""
     CONTEXT: ClassVar[str] = ""
     """Which keys the footer names here: a name of keymap.CONTEXTS."""
+    DRAWS: ClassVar[bool] = False
+    """Whether `result` answers: there is a figure of what it shows."""
     HELP: ClassVar[str] = ""
     """What this pane shows and how to read it, for the help screen."""
 
@@ -90,6 +93,10 @@ class Pane(Vertical):
     def sql(self, reader: Reader, shown: Shown) -> str:
         """The statement this pane shows; empty where there is none."""
         return ""
+
+    def result(self, reader: Reader, shown: Shown) -> Table | None:
+        """The table of the paper that this pane is about, to be drawn. Runs in a thread; None where it has none."""
+        return None
 
     def table(self) -> FrameTable | None:
         """The table that copying and exporting speak of."""

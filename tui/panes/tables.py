@@ -118,6 +118,7 @@ class EditsPane(TablePane):
 
     TITLE = "edits"
     CONTEXT = "edits"
+    DRAWS = True
     STORED = "edit"
     HELP = (
         "What suppressing (0) and enhancing (×2) a set of neurons does to its own facts and to irrelevant ones, in each language: success "
@@ -174,8 +175,13 @@ class EditsPane(TablePane):
             return None, Table(self.STORED, self.TITLE, pl.DataFrame())
         if place is not None:
             return place, edits.facts_of(reader, shown.narrowed, place.table, place.lang, place.edited)
-        table = edits.build(reader, shown.narrowed)
+        table = self.result(reader, shown)
         return None, replace(table, frame=with_intervals(table.frame, "specific", "sr", shown=rate))
+
+    def result(self, reader: Reader, shown: Shown) -> Table:
+        from analysis.tables import edits
+
+        return edits.build(reader, shown.narrowed)
 
     def paint(self, result: Any, shown: Shown) -> None:
         place, found = result
@@ -206,6 +212,7 @@ class ChecksPane(TablePane):
 
     TITLE = "checks"
     CONTEXT = "checks"
+    DRAWS = True
     STORED = "claim"
     HELP = (
         "Whether degenerate neurons tell right claims from wrong ones, always beside argmax, probability, always-true and random neurons, "
@@ -253,9 +260,14 @@ class ChecksPane(TablePane):
 
         if not reader.keys(self.STORED):
             return Table(self.STORED, self.TITLE, pl.DataFrame()), {}
-        table = factcheck.build(reader, shown.narrowed)
+        table = self.result(reader, shown)
         frame = with_intervals(table.frame, "auroc", "accuracy")
         return replace(table, frame=frame), factcheck.curves(reader, shown.narrowed)
+
+    def result(self, reader: Reader, shown: Shown) -> Table:
+        from analysis.tables import factcheck
+
+        return factcheck.build(reader, shown.narrowed)
 
     def paint(self, result: Any, shown: Shown) -> None:
         table, self._curves = result

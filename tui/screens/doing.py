@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from pathlib import Path
 
 from tui import clipboard, keymap
 from tui.panes.dkn import DknPane
@@ -11,11 +10,11 @@ from tui.panes.layers import LayersPane
 from tui.panes.pane import Pane
 from tui.panes.queries import QueriesPane
 from tui.panes.sql import SqlPane
-from tui.picture import corrected
 from tui.screens.below import Below
 from tui.screens.bench import SPLITS
 from tui.screens.choose import ChooseScreen
 from tui.screens.comparing import Comparing
+from tui.screens.exporting import Exporting
 from tui.screens.form import Field, FormScreen
 from tui.screens.help import help_text
 from tui.screens.text import TextScreen
@@ -28,7 +27,7 @@ from tui.widgets.layer_grid import LayerGrid
 from tui.widgets.threshold_bar import ThresholdBar
 
 
-class Doing(Below, Comparing):
+class Doing(Below, Comparing, Exporting):
     """Everything a key does that computes nothing."""
 
     async def action_do(self, action_id: str) -> None:
@@ -285,50 +284,6 @@ class Doing(Below, Comparing):
         answers = (("y", "copy", "copies"), ("o", "open", "opens it in the SQL pane"))
         self.app.push_screen(TextScreen(f"the SQL of {pane.TITLE}", text, answers), answer)
 
-    def action_export(self) -> None:
-        table, pane = self._table(), self.pane()
-        if table is None or pane is None or not table.frame.height:
-            self.knscope.say("There is no table here to export.")
-            return
-        frame = table.frame.drop([name for name in table.frame.columns if name.startswith("_")])
-
-        def write(values: dict[str, str] | None) -> None:
-            if values is None:
-                return
-            from store.errors import UserError
-            from store.export import write_table
-
-            path = Path(values["file"]).expanduser()
-            try:
-                write_table(frame, path)
-            except UserError as error:
-                self.knscope.say(str(error))
-            else:
-                self.knscope.say(f"{frame.height:,} rows written to {path}", "information")
-
-        folder = Path(self.knscope.settings.export_folder)
-        field = Field(
-            "file", "file", str(unused(folder / f"{pane.TITLE.lower()}.csv")), "ends in .csv, .parquet or .json"
-        )
-        self.app.push_screen(
-            FormScreen(
-                f"export {frame.height:,} rows of {pane.TITLE}",
-                [field],
-                "The ending names the format: .csv, .parquet, .json",
-            ),
-            write,
-        )
-
-    def action_picture(self) -> None:
-        folder = Path(self.knscope.settings.export_folder).expanduser()
-        path = unused(folder / "knscope.svg")
-        try:
-            path.write_text(corrected(self.app.export_screenshot(title="knscope")), encoding="utf-8")
-        except OSError as error:
-            self.knscope.say(f"{path} cannot be written: {error.strerror}")
-        else:
-            self.knscope.say(f"picture written to {path}", "information")
-
     # --- panes and the workbench
 
     def action_zoom(self) -> None:
@@ -366,9 +321,3 @@ class Doing(Below, Comparing):
                 "columns": queries.chosen,
             }
         )
-
-
-def unused(path: Path) -> Path:
-    """The path, or the first `name-2.csv`, `name-3.csv` … that is not there yet: nothing is overwritten unasked."""
-    tries = (path.with_stem(f"{path.stem}-{number}") if number > 1 else path for number in range(1, 10_000))
-    return next((one for one in tries if not one.expanduser().exists()), path)

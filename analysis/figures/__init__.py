@@ -1,0 +1,1 @@
+"""Figures for a paper, drawn from the tables: the same numbers, never others."""

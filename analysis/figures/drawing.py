@@ -1,0 +1,69 @@
+"""Which table is drawn how, and writing the figure."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from pathlib import Path
+
+import polars as pl
+from matplotlib.figure import Figure
+
+from analysis.figures import layers, pairs, shared
+from analysis.figures.forest import Forest, forest
+from analysis.figures.style import paper_style
+from analysis.tables import Table
+from store.errors import UserError
+from store.export import whole
+
+ENDINGS = ("pdf", "svg", "png")
+DPI = 300
+CONTROLS = ("argmax", "probability", "always true", "object frequency", "random, same layers", "frequent, in no pair")
+
+_EDITS = Forest(
+    "edited", "d", "d_low", "d_high", "intended change less what other facts change (D), in log p",
+    panel=("lang",), heading=("table",),
+)  # fmt: skip
+_CHECKS = Forest(
+    "judge", "auroc", "auroc_low", "auroc_high", "AUROC: right claims above wrong ones", panel=("lang",), nothing=0.5
+)
+_FAITHFULNESS = Forest("method", "area (reported)", "low", "high", "area under the deletion curve, above other facts'")
+_STABILITY = Forest("variant", "jaccard", "low", "high", "neurons in common (Jaccard)", panel=("what",), nothing=None)
+
+_DRAWN: Mapping[str, Callable[[pl.DataFrame], Figure]] = {
+    "layers": layers.layers,
+    "enrichment": layers.enrichment,
+    "likn": shared.likn,
+    "dkn": pairs.dkn,
+    "edits": partial(forest, form=_EDITS),
+    "factcheck": partial(forest, form=_CHECKS, controls=CONTROLS),
+    "faithfulness": partial(forest, form=_FAITHFULNESS),
+    "stability": partial(forest, form=_STABILITY),
+}
+
+
+def is_drawn(table: Table) -> bool:
+    """Whether the table has a figure, and rows to draw."""
+    return table.name in _DRAWN and not table.frame.is_empty()
+
+
+def draw(table: Table) -> Figure:
+    """The figure of a table.
+
+    :raises UserError: for a table that has none, or no rows
+    """
+    if table.name not in _DRAWN:
+        raise UserError(f"there is no figure of {table.title}; end the name in .csv, .json, .parquet or .tex")
+    if table.frame.is_empty():
+        raise UserError(f"there is nothing to draw: {table.title} has no rows")
+    with paper_style():
+        return _DRAWN[table.name](table.frame)
+
+
+def write_figure(tables: Sequence[Table], path: Path, form: str | None = None) -> None:
+    """Draw the first table, which is a command's own, and write the file whole or not at all. Raises UserError."""
+    chosen = form or path.suffix.lstrip(".").lower()
+    figure = draw(tables[0])
+    undated = {"pdf": {"CreationDate": None}, "svg": {"Date": None}}.get(chosen, {})
+    with paper_style(), whole(path) as temporary:
+        figure.savefig(temporary, format=chosen, dpi=DPI, metadata=undated)

@@ -1,0 +1,35 @@
+"""What languages share (eq. 8), between what chance gives and what other facts share."""
+
+from __future__ import annotations
+
+import polars as pl
+from matplotlib.figure import Figure
+
+from analysis.figures.style import COLOURS, CONTROLS, OURS, PAGE, panels
+
+
+def likn(table: pl.DataFrame) -> Figure:
+    """Of the table `likn`: a row a choice of sets; observed, chance, and both mismatched controls.
+
+    The grey line is where the observed mean would lie if it led over control (a) by no more and no less than the interval of
+    that lead says: what reaches `a` shows no lead.
+    """
+    figure, (axes,) = panels(1, PAGE * 0.75, 0.7 + 0.3 * table.height)
+    at = list(range(table.height))
+    lead = table.filter(pl.col("low").is_not_null())
+    lines = [row for row, low in zip(at, table["low"], strict=True) if low is not None]
+    axes.hlines(lines, lead["a"] + lead["low"], lead["a"] + lead["high"], color="#bbbbbb", linewidth=3, zorder=0)
+    for name, label, mark, colour, face in (
+        ("chance", "by chance", "x", CONTROLS, CONTROLS),
+        ("a", "another fact of the relation (a)", "o", COLOURS[1], "none"),
+        ("b", "a fact of another relation (b)", "s", COLOURS[0], "none"),
+        ("observed", "observed, 95 % of its lead over (a)", "D", OURS, OURS),
+    ):
+        values = [float("nan") if value is None else value for value in table[name]]
+        axes.plot(values, at, mark, color=colour, markerfacecolor=face, markersize=5, linestyle="none", label=label)
+    axes.set_yticks(at, [f"{row['sets']} ({row['facts']} facts)" for row in table.iter_rows(named=True)])
+    axes.set_ylim(table.height - 0.5, -0.5)
+    axes.set_xlim(left=0.0)
+    axes.set_xlabel("neurons shared by all languages, mean of a fact")
+    figure.legend(loc="outside lower center", ncols=2)
+    return figure

@@ -1,0 +1,147 @@
+"""Figures show the numbers of their tables, the same file for the same table, and nothing where there is nothing."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import polars as pl
+import pytest
+from matplotlib.axes import Axes
+
+from analysis.figures.drawing import draw, is_drawn, write_figure
+from analysis.tables import Table
+from store import UserError
+
+LAYERS = pl.DataFrame(
+    {"layer": [0, 1, 2], "en": [1, 2, 1], "en share": [0.25, 0.5, 0.25], "LIKN share": [None, 1.0, 0.0]}
+)
+ENRICHMENT = pl.DataFrame(
+    {
+        "kind": ["en", "en", "LIKN", "LIKN"],
+        "layer": [0, 1, 0, 1],
+        "share": [0.3, 0.7, 0.1, 0.9],
+        "share_low": [0.2, 0.6, None, 0.8],
+        "share_high": [0.4, 0.8, None, 1.0],
+        "expected": [None, None, 0.3, 0.7],
+        "enrichment": [None, None, 0.5, 1.25],
+        "enrichment_low": [None, None, 0.25, 1.0],
+        "enrichment_high": [None, None, 1.0, 1.5],
+    }
+)
+LIKN = pl.DataFrame(
+    {
+        "sets": ["at the thresholds", "en + zh"],
+        "facts": [6, 5],
+        "observed": [2.0, 3.0],
+        "chance": [0.5, 0.25],
+        "a": [1.0, 1.5],
+        "b": [0.75, None],
+        "low": [0.5, None],
+        "high": [1.5, None],
+    }
+)
+DKN = pl.DataFrame(
+    {
+        "lang": ["en", "en", "zh", "zh"],
+        "neurons": ["knowledge neurons", "others"] * 2,
+        "paper_rate": [0.02, 0.01, 0.04, None],
+        "strict_rate": [0.01, 0.0, 0.02, None],
+        "strict_low": [0.005, 0.0, 0.01, None],
+        "strict_high": [0.02, 0.0, 0.03, None],
+    }
+)
+EDITS = pl.DataFrame(
+    {
+        "table": ["1", "1", "2", "1"],
+        "lang": ["en", "en", "en", "zh"],
+        "edited": ["amig", "bkn", "LIKN", "amig"],
+        "d": [0.5, 1.5, None, -0.5],
+        "d_low": [0.25, None, None, -1.0],
+        "d_high": [1.0, None, None, 0.0],
+    }
+)
+
+
+def axes_of(name: str, frame: pl.DataFrame) -> list[Axes]:
+    return list(draw(Table(name, name, frame)).axes)
+
+
+def lines(axes: Axes) -> dict[str, tuple[list[float], list[float]]]:
+    """What is drawn under a name: places along both axes."""
+    return {
+        str(line.get_label()): (list(line.get_xdata()), list(line.get_ydata()))
+        for line in axes.get_lines()
+        if not str(line.get_label()).startswith("_")
+    }
+
+
+def bars(axes: Axes) -> list[list[tuple[float, float]]]:
+    """Ends of every interval drawn, a list of points each."""
+    return [[tuple(point) for point in segment] for held in axes.collections for segment in held.get_segments()]
+
+
+def test_layers_are_lines_of_the_shares_and_what_is_not_there_is_left_out() -> None:
+    (axes,) = axes_of("layers", LAYERS)
+    assert lines(axes) == {"en": ([0, 1, 2], [0.25, 0.5, 0.25]), "LIKN": ([1, 2], [1.0, 0.0])}
+
+
+def test_enrichment_stands_beside_the_shares_with_the_intervals_of_both() -> None:
+    share, ratio = axes_of("enrichment", ENRICHMENT)
+    assert lines(share)["en"][1] == [0.3, 0.7] and lines(share)["LIKN"][1] == [0.1, 0.9]
+    assert lines(ratio)["LIKN"][1] == [0.5, 1.25] and "en" not in lines(ratio)
+    ends = [sorted(round(y, 9) for _, y in segment) for segment in bars(share)]
+    assert ends == [[0.2, 0.4], [0.6, 0.8], [0.1, 0.1], [0.8, 1.0]]
+    assert [sorted(y for _, y in segment) for segment in bars(ratio)] == [[0.25, 1.0], [1.0, 1.5]]
+
+
+def test_what_languages_share_stands_beside_chance_and_both_mismatches() -> None:
+    (axes,) = axes_of("likn", LIKN)
+    drawn = lines(axes)
+    assert drawn["by chance"] == ([0.5, 0.25], [0, 1])
+    assert next(places for name, (places, _) in drawn.items() if name.startswith("observed")) == [2.0, 3.0]
+    assert drawn["another fact of the relation (a)"][0] == [1.0, 1.5]
+    assert drawn["a fact of another relation (b)"][0][0] == 0.75
+    assert bars(axes) == [[(1.5, 0), (2.5, 0)]], "the lead's interval, measured from (a); none where it is unknown"
+
+
+def test_rates_of_pairs_are_bars_in_percent_side_by_side_with_the_controls() -> None:
+    paper, strict = axes_of("dkn", DKN)
+    assert [bar.get_height() for bar in paper.patches] == [2.0, 4.0, 1.0, 0.0]
+    assert [bar.get_height() for bar in strict.patches] == [1.0, 2.0, 0.0, 0.0]
+    at = [round(bar.get_x() + bar.get_width() / 2, 6) for bar in paper.patches]
+    assert at == [-0.2, 0.8, 0.2, 1.2], "languages in order, the two kinds beside each other"
+    assert [sorted(y for _, y in segment) for segment in bars(strict)[:2]] == [[0.5, 2.0], [1.0, 3.0]]
+
+
+def test_edits_are_a_panel_a_language_with_a_row_a_set_under_its_table() -> None:
+    english, chinese = axes_of("edits", EDITS)
+    names = [label.get_text() for label in english.get_yticklabels()]
+    assert names == ["table 1", "amig", "bkn", "table 2", "LIKN"]
+    points = [(line.get_xdata()[0], line.get_ydata()[0]) for line in english.get_lines() if line.get_marker() == "o"]
+    assert points == [(0.5, 1), (1.5, 2)], "a set without a figure has a row and no point"
+    assert bars(english) == [[(0.25, 1.0), (1.0, 1.0)], [(1.5, 2.0), (1.5, 2.0)]]
+    assert bars(chinese) == [[(-1.0, 1.0), (0.0, 1.0)]]
+
+
+@pytest.mark.parametrize("ending", ["pdf", "svg", "png"])
+def test_the_same_table_makes_the_same_file(tmp_path: Path, ending: str) -> None:
+    table = Table("enrichment", "shares", ENRICHMENT)
+    first, second = tmp_path / f"one.{ending}", tmp_path / f"two.{ending}"
+    write_figure([table], first)
+    write_figure([table], second)
+    assert first.read_bytes() == second.read_bytes()
+    assert first.read_bytes().startswith({"pdf": b"%PDF", "svg": b"<?xml", "png": b"\x89PNG"}[ending])
+
+
+def test_what_cannot_be_drawn_says_so_and_leaves_no_file(tmp_path: Path) -> None:
+    path = tmp_path / "figure.pdf"
+    for table, why in (
+        (Table("kn", "knowledge neurons", LAYERS), "there is no figure of knowledge neurons"),
+        (Table("layers", "neurons by layer", LAYERS.clear()), "nothing to draw"),
+    ):
+        assert not is_drawn(table)
+        with pytest.raises(UserError, match=why):
+            write_figure([table], path)
+    with pytest.raises(UserError, match="cannot be written"):
+        write_figure([Table("layers", "neurons by layer", LAYERS)], tmp_path / "none" / "figure.pdf")
+    assert not list(tmp_path.iterdir())

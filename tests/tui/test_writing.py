@@ -1,0 +1,122 @@
+"""Tables as LaTeX, and a report as a folder."""
+
+from __future__ import annotations
+
+import re
+import xml.etree.ElementTree as ET
+from html.parser import HTMLParser
+from pathlib import Path
+
+import polars as pl
+import pytest
+
+from analysis.tables import Table
+from store import UserError
+from tui import writing
+from tui.cli import run_app
+from tui.latex import escaped, latex
+
+TABLE = Table(
+    "edits",
+    "editing 100 % of {N} & more",
+    pl.DataFrame(
+        {
+            "edited_set": ["a_b", "50 % & $x$", "C:\\~^"],
+            "d": [0.5, -1.25, 2.5e-7],
+            "d_interval": ["0.25…1.0", "unbounded", None],
+            "d_low": [0.25, None, None],
+            "facts": [1200, -3, None],
+        }
+    ),
+    ("a note of\ntwo lines",),
+    ("d_low",),
+)
+
+
+def test_a_table_is_one_latex_environment_with_every_cell_escaped() -> None:
+    text = latex(TABLE)
+    assert text.startswith("% editing 100 % of {N} & more\n% a note of\n% two lines\n\\begin{table}\n")
+    assert r"\caption{editing 100 \% of \{N\} \& more}" in text and r"\label{tab:edits}" in text
+    assert r"\begin{tabular}{lrlr}" in text and r"edited set & d & d interval & facts \\" in text
+    assert r"a\_b & 0.500 & $[0.25, 1.0]$ & 1,200 \\" in text
+    assert r"50 \% \& \$x\$ & $-1.250$ & unbounded & $-3$ \\" in text
+    assert r"C:\textbackslash{}\textasciitilde{}\textasciicircum{} & $2.5\cdot 10^{-7}$ & -- & -- \\" in text
+    rows = [line for line in text.splitlines() if line.endswith(r"\\")]
+    assert {len(re.findall(r"(?<!\\)&", row)) for row in rows} == {3}, "as many cells in every row"
+    assert all(text.count(f"\\begin{{{name}}}") == text.count(f"\\end{{{name}}}") == 1 for name in ("table", "tabular"))
+
+
+def test_no_character_that_latex_takes_for_itself_is_left() -> None:
+    left = escaped("".join(map(chr, range(32, 127))))
+    assert not re.search(r"(?<!\\)[$&%#_]", left) and "~" not in left and "^" not in left
+
+
+def test_the_ending_names_the_format_and_an_unknown_one_is_refused(tmp_path: Path) -> None:
+    assert [writing.format_of(Path(f"a.{ending}")) for ending in writing.ENDINGS] == list(writing.ENDINGS)
+    assert writing.format_of(Path("a.txt"), "latex") == "tex"
+    for path in (Path("a.doc"), Path("a")):
+        with pytest.raises(UserError, match=r"end the name in \.csv, .* or \.png"):
+            writing.format_of(path)
+    assert "3 rows written" in writing.write([TABLE], tmp_path / "a.tex")
+    assert (tmp_path / "a.tex").read_text("utf-8") == latex(TABLE)
+
+
+class Links(HTMLParser):
+    """What a page refers to."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.found: set[str] = set()
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.found |= {value for name, value in attrs if name in ("href", "src") and value}
+
+
+def test_a_report_holds_every_table_and_figure_that_its_page_names(
+    made_store: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = tmp_path / "new" / "report"
+    assert run_app(["report", str(made_store), "-o", str(folder)]) == 0
+    said = capsys.readouterr().err.replace("\n", " ")
+    page = Links()
+    page.feed((folder / "report.html").read_text("utf-8"))
+    files = {str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()} - {"report.html"}
+    assert page.found == files and not list(folder.parent.glob(".*"))
+    counted = [len([name for name in files if name.endswith(ending)]) for ending in (".csv", ".tex", ".pdf", ".svg")]
+    assert counted[0] == counted[1] and counted[2] == counted[3]
+    assert f"{counted[0]} tables and {counted[2]} figures written" in said
+    assert any("likn" in name for name in files) and any("dkn" in name for name in files)
+    for name in files:
+        if name.endswith(".svg"):
+            ET.parse(folder / name)
+        if name.endswith(".csv"):
+            assert pl.read_csv(folder / name).width > 1
+
+
+def test_a_report_is_of_what_is_asked_for(made_store: Path, tmp_path: Path) -> None:
+    asked = ["report", str(made_store), "-o", str(tmp_path / "r"), "--langs", "en,fr", "--tau", "0.4"]
+    assert run_app(asked) == 0
+    page = (tmp_path / "r" / "report.html").read_text("utf-8")
+    assert (
+        "τ en 0.4, τ fr 0.4" in page
+        and "en + fr" in page
+        and "zh" not in re.sub(r"facts known.*?</table>", "", page, flags=re.S)
+    )
+
+
+def test_a_report_overwrites_nothing_and_leaves_nothing_where_it_fails(
+    made_store: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "taken").mkdir()
+    (tmp_path / "taken" / "mine.txt").write_text("kept")
+    (tmp_path / "file").write_text("kept")
+    for place, why in (("taken", "exists; name a new folder"), ("file", "exists"), ("file/below", "cannot be written")):
+        assert run_app(["report", str(made_store), "-o", str(tmp_path / place)]) == 2
+        assert why in capsys.readouterr().err
+    assert run_app(["report", str(made_store), "-o", str(tmp_path / "r"), "--langs", "xx"]) == 2
+    assert "nothing is stored for it" in capsys.readouterr().err
+    assert sorted(path.name for path in tmp_path.rglob("*") if path.name[0] not in "cds") == [
+        "file",
+        "mine.txt",
+        "taken",
+    ]

@@ -1,0 +1,53 @@
+"""Files for a paper: a command's or a pane's tables, in the format that the file's ending names."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from analysis.tables import Table
+
+DATA, FIGURES = ("csv", "json", "parquet"), ("pdf", "svg", "png")
+ENDINGS = (*DATA, "tex", *FIGURES)
+
+
+def format_of(path: Path, form: str | None = None) -> str:
+    """The format of a file: as named, else by its ending.
+
+    :raises UserError: where that is none of ENDINGS
+    """
+    from store.errors import UserError
+
+    chosen = {"latex": "tex"}.get(form or "", form) or path.suffix.lstrip(".").lower()
+    if chosen not in ENDINGS:
+        known = ", ".join(f".{ending}" for ending in ENDINGS[:-1])
+        raise UserError(f"{path}: cannot tell the format; end the name in {known} or .{ENDINGS[-1]}")
+    return chosen
+
+
+def write(tables: Sequence[Table], path: Path, form: str | None = None) -> str:
+    """Write a file whole or not at all, and return what was written.
+
+    Data and figures are of the first table, which is the command's own; .tex holds all of them.
+
+    :raises UserError: for an unknown format, a table without a figure, a place that cannot be written
+    """
+    chosen = format_of(path, form)
+    if chosen in FIGURES:
+        from analysis.figures.drawing import write_figure
+
+        write_figure(tables, path, chosen)
+        return f"figure written to {path}"
+    if chosen == "tex":
+        from store.export import whole
+        from tui.latex import latex
+
+        with whole(path) as temporary:
+            temporary.write_text("\n".join(latex(table) for table in tables), encoding="utf-8")
+    else:
+        from store.export import write_table
+
+        write_table(tables[0].frame, path, chosen)
+    return f"{tables[0].frame.height:,} rows written to {path}"
