@@ -163,5 +163,5 @@ def _emit(tables: list[Table], form: str, out: Path | None, as_json: bool, extra
 
     if as_json:
         output.write_json({"tables": [output.as_json(table) for table in tables], **(extra or {})})
-    else:
+    if out is not None or not as_json:
         output.emit(tables, form, out)

@@ -11,6 +11,7 @@ import pytest
 
 import store
 from analysis import models, prompts, replay
+from analysis.figures.drawing import draw
 from analysis.ranking import COMPARED
 from analysis.runs import job, measuring, plan, truth
 from analysis.runs.__main__ import make_executor
@@ -84,7 +85,9 @@ def test_tasks_are_one_a_model_or_several_where_models_are_few(tiny_models, know
     assert [(t.part, t.of) for t in tasks(two, 2)] == [(0, 1), (0, 1)]
 
 
-def test_the_command_prints_the_tables_of_what_its_processes_measured(tiny_models, known_facts, capsys):
+def test_the_command_prints_and_draws_the_tables_of_what_its_processes_measured(
+    tiny_models, known_facts, tmp_path, capsys
+):
     arguments = [
         str(tiny_models["encoder"]),
         "--data",
@@ -96,7 +99,11 @@ def test_the_command_prints_the_tables_of_what_its_processes_measured(tiny_model
         "--langs",
         "en",
     ]
-    assert run_app(["faithfulness", *arguments, "--processes", "1", "--json"]) == 0
+    assert run_app(["faithfulness", *arguments, "-o", "area.doc"]) == 2, "before anything is measured"
+    assert "cannot tell the format" in capsys.readouterr().err
+    figure = tmp_path / "area.svg"
+    assert run_app(["faithfulness", *arguments, "--processes", "1", "--json", "-o", str(figure)]) == 0
+    assert figure.read_text().count("<!-- random -->") == figure.read_text().count("<!-- bkn -->") == 1
     document = json.loads(capsys.readouterr().out)
     assert [table["name"] for table in document["tables"]] == ["faithfulness", "faithfulness_by_truth"]
     [measured] = document["measured"]
@@ -169,6 +176,7 @@ def test_stability_of_one_fact_on_one_template_has_rows_but_no_number_where_ther
         table = stability.build(reader, View(reader.models()[0], "bkn", ("en",)), draws=10)
     assert table.frame["what"].to_list() == ["floor"]
     assert table.frame.select("sets", "jaccard", "interval").row(0) == (0, None, None)
+    assert [axes.get_title(loc="left") for axes in draw(table).axes] == ["floor"]
 
 
 def test_the_stability_table_names_a_rule_with_the_tolerance_that_is_not_the_usual_one():
