@@ -19,11 +19,13 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from analysis.method import NUMERICS_VERSION
 from analysis.runs.client import WorkerSettings
 from analysis.runs.executors import Outcome, ProcessExecutor
 from analysis.runs.job import RunFile
 from analysis.runs.plan import Unit
 from store import runs as run_files
+from store.errors import UserError
 
 DATA = "workbench"
 """What the run's configuration names as its data: it cannot be started again from a dataset."""
@@ -40,6 +42,8 @@ class Task:
     """Results, as counted beforehand. 0: only a model is loaded, and the store does not hear of it."""
     key: str = ""
     """For whoever asked; the desk only hands it back."""
+    dtype: str = "float32"
+    """Precision of the passes; another one than the task's before takes a new worker."""
 
 
 @dataclass(frozen=True)
@@ -65,8 +69,9 @@ class Desk:
         self._store_path = store_path
         self._on_change = on_change
         self._settings = settings or WorkerSettings()
-        self._tasks: queue.SimpleQueue[Task | None] = queue.SimpleQueue()
-        self._cancelled = threading.Event()
+        self._tasks: queue.SimpleQueue[tuple[int, Task] | None] = queue.SimpleQueue()
+        self._asked, self._cancelled = 0, 0
+        """How many tasks were asked, and up to which one they are cancelled."""
         self._executor: ProcessExecutor | None = None
         self._thread: threading.Thread | None = None
         self.run = run_files.new_name()
@@ -91,11 +96,12 @@ class Desk:
             self._thread = threading.Thread(target=self._work, name="desk", daemon=True)
             self._thread.start()
         self.busy = True
-        self._tasks.put(task)
+        self._asked += 1
+        self._tasks.put((self._asked, task))
 
     def cancel(self) -> None:
         """Stop the task under way at its next row, and drop those that wait; what is computed stays."""
-        self._cancelled.set()
+        self._cancelled = self._asked
         if self._executor is not None:
             self._executor.cancel()
 
@@ -118,27 +124,39 @@ class Desk:
     def _work(self) -> None:
         while True:
             try:
-                task = self._tasks.get(timeout=IDLE_SECONDS)
+                asked = self._tasks.get(timeout=IDLE_SECONDS)
             except queue.Empty:
                 self._rest()
                 continue
-            if task is None:
+            if asked is None:
                 return
-            if self._cancelled.is_set():
-                self._on_change(DeskState(outcome="cancelled", warm=self._executor is not None))
-            else:
-                self._do(task)
-            if self._tasks.empty():
-                self._cancelled.clear()
-                self.busy = False
+            number, task = asked
+            try:
+                state = self._do(number, task)
+            except (OSError, UserError) as error:
+                # The store cannot be written any more, not even what became of the task.
+                state = DeskState(outcome="failed", warm=self._executor is not None, failures=(str(error),))
+            self.busy = not self._tasks.empty()
+            self._on_change(state)
 
     def _rest(self) -> None:
         if self._executor is not None:
-            self._executor.close()
-            self._executor = None
+            self._let_go()
             self._on_change(DeskState())
 
-    def _do(self, task: Task) -> None:
+    def _let_go(self) -> None:
+        """End the worker's process; the next unit starts one."""
+        if self._executor is not None:
+            self._executor.close()
+            self._executor = None
+
+    def _do(self, number: int, task: Task) -> DeskState:
+        """How it ended."""
+        if number <= self._cancelled:
+            return DeskState(outcome="cancelled", warm=self._executor is not None)
+        if self._settings.dtype != task.dtype:
+            self._let_go()
+            self._settings = replace(self._settings, dtype=task.dtype)
         began = time.monotonic()
         done, failures, seen = 0, list[str](), set[str]()
         with ExitStack() as stack:
@@ -162,23 +180,22 @@ class Desk:
 
             tell()
             try:
-                while not self._cancelled.is_set() and (units := _unseen(task.units(), seen)):
-                    self._all(units, failures, tell)
+                while number > self._cancelled and (units := _unseen(task.units(), seen)):
+                    self._all(number, units, failures, tell)
             except Exception as error:  # noqa: BLE001 - counting what is missing failed; the person is told, the desk lives on
                 failures.append(f"{type(error).__name__}: {error}")
-            outcome = "cancelled" if self._cancelled.is_set() else "failed" if failures else "done"
+            outcome = "cancelled" if number <= self._cancelled else "failed" if failures else "done"
             self._failed = self._failed or bool(failures)
             note(status=outcome, failures=tuple(failures), message=f"{task.title}: {outcome}")
         seconds = time.monotonic() - began
-        self.busy = not self._tasks.empty()
-        self._on_change(DeskState(None, done, seconds, self._executor is not None, outcome, tuple(failures)))
+        return DeskState(None, done, seconds, self._executor is not None, outcome, tuple(failures))
 
-    def _all(self, units: Iterable[Unit], failures: list[str], tell: Callable[[int], None]) -> None:
+    def _all(self, number: int, units: Iterable[Unit], failures: list[str], tell: Callable[[int], None]) -> None:
         """Compute units one after the other; one that fails is cut until the row that does it is found."""
         waiting = list(units)
-        while waiting and not self._cancelled.is_set():
+        while waiting and number > self._cancelled:
             unit = waiting.pop(0)
-            outcome = self._one(unit)
+            outcome = self._one(number, unit)
             if outcome.error is None:
                 tell(outcome.stored)
             elif halves := () if outcome.fatal else unit.halves():
@@ -187,7 +204,7 @@ class Desk:
                 failures.append(outcome.error)
                 tell(0)
 
-    def _one(self, unit: Unit) -> Outcome:
+    def _one(self, number: int, unit: Unit) -> Outcome:
         if self._executor is None:
             # Not in the store: a model may be loaded for a question that is never asked.
             self._logs = self._logs or Path(tempfile.mkdtemp(prefix="knscope-desk-"))
@@ -196,7 +213,7 @@ class Desk:
         while True:
             for outcome in self._executor.outcomes(timeout=0.5):
                 return outcome
-            if self._cancelled.is_set():
+            if number <= self._cancelled:
                 self._executor.cancel()
 
 
@@ -209,4 +226,5 @@ def _unseen(units: Sequence[Unit], seen: set[str]) -> list[Unit]:
 
 
 def _here() -> dict[str, object]:
-    return {"host": socket.gethostname(), "pid": os.getpid()}
+    """Shards of scans and edits say no numerics version of their own: their run does."""
+    return {"host": socket.gethostname(), "pid": os.getpid(), "numerics_version": NUMERICS_VERSION}

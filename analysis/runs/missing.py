@@ -8,7 +8,7 @@ stages: ask again when those of one stage are stored, until nothing is missing.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -77,6 +77,10 @@ class _Asked:
         return str(self.model["source"])
 
     @property
+    def hash(self) -> str:
+        return plan.model_hash(self.model)
+
+    @property
     def names(self) -> dict[str, str]:
         return {"model": self.view.model, "method": self.view.method}
 
@@ -102,7 +106,18 @@ def missing(reader: Reader, view: View, what: Sequence[str] = ("attribution", "d
                 units += found
                 counts |= {name: total - stored} if total > stored else {}
                 passes += round(each * (total - stored))
-    return Missing(tuple(sorted(facts)), counts, passes, tuple(units))
+    return Missing(tuple(sorted(facts)), counts, passes, tuple(replace(unit, model=asked.hash) for unit in units))
+
+
+def model_row(reader: Reader, model: str) -> Mapping[str, Any]:
+    """The stored row of a model.
+
+    :raises UserError: it is not in the store
+    """
+    models = reader.sql("SELECT * FROM model WHERE model = $model", {"model": model})
+    if models.is_empty():
+        raise UserError(f"{model} is not in this store; there is {', '.join(reader.models()) or 'none yet'}")
+    return models.row(0, named=True)
 
 
 def passes_stored(reader: Reader) -> int:
@@ -111,9 +126,7 @@ def passes_stored(reader: Reader) -> int:
 
 
 def _asked(reader: Reader, view: View, seed: int) -> _Asked:
-    models = reader.sql("SELECT * FROM model WHERE model = $model", {"model": view.model})
-    if models.is_empty():
-        raise UserError(f"{view.model} is not in this store; there is {', '.join(reader.models()) or 'none yet'}")
+    model = model_row(reader, view.model)
     facts = stored_facts(reader, view.model)
     rows = facts.frame.filter(pl.col("lang").is_in(view.langs))
     for column, values in (("relation", view.relations), ("fact", view.facts), ("query", view.queries)):
@@ -121,7 +134,7 @@ def _asked(reader: Reader, view: View, seed: int) -> _Asked:
             rows = rows.filter(pl.col(column).is_in(values))
     if view.known:
         rows = rows.filter("known")
-    return _Asked(reader, view, models.row(0, named=True), facts, rows, seed)
+    return _Asked(reader, view, model, facts, rows, seed)
 
 
 def _attributions(asked: _Asked) -> tuple[list[Unit], set[str], dict[str, int], int]:

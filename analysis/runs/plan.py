@@ -116,6 +116,8 @@ class Unit:
     scans: tuple[ScanItem, ...] = ()
     payload: Mapping[str, Any] = field(default_factory=dict)
     seed: int = 0
+    model: str = ""
+    """`model_hash` of the stored model that it goes on with; empty: whatever the source holds."""
 
     @property
     def size(self) -> int:
@@ -152,6 +154,7 @@ class Unit:
             ),
             payload=stored["payload"],
             seed=stored["seed"],
+            model=stored["model"],
         )
 
 

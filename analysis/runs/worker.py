@@ -78,6 +78,11 @@ class Worker:
         """
         self.keys = []
         held = self.load(unit.source)
+        if unit.model not in ("", held.hash):
+            raise ModelError(
+                f"{unit.source} holds another model now ({held.label}, other weights, tokenizer or precision) than the one "
+                "whose results these belong to; bring that one back there, or start a run on what is there now"
+            )
         if unit.phase == "load":
             return 1, held.row
         steps: Mapping[str, Callable[[Held, Unit], Iterable[int]]] = {
@@ -181,6 +186,7 @@ class Worker:
                 yield 1
 
     def _scan(self, held: Held, unit: Unit) -> Iterable[int]:
+        self._batch.add("method", rows.method_row(unit.method))
         for item in unit.scans:
             encoded = self._encode(held, [item.query])
             if not encoded:

@@ -146,7 +146,8 @@ class Computing(Bench):
             reader.poll()
             return missing.missing(reader, view, what).units
 
-        self._ask_desk(Task(f"missing of {found.shown.selection.subject}", units, found.missing.results))
+        dtype = str(missing.model_row(reader, view.model)["dtype"])
+        self._ask_desk(Task(f"missing of {found.shown.selection.subject}", units, found.missing.results, dtype=dtype))
 
     def _ask_desk(self, task: Any) -> bool:
         try:
@@ -173,20 +174,18 @@ class Computing(Bench):
             Field("fact", "fact", "", "empty: a new one; a stored fact's name adds to it", required=False),
         )
         if self._desk is None or not self._desk.busy:
-            self._warm(self._source(reader, view))
+            self._warm(reader, view)
         title = f"ask {view.model.partition('@')[0]}, attribute with {view.method}"
         self.app.push_screen(FormScreen(title, fields), self._ask)
 
-    @staticmethod
-    def _source(reader: Reader, view: View) -> str:
-        return str(reader.sql("SELECT source FROM model WHERE model = ?", [view.model])["source"][0])
-
-    def _warm(self, source: str) -> None:
+    def _warm(self, reader: Reader, view: View) -> None:
         from analysis.runs.desk import Task
-        from analysis.runs.plan import Unit
+        from analysis.runs.missing import model_row
+        from analysis.runs.plan import Unit, model_hash
 
-        stages = iter([(Unit("load", source),)])
-        self._ask_desk(Task("load the model", lambda: next(stages, ()), 0))
+        row = model_row(reader, view.model)
+        stages = iter([(Unit("load", str(row["source"]), model=model_hash(row)),)])
+        self._ask_desk(Task("load the model", lambda: next(stages, ()), 0, dtype=str(row["dtype"])))
 
     def _ask(self, values: dict[str, str] | None) -> None:
         view, reader = self.session.view, self.session.reader
@@ -194,7 +193,8 @@ class Computing(Bench):
             return
         from analysis.questions import ASKED, question
         from analysis.runs.desk import Task
-        from analysis.runs.plan import Unit
+        from analysis.runs.missing import model_row
+        from analysis.runs.plan import Unit, model_hash
 
         self._form = values
         known = reader.sql("SELECT DISTINCT relation FROM query WHERE fact = ?", [values["fact"]])["relation"]
@@ -204,15 +204,17 @@ class Computing(Bench):
             self.knscope.say(str(error))
             self.action_ask()
             return
-        source = self._source(reader, view)
+        row = model_row(reader, view.model)
+        source, model = str(row["source"]), model_hash(row)
         stages = iter(
             [
-                (Unit("predict", source, queries=(query,)),),
-                (Unit("attribute", source, view.method, queries=(query,)),),
+                (Unit("predict", source, queries=(query,), model=model),),
+                (Unit("attribute", source, view.method, queries=(query,), model=model),),
             ]
         )
         self._wanted, self._asked_at = query, time.monotonic()
-        if self._ask_desk(Task(f"question: {query.subject} → {query.object}", lambda: next(stages, ()), 2, query.id)):
+        title = f"question: {query.subject} → {query.object}"
+        if self._ask_desk(Task(title, lambda: next(stages, ()), 2, query.id, str(row["dtype"]))):
             self.knscope.say("asked; the workbench goes to the answer when it is there", "information")
 
     _asked_at = 0.0

@@ -81,6 +81,7 @@ class Running(Computing):
 
     def start_missing(self, found: Lacking) -> None:
         """What a view lacks, as a run on the data of the last one, restricted to the facts concerned."""
+        from analysis.runs.missing import model_row
         from analysis.runs.plan import ModelSource
 
         reader, view = self.session.reader, found.shown.view
@@ -88,11 +89,17 @@ class Running(Computing):
         if reader is None or stored is None:
             self.knscope.say("No run of this store says where its facts come from; R starts one, enter computes here.")
             return
-        source = self._source(reader, view)
+        row = model_row(reader, view.model)
         self._start(
-            stored, models=(ModelSource(source),), langs=view.langs, methods=(view.method,), scan_methods=(), what=found.what,
+            stored,
+            models=(ModelSource(str(row["source"])),),
+            dtype=str(row["dtype"]),
+            langs=view.langs,
+            methods=(view.method,),
+            scan_methods=(),
+            what=found.what,
             fact_ids=found.missing.facts,
-        )  # fmt: skip
+        )
 
     def _start(self, stored: Mapping[str, Any], **changes: Any) -> None:
         from analysis.runs import client

@@ -19,7 +19,7 @@ import psutil
 import pytest
 
 import store
-from analysis.runs import client
+from analysis.runs import client, plan
 from analysis.runs.plan import ModelSource, RunConfig
 from analysis.runs.status import Observer
 from store import runs as run_files
@@ -284,6 +284,29 @@ def test_a_model_is_stored_with_its_first_results_and_not_before(
     with store.open(place) as reader:
         assert len(reader.models()) == 1 and reader.sql("SELECT count(*) FROM site").item() > 0
         assert reader.sql("SELECT count(*) FROM model").item() == 1
+
+
+def test_a_unit_that_goes_on_with_a_stored_model_is_refused_by_another_one_and_leaves_nothing(
+    tmp_path: Path, tiny_models: Mapping[str, Path], tiny_facts: Path
+) -> None:
+    """Another precision, or other weights in the same place: the results would be filed under a model that never gave them."""
+    from analysis.errors import ModelError
+    from analysis.runs.plan import Unit, load_facts
+    from analysis.runs.worker import Worker
+
+    place, source = store.create(tmp_path / "moved.knstore"), str(tiny_models["encoder"])
+    rows = tuple(load_facts(config(tiny_models, tiny_facts, facts=1)).rows[:1])
+    worker = Worker(place, run_files.new_name(), client.WorkerSettings("cpu"))
+    _, row = worker.compute(Unit("load", source), lambda: False)
+    assert row is not None
+    half = Worker(place, run_files.new_name(), client.WorkerSettings("cpu", "bfloat16"))
+    for phase in ("load", "predict"):
+        unit = Unit(phase, source, queries=rows if phase == "predict" else (), model=plan.model_hash(row))
+        with pytest.raises(ModelError, match="holds another model now"):
+            half.compute(unit, lambda: False)
+        assert not list(place.rglob("*.parquet"))
+        worker.compute(unit, lambda: False)
+    assert list(place.rglob("*.parquet"))
 
 
 def test_a_run_whose_process_is_kept_from_beating_is_not_lost_while_it_lives(tmp_path: Path) -> None:

@@ -10,12 +10,14 @@ from typing import ClassVar
 import pytest
 
 import store
+from analysis.method import NUMERICS_VERSION
 from analysis.prompts import Query
 from analysis.runs import desk as room
+from analysis.runs.client import WorkerSettings
 from analysis.runs.desk import Desk, DeskState, Task
 from analysis.runs.executors import Outcome
-from analysis.runs.missing import SCAN_PASSES, missing
-from analysis.runs.plan import Unit
+from analysis.runs.missing import SCAN_PASSES, missing, model_row
+from analysis.runs.plan import Unit, model_hash
 from store import runs as run_files
 from store.reader import Reader
 from store.view import View
@@ -43,6 +45,15 @@ def test_a_scan_lacks_every_role_that_is_not_stored_under_its_key(reader: Reader
     assert best == 1.0 and all(len(item.chosen) == 20 for unit in found.units for item in unit.scans)
 
 
+def test_units_name_the_model_that_their_results_belong_to(reader: Reader, view: View) -> None:
+    expected = model_hash(model_row(reader, view.model))
+    for one in (view, view.with_(method="bkn")):
+        units = missing(reader, one).units
+        assert units and {unit.model for unit in units} == {expected}
+        assert {half.model for half in units[0].halves()} == {expected}
+        assert Unit.from_json(units[0].to_json()) == units[0]
+
+
 def test_only_what_is_looked_at_counts(reader: Reader, view: View) -> None:
     assert missing(reader, view.with_(facts=("P36-00",))).counts == {"scans": 9}
     assert missing(reader, view.with_(relations=("P30",), langs=("en",))).counts == {"scans": 18}
@@ -66,8 +77,12 @@ class FakeExecutor:
     handed: ClassVar[list[Unit]] = []
     gate: threading.Event | None = None
 
-    def __init__(self, *_: object) -> None:
+    dtypes: ClassVar[list[str]] = []
+    """Of the workers that were started."""
+
+    def __init__(self, store_path: Path, run: str, settings: Sequence[WorkerSettings], logs: Path) -> None:
         self._outcomes: list[Outcome] = []
+        self.dtypes += [one.dtype for one in settings]
 
     def submit(self, slot: int, unit: Unit) -> None:
         type(self).handed.append(unit)
@@ -98,6 +113,7 @@ def at_desk(
     """Runs one task whose stages are given, and returns what the desk said."""
     monkeypatch.setattr(room, "ProcessExecutor", FakeExecutor)
     monkeypatch.setattr(FakeExecutor, "handed", [])
+    monkeypatch.setattr(FakeExecutor, "dtypes", [])
     place = store.create(tmp_path / "desk.knstore")
 
     def run(stages: Sequence[Sequence[Unit]], total: int) -> list[DeskState]:
@@ -142,6 +158,73 @@ def test_cancelling_keeps_what_is_done_and_says_so(
     monkeypatch.setattr(FakeExecutor, "gate", threading.Event())
     said = at_desk([[unit("a")], [unit("b")]], 2)
     assert said[-2].outcome == "cancelled" and len(FakeExecutor.handed) <= 1
+
+
+class Told:
+    """What a desk says, and waiting for it."""
+
+    def __init__(self) -> None:
+        self.ended = list[DeskState]()
+        self._more = threading.Semaphore(0)
+
+    def __call__(self, state: DeskState) -> None:
+        if state.outcome:
+            self.ended.append(state)
+            self._more.release()
+
+    def wait(self, many: int) -> list[str]:
+        for _ in range(many):
+            assert self._more.acquire(timeout=10)
+        return [state.outcome for state in self.ended]
+
+
+def task(fact: str, dtype: str = "float32") -> Task:
+    stages = iter([[unit(fact)]])
+    return Task(fact, lambda: next(stages, ()), 1, dtype=dtype)
+
+
+def test_a_task_asked_after_cancelling_is_done_and_those_before_are_not(
+    at_desk: object, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(FakeExecutor, "gate", threading.Event())
+    told = Told()
+    desk = Desk(tmp_path / "desk.knstore", told)
+    desk.ask(task("a"))
+    desk.ask(task("b"))
+    desk.cancel()
+    desk.ask(task("c"))
+    assert told.wait(3) == ["cancelled", "cancelled", "done"] and told.ended[-1].done == 1
+    desk.close()
+    assert "b" not in {query.fact for one in FakeExecutor.handed for query in one.queries} and not desk.busy
+
+
+def test_a_task_of_another_precision_gets_a_worker_of_that_precision(at_desk: object, tmp_path: Path) -> None:
+    told = Told()
+    desk = Desk(tmp_path / "desk.knstore", told)
+    for dtype in ("bfloat16", "bfloat16", "float32"):
+        desk.ask(task(dtype, dtype))
+    told.wait(3)
+    desk.close()
+    assert FakeExecutor.dtypes == ["bfloat16", "float32"]
+    assert run_files.read_run(tmp_path / "desk.knstore", desk.run).provenance["numerics_version"] == NUMERICS_VERSION
+
+
+def test_a_desk_whose_store_cannot_be_written_says_so_and_lives_on(
+    at_desk: object, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told = Told()
+    desk = Desk(tmp_path / "desk.knstore", told)
+    desk.ask(task("a"))
+    told.wait(1)
+    full = OSError(28, "No space left on device")
+    with monkeypatch.context() as patch:
+        patch.setattr(room.RunFile, "flush", lambda self: (_ for _ in ()).throw(full))
+        desk.ask(task("b"))
+        assert told.wait(1) == ["done", "failed"] and "No space left" in told.ended[-1].failures[0]
+    assert not desk.busy
+    desk.ask(task("c"))
+    assert told.wait(1) == ["done", "failed", "done"]
+    desk.close()
 
 
 def test_a_model_loaded_for_a_question_that_is_never_asked_leaves_the_store_as_it_was(
