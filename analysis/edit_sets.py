@@ -64,13 +64,18 @@ def draw_irrelevant(
             for j in order
             if (single or relation[j] != relation[i]) and subject[j] != subject[i] and tokens[i].isdisjoint(tokens[j])
         ]
-        digest = hashlib.sha256(facts[i].encode()).digest()
-        rng = np.random.default_rng([seed, *np.frombuffer(digest[:16], dtype=np.uint32).tolist()])
+        rng = np.random.default_rng(label_seed(seed, facts[i]))
         shuffled = [candidates[k] for k in rng.permutation(len(candidates))]
         chosen = sorted(shuffled, key=lambda j: known[j] != known[i])[:n]
         rows += [(i, j, single) for j in chosen]
     fact, other, same = zip(*rows, strict=True) if rows else ((), (), ())
     return Irrelevant(np.array(fact, dtype=np.int64), np.array(other, dtype=np.int64), np.array(same, dtype=np.bool_))
+
+
+def label_seed(seed: int, label: str) -> list[int]:
+    """A seed of one fact's own: its draws do not change with what else is stored or looked at."""
+    digest = hashlib.sha256(label.encode()).digest()
+    return [seed, *np.frombuffer(digest[:16], dtype=np.uint32).tolist()]
 
 
 def size_matched(ranked: Mapping[str, npt.ArrayLike], sizes: Mapping[str, int]) -> dict[str, Ints]:
@@ -80,7 +85,7 @@ def size_matched(ranked: Mapping[str, npt.ArrayLike], sizes: Mapping[str, int]) 
 
 
 def cross_language_sets(
-    mine: npt.ArrayLike, theirs: npt.ArrayLike, mismatched: npt.ArrayLike, seed: int = 0
+    mine: npt.ArrayLike, theirs: npt.ArrayLike, mismatched: npt.ArrayLike, seed: int | Sequence[int] = 0
 ) -> dict[str, Ints]:
     """The rows of table 2 for one fact: what is edited, given N_a and N_b (best first), read in language b.
 

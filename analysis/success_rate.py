@@ -38,6 +38,8 @@ class Changes:
     after: Floats
     irrelevant_before: Floats
     irrelevant_after: Floats
+    irrelevant_known: npt.NDArray[np.bool_] | bool = True
+    """(F, k): whether the model knows the irrelevant fact."""
 
     @property
     def sign(self) -> float:
@@ -59,7 +61,7 @@ def _kept(changes: Changes, known: npt.NDArray[np.bool_], exclude: Exclude, delt
         keep, keep_irrelevant = keep & (changes.before > 0), keep_irrelevant & (changes.irrelevant_before > 0)
     if exclude == "known":
         keep = keep & known
-        keep_irrelevant = keep_irrelevant & known[:, None]
+        keep_irrelevant = keep_irrelevant & changes.irrelevant_known
     if exclude == "caps":
         cap = _CAPS[changes.direction]
         keep, keep_irrelevant = keep & ~(relevant > cap), keep_irrelevant & ~(irrelevant > cap)

@@ -14,7 +14,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar, cast
 
 import duckdb
 import numpy as np
@@ -38,6 +38,9 @@ warnings.filterwarnings("ignore", message="Arrow output on a DB-API result")
 MEMORY = "2GB"
 SHARDS_AT_ONCE = 128
 READING_THREADS = 4
+KEPT = 4
+"""Answers of `kept` at once."""
+T = TypeVar("T")
 
 
 class Reader:
@@ -55,6 +58,7 @@ class Reader:
         self._lock = threading.Lock()
         self._extending = threading.Lock()
         self._known_catalog: tuple[int, dict[str, list[Any]]] = (-1, {})
+        self._kept: tuple[int, dict[tuple[str, ...], Any]] = (-1, {})
         self._spill = TemporaryDirectory(prefix="knscope-", ignore_cleanup_errors=True)
         self._instance = duckdb.connect(
             config={
@@ -219,6 +223,18 @@ class Reader:
                 }
             self._known_catalog = (self.generation, catalog)
         return catalog
+
+    def kept(self, name: tuple[str, ...], make: Callable[[], T]) -> T:
+        """What `make` answers, made again only when the store has changed; the few asked for last are held."""
+        generation, answers = self._kept
+        if generation != self.generation:
+            generation, answers = self._kept = self.generation, {}
+        if name not in answers:
+            found = make()
+            for old in list(answers)[: max(0, len(answers) - KEPT + 1)]:
+                answers.pop(old, None)
+            answers[name] = found
+        return cast(T, answers[name])
 
     # --- macros with a View ---
 

@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from analysis.edit_sets import Ablation, cross_language_sets, draw_irrelevant, half_templates, size_matched
+from analysis.edit_sets import Ablation, cross_language_sets, draw_irrelevant, half_templates, label_seed, size_matched
 from analysis.prompts import Query
 from analysis.tables.neurons import Neurons, gather, pair_of
 from analysis.tables.stored_facts import FIELDS, StoredFacts, stored_facts
@@ -22,6 +22,7 @@ from store.reader import Reader
 from store.view import View
 
 Ints = npt.NDArray[np.int64]
+EQUAL_SIZE = ", equal size"
 GROUPS = ("1", "2", "1 held-out", "2 held-out")
 _ATTRIBUTED = "SELECT DISTINCT query FROM attribution WHERE model = $model AND method = $method"
 
@@ -79,7 +80,7 @@ def wanted(reader: Reader, view: View, seed: int = 0, suppress: Sequence[Ablatio
 
     Table 1: N of each stored method, and each method's top n with n the smallest |N| among them; Table 2: two languages
     (`pair_of`), both directions, facts with a common neuron only. Held out: the main rows of both with N from half of a
-    fact's templates, read on the other half. `suppress`: the ways to, beside doubling.
+    fact's templates, read on a template of the other half. `suppress`: the ways to, beside doubling.
     """
     facts = stored_facts(reader, view.model)
     others: dict[str, list[str]] = {}
@@ -139,7 +140,7 @@ def _table_1(by_method: Mapping[str, Neurons], asked: _Asked) -> Iterator[Wanted
                 yield WantedEdit("1", method, lang, fact, tuple(neurons.tolist()), reads)
             if len(sets) > 1:
                 for method, neurons in size_matched(sets, {m: len(one) for m, one in sets.items()}).items():
-                    yield WantedEdit("1", f"{method}, equal size", lang, fact, tuple(neurons.tolist()), reads)
+                    yield WantedEdit("1", f"{method}{EQUAL_SIZE}", lang, fact, tuple(neurons.tolist()), reads)
 
 
 @dataclass(frozen=True)
@@ -152,28 +153,39 @@ class _HeldOut:
 
 def _halved(reader: Reader, view: View, methods: Sequence[str], facts: StoredFacts, seed: int) -> _HeldOut:
     """The sets of every method; a fact attributed on a single template holds nothing out."""
-    sets: dict[str, dict[tuple[str, str], Ints]] = {}
+    common = _on_common_templates(reader, view, methods, facts)
+    fit: list[str] = []
     read: dict[tuple[str, str], Query] = {}
+    for (fact, lang), rows in common.group_by("fact", "lang", maintain_order=True):
+        first, rest = half_templates(rows["template"].to_list(), seed)
+        if rest:
+            fit += rows.filter(pl.col("template").is_in(first))["query"].to_list()
+            row = rows.filter(pl.col("template") == rest[0]).row(0, named=True)
+            read[str(fact), str(lang)] = Query(*(row[name] for name in FIELDS))
     sites = reader.sql('SELECT layer, "offset" FROM site WHERE model = $model', {"model": view.model})
-    for method in methods:
-        attributed = reader.sql(_ATTRIBUTED, {"model": view.model, "method": method})
-        frame = facts.frame.join(attributed, on="query", how="semi").filter(pl.col("lang").is_in(view.langs))
-        fit: list[str] = []
-        for (fact, lang), rows in frame.group_by("fact", "lang", maintain_order=True):
-            first, rest = half_templates(rows["template"].to_list(), seed)
-            if rest:
-                fit += rows.filter(pl.col("template").is_in(first))["query"].to_list()
-                row = rows.filter(pl.col("template") == rest[0]).row(0, named=True)
-                read[str(fact), str(lang)] = Query(*(row[name] for name in FIELDS))
-        sets[method] = {}
-        if fit:
-            kn = reader.kn(view.with_(method=method, queries=tuple(fit))).join(sites, on="layer")
-            flat = kn.with_columns(flat=pl.col("offset") + pl.col("neuron")).sort(
-                "rel", "flat", descending=[True, False]
-            )
-            for fact, lang, neurons in flat.group_by("fact", "lang").agg("flat").iter_rows():
-                sets[method][fact, lang] = np.array(neurons, dtype=np.int64)
+    sets: dict[str, dict[tuple[str, str], Ints]] = {method: {} for method in methods}
+    for method in methods if fit else ():
+        kn = reader.kn(view.with_(method=method, queries=tuple(fit))).join(sites, on="layer")
+        flat = kn.with_columns(flat=pl.col("offset") + pl.col("neuron")).sort("rel", "flat", descending=[True, False])
+        for fact, lang, neurons in flat.group_by("fact", "lang").agg("flat").iter_rows():
+            sets[method][fact, lang] = np.array(neurons, dtype=np.int64)
     return _HeldOut(sets, read)
+
+
+def _on_common_templates(reader: Reader, view: View, methods: Sequence[str], facts: StoredFacts) -> pl.DataFrame:
+    """Attributed queries of the View's languages, those that every method has which has the fact: were each to halve its own
+    templates, what is held out of one method would be what another one chose by."""
+    mine = facts.frame.filter(pl.col("lang").is_in(view.langs))
+    found = [
+        mine.join(
+            reader.sql(_ATTRIBUTED, {"model": view.model, "method": method}), on="query", how="semi"
+        ).with_columns(method=pl.lit(method))
+        for method in methods
+    ]
+    with_fact = pl.col("method").n_unique().over("fact", "lang")
+    with_query = pl.col("method").n_unique().over("query")
+    both = pl.concat(found).filter(with_query == with_fact)
+    return both.unique("query").drop("method").sort("fact", "lang", "template", "query")
 
 
 def _held_out(view: View, halves: _HeldOut, asked: _Asked, seed: int) -> Iterator[WantedEdit]:
@@ -189,7 +201,7 @@ def _held_out(view: View, halves: _HeldOut, asked: _Asked, seed: int) -> Iterato
             if (fact, b) not in own or (fact, b) not in halves.read or not np.isin(own[fact, a], own[fact, b]).any():
                 continue
             reads = asked.reads(fact, b, halves.read[fact, b])
-            rows = cross_language_sets(own[fact, a], own[fact, b], [], seed)
+            rows = cross_language_sets(own[fact, a], own[fact, b], [], label_seed(seed, fact))
             for name in ("LIKN", "Mono-KN", "Seq-KN", "Union"):
                 yield WantedEdit("2 held-out", name, b, fact, tuple(rows[name].tolist()), reads)
 
@@ -206,20 +218,20 @@ def _table_2(neurons: Neurons, asked: _Asked, seed: int) -> list[WantedEdit]:
         for i in np.flatnonzero(sizes).tolist():
             fact = neurons.facts[i]
             reads = asked.reads(fact, lang)
-            partner = _mismatched(i, sizes, same_relation[i], seed)
+            partner = _mismatched(i, sizes, same_relation[i], label_seed(seed, fact))
             if not reads or partner is None:
                 continue
-            rows = cross_language_sets(mine[i], theirs[i], shared[partner], seed=seed + i)
+            rows = cross_language_sets(mine[i], theirs[i], shared[partner], label_seed(seed, fact))
             for name, one in rows.items():
                 found.append(WantedEdit("2", name, lang, fact, tuple(one.tolist()), reads))
     return found
 
 
-def _mismatched(i: int, sizes: Ints, eligible: npt.NDArray[np.bool_], seed: int) -> int | None:
+def _mismatched(i: int, sizes: Ints, eligible: npt.NDArray[np.bool_], seed: Sequence[int]) -> int | None:
     """A fact of the same relation with another answer, drawn among those that share as much, else the most."""
     candidates = np.flatnonzero(eligible & (sizes > 0))
     if len(candidates) == 0:
         return None
     reach = np.minimum(sizes[candidates], sizes[i])
     best = candidates[reach == reach.max()]
-    return int(np.random.default_rng([seed, i]).choice(best))
+    return int(np.random.default_rng(seed).choice(best))

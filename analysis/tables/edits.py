@@ -14,7 +14,7 @@ from analysis.bootstrap import DRAWS, UNKNOWN
 from analysis.edit_sets import ABLATIONS, N_IRRELEVANT, Ablation, set_id
 from analysis.success_rate import Changes, Delta, Exclude, SuccessRate, difference, success_rate
 from analysis.tables import Table
-from analysis.tables.edit_sets import WantedEdit, wanted
+from analysis.tables.edit_sets import EQUAL_SIZE, WantedEdit, wanted
 from analysis.tables.intervals import span, span_columns, spread, spread_columns, told_in_text
 from analysis.tables.stored_facts import subject_of
 from store.errors import UserError
@@ -24,12 +24,12 @@ from store.view import View
 Stored = Mapping[tuple[str, str, str], tuple[float, float, float | None]]
 NOTES = (
     "1: N of each method; 2: what two languages share (LIKN), the other language's N (Mono-KN), one after the other "
-    "(Seq-KN), each once (Union); held-out: the same with N from half of a fact's templates, read on the other; lang: the one read",
+    "(Seq-KN), each once (Union); held-out: the same with N from half of a fact's templates, read on one of the others; lang: the one read",
     "sr: eq. 11, |mean change of the fact| / |mean change of irrelevant ones|, both directions added up; it grows with the number "
     "of facts, and is shown for comparison only",
     "specific: mean change in the intended direction / mean |change of irrelevant facts|; d: intended change less |change of "
     "irrelevant facts|, in log p. Intervals (95 %) resample subjects; unbounded: the denominator may be 0",
-    "vs first: interval of d less the d of the group's first row, on the same facts and resamples",
+    "vs first: interval of d less the d of the group's first row (of equal size: the first such row), on the same facts and resamples",
     "kl: collateral damage, mean KL divergence of the next-token distribution on an unrelated fact's prompt, in nats",
     "paper: its SR on m-BERT / m-GPT. Its Seq-KN is, in the released code, the zh edit alone",
 )
@@ -191,11 +191,11 @@ def _group_rows(
     }
     common = sorted(set.intersection(*(set(one) for one in ready.values())))
     rows: list[dict[str, object]] = []
-    first: SuccessRate | None = None
+    firsts: dict[bool, SuccessRate] = {}
     for name, edits in by_name.items():
         chosen = [ready[name][fact] for fact in common]
         found = _judge(chosen, lookup, seed, draws)
-        first = first or found
+        first = firsts.setdefault(name.endswith(EQUAL_SIZE), found)  # sets of equal size are held against such a one
         rows.append(
             {
                 "table": group,
@@ -218,6 +218,9 @@ def _group_rows(
 
 def _judge(edits: Sequence[WantedEdit], lookup: _Lookup, seed: int, draws: int) -> SuccessRate:
     width = max([N_IRRELEVANT, *(len(edit.reads) - 1 for edit in edits)])
+    known = np.zeros((len(edits), 1 + width), dtype=np.bool_)
+    for row, edit in enumerate(edits):
+        known[row, : len(edit.reads)] = [lookup.known.get(query.id, False) for query in edit.reads]
     changes = []
     for direction in DIRECTIONS:
         values = np.full((2, len(edits), 1 + width), np.nan)
@@ -226,11 +229,11 @@ def _judge(edits: Sequence[WantedEdit], lookup: _Lookup, seed: int, draws: int) 
             for column, query in enumerate(edit.reads):
                 values[:, row, column] = lookup.stored[lookup.names[edit.neurons], query.id, operation][:2]
         before, after = values
-        changes.append(Changes(direction, before[:, 0], after[:, 0], before[:, 1:], after[:, 1:]))
+        changes.append(Changes(direction, before[:, 0], after[:, 0], before[:, 1:], after[:, 1:], known[:, 1:]))
     return success_rate(
         changes,
         [lookup.subject[edit.fact] for edit in edits],
-        [lookup.known.get(edit.reads[0].id, False) for edit in edits],
+        known[:, 0],
         delta=lookup.judging.delta,
         exclude=lookup.judging.exclude,
         draws=draws,

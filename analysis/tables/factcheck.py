@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, get_args
 
@@ -13,6 +13,7 @@ import polars as pl
 
 from analysis import paper
 from analysis.bootstrap import DRAWS, UNKNOWN
+from analysis.edit_sets import label_seed
 from analysis.judging import (
     Claims,
     Contender,
@@ -109,7 +110,8 @@ def curves(reader: Reader, view: View, seed: int = 0) -> dict[tuple[str, str], C
 def _asked(reader: Reader, view: View, seed: int, draws: int, share_of: ShareOf = "most") -> tuple[list[_Asked], int]:
     """What is judged in every language that has claims, and how many claims are not computed yet."""
     names = {"model": view.model, "method": view.method}
-    place = {(c.query.fact, c.query.lang, c.query.object): c.part for c in wanted(reader, view, seed)}
+    mine = [c for c in wanted(reader, view, seed) if not view.relations or c.query.relation in view.relations]
+    place = {(c.query.fact, c.query.lang, c.query.object): c.part for c in mine}
     stored = reader.sql(_CLAIMS, {**names, "langs": list(view.langs)})
     # a claim dealt when fewer facts were stored may not be one now, or be in another part
     now = [place.get(key) for key in stored.select("fact", "lang", "object").iter_rows()]
@@ -118,10 +120,10 @@ def _asked(reader: Reader, view: View, seed: int, draws: int, share_of: ShareOf 
     claims = claims.filter(pl.col("correct").n_unique().over("fact", "lang") == 2)
     asked = []
     for lang in view.langs:
-        mine = claims.filter(pl.col("lang") == lang)
-        if mine.height:
+        of_lang = claims.filter(pl.col("lang") == lang)
+        if of_lang.height:
             values = reader.sql(_VALUES, {**names, "lang": lang})
-            asked.append(_Asked(reader, view, lang, mine, values, seed, draws, share_of))
+            asked.append(_Asked(reader, view, lang, of_lang, values, seed, draws, share_of))
     return asked, len(place) - claims.select("fact", "lang", "object").n_unique()
 
 
@@ -190,6 +192,7 @@ def _members(asked: _Asked, relations: Sequence[str]) -> tuple[Members, Members,
     view = asked.view.with_(langs=(asked.lang,))
     sites = asked.reader.sql('SELECT layer, "offset" FROM site WHERE model = $model', {"model": view.model})
     offsets = dict(sites.iter_rows())
+    ends = np.array(sorted(offsets.values()), dtype=np.int64)
     pairs = asked.reader.dkn(view).filter(pl.col("role") == "kn")
     in_pairs: dict[str, dict[int, set[str]]] = {}
     for row in pairs.iter_rows(named=True):
@@ -225,10 +228,21 @@ def _members(asked: _Asked, relations: Sequence[str]) -> tuple[Members, Members,
         watched = set(scanned.get((relation, asked.lang), ()))
         others = {n: len(f) for n, f in in_sets.get(relation, {}).items() if n not in counts and n in watched}
         frequent[code] = sorted(others, key=lambda n: (-others[n], n))[: len(dkn[code])]
-        rest = sorted(seen.get(relation, set()) - watched)
-        drawn = np.random.default_rng([asked.seed, code]).permutation(len(rest))[: len(dkn[code])]
-        chance[code] = [rest[i] for i in drawn]
+        rest = seen.get(relation, set()) - watched
+        chance[code] = _same_layers(dkn[code], rest, ends, label_seed(asked.seed, relation))
     return dkn, frequent, chance
+
+
+def _same_layers(neurons: Sequence[int], among: Collection[int], ends: Ints, seed: Sequence[int]) -> list[int]:
+    """Random neurons of `among`, as many of each layer as `neurons` has there, as far as there are. `ends` (layers,): first
+    flat neuron of each layer."""
+    rng = np.random.default_rng(seed)
+    pool = np.array(sorted(among), dtype=np.int64)
+    of_pool = np.searchsorted(ends, pool, side="right")
+    found: list[int] = []
+    for layer, count in sorted(Counter(np.searchsorted(ends, list(neurons), side="right").tolist()).items()):
+        found += rng.permutation(pool[of_pool == layer])[:count].tolist()
+    return found
 
 
 def _scanned_facts(asked: _Asked, first: set[str]) -> dict[str, int]:

@@ -21,9 +21,10 @@ NOTES = (
     "L: neurons in N of every language; size: mean |N| by language; coverage: facts with a non-empty L; observed: mean |L|",
     "chance: |L| of sets drawn at random within layers. Mismatched facts decide: a, the other languages' sets from a fact "
     "of the same relation with another answer; b, from one of another relation",
-    "low, high: interval of observed - a over subjects; p_a, p_b: against re-paired facts; own: facts above a (p ≤ 0.05); "
-    "own_q: of which q ≤ 0.05 over facts. Only what is above a may be called language-independent; above chance but not a: "
-    "shared by the relation, or generic",
+    "low, high: interval of observed - a over subjects, of the facts that have a partner in (a); p_a, p_b: against re-paired "
+    "facts; own: facts above a (p ≤ 0.05); own_q: of which q ≤ 0.05 over facts. Only what is above a may be called "
+    "language-independent; above chance but not a: shared by the relation, or generic",
+    "top n: the same with the n neurons of highest mean rel of each language, n the median |N| of the first one",
 )
 FACT_NOTES = (
     "a, b: mean shared with mismatched facts of the same relation and of other ones; p: (1 + mismatched that share at least as "
@@ -54,7 +55,7 @@ class Row:
 
 
 def build(reader: Reader, view: View, seed: int = 0, between: Callable[[], None] = lambda: None) -> Table:
-    """At the thresholds, at equal set size, split by shared answer tokens, by relation, and for each pair of languages.
+    """Split by shared answer tokens, by relation, and for each pair of languages; each at the thresholds and at equal set size.
 
     `between` is called before each line: whoever has better things to do with the processor may wait in it.
     """
@@ -75,16 +76,16 @@ def table_rows(neurons: Neurons, seed: int = 0, between: Callable[[], None] = la
     equal, size = equal_size(neurons.sets, neurons.ranked)
     everyone = np.ones(len(neurons.facts), dtype=np.bool_)
     cognate = np.array([_cognate(row) for row in neurons.tokens], dtype=np.bool_)
-    choices = [("at the thresholds", neurons.sets, everyone), (f"top {size} of each", equal, everyone)]
+    parts: list[tuple[str, np.ndarray]] = []
     if (cognate & all_present).any() and (~cognate & all_present).any():
-        choices += [
-            ("answers share a token", neurons.sets, cognate),
-            ("answers share none", neurons.sets, ~cognate),
-        ]
+        parts += [("answers share a token", cognate), ("answers share none", ~cognate)]
     relation = np.array(neurons.relations)
     names = dict.fromkeys(neurons.relations)
     if len(names) > 1:
-        choices += [(f"relation {name}", neurons.sets, relation == name) for name in names]
+        parts += [(f"relation {name}", relation == name) for name in names]
+    choices = [("at the thresholds", neurons.sets, everyone), (f"top {size} of each", equal, everyone)]
+    choices += [(name, neurons.sets, chosen) for name, chosen in parts]
+    choices += [(f"{name}, top {size}", equal, chosen) for name, chosen in parts]
     rows = []
     for name, sets, chosen in choices:
         between()
@@ -124,16 +125,20 @@ def adjusted(p: Sequence[float | None]) -> list[float | None]:
 
 
 def pair_rows(neurons: Neurons, seed: int = 0, between: Callable[[], None] = lambda: None) -> list[Row]:
-    """Every two of three or more languages at the thresholds: what the overlap matrix is made of."""
+    """Every two of three or more languages, at the thresholds (what the overlap matrix is made of) and at equal size."""
     if len(neurons.langs) < 3:
         return []
     pairs = [neurons.of_langs(pair) for pair in combinations(neurons.langs, 2)]
     everyone = np.ones(len(neurons.facts), dtype=np.bool_)
-    rows = []
+    rows, equally = [], []
     for two in pairs:
         between()
-        rows.append(one_row(" + ".join(two.langs), two.langs, two.sets, two.keys, everyone, seed))
-    return rows
+        name = " + ".join(two.langs)
+        rows.append(one_row(name, two.langs, two.sets, two.keys, everyone, seed))
+        between()
+        equal, size = equal_size(two.sets, two.ranked)
+        equally.append(one_row(f"{name}, top {size}", two.langs, equal, two.keys, everyone, seed))
+    return rows + equally
 
 
 def one_row(name: str, langs: Sequence[str], sets: NeuronSets, keys: FactKeys, chosen: np.ndarray, seed: int) -> Row:

@@ -10,28 +10,26 @@ import polars as pl
 
 from analysis.neuron_sets import NeuronSets
 from analysis.overlap import FactKeys
+from analysis.tables.ranked import ranked
+from analysis.tables.stored_facts import subject_of
 from store.reader import Reader
 from store.view import View
 
 _ATTRIBUTED = """
-    SELECT q.fact, q.lang, first(q.relation) AS relation, first(q.subject) AS subject, first(q.object) AS object,
-        first(p.answer_tokens) AS tokens, count(*) AS templates
+    SELECT q.fact, q.lang, first(q.relation) AS relation, first(q.object ORDER BY q.query) AS object,
+        first(p.answer_tokens ORDER BY q.query) AS tokens
     FROM attribution a JOIN query q USING (query)
     JOIN prediction p ON p.query = a.query AND p.model = a.model
     WHERE a.model = $model AND a.method = $method AND list_contains($langs, q.lang)
+      AND (len($queries) = 0 OR list_contains($queries, q.query))
     GROUP BY q.fact, q.lang
-"""
-_RANKED = """
-    SELECT q.fact, q.lang, s.layer, s.neuron, sum(s.rel) AS rel
-    FROM score s JOIN attribution a USING (key) JOIN query q USING (query)
-    WHERE a.model = $model AND a.method = $method AND list_contains($langs, q.lang)
-    GROUP BY ALL ORDER BY rel DESC, s.layer, s.neuron
 """
 
 
 @dataclass(frozen=True)
 class Neurons:
-    """Sets of `facts` (F) in `langs` (K): `sets` at the View's thresholds, `ranked` all stored neurons, best first.
+    """Sets of `facts` (F) in `langs` (K): `sets` at the View's thresholds, `ranked` all stored neurons, best first
+    by mean rel over templates.
 
     `tokens[f][k]` are the answer's tokens, None where the fact was not attributed in the language.
     """
@@ -60,9 +58,10 @@ def gather(reader: Reader, view: View) -> Neurons:
     """Read the sets of a View's languages. Facts that the View filters out are not among them."""
     names = {"model": view.model, "method": view.method, "langs": list(view.langs)}
     kn = reader.kn(view)
-    attributed = reader.sql(_ATTRIBUTED, names)
-    if view.relations:
-        attributed = attributed.filter(pl.col("relation").is_in(view.relations))
+    attributed = reader.sql(_ATTRIBUTED, {**names, "queries": list(view.queries)})
+    for column, chosen in (("relation", view.relations), ("fact", view.facts)):
+        if chosen:
+            attributed = attributed.filter(pl.col(column).is_in(chosen))
     if view.known:
         known = reader.queries(view).select("fact", "lang").unique()
         attributed = attributed.join(known, on=["fact", "lang"], how="semi")
@@ -73,18 +72,18 @@ def gather(reader: Reader, view: View) -> Neurons:
     present = np.zeros((len(facts), len(view.langs)), dtype=np.bool_)
     answers = [[f"?{fact}" for _ in view.langs] for fact in facts]
     tokens: list[list[tuple[str, ...] | None]] = [[None for _ in view.langs] for _ in facts]
-    about: dict[str, tuple[str, str]] = {}
+    relation: dict[str, str] = {}
     for row in attributed.iter_rows(named=True):
         f, k = place[row["fact"]], lang_place[row["lang"]]
         present[f, k] = True
         answers[f][k] = row["object"]
         tokens[f][k] = tuple(row["tokens"])
-        about.setdefault(row["fact"], (row["relation"], row["subject"]))
-    relations = tuple(about[fact][0] for fact in facts)
-
-    ranked, sets = (sets_of(rows, facts, view.langs, present, site) for rows in (reader.sql(_RANKED, names), kn))
-    keys = FactKeys.from_labels(relations, [about[fact][1] for fact in facts], answers)
-    return Neurons(facts, tuple(view.langs), relations, sets, ranked, keys, tuple(tuple(row) for row in tokens))
+        relation.setdefault(row["fact"], row["relation"])
+    relations = tuple(relation[fact] for fact in facts)
+    best, sets = (sets_of(rows, facts, view.langs, present, site) for rows in (ranked(reader, view), kn))
+    subject = subject_of(reader)
+    keys = FactKeys.from_labels(relations, [subject[fact] for fact in facts], answers)
+    return Neurons(facts, tuple(view.langs), relations, sets, best, keys, tuple(tuple(row) for row in tokens))
 
 
 def sites_of(reader: Reader, model: str) -> pl.DataFrame:

@@ -220,9 +220,8 @@ def test_templates_split_into_two_halves_without_overlap():
 def _changes(rng, n, k=5, direction="suppress"):
     before, irrelevant = rng.random(n), rng.random((n, k))
     factor = 0.3 if direction == "suppress" else 2.0
-    return Changes(
-        direction, before, before * factor * rng.random(n), irrelevant, irrelevant * (0.9 + 0.2 * rng.random((n, k)))
-    )
+    after, aside = before * factor * rng.random(n), irrelevant * (0.9 + 0.2 * rng.random((n, k)))
+    return Changes(direction, before, after, irrelevant, aside, rng.random((n, k)) < 0.7)
 
 
 def _literal(changes, known, delta, exclude):
@@ -237,8 +236,13 @@ def _literal(changes, known, delta, exclude):
             rel.append((a - b) / b if delta == "relative" else a - b)
             rel_before.append(b)
         logs = []
-        for ib, ia in zip(changes.irrelevant_before[i].tolist(), changes.irrelevant_after[i].tolist(), strict=True):
-            if math.isnan(ib) or (exclude == "known" and not known[i]):
+        columns = (
+            changes.irrelevant_before[i].tolist(),
+            changes.irrelevant_after[i].tolist(),
+            changes.irrelevant_known[i],
+        )
+        for ib, ia, it_is_known in zip(*columns, strict=True):
+            if math.isnan(ib) or (exclude == "known" and not it_is_known):
                 continue
             if (delta == "relative" and ib == 0) or (exclude == "caps" and ib > 0 and (ia - ib) / ib > cap):
                 continue

@@ -8,12 +8,13 @@ import numpy as np
 import pytest
 
 from analysis.edit_sets import set_id
+from analysis.judging import frequent_neurons
 from analysis.neuron_sets import NeuronSets
 from analysis.overlap import FactKeys
 from analysis.questions import question
 from analysis.runs import plan, rows
 from analysis.tables import claim_sets, dkn, edit_sets, edits, enrichment, factcheck, likn
-from analysis.tables.neurons import Neurons
+from analysis.tables.neurons import Neurons, gather
 from analysis.tables.stored_facts import stored_facts, subject_of
 from store import UserError
 from tests.analysis import planted
@@ -310,10 +311,78 @@ def test_every_pair_of_three_languages_has_a_row_of_its_own():
     three = Neurons(facts, ("en", "zh", "fr"), ("r1", "r2") * 4, sets, sets, keys, ((("x",), ("y",), ("z",)),) * 8)
     assert {row.langs for row in likn.table_rows(three)} == {"en+zh+fr"}
     found = likn.pair_rows(three)
-    pairs = {row.langs: row for row in found}
-    assert len(found) == 3 and set(pairs) == {"en+zh", "en+fr", "zh+fr"}
+    pairs = {row.langs: row for row in found[:3]}
+    assert set(pairs) == {"en+zh", "en+fr", "zh+fr"}
+    assert [row.sets for row in found[3:]] == [f"{row.sets}, top 6" for row in found[:3]]
     literal = np.mean([len(set(row[0]) & set(row[2])) for row in rows])
     assert pairs["en+fr"].observed == pytest.approx(literal)
+
+
+def test_every_figure_is_repeated_at_equal_size():
+    rng = np.random.default_rng(1)
+    ranked = NeuronSets.from_lists([[rng.permutation(40) for _ in range(2)] for _ in range(8)], [40])
+    sizes = [[5, 9], [3, 12], [4, 7], [6, 8], [5, 10], [5, 6], [2, 9], [7, 11]]
+    cut = [[ranked.get(f, k)[: sizes[f][k]] for k in range(2)] for f in range(8)]
+    keys = FactKeys(np.arange(8) % 2, np.arange(8), np.repeat(np.arange(8)[:, None], 2, axis=1))
+    tokens = tuple(((("x",), ("x",)) if f < 4 else (("x",), ("y",))) for f in range(8))
+    sets = NeuronSets.from_lists(cut, [40])
+    both = Neurons(tuple("abcdefgh"), ("en", "zh"), ("r1", "r2") * 4, sets, ranked, keys, tokens)
+    rows = {row.sets: row for row in likn.table_rows(both)}
+    parts = ["answers share a token", "answers share none", "relation r1", "relation r2"]
+    assert list(rows) == ["at the thresholds", "top 5 of each", *parts, *(f"{name}, top 5" for name in parts)]
+    for name, chosen in (("top 5 of each", range(8)), ("relation r2, top 5", (1, 3, 5, 7))):
+        top = [len(set(ranked.get(f, 0)[:5].tolist()) & set(ranked.get(f, 1)[:5].tolist())) for f in chosen]
+        assert rows[name].observed == pytest.approx(np.mean(top)) and rows[name].size == "5.0 5.0"
+
+
+def test_what_is_drawn_for_a_fact_does_not_depend_on_what_else_is_looked_at(reader, full):
+    every = {(e.group, e.name, e.lang, e.fact): e.neurons for e in edit_sets.wanted(reader, full.view)}
+    alone = edit_sets.wanted(reader, full.view.with_(relations=("lan",)))
+    drawn = [e for e in alone if e.name in ("Mono-KN random", "mismatched")]
+    assert drawn and all(every[e.group, e.name, e.lang, e.fact] == e.neurons for e in drawn)
+
+
+def test_sets_of_equal_size_are_held_against_one_of_that_size(reader, full):
+    rows = {
+        (r["lang"], r["edited"]): r
+        for r in edits.build(reader, full.view, draws=50).frame.iter_rows(named=True)
+        if r["table"] == "1"
+    }
+    for lang in full.view.langs:
+        assert rows[lang, "amig"]["vs_first"] is None and rows[lang, "amig, equal size"]["vs_first"] is None
+        own = rows[lang, "bkn, equal size"]
+        assert own["vs_first_low"] <= own["d"] - rows[lang, "amig, equal size"]["d"] <= own["vs_first_high"]
+
+
+def test_subjects_of_the_overlap_are_those_of_every_other_table(reader, full):
+    neurons = gather(reader, full.view)
+    subject = subject_of(reader)
+    same = [[subject[a] == subject[b] for b in neurons.facts] for a in neurons.facts]
+    assert (neurons.keys.subject[:, None] == neurons.keys.subject).tolist() == same
+    one = gather(reader, full.view.with_(facts=(neurons.facts[3],)))
+    assert one.facts == (neurons.facts[3],)
+    query = stored_facts(reader, full.label).main["cap-2", "zh"].id
+    of_query = gather(reader, full.view.with_(queries=(query,)))
+    assert of_query.facts == ("cap-2",) and of_query.sets.present.tolist() == [[False, True]]
+
+
+def test_claims_of_relations_that_are_not_looked_at_are_not_judged(reader, full):
+    [whole], [one] = (
+        factcheck._asked(reader, full.view.with_(langs=("en",), relations=chosen), 0, 0)[0] for chosen in ((), ("lan",))
+    )
+    assert set(whole.claims["relation"]) == {"cap", "lan"} and set(one.claims["relation"]) == {"lan"}
+    assert one.claims.height == whole.claims.filter(relation="lan").height
+
+
+def test_random_neurons_of_the_same_layers_are_of_the_same_layers():
+    ends = np.array([0, 10, 20])
+    found = factcheck._same_layers([11, 12, 25], [*range(10), 15, 16, 17, 28, 29], ends, [0])
+    assert len(set(found)) == 3 and np.searchsorted(ends, sorted(found), side="right").tolist() == [2, 2, 3]
+    assert factcheck._same_layers([11, 12], [13], ends, [0]) == [13], "as far as there are"
+
+
+def test_a_share_is_not_reached_by_being_equal():
+    assert frequent_neurons([63, 64, 90], 0.7).tolist() == [False, True, True]
 
 
 @pytest.mark.parametrize("share", [0.7, 0.0])
