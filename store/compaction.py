@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import contextlib
 import shutil
-import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
@@ -19,9 +18,10 @@ import pyarrow.compute as pc
 
 from store import ledger
 from store.dense import DamagedShardError, Scores
+from store.errors import UserError
 from store.ingest import KEYED, NATURAL, fresh_rows, together
-from store.layout import check
-from store.shards import TEMPORARY, Shard, list_shards, read_shard, write_shard
+from store.layout import check, time_of
+from store.shards import SHARDS, TEMPORARY, Shard, list_shards, read_shard, write_shard
 
 BYTES = 128 << 20
 """A large shard's size on disk, about."""
@@ -34,18 +34,23 @@ def compact(store: Path | str, progress: Callable[[int, int], None] = lambda don
     """Merge small shards, run by run; returns how many shards there were and are. Damaged ones are left alone.
 
     :param progress: called with shards looked at, and all of them
-    :raises UserError: where the folder cannot be written; what is stored is kept
+    :raises UserError: naming runs that cannot be written; what is stored is kept, and the others are compacted
     """
     folder = check(store)
     before = list(list_shards(folder))
-    done = 0
+    done, refused = 0, dict[str, str]()
     for run in dict.fromkeys(path.parent.parent for path in before):
-        _sweep(run)
+        _sweep(folder, run)
         for group in _groups([path for path in before if path.parent.parent == run]):
-            if len(group) > 1:
-                _merge(folder, run, group)
+            if len(group) > 1 and run.name not in refused:
+                try:
+                    _merge(folder, run, group)
+                except (OSError, UserError) as error:  # another user's run; the others are merged all the same
+                    refused[run.name] = str(error)
             done += len(group)
             progress(done, len(before))
+    if refused:
+        raise UserError(f"{', '.join(refused)} could not be compacted, the rest is: {next(iter(refused.values()))}")
     return len(before), sum(1 for _ in list_shards(folder))
 
 
@@ -122,16 +127,35 @@ def _distinct(rows: pa.Table, columns: Sequence[str]) -> pa.Table:
     return rows.take(kept)
 
 
-def _sweep(run: Path) -> None:
+def _sweep(store: Path, run: Path) -> None:
     """Remove what compactions replaced but were killed before removing, and what killed writers left long ago."""
-    shards = run / "shards"
+    shards = run / SHARDS
     for name in ledger.replaced(run):
-        if (shards / name).is_dir():
+        if (shards / name).is_dir() and _held_elsewhere(store, shards / name):
             _remove(shards / name)
-    for path in [*shards.glob(f"{TEMPORARY}*"), *shards.glob(f"{REPLACED}*")]:
-        with contextlib.suppress(OSError):
-            if time.time() - path.stat().st_mtime > ABANDONED:
+    with contextlib.suppress(OSError):
+        now = time_of(shards)
+        for path in [*shards.glob(f"{TEMPORARY}*"), *shards.glob(f"{REPLACED}*")]:
+            if now - path.stat().st_mtime > ABANDONED:
                 shutil.rmtree(path)
+
+
+def _held_elsewhere(store: Path, shard: Path) -> bool:
+    """Whether other shards have every result of this one: it may have been put back after it was missed."""
+    with contextlib.suppress(DamagedShardError):
+        lacking = _keys(read_shard(shard))
+        for other in list_shards(store):
+            if not lacking:
+                break
+            if other != shard:
+                with contextlib.suppress(DamagedShardError):
+                    lacking -= _keys(read_shard(other))
+        return not lacking
+    return False
+
+
+def _keys(shard: Shard) -> set[tuple[str, str]]:
+    return {(name, key) for name in KEYED if name in shard.tables for key in shard.tables[name]["key"].to_pylist()}
 
 
 def _remove(shard: Path) -> None:

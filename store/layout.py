@@ -17,7 +17,7 @@ STORE_FILE = "store.json"
 
 def create(path: Path | str) -> Path:
     """Make a store, or leave the one that is there. Raises UserError where something else is in the way."""
-    folder = Path(path).expanduser()
+    folder = _named(path)
     if folder.exists() and not _may_become_a_store(folder):
         if (folder / STORE_FILE).exists():
             return check(folder)
@@ -40,7 +40,7 @@ def _may_become_a_store(folder: Path) -> bool:
 
 def check(path: Path | str) -> Path:
     """The folder of an existing store. Raises UserError where there is none, or one of another format."""
-    folder = Path(path).expanduser()
+    folder = _named(path)
     if not folder.exists():
         raise UserError(f"{folder} does not exist; make a store with `knscope run {folder} …` or `knscope demo`")
     if not (folder / STORE_FILE).is_file():
@@ -52,6 +52,28 @@ def check(path: Path | str) -> Path:
             "open it with the version that wrote it, or run the analysis again into a new folder"
         )
     return folder
+
+
+def _named(path: Path | str) -> Path:
+    """The database and JSON files write the path down, so it has to be text."""
+    folder = Path(path).expanduser()
+    try:
+        str(folder.absolute()).encode()
+    except UnicodeEncodeError:
+        raise UserError(
+            f"{str(folder)!r}: the name of a store's folder must be UTF-8; rename it or name another"
+        ) from None
+    return folder
+
+
+def time_of(folder: Path) -> float:
+    """Now, by the clock that gives files in `folder` their times: on a shared disk another host's."""
+    touched = folder / f".now-{uuid.uuid4().hex[:8]}"
+    try:
+        touched.touch()
+        return touched.stat().st_mtime
+    finally:
+        touched.unlink(missing_ok=True)
 
 
 def write_json(path: Path, value: dict[str, Any]) -> None:

@@ -1,4 +1,4 @@
-"""A line for every shard that a run commits (+) or a compaction replaces (-), so that a shard that somebody deleted is missed.
+"""A line for every shard that a run commits (+), a compaction replaces (-) or is set aside (!): one that somebody deleted is missed.
 
 `runs/<run>/committed` is only ever appended to. A writer killed between the rename and its line leaves a shard without one: that does no
 harm, since the ledger never decides what is read.
@@ -22,8 +22,12 @@ def note(run_folder: Path, shard: str, sign: str = "+") -> None:
 
 
 def replaced(run_folder: Path) -> set[str]:
-    """Shards that a compaction replaced."""
-    return {line[1:] for line in _lines(run_folder) if line.startswith("-")}
+    """Shards that a compaction replaced. Ledgers of old say the same of shards that were set aside."""
+    return _signed(run_folder, "-")
+
+
+def _signed(run_folder: Path, signs: str) -> set[str]:
+    return {line[1:] for line in _lines(run_folder) if line[:1] in signs}
 
 
 def deleted(store: Path) -> dict[str, str]:
@@ -33,7 +37,7 @@ def deleted(store: Path) -> dict[str, str]:
         committed = [line[1:] for line in _lines(run) if line.startswith("+")]
         gone = [name for name in committed if not (run / "shards" / name).is_dir()]
         if gone:
-            taken = replaced(run)  # read after looking: a compaction notes what it replaces before it removes it
+            taken = _signed(run, "-!")  # read after looking: a compaction notes what it replaces before it removes it
             for name in gone:
                 if name not in taken:
                     found[str(run / "shards" / name)] = "deleted; run again to compute again what it held"

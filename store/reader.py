@@ -29,7 +29,7 @@ from store.errors import UserError
 from store.intake import Intake
 from store.layout import check
 from store.live import Live
-from store.shards import Shard, list_shards, read_shard
+from store.shards import Shard, list_shards, read_shard, unreadable
 from store.validation import validate
 from store.view import View, arguments
 
@@ -84,7 +84,7 @@ class Reader:
         self._instance.execute("SET enable_external_access = false")
         self._instance.execute("SET lock_configuration = true")
         self._check = dense
-        self.damaged |= ledger.deleted(self.path)
+        self.damaged |= ledger.deleted(self.path) | unreadable(self.path)
         self.poll()
 
     def __enter__(self) -> Reader:
@@ -207,6 +207,7 @@ class Reader:
         """What there is to choose from; asked once a generation, since every View is checked against it."""
         generation, catalog = self._known_catalog
         if generation != self.generation:
+            generation = self.generation  # as of before the questions: what comes between them makes it old
             with self.cursor() as cursor:
                 catalog = {
                     "models": [row[0] for row in cursor.execute("SELECT model FROM model").fetchall()],
@@ -221,7 +222,7 @@ class Reader:
                         "SELECT DISTINCT p.model, q.lang FROM prediction p JOIN query q USING (query)"
                     ).fetchall(),
                 }
-            self._known_catalog = (self.generation, catalog)
+            self._known_catalog = (generation, catalog)
         return catalog
 
     def kept(self, name: tuple[str, ...], make: Callable[[], T]) -> T:

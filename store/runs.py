@@ -70,6 +70,8 @@ def beating(record: RunRecord) -> RunRecord:
 def read_run(store: Path, run: str) -> RunRecord:
     """Raises UserError where the run does not exist or its file is damaged."""
     path = run_folder(store, run) / "run.json"
+    if not os.access(path.parent, os.X_OK) and path.parent.is_dir():
+        raise UserError(f"{path.parent} may not be read by this user; its owner can run chmod -R a+rX on it")
     if not path.exists():
         raise UserError(f"{store} has no run {run!r}; it has {', '.join(_run_names(store)) or 'none'}")
     stored = read_json(path)
@@ -84,7 +86,7 @@ def read_runs(store: Path) -> list[RunRecord]:
     for name in _run_names(store):
         try:
             found.append(read_run(store, name))
-        except (UserError, TypeError):
+        except (UserError, TypeError, PermissionError):
             continue
     return found
 

@@ -38,6 +38,8 @@ ROWS_AT_ONCE = 64
 WRITING_THREADS = 4
 CHILDREN = ("score", "path", "scan_neuron", "ablation", "claim_neuron")
 """Tables whose rows belong to a keyed row; `key` is their first column."""
+SHARDS = "shards"
+"""A run's folder of them."""
 TEMPORARY = ".tmp-"
 DAMAGED = ".damaged-"
 
@@ -62,7 +64,7 @@ def write_shard(
     :raises ValueError: when a frame does not fit the schema
     """
     ready = {name: _fitting(name, frame) for name, frame in frames.items()}
-    folder = run_folder(store, run) / "shards"
+    folder = run_folder(store, run) / SHARDS
     name = f"{time.time_ns():019d}-{secrets.token_hex(4)}"
     temporary = folder / f"{TEMPORARY}{name}"
     try:
@@ -108,9 +110,10 @@ def _written(path: Path, write: Callable[[Path], None]) -> str:
 
 
 def list_shards(store: Path) -> Iterator[Path]:
-    """Committed shards of all runs, oldest first within a run. A folder that vanishes meanwhile is passed over."""
+    """Committed shards of all runs, oldest first within a run. A folder that vanishes meanwhile is passed over, and so is one
+    that may not be read (`unreadable`)."""
     for run in _entries(store / "runs"):
-        for shard in _entries(Path(run) / "shards"):
+        for shard in _entries(Path(run) / SHARDS):
             if not Path(shard).name.startswith("."):
                 yield Path(shard)
 
@@ -167,7 +170,21 @@ def verify(store: Path) -> dict[str, str]:
             report[name] = str(error).removeprefix(f"{path}: ").removeprefix(f"{path}/")
         else:
             report[name] = ""
-    return report | {str(Path(path).relative_to(folder / "runs")): why for path, why in ledger.deleted(folder).items()}
+    others = ledger.deleted(folder) | unreadable(folder)
+    return report | {str(Path(path).relative_to(folder / "runs")): why for path, why in others.items()}
+
+
+def unreadable(store: Path) -> dict[str, str]:
+    """Runs that this user may not look into (another one's, with a strict umask): their paths, and what to do."""
+    found = {}
+    for run in _entries(store / "runs"):
+        try:
+            os.scandir(Path(run) / SHARDS).close()
+        except PermissionError:
+            found[run] = "not readable for this user; its owner can run chmod -R a+rX on it"
+        except OSError:
+            continue
+    return found
 
 
 def set_aside(damaged: Iterable[str]) -> int:
@@ -177,10 +194,12 @@ def set_aside(damaged: Iterable[str]) -> int:
     """
     count = 0
     for path in map(Path, damaged):
+        if path.parent.name != SHARDS:
+            continue  # a run that this user may not read: its shards are whole
         try:
             if path.exists():
                 path.rename(path.with_name(f"{DAMAGED}{path.name}"))
-            ledger.note(path.parent.parent, path.name, "-")
+            ledger.note(path.parent.parent, path.name, "!")
         except OSError:
             continue  # a read-only store: readers pass it over anyhow
         count += 1
@@ -202,7 +221,7 @@ def _fitting(name: str, frame: pa.Table | pl.DataFrame) -> pa.Table:
 def _entries(folder: Path) -> list[str]:
     try:
         return sorted(entry.path for entry in os.scandir(folder) if entry.is_dir())
-    except (FileNotFoundError, NotADirectoryError):
+    except (FileNotFoundError, NotADirectoryError, PermissionError):
         return []
 
 

@@ -28,7 +28,7 @@ def _file(name: str) -> Path:
 
 def session_name(store: Path) -> str:
     """One file a store, named by its place."""
-    return "session-" + hashlib.sha256(str(store.resolve()).encode()).hexdigest()[:16]
+    return "session-" + hashlib.sha256(os.fsencode(store.resolve())).hexdigest()[:16]
 
 
 def read(name: str) -> dict[str, Any]:

@@ -1,0 +1,150 @@
+"""One store, several users and hosts: what one of them may not read or write, another clock, a shard that comes back."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import store
+from store import compaction, layout, runs, shards, snapshot
+from store.reader import Reader
+from store.shards import list_shards
+from tests.store import made
+
+
+@pytest.fixture
+def filled(tmp_path: Path) -> made.Made:
+    """Three shards of one run."""
+    return made.make(tmp_path / "shared.knstore", facts=6, per_shard=2)
+
+
+def attributions(path: Path) -> int:
+    with Reader(path) as reader:
+        return int(reader.sql("SELECT count(*) FROM attribution").item())
+
+
+def test_a_shard_that_was_missed_and_came_back_is_not_taken_for_one_that_was_replaced(filled: made.Made) -> None:
+    first, whole = next(iter(list_shards(filled.path))), attributions(filled.path)
+    away = filled.path.parent / first.name
+    first.rename(away)
+    with Reader(filled.path) as reader:
+        assert shards.set_aside(reader.damaged) == 1
+    away.rename(first)
+    assert attributions(filled.path) == whole and not any(shards.verify(filled.path).values())
+    compaction.compact(filled.path)
+    assert attributions(filled.path) == whole
+
+
+def test_a_shard_that_old_ledgers_call_replaced_is_removed_only_if_others_have_all_of_it(filled: made.Made) -> None:
+    whole, run = attributions(filled.path), runs.run_folder(filled.path, filled.run)
+    first = next(iter(list_shards(filled.path)))
+    with (run / "committed").open("a") as ledger:
+        ledger.write(f"-{first.name}\n")
+    compaction.compact(filled.path)
+    assert attributions(filled.path) == whole
+
+
+def test_a_run_that_may_not_be_read_is_passed_over_named_and_left_as_it_is(
+    filled: made.Made, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    mine = attributions(filled.path)
+    other = runs.new_run(filled.path, {"made": False})
+    closed = runs.run_folder(filled.path, other)
+    scan, access, is_file = os.scandir, os.access, Path.exists
+
+    def refused(place: Any = ".") -> Any:
+        if isinstance(place, (str, Path)) and (Path(place) == closed or closed in Path(place).parents):
+            raise PermissionError(13, "Permission denied", str(place))
+        return scan(place)
+
+    monkeypatch.setattr(os, "scandir", refused)
+    monkeypatch.setattr(os, "access", lambda place, mode: Path(place) != closed and access(place, mode))
+    with Reader(filled.path) as reader:
+        assert reader.sql("SELECT count(*) FROM attribution").item() == mine
+        [(place, why)] = reader.damaged.items()
+        assert place == str(closed) and "chmod" in why
+        assert shards.set_aside(reader.damaged) == 0 and closed.is_dir()
+    assert [name for name, why in shards.verify(filled.path).items() if why] == [other]
+    assert [record.run for record in runs.read_runs(filled.path)] == [filled.run]
+    with pytest.raises(store.UserError, match="may not be read"):
+        runs.read_run(filled.path, other)
+    assert snapshot.publish(filled.path).exists() and is_file(closed)
+
+
+def test_a_run_that_cannot_be_written_is_named_and_the_others_are_compacted(
+    filled: made.Made, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = attributions(filled.path)
+    other = made.make(filled.path, facts=4, per_shard=2, model="other@00000002")
+    write = compaction.write_shard
+
+    def refused(place: Path, run: str, *given: Any) -> str:
+        if run == filled.run:
+            raise store.UserError(f"{run}: results cannot be written (Permission denied)")
+        return write(place, run, *given)
+
+    monkeypatch.setattr(compaction, "write_shard", refused)
+    with pytest.raises(store.UserError, match=f"{filled.run} could not be compacted, the rest is"):
+        compaction.compact(filled.path)
+    left = [path.parent.parent.name for path in list_shards(filled.path)]
+    assert (left.count(other.run), left.count(filled.run)) == (1, 3)
+    assert attributions(filled.path) == whole + len(other.dense)
+
+
+def test_a_clock_that_is_ahead_takes_no_living_writers_folder_for_an_old_one(
+    filled: made.Made, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = runs.run_folder(filled.path, filled.run) / "shards"
+    living = [folder / f"{shards.TEMPORARY}now", filled.path / f".{snapshot.SNAPSHOT}-now"]
+    for place in living:
+        place.mkdir()
+    there = time.time
+    monkeypatch.setattr(time, "time", lambda: there() + 2 * compaction.ABANDONED)
+    compaction.compact(filled.path)
+    snapshot.publish(filled.path)
+    assert all(place.is_dir() for place in living)
+    assert abs(layout.time_of(filled.path) - there()) < 60 and not list(filled.path.glob(".now-*"))
+
+
+def test_what_a_killed_publish_spilled_is_removed_as_well(filled: made.Made) -> None:
+    spilled = filled.path / f".{snapshot.SNAPSHOT}-dead.tmp"
+    spilled.mkdir()
+    (spilled / "duckdb_temp").write_bytes(b"x")
+    os.utime(spilled, (1, 1))
+    snapshot.publish(filled.path)
+    assert not spilled.exists() and (filled.path / snapshot.SNAPSHOT).is_file()
+
+
+@pytest.mark.parametrize("make", [store.create, store.open, snapshot.publish])
+def test_a_folder_whose_name_is_no_text_is_refused_before_anything_is_made(
+    tmp_path: Path, make: Callable[[Path], object]
+) -> None:
+    place = tmp_path / os.fsdecode(b"caf\xe9.knstore")
+    with pytest.raises(store.UserError, match="must be UTF-8"):
+        make(place)
+    assert not list(tmp_path.iterdir())
+
+
+def test_what_comes_while_the_catalog_is_asked_for_is_in_the_next_one(
+    filled: made.Made, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with Reader(filled.path) as reader:
+        cursor = reader.cursor
+        once: Iterator[int] = iter([1])
+
+        def later() -> Any:
+            if next(once, None):
+                made_later()
+            return cursor()
+
+        def made_later() -> None:
+            reader.generation += 1
+
+        monkeypatch.setattr(reader, "cursor", later)
+        first = reader.catalog()
+        assert reader.catalog() is not first and reader.catalog() is reader.catalog()
