@@ -7,6 +7,9 @@ from pathlib import Path
 
 from analysis.errors import ModelError
 
+BUNDLED = Path(__file__).parent / "demo" / "models"
+"""Folders of the models that come with knscope, each by its name."""
+
 
 def split_revision(source: str) -> tuple[str, str | None]:
     """`org/name@v1.0` -> ("org/name", "v1.0"); a folder, or an id without a revision, -> (source, None)."""
@@ -22,7 +25,12 @@ def is_path(source: str) -> bool:
 
 
 def absolute_source(source: str) -> str:
-    """A folder's absolute path, so that a job started elsewhere finds it; a hub id stays as it is. Raises ModelError."""
+    """A folder's absolute path, so that a job started elsewhere finds it; a bundled model's is known by its name, and a hub id
+    stays as it is. Raises ModelError.
+    """
+    bundled = BUNDLED / source
+    if not is_path(source) and (bundled / "config.json").is_file():
+        return str(bundled)
     text = str(Path(source).expanduser().resolve()) if is_path(source) else source
     check_folder(text)
     return text

@@ -3,28 +3,24 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import polars as pl
 
 from store.errors import UserError
 
-FORMATS = ("csv", "json", "parquet")
 
-
-def write_table(frame: pl.DataFrame, path: Path, format: str | None = None) -> None:  # noqa: A002 - as a person types it
-    """Write a file whole or not at all. The format goes by the name's ending where none is given. Raises UserError."""
-    chosen = format or path.suffix.lstrip(".").lower()
-    if chosen not in FORMATS:
-        raise UserError(f"{path}: cannot tell the format; end the name in .csv, .json or .parquet, or name the format")
+def write_table(frame: pl.DataFrame, path: Path, format: Literal["csv", "parquet"]) -> None:  # noqa: A002 - as a person types it
+    """Write a file whole or not at all. Raises UserError."""
     with whole(path) as temporary:
-        if chosen == "parquet":
+        if format == "parquet":
             frame.write_parquet(temporary)
         else:
-            temporary.write_text(as_text(frame, chosen), encoding="utf-8")
+            temporary.write_text(as_csv(frame), encoding="utf-8")
 
 
 @contextmanager
@@ -40,14 +36,32 @@ def whole(path: Path) -> Iterator[Path]:
         temporary.unlink(missing_ok=True)
 
 
-def as_text(frame: pl.DataFrame, format: str) -> str:  # noqa: A002 - as a person types it
-    """CSV (lists as JSON) or one JSON array of objects."""
-    if format == "csv":
-        nested = [name for name, kind in frame.schema.items() if kind.is_nested()]
-        flat = frame.with_columns(pl.col(name).map_elements(_json, return_dtype=pl.String) for name in nested)
-        return flat.write_csv()
-    return json.dumps(frame.to_dicts(), ensure_ascii=False, indent=1, default=str) + "\n"
+def as_csv(frame: pl.DataFrame) -> str:
+    """CSV: lists as JSON, bytes as hex."""
+    nested = [name for name, kind in frame.schema.items() if kind.is_nested()]
+    flat = frame.with_columns(pl.col(name).map_elements(_json, return_dtype=pl.String) for name in nested)
+    return flat.with_columns(pl.col(pl.Binary).bin.encode("hex")).write_csv()
+
+
+def as_json_text(document: Any, indent: int = 2) -> str:
+    """JSON that every reader takes: floats that are no numbers become null, bytes hex."""
+    try:
+        return json.dumps(document, ensure_ascii=False, indent=indent, default=_plain, allow_nan=False)
+    except ValueError:
+        return json.dumps(_finite(document), ensure_ascii=False, indent=indent, default=_plain, allow_nan=False)
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, dict):
+        return {name: _finite(one) for name, one in value.items()}
+    return [_finite(one) for one in value] if isinstance(value, list | tuple) else value
+
+
+def _plain(value: Any) -> str:
+    return value.hex() if isinstance(value, bytes) else str(value)
 
 
 def _json(value: Any) -> str:
-    return json.dumps(value.to_list() if isinstance(value, pl.Series) else value, ensure_ascii=False, default=str)
+    return json.dumps(value.to_list() if isinstance(value, pl.Series) else value, ensure_ascii=False, default=_plain)

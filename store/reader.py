@@ -254,6 +254,10 @@ class Reader:
         :raises UserError: listing what there is, where a name is not stored or one of several must be named
         """
         chosen = model or _only("model", self.models())
+        if chosen not in self.models():
+            raise UserError(
+                f"the model {chosen} is not in this store; there is {', '.join(self.models()) or 'none yet'}"
+            )
         langs = tuple(langs or self.langs(chosen))
         given = dict.fromkeys(langs, taus) if isinstance(taus, int | float) else dict(taus or {})
         view = View(chosen, method or _only("method", self.methods(chosen)), langs, tuple(given.items()), **others)

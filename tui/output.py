@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import json
+import re
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -10,6 +10,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from rich.cells import cell_len
 from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
@@ -20,12 +21,14 @@ if TYPE_CHECKING:
     from analysis.tables import Table
 
 FORMATS = ("table", "csv", "json", "latex", "parquet")
+GAP = 2  # cells around a column
+NARROWEST = 12  # a column of text is folded to this, no further
 MAX_PRINTED = 60  # rows of a text table; the rest is counted, and comes with --format
 
 
-def console() -> Console:
-    """stdout as text; without a terminal as wide as the tables need, so that a pipe loses nothing."""
-    return Console(width=None if sys.stdout.isatty() else 160, highlight=False)
+def console(needed: int = 0) -> Console:
+    """stdout as text; without a terminal as wide as is needed, so that a pipe loses nothing."""
+    return Console(width=None if sys.stdout.isatty() else max(160, needed), highlight=False)
 
 
 def messages() -> Console:
@@ -43,7 +46,9 @@ def write_text(text: str) -> None:
 
 def write_json(document: Any) -> None:
     """One JSON document on stdout. Floats that are no numbers become null."""
-    write_text(json.dumps(document, ensure_ascii=False, indent=2, default=str, allow_nan=False))
+    from store.export import as_json_text
+
+    write_text(as_json_text(document))
 
 
 def emit(tables: Sequence[Table], form: str = "table", output: Path | None = None) -> None:
@@ -52,7 +57,7 @@ def emit(tables: Sequence[Table], form: str = "table", output: Path | None = Non
     :raises UserError: for a format that is unknown, or Parquet on a terminal
     """
     from store.errors import UserError
-    from store.export import as_text
+    from store.export import as_csv
     from tui import latex, writing
 
     check(form, output)
@@ -63,9 +68,9 @@ def emit(tables: Sequence[Table], form: str = "table", output: Path | None = Non
         for table in tables:
             print_table(table)
     elif form == "json":
-        write_json({"tables": [as_json(table) for table in tables]})
+        write_json(document(tables))
     elif form == "csv":
-        sys.stdout.write(as_text(frame, "csv"))
+        sys.stdout.write(as_csv(frame))
     elif form == "latex":
         sys.stdout.write("\n".join(latex.latex(table) for table in tables))
     elif sys.stdout.isatty():
@@ -89,32 +94,64 @@ def check(form: str, output: Path | None) -> None:
         writing.format_of(output, None if form == "table" else form)
 
 
+def document(tables: Sequence[Table]) -> dict[str, Any]:
+    """What --json prints and a .json file holds."""
+    return {"tables": [as_json(table) for table in tables]}
+
+
 def as_json(table: Table) -> dict[str, Any]:
     return {"name": table.name, "title": table.title, "rows": table.frame.to_dicts(), "notes": list(table.notes)}
 
 
 def print_table(table: Table) -> None:
-    """A result as a text table with its notes below."""
+    """A result as a text table with its notes below. Where it is too wide for the terminal, long texts are folded first, then
+    the last columns are left out by name; numbers and row labels never."""
     from rich.table import Table as Grid
 
-    grid = Grid(title=escape(table.title), title_justify="left", title_style="bold", header_style="bold", box=None)
     shown = table.frame.drop(table.aside)
-    numeric = {name for name, dtype in shown.schema.items() if dtype.is_numeric()}
-    for name in shown.columns:
-        grid.add_column(escape(name), justify="right" if name in numeric else "left", no_wrap=name in numeric)
-    for row in shown.head(MAX_PRINTED).iter_rows():
-        grid.add_row(*(escape(cell(value)) for value in row))
-    out = console()
+    cells = [[cell(value) for value in row] for row in shown.head(MAX_PRINTED).iter_rows()]
+    numeric = [dtype.is_numeric() for dtype in shown.schema.values()]
+    needed = [max(map(cell_len, column)) for column in zip(shown.columns, *cells, strict=True)]
+    out = console(sum(needed) + GAP * len(needed))
+    widths = fitted(needed, numeric, out.width)
+    if table.title:
+        out.print(f"[bold]{escape(table.title)}[/]", soft_wrap=True)
+    grid = Grid(header_style="bold", box=None)
+    for name, number, width in zip(shown.columns, numeric, widths, strict=False):
+        grid.add_column(escape(name), justify="right" if number else "left", width=width, overflow="fold")
+    for row in cells:
+        grid.add_row(*(escape(text) for text in row[: len(widths)]))
     out.print(grid)
     if table.frame.height > MAX_PRINTED:
         out.print(f"  … {MAX_PRINTED} of {table.frame.height:,} rows; --format csv prints them all")
     if table.frame.is_empty():
         out.print("  (no rows)")
-    if table.aside and not table.frame.is_empty():
-        out.print(f"  more columns with --format csv: {_named(table.aside)}", soft_wrap=True)
+    left = (*shown.columns[len(widths) :], *table.aside)
+    if left and not table.frame.is_empty():
+        out.print(f"  more columns with --format csv: {_named(left)}", soft_wrap=True)
     for note in table.notes:
         out.print(f"  {escape(note)}", soft_wrap=True)
     out.print()
+
+
+def fitted(needed: Sequence[int], numeric: Sequence[bool], room: int) -> list[int]:
+    """Widths of the first columns, as many as there is room for: (columns shown,), at least the labels before the first number
+    and one column more."""
+    labels = next((place for place, number in enumerate(numeric) if number), len(numeric))
+    widths = list(needed)
+    excess = sum(widths) + GAP * len(widths) - room
+    for place in sorted((p for p, number in enumerate(numeric) if not number), key=lambda p: -widths[p]):
+        narrower = min(max(excess, 0), max(widths[place] - NARROWEST, 0))
+        widths[place] -= narrower
+        excess -= narrower
+    while len(widths) > labels + 1 and sum(widths) + GAP * len(widths) > room:
+        widths.pop()
+    spare = room - sum(widths) - GAP * len(widths)
+    for place in range(min(labels, len(widths))):  # what was left out made room for the labels again
+        wider = min(max(spare, 0), needed[place] - widths[place])
+        widths[place] += wider
+        spare -= wider
+    return widths
 
 
 def _named(aside: Sequence[str]) -> str:
@@ -139,7 +176,7 @@ def cell(value: Any) -> str:
         return f"{value:,}"
     if isinstance(value, list):
         return " ".join(cell(part) for part in value)
-    return str(value)
+    return _CONTROL.sub("·", str(value))
 
 
 def one_table(name: str, title: str, frame: pl.DataFrame, *notes: str) -> Table:
@@ -150,6 +187,10 @@ def one_table(name: str, title: str, frame: pl.DataFrame, *notes: str) -> Table:
 
 def duration(seconds: float | None) -> str:
     return "–" if seconds is None else str(timedelta(seconds=round(seconds)))
+
+
+_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
+"""What a terminal obeys instead of showing it; facts may hold it."""
 
 
 class Bar:

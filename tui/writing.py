@@ -20,7 +20,10 @@ def format_of(path: Path, form: str | None = None) -> str:
     """
     from store.errors import UserError
 
-    chosen = {"latex": "tex"}.get(form or "", form) or path.suffix.lstrip(".").lower()
+    ending, named = path.suffix.lstrip(".").lower(), {"latex": "tex"}.get(form or "", form)
+    if named and ending in ENDINGS and ending != named:
+        raise UserError(f"{path}: --format {form} and the name's ending say different things; leave one of them out")
+    chosen = named or ending
     if chosen not in ENDINGS:
         known = ", ".join(f".{ending}" for ending in ENDINGS[:-1])
         raise UserError(f"{path}: cannot tell the format; end the name in {known} or .{ENDINGS[-1]}")
@@ -30,7 +33,7 @@ def format_of(path: Path, form: str | None = None) -> str:
 def write(tables: Sequence[Table], path: Path, form: str | None = None) -> str:
     """Write a file whole or not at all, and return what was written.
 
-    Data and figures are of the first table, which is the command's own; .tex holds all of them.
+    Data and figures are of the first table, which is the command's own; .tex and .json hold all of them.
 
     :raises UserError: for an unknown format, a table without a figure, a place that cannot be written
     """
@@ -40,14 +43,21 @@ def write(tables: Sequence[Table], path: Path, form: str | None = None) -> str:
 
         write_figure(tables, path, chosen)
         return f"figure written to {path}"
-    if chosen == "tex":
-        from store.export import whole
+    if chosen in ("tex", "json"):
+        from store.export import as_json_text, whole
         from tui.latex import latex
+        from tui.output import document
 
         with whole(path) as temporary:
-            temporary.write_text("\n".join(latex(table) for table in tables), encoding="utf-8")
+            text = "\n".join(map(latex, tables)) if chosen == "tex" else as_json_text(document(tables)) + "\n"
+            temporary.write_text(text, encoding="utf-8")
     else:
         from store.export import write_table
 
-        write_table(tables[0].frame, path, chosen)
-    return f"{tables[0].frame.height:,} rows written to {path}"
+        write_table(tables[0].frame, path, "parquet" if chosen == "parquet" else "csv")
+    aside = (
+        f"; {', '.join(table.title for table in tables[1:])}: with .json"
+        if chosen in ("csv", "parquet") and tables[1:]
+        else ""
+    )
+    return f"{tables[0].frame.height:,} rows written to {path}{aside}"

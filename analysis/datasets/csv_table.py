@@ -64,3 +64,9 @@ def _explain(path: Path, delimiter: str) -> None:
                     f"{path}, line {reader.line_num}: {len(cells)} cells, the header has {len(columns)}; "
                     f"write a cell with a {delimiter!r} in it between double quotes"
                 )
+    for number, line in text_lines(path):
+        if line.count('"') % 2:
+            raise UserError(
+                f"{path}, line {number}: a double quote stands alone; write a cell that holds one between double quotes, "
+                'with the quote in it twice: "5"" gun"'
+            )

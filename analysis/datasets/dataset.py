@@ -140,10 +140,12 @@ def _with_optional_columns(frame: pl.DataFrame) -> pl.DataFrame:
 
 
 def hash_files(files: Iterable[Path]) -> str:
-    """sha256 over names and bytes of the files, in order of name: the same wherever the dataset lies."""
+    """sha256 over bytes of the files, and names where there are several, in order of name: the same wherever the dataset lies."""
     digest = hashlib.sha256()
-    for path in sorted(files):
+    ordered = sorted(files)
+    for path in ordered:
         with path.open("rb") as stream:
-            digest.update(f"{path.parent.name}/{path.name}\0".encode())
+            if len(ordered) > 1:
+                digest.update(f"{path.parent.name}/{path.name}\0".encode())
             digest.update(hashlib.file_digest(stream, "sha256").digest())
     return digest.hexdigest()

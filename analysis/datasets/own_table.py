@@ -11,6 +11,8 @@ from analysis.datasets.dataset import COLUMNS, count_left_out
 from analysis.datasets.languages import choose_langs, choose_relations
 from store.errors import UserError
 
+RESERVED = ("LIKN", "DKN", "all")
+"""What tables call columns and rows that are of no single language."""
 OPTIONAL = ("subject_uri", "object_uri", "alternatives", "split")
 
 
@@ -47,6 +49,7 @@ def check_table(
     """
     table = table.with_row_index("row").with_columns(pl.col(COLUMNS).str.strip_chars())
     _check_cells(table, source)
+    _check_codes(table, source)
     _check_ids(table, source)
     table = table.filter(
         pl.col("lang").is_in(choose_langs(table["lang"].unique(maintain_order=True), langs)),
@@ -68,6 +71,11 @@ def _check_cells(table: pl.DataFrame, source: Source) -> None:
         empty = table.filter(pl.col(column).fill_null("") == "")
         if empty.height:
             raise UserError(f"{source.at(empty['row'][0])}: {column} is empty")
+        control = table.filter(pl.col(column).str.contains(r"[\x00-\x08\x0b-\x1f\x7f]"))
+        if control.height:
+            raise UserError(
+                f"{source.at(control['row'][0])}: {column} holds a control character: {control[column][0]!r}"
+            )
     for slot, meaning in (("[X]", "the subject"), ("[Y]", "the object")):
         wrong = table.filter(pl.col("template").str.count_matches(slot, literal=True) != 1)
         if wrong.height:
@@ -75,6 +83,20 @@ def _check_cells(table: pl.DataFrame, source: Source) -> None:
             count = "no" if slot not in template else "more than one"
             raise UserError(
                 f"{source.at(wrong['row'][0])}: the template has {count} {slot} for {meaning}: {template!r}"
+            )
+
+
+def _check_codes(table: pl.DataFrame, source: Source) -> None:
+    """Codes that --langs, --tau and --relations can name, and that no column of a table is called by."""
+    for column in ("lang", "relation"):
+        signs = ",=" if column == "lang" else ","
+        bad = table.filter(
+            pl.col(column).str.contains(f"[{signs}]") | (pl.lit(column == "lang") & pl.col(column).is_in(RESERVED))
+        )
+        if bad.height:
+            raise UserError(
+                f"{source.at(bad['row'][0])}: {column} {bad[column][0]!r} cannot be used as a code: no {' or '.join(signs)} in it"
+                + (f", and not {', '.join(RESERVED)}" if column == "lang" else "")
             )
 
 

@@ -15,6 +15,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, TextIO
 
+from analysis.runs.client import ERROR
 from analysis.runs.executors import Executor
 from analysis.runs.plan import RunConfig
 from store import runs as run_files
@@ -97,7 +98,7 @@ def report(options: argparse.Namespace) -> int:
                 config = inspection.check_config(options.model, options.data, facts, langs, relations)
                 document = inspection.check_data(replace(config, device=options.device, dtype=options.dtype))
         except USER_ERRORS as error:
-            sys.stderr.write(f"{error}\n")
+            sys.stderr.write(f"{ERROR}{error}\n")
             return 2
         answer.write(json.dumps(document, ensure_ascii=False, default=str))
     return 0

@@ -23,6 +23,8 @@ from analysis.runs.plan import RunConfig, Unit
 from store import runs as run_files
 
 Event = Mapping[str, Any]
+ERROR = "\x1e"
+"""Stands before a person's error on the stderr of `inspect` and `check`, where libraries write too."""
 
 
 @dataclass(frozen=True)

@@ -6,6 +6,7 @@ import hashlib
 import importlib.util
 import json
 import os
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -23,6 +24,9 @@ PHASES = ("attribution", "dkn", "edit", "factcheck")
 ENGINES = ("process", "inline", "ray")
 ROLES = ("kn", "layer_control", "drop_control")
 SCAN_SIZE = 20  # METHOD §5: singles and pairs of the 20 neurons of highest rel
+DTYPES = ("float32", "float64", "bfloat16", "float16")
+_DEVICE = r"(cpu|cuda(:\d+)?|mps)"
+_DEVICES = re.compile(rf"auto|{_DEVICE}([,+]{_DEVICE})*")
 KEEP_BYTES = 512 * 2**20  # a worker holds models beside each other up to this much; above it, one at a time
 UNIT_ROWS, UNIT_ROWS_GPU = 32, 256
 """Queries of a unit: few, so that every pane has something early; a GPU fills its passes only with many
@@ -76,6 +80,13 @@ class RunConfig:
         _check("--what", self.what, PHASES)
         _check("--suppress", self.suppress, ABLATIONS)
         _check("--engine", (self.engine,), ENGINES)
+        _check("--dtype", (self.dtype,), DTYPES)
+        if not _DEVICES.fullmatch(self.device):
+            raise UserError(
+                f"--device {self.device}: write auto, cpu, cuda:0, several as cuda:0,cuda:1, or cuda:0+cuda:1"
+            )
+        if self.seed < 0:
+            raise UserError(f"--seed {self.seed}: write a whole number from 0 up")
         if self.engine == "ray" and importlib.util.find_spec("ray") is None:
             raise UserError("--engine ray: ray is not installed; pip install 'knscope[ray]', or use --engine process")
 

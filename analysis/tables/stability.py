@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -82,6 +82,8 @@ def build(reader: Reader, view: View, seed: int = 0, draws: int = DRAWS) -> Tabl
     """One row a variant that is stored beside the View's own model and method."""
     asked = reader.sql(_ATTRIBUTED, {"model": view.model, "method": view.method})
     asked = asked.filter(pl.col("lang").is_in(view.langs))
+    if view.facts:
+        asked = asked.filter(pl.col("fact").is_in(view.facts))
     place = _Place(reader, view, tuple(asked["fact"].unique(maintain_order=True)), sites_of(reader, view.model))
     subject = subject_of(reader)
     labels = [subject[fact] for fact in place.facts]
@@ -91,6 +93,12 @@ def build(reader: Reader, view: View, seed: int = 0, draws: int = DRAWS) -> Tabl
         rows.append(_row(kind, against, found))
     title = f"stability of N: {view.model}, {view.method}"
     return Table("stability", title, pl.DataFrame(rows, schema=_SCHEMA), NOTES, ENDS)
+
+
+def together(tables: Mapping[str, Table]) -> Table:
+    """The tables of several models, by name, as one for a file."""
+    frames = [table.frame.select(pl.lit(model).alias("model"), pl.all()) for model, table in tables.items()]
+    return Table("stability", "stability of N", pl.concat(frames), NOTES, ENDS)
 
 
 def _compared(place: _Place, asked: pl.DataFrame, seed: int) -> Iterator[tuple[str, str, NeuronSets, str, NeuronSets]]:

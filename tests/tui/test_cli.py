@@ -15,7 +15,9 @@ from analysis.runs.__main__ import make_executor
 from analysis.runs.executors import settings_of
 from analysis.runs.plan import ModelSource, RunConfig
 from analysis.runs.status import RunStatus
+from analysis.sources import BUNDLED, absolute_source
 from store import runs as run_files
+from tui import output
 from tui.cli import run_app
 from tui.commands import common
 from tui.commands.demo import resume
@@ -93,9 +95,16 @@ def test_results_go_to_a_file_in_the_format_of_its_name(
     out = tmp_path / f"kn.{ending}"
     assert run_app(["kn", str(finished), *ENCODER, "-o", str(out)]) == 0
     captured = capsys.readouterr()
-    assert captured.out == "" and "wrote" in captured.err
-    read = {"csv": pl.read_csv, "json": pl.read_json, "parquet": pl.read_parquet}[ending]
-    assert {"fact", "lang", "layer", "neuron", "rel", "share"} <= set(read(out).columns)
+    assert captured.out == "" and "rows written to" in captured.err
+    read = {"csv": pl.read_csv, "json": rows_of_json, "parquet": pl.read_parquet}[ending]
+    written = read(out)
+    assert written.columns == ["model", "method", "fact", "relation", "lang", "layer", "neuron", "rel", "share"]
+    assert written["model"].unique().len() == 1 and written["method"].unique().to_list() == ["amig"]
+
+
+def rows_of_json(path: Path) -> pl.DataFrame:
+    [table] = json.loads(path.read_text("utf-8"))["tables"]
+    return pl.DataFrame(table["rows"])
 
 
 def test_a_threshold_is_an_argument_of_the_question(finished: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -115,7 +124,7 @@ def test_a_threshold_is_an_argument_of_the_question(finished: Path, capsys: pyte
         (["likn", *ENCODER, "--langs", "xx"], "there is: en, fr"),
         (["likn", *ENCODER, "--tau", "en=a"], "--tau en=0.3,zh=0.2"),
         (["likn", *ENCODER, "--tau", "en=7"], "out of range"),
-        (["kn", *ENCODER, "--format", "xml"], "table, csv, json, parquet"),
+        (["kn", *ENCODER, "--format", "xml"], "table, csv, json, latex, parquet"),
         (["dkn", *ENCODER, "--t-low", "3"], "out of range"),
         (["cancel", "20200101-000000-abcdef"], "no run"),
     ],
@@ -179,6 +188,103 @@ def test_a_run_has_as_many_processes_as_are_asked_for(
     assert run_app([*asked, "--device", "cpu", "--processes", "11"]) == 0
     assert len(settings_of(started[0])) == 11
     assert run_app([*asked, "--device", "cpu", "--processes", "-1"]) == 2 and len(started) == 1
+
+
+@pytest.mark.parametrize(
+    ("option", "said"),
+    [
+        (["--dtype", "int8"], "--dtype: int8"),
+        (["--device", "foo"], "--device foo: write auto, cpu"),
+        (["--device", "cuda:0;1"], "--device"),
+        (["--seed", "-1"], "--seed -1"),
+        (["--memory", "0"], "--memory 0"),
+        (["--memory", "-1GiB"], "--memory"),
+        (["--method", "amig", "--what", "nothing"], "--what"),
+    ],
+)
+def test_a_run_that_cannot_be_meant_is_refused_before_it_is_started(
+    option: list[str], said: str, tmp_path: Path, tiny_models: Mapping[str, Path], tiny_facts: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    place = tmp_path / "new"
+    asked = ["run", str(place), "--model", str(tiny_models["encoder"]), "--data", str(tiny_facts)]
+    assert run_app([*asked, *option]) == 2
+    assert said in capsys.readouterr().err and not place.exists()
+
+
+def test_sizes_are_read_as_people_write_them() -> None:
+    wanted = {"1KB": 1000, "1kib": 1024, "512MB": 512 * 10**6, "8GiB": 8 * 2**30, "1.5g": 3 * 2**29, "77": 77}
+    assert {text: common.size(text) for text in wanted} == wanted
+
+
+def test_one_method_is_one_method_and_a_threshold_is_named_once(
+    finished: Path, tiny_models: Mapping[str, Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    model = str(tiny_models["encoder"])
+    asked = ["query", model, "the capital of [X] is [Y]", "--subject", "france", "--object", "paris"]
+    for command, why in (
+        ([*asked, "--method", "amig,bkn"], "name one method"),
+        (["stability", model, "--method", "amig,bkn"], "name one method"),
+        ([*asked[:2], "[X] and [Y] and [Y]", *asked[3:]], "more than one [Y]"),
+        (["kn", str(finished), *ENCODER, "--tau", "en=0.3,en=0.4"], "given twice"),
+    ):
+        assert run_app(command) == 2
+        assert why in capsys.readouterr().err
+
+
+def test_sql_exports_everything_unless_a_limit_is_named_and_says_what_is_left_out(
+    finished: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    ask, out = ["sql", str(finished), "SELECT range FROM range(2500)"], tmp_path / "all.csv"
+    assert run_app([*ask, "-o", str(out)]) == 0
+    assert pl.read_csv(out).height == 2500 and "there are more" not in capsys.readouterr().err
+    assert run_app([*ask, "--format", "csv", "--limit", "7"]) == 0
+    limited = capsys.readouterr()
+    assert len(limited.out.splitlines()) == 8 and "first 7 rows; there are more: raise --limit" in limited.err
+    assert run_app(ask) == 0
+    assert "there are more: -o FILE" in capsys.readouterr().err.replace("\n", " ")
+    assert run_app([*ask, "--limit", "0"]) == 2
+
+
+def test_what_json_and_csv_cannot_say_is_null_or_hex(
+    finished: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    ask = ["sql", str(finished), "SELECT 'nan'::DOUBLE AS n, ['inf'::DOUBLE, 1.5] AS l, 'ab'::BLOB AS b"]
+    assert run_app([*ask, "--json"]) == 0
+    [table] = json.loads(capsys.readouterr().out)["tables"]
+    assert table["rows"] == [{"n": None, "l": [None, 1.5], "b": "6162"}]
+    assert run_app([*ask, "-o", str(tmp_path / "a.json")]) == run_app([*ask, "-o", str(tmp_path / "a.csv")]) == 0
+    assert json.loads((tmp_path / "a.json").read_text()) == {"tables": [table]}
+    assert (tmp_path / "a.csv").read_text().splitlines()[1].endswith("6162")
+    assert run_app([*ask, "--format", "csv", "-o", str(tmp_path / "b.json")]) == 2
+    assert "say different things" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("room", [40, 80, 100, 120])
+def test_a_narrow_terminal_costs_the_last_columns_and_never_a_label_or_a_digit(room: int) -> None:
+    needed, numeric = [5, 31, 6, 7, 9, 11, 13, 20], [False, False, True, True, True, False, True, True]
+    widths = output.fitted(needed, numeric, room)
+    assert len(widths) >= 3 and sum(widths) + 2 * len(widths) <= max(room, 5 + 12 + 6 + 6)
+    assert all(width == wide for width, wide, number in zip(widths, needed, numeric, strict=False) if number)
+    assert all(width >= min(wide, 12) for width, wide in zip(widths, needed, strict=False))
+    assert output.fitted(needed, numeric, 200) == needed
+
+
+def test_what_a_terminal_would_obey_is_shown_as_a_dot() -> None:
+    assert output.cell("Ta\x1b[31mnzania\x00") == "Ta·[31mnzania·" and output.cell("坦桑尼亚") == "坦桑尼亚"
+
+
+def test_a_bundled_model_is_known_by_its_name_unless_a_folder_has_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert absolute_source("gpt2-multi") == str(BUNDLED / "gpt2-multi")
+    assert absolute_source("org/gpt2-multi") == "org/gpt2-multi" and absolute_source("other") == "other"
+    monkeypatch.chdir(tmp_path)
+    own = tmp_path / "gpt2-multi"
+    own.mkdir()
+    for name in ("config.json", "model.safetensors"):
+        (own / name).write_text("{}")
+    assert absolute_source("gpt2-multi") == str(own)
 
 
 def test_a_model_is_told_line_by_line_and_as_one_document(
@@ -253,9 +359,3 @@ def test_method_lists_keep_the_options_of_each_method_together() -> None:
     assert common.methods("amig,bkn") == ("amig", "bkn")
     assert len(common.methods("bkn+nodes=10,positions=all,amig")) == 2
     assert common.methods("amig,amig") == ("amig",)
-
-
-def test_sizes_are_read_as_people_write_them() -> None:
-    assert common.size("8GiB") == 8 * 2**30 and common.size("512MB") == 512_000_000 and common.size("1024") == 1024
-    with pytest.raises(store.UserError, match="8GiB"):
-        common.size("lots")

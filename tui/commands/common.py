@@ -47,6 +47,16 @@ def methods(text: str) -> tuple[str, ...]:
     return tuple(dict.fromkeys(parse_method(method).label for method in found))
 
 
+def one_method(text: str) -> str:
+    """The label of a single method."""
+    from store.errors import UserError
+
+    found = methods(text)
+    if len(found) != 1:
+        raise UserError(f"--method {text}: name one method")
+    return found[0]
+
+
 def taus(text: str | None) -> dict[str, float]:
     """`en=0.3,zh=0.2` -> {"en": 0.3, "zh": 0.2}; a bare number counts for every language (key "")."""
     from store.errors import UserError
@@ -54,6 +64,8 @@ def taus(text: str | None) -> dict[str, float]:
     found: dict[str, float] = {}
     for part in words(text):
         lang, _, value = part.rpartition("=")
+        if lang in found:
+            raise UserError(f"--tau {text}: {lang or 'a number for every language'} is given twice")
         try:
             found[lang] = float(value)
         except ValueError:
@@ -67,13 +79,18 @@ def size(text: str | None) -> int | None:
 
     if text is None:
         return None
-    units = {"gib": 2**30, "mib": 2**20, "gb": 10**9, "mb": 10**6, "g": 2**30, "m": 2**20, "": 1}
-    digits = text.strip().lower().rstrip("bgim")
+    units = {"": 1, "b": 1, "k": 2**10, "m": 2**20, "g": 2**30, "t": 2**40}
+    units |= {f"{name}ib": 2 ** (10 * power) for power, name in enumerate("kmgt", 1)}
+    units |= {f"{name}b": 10 ** (3 * power) for power, name in enumerate("kmgt", 1)}
+    digits = text.strip().lower().rstrip("bgikmt")
     unit = text.strip().lower()[len(digits) :]
     try:
-        return int(float(digits) * units[unit])
-    except (ValueError, KeyError):
-        raise UserError(f"--memory {text}: write a size such as 8GiB or 512MB") from None
+        found = int(float(digits) * units[unit])
+    except (ValueError, KeyError, OverflowError):
+        found = 0
+    if found <= 0:
+        raise UserError(f"--memory {text}: write a size such as 8GiB or 512MB")
+    return found
 
 
 def prefix(text: str) -> str:

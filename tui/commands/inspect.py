@@ -88,6 +88,7 @@ def check(
     from analysis.tables import data_check
     from tui import output
 
+    common.facts_count(facts)
     tables = data_check.build(plan.absolute_data(data), common.words(langs), common.words(relations))
     if model is not None:
         options = ["--facts", facts, "--langs", langs or "", "--relations", relations or ""]
@@ -112,13 +113,13 @@ def _child(part: str, *arguments: str) -> dict[str, Any]:
 
     :raises UserError: with what the process says is wrong
     """
-    from analysis.runs.client import child_environment
+    from analysis.runs.client import ERROR, child_environment
     from store.errors import UserError
 
     command = [sys.executable, "-m", "analysis.runs", part, *arguments]
     done = subprocess.run(command, capture_output=True, text=True, env=child_environment(1), check=False)
     if done.returncode == 2:
-        raise UserError(done.stderr.strip())
+        raise UserError(done.stderr.rpartition(ERROR)[2].strip())  # what libraries said before it helps nobody
     if done.returncode != 0:
         raise RuntimeError(f"{' '.join(command)} ended with {done.returncode}:\n{done.stderr}")
     answer: dict[str, Any] = json.loads(done.stdout)

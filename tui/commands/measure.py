@@ -33,8 +33,8 @@ def faithfulness(
     relations: Relations = None,
     facts: Annotated[str, typer.Option(help="How many facts (seeded, even over relations), or all.")] = "12",
     method: Annotated[str | None, typer.Option("--method", help="Methods, as in amig,bkn. Default: nine.")] = None,
-    group: Annotated[int, typer.Option(help="Facts and languages a model to take the group truth of.")] = 4,
-    processes: Annotated[int, typer.Option(help="Processes at once. 0: as many as processors.")] = 0,
+    group: Annotated[int, typer.Option(min=0, help="Facts and languages a model to take the group truth of.")] = 4,
+    processes: Annotated[int, typer.Option(min=0, help="Processes at once. 0: as many as processors.")] = 0,
     device: Device = "auto",
     dtype: Dtype = "float32",
     seed: Seed = 0,
@@ -104,20 +104,24 @@ def stability(
     from tui.commands import results, run
 
     output.check(form, out)
-    [label] = common.methods(method)
+    label = common.one_method(method)
     config = _config(model, data, langs, relations, facts, device=device, seed=seed)
     config = replace(config, what=("attribution",), methods=room.variants(label))
-    plan.load_facts(config)
+    facts_asked = tuple(dict.fromkeys(row.fact for row in plan.load_facts(config).rows))
+    labels: list[str] = []
     with _place(store) as place:
         for dtype in ("float32", *room.DTYPES):
             methods = config.methods if dtype == "float32" else (label,)
             seen = run.compute(place, replace(config, dtype=dtype, methods=methods))
             if seen.status == "cancelled" or (seen.status != "done" and dtype == "float32"):
                 raise typer.Exit(run.exit_code(seen))  # another precision may not work on a model or device
+            if dtype == "float32":  # a store may hold more models, and more facts, than are asked for here
+                labels = [str(row["model"]) for row in seen.record.provenance["models"].values()]
         with results.opened(place) as reader:
-            plain = reader.sql("SELECT model FROM model WHERE dtype = 'float32' ORDER BY model")["model"]
-            tables = [room.build(reader, _view(reader, name, label, langs, tau), seed) for name in plain]
-    _emit(tables, form, out, as_json)
+            views = [_view(reader, name, label, langs, tau).with_(facts=facts_asked) for name in labels]
+            tables = {view.model: room.build(reader, view, seed) for view in views}
+    one_by_one = as_json or (form in ("table", "latex") and out is None)
+    _emit(list(tables.values()) if one_by_one else [room.together(tables)], form, out, as_json)
 
 
 def _view(reader: Reader, model: str, method: str, langs: str | None, tau: str | None) -> View:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, cast
@@ -221,7 +222,25 @@ def _show(
 ) -> None:
     with opened(store) as reader:
         view = view_of(reader, *choice, **{name: value for name, value in given.items() if value is not None})
-        _emit([build(reader, view), *also], *output)
+        table = build(reader, view)
+        _emit([labelled(table, view) if _holds_data(*output) else table, *also], *output)
+
+
+def labelled(table: Table, view: View) -> Table:
+    """With the model and the method in columns of their own: files have no title, and are put together."""
+    import polars as pl
+
+    names = (pl.lit(view.model).alias("model"), pl.lit(view.method).alias("method"))
+    return replace(table, frame=table.frame.select(*names, pl.all()))
+
+
+def _holds_data(form: str, out: Path | None, as_json: bool) -> bool:
+    from tui import output, writing
+
+    output.check(form, out)
+    if out is not None:
+        return writing.format_of(out, None if form == "table" else form) in writing.DATA
+    return as_json or form in writing.DATA
 
 
 def view_of(

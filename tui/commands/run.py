@@ -220,9 +220,11 @@ def query(
     from analysis.sources import absolute_source
     from store.errors import UserError
 
+    label = common.one_method(method)
     for slot, name in (("[X]", "subject"), ("[Y]", "object")):
-        if template.count(slot) < 1:
-            raise UserError(f"the template has no {slot} where the {name} goes: {template!r}")
+        if template.count(slot) != 1:
+            many = "no" if slot not in template else "more than one"
+            raise UserError(f"the template has {many} {slot} where the {name} goes: {template!r}")
     for option, value in (("--subject", subject), ("--object", object_)):
         if not value.strip():
             raise UserError(f"{option} is empty")
@@ -233,7 +235,7 @@ def query(
         config = plan.RunConfig(
             models=(plan.ModelSource(absolute_source(model)),),
             data=str(data),
-            methods=common.methods(method),
+            methods=(label,),
             what=("attribution",),
             device=device,
             dtype=dtype,

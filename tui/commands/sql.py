@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from typing import Annotated
 
 import typer
@@ -15,14 +16,21 @@ def sql(
     form: Format = "table",
     out: Output = None,
     as_json: Json = False,
-    limit: Annotated[int, typer.Option(help="Rows to fetch at most.")] = 10_000,
+    limit: Annotated[
+        int | None,
+        typer.Option(min=1, help="Rows to fetch at most. Default: all, of which a printed table shows the first."),
+    ] = None,
 ) -> None:
     """Ad-hoc SQL over STORE: reads everything stored, writes nothing."""
     from store import open as open_existing
-    from store.sandbox import Sandbox
+    from store.sandbox import ROWS, Sandbox
     from tui import output
 
+    output.check(form, out)
+    printed = form == "table" and out is None and not as_json
     with open_existing(store) as reader:
-        answer = Sandbox(reader).run(statement, limit=limit)
-    notes = (f"the first {answer.frame.height:,} rows; there are more, raise --limit",) if answer.more else ()
-    output.emit([output.one_table("sql", "", answer.frame, *notes)], "json" if as_json else form, out)
+        answer = Sandbox(reader).run(statement, limit=limit or (ROWS if printed else sys.maxsize))
+    output.emit([output.one_table("sql", "", answer.frame)], "json" if as_json else form, out)
+    if answer.more:
+        more = "raise --limit" if limit else "-o FILE or --format csv has them all"
+        output.say(f"these are the first {answer.frame.height:,} rows; there are more: {more}")

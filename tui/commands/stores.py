@@ -53,6 +53,7 @@ def verify(store: Store, as_json: Json = False) -> None:
     """Read every shard and compare it with its checksums; exit code 1 when one is damaged."""
     from store import shards
     from tui import output
+    from tui.widgets import cells
 
     report = shards.verify(store)
     damaged = {name: why for name, why in report.items() if why}
@@ -62,7 +63,7 @@ def verify(store: Store, as_json: Json = False) -> None:
         for name, why in damaged.items():
             output.say(f"{name}: {why}")
         then = "; run again to compute again what they held" if damaged else ""
-        output.say(f"{len(report):,} shards, {len(damaged):,} damaged{then}")
+        output.say(f"{cells.several(len(report), 'shard')}, {len(damaged):,} damaged{then}")
     raise typer.Exit(1 if damaged else 0)
 
 

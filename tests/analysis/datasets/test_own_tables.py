@@ -102,6 +102,13 @@ def test_alternatives_may_be_given_and_never_contain_the_answer(tmp_path: Path) 
     assert load(write(tmp_path, lines, "f.jsonl")).frame["alternatives"].to_list() == [["Arusha"], []]
 
 
+def test_the_hash_of_a_file_follows_its_content_wherever_it_lies_and_whatever_it_is_called(tmp_path: Path) -> None:
+    (tmp_path / "elsewhere").mkdir()
+    first = load(write(tmp_path, BILINGUAL)).hash
+    assert load(write(tmp_path / "elsewhere", BILINGUAL, "other.csv")).hash == first
+    assert load(write(tmp_path, BILINGUAL.replace("Dodoma", "Arusha"))).hash != first
+
+
 def test_a_repeated_row_is_left_out_and_reported(tmp_path: Path) -> None:
     dataset = load(write(tmp_path, f"{HEADER}\n{TZ}\n{KE}\n{TZ}\n"))
     assert dataset.frame.height == 2
@@ -150,6 +157,23 @@ BROKEN_CSV = {
     "a relation in one language": (
         f"{HEADER}\n{TZ}\ntz,P36,fr,Pour [X] : [Y],la Tanzanie,Dodoma\nk,P38,en,[X] pays in [Y],Kenya,shilling\n",
         r"line 4: relation 'P38' has templates in en only, none in fr",
+    ),
+    "a lone quote": (
+        f"{HEADER}\n{TZ}\n{KE.replace('Kenya', 'Ken' + chr(34) + 'ya')}\n",
+        r'line 3: a double quote stands alone; .* "5"" gun"',
+    ),
+    "a name of the tables as a language": (
+        f"{HEADER}\n{TZ}\n{KE.replace(',en,', ',LIKN,')}\n",
+        r"line 3: lang 'LIKN' cannot be used",
+    ),
+    "a language that --langs cannot name": (
+        f"{HEADER}\n{TZ}\n{KE.replace(',en,', chr(44) + chr(34) + 'en,zh' + chr(34) + chr(44))}\n",
+        r"line 3: lang 'en,zh'",
+    ),
+    "a language that --tau cannot name": (f"{HEADER}\n{TZ.replace(',en,', ',e=n,')}\n{KE}\n", r"line 2: lang 'e=n'"),
+    "what a terminal would obey": (
+        f"{HEADER}\n{TZ}\n{KE.replace('Kenya', 'Ken' + chr(27) + '[31mya')}\n",
+        r"line 3: subject holds a control character",
     ),
     "latin-1": (f"{HEADER}\n{TZ}\np,P36,fr,[X] : [Y],Pérou,Lima".encode("latin-1"), r"line 3: byte 0xe9 is not UTF-8"),
     "utf-16": (f"{HEADER}\n{TZ}\n".encode("utf-16"), r"line 1: the file is UTF-16; save it as UTF-8"),

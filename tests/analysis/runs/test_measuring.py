@@ -17,6 +17,7 @@ from analysis.runs import job, measuring, plan, truth
 from analysis.runs.__main__ import make_executor
 from analysis.runs.measuring import Task, tasks
 from analysis.runs.plan import ModelSource, RunConfig
+from analysis.runs.status import RunStatus
 from analysis.tables import faithfulness, stability
 from store import runs as run_files
 from store.view import View
@@ -128,7 +129,8 @@ def inline(place: Path, config: RunConfig):
     config = replace(config, engine="inline")
     run_files.write_run(place, replace(run_files.read_run(place, run), config=config.to_json()))
     job.execute(place, run, lambda c, cancelled: make_executor(place, run, c, cancelled))
-    return run_files.read_run(place, run)
+    record = run_files.read_run(place, run)
+    return RunStatus(record, record.status, None, None)
 
 
 def test_stability_compares_templates_rules_precisions_and_seeds_in_one_table(
@@ -160,6 +162,11 @@ def test_stability_compares_templates_rules_precisions_and_seeds_in_one_table(
     assert rows["nodes", "right 20"]["jaccard"] > rows["floor", "another fact"]["jaccard"] - 1e-9
     for row in table["rows"]:
         assert row["jaccard"] is None or 0 <= row["jaccard"] <= 1
+    again = ["stability", str(tiny_models["encoder"]), "--data", str(tiny_facts), "--facts", "2", "--method", "bkn"]
+    assert run_app([*again, "--store", str(kept), "-o", str(tmp_path / "two.csv")]) == 0
+    written = pl.read_csv(tmp_path / "two.csv")
+    assert [name.partition("@")[0] for name in written["model"].unique()] == ["tiny-encoder"], "only what was asked for"
+    assert max(written["sets"]) <= 2 * 2, "two facts in two languages, whatever else the store holds"
 
 
 def test_stability_of_one_fact_on_one_template_has_rows_but_no_number_where_there_is_none(
