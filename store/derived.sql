@@ -47,6 +47,11 @@ CREATE TABLE scan_row ( -- scans, numbered
     role VARCHAR,             -- as in table scan
     present HUGEINT           -- a bit for each position of its neurons
 );
+CREATE TABLE counted_scan ( -- the scans that count: one of each model, method, fact, language and role, chosen by macro choose_scans
+    model VARCHAR,            -- table model
+    scan_no INTEGER,          -- table scan_row
+    own INTEGER               -- scan of the knowledge neurons that its own stand in for; of those, itself
+);
 CREATE TABLE scan_neuron_row ( -- table scan_neuron by number
     scan_no INTEGER,          -- table scan_row
     position SMALLINT,        -- from 0, best first

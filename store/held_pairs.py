@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import duckdb
@@ -19,7 +20,8 @@ LARGEST_PAIRS = 3_000_000
 @dataclass(frozen=True)
 class HeldPairs:
     """`scans`: scan_no, role, fact_no, fact, relation, lang, query, p, one row a scan; `present` (scans, positions) where it has
-    neurons, `neuron` the same: layer * width + neuron.
+    neurons, `neuron` the same: layer * width + neuron; `own` (scans,) the scan of knowledge neurons it counts beside, or -1 where it
+    does not count (table counted_scan).
 
     Pairs, (pairs,) each: `scan` a row of `scans`, `a` and `b` positions, p_a, p_b, p_ab, drop_ab, interaction, expressed; numbers
     that are not defined are NaN.
@@ -28,6 +30,7 @@ class HeldPairs:
     scans: pl.DataFrame
     present: Bools
     neuron: Ints
+    own: Ints
     scan: Small
     a: npt.NDArray[np.int16]
     b: npt.NDArray[np.int16]
@@ -37,6 +40,12 @@ class HeldPairs:
     drop_ab: Doubles
     interaction: Doubles
     expressed: Bools
+
+    @cached_property
+    def is_kn(self) -> Bools:
+        """(scans,) whether of knowledge neurons, not a control."""
+        found: Bools = (self.scans["role"] == "kn").to_numpy()
+        return found
 
     @property
     def columns(self) -> list[npt.NDArray[Any]]:
@@ -61,6 +70,7 @@ def hold_pairs(
         if held + cursor.execute(_HOW_MANY, asked).fetchall()[0][0] > LARGEST_PAIRS:
             return None
         neurons, pairs = frame_of(cursor, _NEURONS, asked), frame_of(cursor, _PAIRS, asked)
+        counted = frame_of(cursor, _COUNTED, [model, method])
     finally:
         cursor.execute("COMMIT")
     numbers = scans["scan_no"].to_numpy()
@@ -80,7 +90,9 @@ def hold_pairs(
         fresh = (
             [np.concatenate(two) for two in zip(before.columns, fresh, strict=True)] if pairs.height else before.columns
         )
-    return HeldPairs(scans, present, neuron, *fresh)
+    own = np.full(scans.height, -1)
+    own[np.searchsorted(numbers, counted["scan_no"].to_numpy())] = np.searchsorted(numbers, counted["own"].to_numpy())
+    return HeldPairs(scans, present, neuron, own, *fresh)
 
 
 _VALUES = ("p_a", "p_b", "p_ab", "drop_ab", "interaction")
@@ -91,6 +103,7 @@ _SCANS = f"""
     SELECT r.scan_no, r.role, l.fact_no, l.fact, l.relation, l.lang, r.query, s.p
     FROM (FROM {_MINE}) r JOIN place l USING (place) JOIN scan s USING (key) ORDER BY r.scan_no
 """
+_COUNTED = f"SELECT scan_no, own FROM counted_scan SEMI JOIN (FROM {_MINE}) USING (scan_no)"
 _NEURONS = f"SELECT scan_no, position, layer, neuron FROM scan_neuron_row {_FRESH}"
 _PAIRS = f"SELECT scan_no, position_a, position_b, {', '.join(_VALUES)}, expressed FROM pair {_FRESH}"
 

@@ -153,6 +153,13 @@ def pair_up(cursor: duckdb.DuckDBPyConnection, fresh: Fresh, large: str) -> None
     )
 
 
+def count_scans(cursor: duckdb.DuckDBPyConnection, models: Iterable[str]) -> None:
+    """Table counted_scan anew for these models: what else is stored of a fact may change which of its scans counts."""
+    for model in sorted(models):
+        cursor.execute("DELETE FROM counted_scan WHERE model = ?", [model])
+        cursor.execute("INSERT INTO counted_scan FROM choose_scans(?)", [model])
+
+
 def _places(cursor: duckdb.DuckDBPyConnection) -> None:
     """Number every (fact, language) and every fact that is new among the queries."""
     cursor.execute(

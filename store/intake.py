@@ -13,6 +13,7 @@ from store.ingest import (
     NATURAL,
     NUMBERS,
     Fresh,
+    count_scans,
     fresh_rows,
     insert,
     insert_children,
@@ -57,6 +58,10 @@ class Intake:
         try:
             gone = [versions.retire(cursor, model, self.large) for model in older]
             fresh = self._insert(cursor, shards)
+            changed = {model for rows in fresh.values() for model in rows.rows["model"].unique().to_pylist()} | set(
+                older
+            )
+            count_scans(cursor, changed)
             cursor.execute("COMMIT")
         except duckdb.Error:
             cursor.execute("ROLLBACK")
@@ -74,7 +79,7 @@ class Intake:
             if shard.dense is not None and attributions is not None:
                 for key, row in zip(*(attributions[c].to_pylist() for c in ("key", "dense_row")), strict=True):
                     self.dense.setdefault(key, []).append((shard.dense, row))
-        return {model for rows in fresh.values() for model in rows.rows["model"].unique().to_pylist()} | set(older)
+        return changed
 
     def _insert(self, cursor: duckdb.DuckDBPyConnection, shards: Sequence[Shard]) -> dict[str, Fresh]:
         for name, columns in NATURAL.items():

@@ -1,8 +1,8 @@
 -- Eq. 6-10, and the rows of eq. 11, as table macros: what they mean is written here. Every threshold is an argument. Where a person turns a
 -- threshold, sets.py and pairs.py count the same from arrays; tests hold them against these macros.
 --
--- Besides the stored tables they read three that the reader keeps for speed: place (a fact in a language, numbered), score_row
--- (table score by number, sorted by rel descending) and pair (scanned pairs beside their singles).
+-- Besides the stored tables they read some that the reader keeps for speed: place (a fact in a language, numbered), score_row (table score by
+-- number, sorted by rel descending), pair (scanned pairs beside their singles) and counted_scan (which scans count).
 
 -- logit p in natural logarithms, p kept a hair away from 0 and 1 so that saturated probabilities stay finite.
 CREATE OR REPLACE MACRO log_odds(p) AS ln(greatest(least(p, 1 - 1e-12), 1e-12)) - ln(1 - greatest(least(p, 1 - 1e-12), 1e-12));
@@ -149,22 +149,74 @@ CREATE OR REPLACE MACRO overlap(the_model, the_method, the_langs, the_relations,
         coalesce(shared, 0) AS shared, facts, coalesce(facts_that_share, 0) AS facts_that_share
     FROM n_facts LEFT JOIN shared USING (a, b);
 
--- Scans with the neurons that count at these thresholds: those in N, and for controls the ones that stand in for them. `inside` has a bit
--- for each position that counts, and n is how many do.
-CREATE OR REPLACE MACRO scan_mask(the_model, the_method, the_langs, the_relations, the_facts, the_queries, only_known, taus, template_share) AS TABLE
-    WITH scanned AS MATERIALIZED (
-        SELECT s.place, s.query, n.layer, n.neuron, n.position FROM scan_row s JOIN scan_neuron_row n USING (scan_no)
-        WHERE s.role = 'kn' AND s.model = the_model AND s.method = the_method AND (len(the_queries) = 0 OR list_contains(the_queries, s.query))
+-- What table counted_scan holds of a model. Once templates come later other neurons have the highest rel and are scanned as well, and another
+-- seed draws other controls: then of scans of knowledge neurons the one counts that is on the query whose template knows most facts, and of
+-- these the one of highest rel (summed over its neurons and all attributed queries, from the floor on); of controls the one that suits it:
+-- first most neurons in the same layers, if these were sought, then none above rel 0.2 on any query, then single drops most alike.
+CREATE OR REPLACE MACRO choose_scans(the_model) AS TABLE
+    WITH stored AS MATERIALIZED (FROM scan_row WHERE model = the_model),
+    again AS MATERIALIZED (
+        SELECT method, place FROM stored GROUP BY ALL HAVING count(*) > count(DISTINCT role) OR count(DISTINCT query) > 1
     ),
-    own AS (
-        SELECT query, bit_or(1::HUGEINT << position::INTEGER) AS inside
+    height AS MATERIALIZED ( -- 0.05 is the floor of every store; rows below it are there or not. Decimals add up alike in any order
+        SELECT a.method, a.place, r.layer, r.neuron, sum(r.rel::DECIMAL(18, 12)) AS total, max(r.rel) AS highest
+        FROM attribution_row a SEMI JOIN again USING (method, place) JOIN score_row r USING (aq)
+        WHERE a.model = the_model AND r.rel >= 0.05 GROUP BY ALL
+    ),
+    scanned AS MATERIALIZED (
+        SELECT s.scan_no, s.method, s.place, s.role, s.query, s.key, n.position, n.layer, a.p,
+            coalesce(h.total, 0) AS total, coalesce(h.highest, 0) AS highest
+        FROM stored s SEMI JOIN again USING (method, place) JOIN scan_neuron_row n USING (scan_no)
+        JOIN ablation_row a ON a.scan_no = s.scan_no AND a.layer_a = n.layer AND a.neuron_a = n.neuron AND a.layer_b IS NULL
+        LEFT JOIN height h ON h.method = s.method AND h.place = s.place AND h.layer = n.layer AND h.neuron = n.neuron
+    ),
+    known AS (
+        SELECT s.query, q.template, count(*) FILTER (p.known) AS n
+        FROM (SELECT DISTINCT query FROM scanned) s JOIN query q USING (query)
+        JOIN query o ON o.relation = q.relation AND o.lang = q.lang AND o.template = q.template AND o.prompt_note IS NOT DISTINCT FROM q.prompt_note
+        JOIN prediction p ON p.query = o.query AND p.model = the_model
+        GROUP BY ALL
+    ),
+    best AS MATERIALIZED (
+        SELECT s.method, s.place, s.query, s.scan_no
+        FROM (SELECT method, place, query, scan_no, key, sum(total) AS total FROM scanned WHERE role = 'kn' GROUP BY ALL) s
+        LEFT JOIN known k USING (query)
+        QUALIFY row_number() OVER (PARTITION BY s.method, s.place ORDER BY coalesce(k.n, 0) DESC, k.template, s.total DESC, s.key) = 1
+    ),
+    control AS (
+        SELECT c.scan_no, b.scan_no AS own, c.method, c.place, c.role, c.key, count(*) FILTER (c.layer = o.layer) AS level,
+            count(*) FILTER (c.highest > 0.2) AS serving, sum(abs(c.p - o.p)::DECIMAL(18, 12)) / count(*) AS apart
+        FROM scanned c JOIN best b USING (method, place, query) LEFT JOIN scanned o ON o.scan_no = b.scan_no AND o.position = c.position
+        WHERE c.role <> 'kn' GROUP BY ALL
+    )
+    SELECT the_model AS model, s.scan_no, o.scan_no AS own
+    FROM (FROM stored ANTI JOIN again USING (method, place)) s JOIN (FROM stored WHERE role = 'kn') o USING (method, place)
+    UNION ALL SELECT the_model, scan_no, scan_no FROM best
+    UNION ALL (
+        SELECT the_model, scan_no, own FROM control
+        QUALIFY row_number() OVER (
+            PARTITION BY method, place, role ORDER BY CASE role WHEN 'layer_control' THEN -level ELSE 0 END, serving > 0, apart, key
+        ) = 1
+    );
+
+-- Scans that count (table counted_scan) with the neurons that count at these thresholds: those in N, and for controls the ones that stand in
+-- for them. `inside` has a bit for each position that counts, and n is how many do.
+CREATE OR REPLACE MACRO scan_mask(the_model, the_method, the_langs, the_relations, the_facts, the_queries, only_known, taus, template_share) AS TABLE
+    WITH counted AS MATERIALIZED (
+        SELECT s.scan_no, c.own, s.role, s.place, s.query, s.present FROM counted_scan c JOIN scan_row s USING (scan_no)
+        WHERE s.model = the_model AND s.method = the_method AND (len(the_queries) = 0 OR list_contains(the_queries, s.query))
+    ),
+    scanned AS MATERIALIZED (
+        SELECT c.scan_no, c.place, n.layer, n.neuron, n.position FROM counted c JOIN scan_neuron_row n USING (scan_no) WHERE c.role = 'kn'
+    ),
+    member AS MATERIALIZED (
+        SELECT scan_no, bit_or(1::HUGEINT << position::INTEGER) AS inside
         FROM kn_row(the_model, the_method, the_langs, the_relations, the_facts, [], only_known, taus, template_share)
         JOIN scanned USING (place, layer, neuron)
-        GROUP BY query
+        GROUP BY scan_no
     )
-    SELECT s.scan_no, s.role, s.place, s.query, bit_count(own.inside & s.present)::INTEGER AS n, own.inside & s.present AS inside
-    FROM scan_row s JOIN own USING (query)
-    WHERE s.model = the_model AND s.method = the_method;
+    SELECT c.scan_no, c.role, c.place, c.query, bit_count(o.inside & c.present)::INTEGER AS n, o.inside & c.present AS inside
+    FROM counted c JOIN member o ON o.scan_no = c.own;
 
 -- Pairs of table pair that are degenerate by the paper's rule, whatever their members.
 CREATE OR REPLACE MACRO degenerate(t_low, t_high, relative) AS TABLE

@@ -24,8 +24,8 @@ LARGEST_MATRIX = 1 << 28
 
 @dataclass(frozen=True)
 class Scanned:
-    """Scans as a View counts them: `inside` (scans, positions) the neurons that count, `counts` (scans,) whether the scan's
-    query has any, `pairs` (n,) which of the held ones are degenerate and of neurons that count."""
+    """Scans as a View counts them: `inside` (scans, positions) the neurons that count, `counts` (scans,) whether the scan
+    counts and its own neurons have any in N, `pairs` (n,) which of the held ones are degenerate and of neurons that count."""
 
     held: HeldPairs
     sets: Sets
@@ -42,19 +42,17 @@ class Scanned:
     @cached_property
     def of_neurons(self) -> Ints:
         """Those of knowledge neurons, not of controls."""
-        return self.pairs[_is_kn(self.held)[self.held.scan[self.pairs]]]
+        return self.pairs[self.held.is_kn[self.held.scan[self.pairs]]]
 
 
 def scanned(held: HeldPairs, candidates: Ints, sets: Sets, view: View) -> Scanned:
     """candidates: (scans, positions) as `held_pairs.candidates` has them; sets: N of all of a fact's queries, whichever the
     View restricts scans to."""
     is_member = np.append(sets.is_member, False)  # -1 is none
-    own: Bools = _is_kn(held) & _asked(held, view)
-    query = (held.scans["query"].rank("dense").cast(pl.Int64) - 1).to_numpy()
-    by_query = np.zeros((int(query.max(initial=-1)) + 1, held.present.shape[1]), np.bool_)
-    np.logical_or.at(by_query, query[own], is_member[candidates[own]])
-    inside = by_query[query] & held.present
-    return Scanned(held, sets, view, inside, np.asarray(by_query.any(axis=1))[query], _degenerate(held, inside, view))
+    counts: Bools = (held.own >= 0) & _asked(held, view)
+    in_n = is_member[candidates[held.own]]
+    inside = in_n & held.present & counts[:, None]
+    return Scanned(held, sets, view, inside, counts & in_n.any(axis=1), _degenerate(held, inside, view))
 
 
 def _asked(held: HeldPairs, view: View) -> Bools:
@@ -62,11 +60,6 @@ def _asked(held: HeldPairs, view: View) -> Bools:
     if not view.queries:
         return np.ones(held.scans.height, np.bool_)
     found: Bools = held.scans["query"].is_in(view.queries).to_numpy()
-    return found
-
-
-def _is_kn(held: HeldPairs) -> Bools:
-    found: Bools = (held.scans["role"] == "kn").to_numpy()
     return found
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -20,6 +21,7 @@ from analysis.runs.job import ReaderStored
 from analysis.runs.plan import ModelSource, RunConfig, ScanItem, Unit
 from analysis.runs.schedule import SERVING_FLOOR
 from analysis.tables.stored_facts import FIELDS, StoredFacts, stored_facts
+from store import runs as run_files
 from store.errors import UserError
 from store.reader import Reader
 from store.view import View
@@ -30,10 +32,6 @@ SCAN_PASSES = 3 * (plan.SCAN_SIZE * (plan.SCAN_SIZE + 1) // 2) + 5 * plan.SCAN_S
 FEW_NODES = 5  # a path's nodes, where no attribution is stored to count them on
 
 _ATTRIBUTED = "SELECT query, key FROM attribution WHERE model = $model AND method = $method"
-_SCANNED = """
-    SELECT q.fact, q.lang, count(DISTINCT s.role) AS roles FROM scan s JOIN query q USING (query)
-    WHERE s.model = $model AND s.method = $method GROUP BY ALL
-"""
 _NODES = """
     SELECT sum(p.nodes) / count(DISTINCT p.key) AS passes FROM path p JOIN attribution a USING (key)
     WHERE a.model = $model AND a.method = $method
@@ -71,6 +69,12 @@ class _Asked:
     rows: pl.DataFrame
     """The stored queries that the View speaks of."""
     seed: int
+
+    @cached_property
+    def seeds(self) -> frozenset[int]:
+        """Controls that a run of this store drew with a seed of its own are as good as those of `seed`."""
+        drawn = (record.config.get("seed", 0) for record in run_files.read_runs(self.reader.path))
+        return frozenset({self.seed, *drawn})
 
     @property
     def source(self) -> str:
@@ -160,9 +164,7 @@ def _passes_of_one(asked: _Asked) -> float:
 
 def _scans(asked: _Asked, lacking: set[str]) -> Missing:
     """Scans of facts whose queries are all attributed, as units; the others are counted."""
-    stored = asked.reader.sql(_SCANNED, asked.names)
-    done = {(fact, lang) for fact, lang, roles in stored.iter_rows() if roles == len(plan.ROLES)}
-    places = [place for place in dict.fromkeys(asked.rows.select("fact", "lang").iter_rows()) if place not in done]
+    places = list(dict.fromkeys(asked.rows.select("fact", "lang").iter_rows()))
     waiting, items = 0, []
     templates = asked.facts.frame.join(asked.reader.sql(_ATTRIBUTED, asked.names), on="query")
     keys = templates.sort("key").group_by("fact", "lang").agg("key")
@@ -197,9 +199,11 @@ def _scan_item(asked: _Asked, query: Query | None, attributions: Sequence[str]) 
     if len(chosen) < 2:
         return None
     keys = {
-        plan.scan_key(name, query.id, asked.view.method, role, asked.seed, chosen): role for role in plan.ROLES
-    }  # fmt: skip
-    have = stored.keys("scan", keys)
-    roles = tuple(role for key, role in keys.items() if key not in have)
+        plan.scan_key(name, query.id, asked.view.method, role, seed, chosen): role
+        for role in plan.ROLES
+        for seed in asked.seeds
+    }
+    have = {keys[key] for key in stored.keys("scan", keys)}
+    roles = tuple(role for role in plan.ROLES if role not in have)
     serving = tuple((int(neuron), float(rel[neuron])) for neuron in np.flatnonzero(rel >= SERVING_FLOOR))
     return ScanItem(query, chosen, serving, roles) if roles else None

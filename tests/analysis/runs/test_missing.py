@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import ClassVar
 
+import polars as pl
 import pytest
 
 import store
@@ -17,9 +18,10 @@ from analysis.runs.client import WorkerSettings
 from analysis.runs.desk import Desk, DeskState, Task
 from analysis.runs.executors import Outcome
 from analysis.runs.missing import SCAN_PASSES, missing, model_row
-from analysis.runs.plan import Unit, model_hash
+from analysis.runs.plan import Unit, model_hash, scan_key
 from store import runs as run_files
 from store.reader import Reader
+from store.shards import write_shard
 from store.view import View
 from tests.tui.made_store import LANGS, make
 
@@ -43,6 +45,33 @@ def test_a_scan_lacks_every_role_that_is_not_stored_under_its_key(reader: Reader
     assert sum(unit.size for unit in found.units) == found.results
     best = reader.kn(view.with_(facts=("P36-00",), langs=("en",)))["rel"].max()
     assert best == 1.0 and all(len(item.chosen) == 20 for unit in found.units for item in unit.scans)
+
+
+def stored_scans(path: Path, view: View, drawn: int, **config: int) -> None:
+    """A scan of every role that `missing` asks for, under the key a worker would give it; of the neurons, nothing."""
+    with store.open(path) as reader:
+        found = missing(reader, view, seed=drawn)
+        name = model_hash(model_row(reader, view.model))
+    rows = []
+    for item in (item for unit in found.units for item in unit.scans):
+        for role in item.roles:
+            key = scan_key(name, item.query.id, view.method, role, drawn, item.chosen)
+            about = {"model": view.model, "method": view.method, "query": item.query.id, "role": role}
+            rows.append({"key": key, **about, "operation": "zero", "n": 20, "p": 0.5, "p_root": 0.5})
+    write_shard(path, run_files.new_run(path, config), {"scan": pl.DataFrame(rows)})
+
+
+def test_a_scan_under_another_key_leaves_it_missing_but_for_controls_of_a_runs_own_seed(tmp_path: Path) -> None:
+    path = make(tmp_path / "made.knstore", models=("bert-made",))
+    with store.open(path) as reader:
+        view = View(reader.models()[0], "amig", ("en",), facts=("P36-00",))
+        assert missing(reader, view).counts == {"scans": 3}
+        stored_scans(path, view, drawn=1)
+        reader.poll()
+        assert missing(reader, view, seed=1).counts == {}
+        assert missing(reader, view).counts == {"scans": 2}, "no run says that it drew controls with seed 1"
+        stored_scans(path, view, drawn=2, seed=2)
+        assert missing(reader, view).counts == {}
 
 
 def test_units_name_the_model_that_their_results_belong_to(reader: Reader, view: View) -> None:
