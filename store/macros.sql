@@ -200,14 +200,14 @@ CREATE OR REPLACE MACRO choose_scans(the_model) AS TABLE
     );
 
 -- Scans that count (table counted_scan) with the neurons that count at these thresholds: those in N, and for controls the ones that stand in
--- for them. `inside` has a bit for each position that counts, and n is how many do.
+-- for them and are not in N themselves. `inside` has a bit for each position that counts, and n is how many do.
 CREATE OR REPLACE MACRO scan_mask(the_model, the_method, the_langs, the_relations, the_facts, the_queries, only_known, taus, template_share) AS TABLE
     WITH counted AS MATERIALIZED (
         SELECT s.scan_no, c.own, s.role, s.place, s.query, s.present FROM counted_scan c JOIN scan_row s USING (scan_no)
         WHERE s.model = the_model AND s.method = the_method AND (len(the_queries) = 0 OR list_contains(the_queries, s.query))
     ),
     scanned AS MATERIALIZED (
-        SELECT c.scan_no, c.place, n.layer, n.neuron, n.position FROM counted c JOIN scan_neuron_row n USING (scan_no) WHERE c.role = 'kn'
+        SELECT c.scan_no, c.place, n.layer, n.neuron, n.position FROM counted c JOIN scan_neuron_row n USING (scan_no)
     ),
     member AS MATERIALIZED (
         SELECT scan_no, bit_or(1::HUGEINT << position::INTEGER) AS inside
@@ -215,8 +215,12 @@ CREATE OR REPLACE MACRO scan_mask(the_model, the_method, the_langs, the_relation
         JOIN scanned USING (place, layer, neuron)
         GROUP BY scan_no
     )
-    SELECT c.scan_no, c.role, c.place, c.query, bit_count(o.inside & c.present)::INTEGER AS n, o.inside & c.present AS inside
-    FROM counted c JOIN member o ON o.scan_no = c.own;
+    SELECT scan_no, role, place, query, bit_count(inside)::INTEGER AS n, inside
+    FROM (
+        SELECT c.scan_no, c.role, c.place, c.query,
+            CASE c.role WHEN 'kn' THEN o.inside ELSE o.inside & c.present & ~coalesce(m.inside, 0) END AS inside
+        FROM counted c JOIN member o ON o.scan_no = c.own LEFT JOIN member m ON m.scan_no = c.scan_no
+    );
 
 -- Pairs of table pair that are degenerate by the paper's rule, whatever their members.
 CREATE OR REPLACE MACRO degenerate(t_low, t_high, relative) AS TABLE

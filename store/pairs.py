@@ -50,9 +50,11 @@ def scanned(held: HeldPairs, candidates: Ints, sets: Sets, view: View) -> Scanne
     View restricts scans to."""
     is_member = np.append(sets.is_member, False)  # -1 is none
     counts: Bools = (held.own >= 0) & _asked(held, view)
-    in_n = is_member[candidates[held.own]]
-    inside = in_n & held.present & counts[:, None]
-    return Scanned(held, sets, view, inside, counts & in_n.any(axis=1), _degenerate(held, inside, view))
+    in_n = is_member[candidates]
+    own = in_n[held.own]
+    inside = own & held.present & counts[:, None]
+    inside[~held.is_kn] &= ~in_n[~held.is_kn]  # a control is one of neurons outside N, at these thresholds too
+    return Scanned(held, sets, view, inside, counts & own.any(axis=1), _degenerate(held, inside, view))
 
 
 def _asked(held: HeldPairs, view: View) -> Bools:

@@ -120,7 +120,7 @@ def drop(view: View, before: float, after: float) -> float:
 
 @cache
 def scans(reader: Reader, view: View) -> list[dict[str, Any]]:
-    """Scans of the View with their eligible pairs: both members in N, or, of a control, standing for two that are."""
+    """Scans of the View with their eligible pairs: both members in N, or, of a control, standing for two that are and not in N."""
     sets = kn(reader, view.with_(queries=()))
     text = "SELECT key, query, fact, lang, role, p FROM scan JOIN query USING (query) WHERE model = ? AND method = ?"
     rows = [r for r in reader.sql(text, [view.model, view.method]).to_dicts() if (r["fact"], r["lang"]) in sets]
@@ -135,6 +135,8 @@ def scans(reader: Reader, view: View) -> list[dict[str, Any]]:
     for row in rows:
         at = sorted(inside[row["fact"], row["lang"]])
         row["members"] = [neurons[row["key"]][position] for position in at]
+        if row["role"] != "kn":
+            row["members"] = [neuron for neuron in row["members"] if neuron not in sets[row["fact"], row["lang"]]]
         row["pairs"] = list(combinations(row["members"], 2))
     return [row for row in rows if not view.queries or row["query"] in view.queries]
 

@@ -177,6 +177,19 @@ def test_a_control_that_suits_the_scan_that_counts_goes_with_it(
         assert counted(reader) == {"kn", "right"}
 
 
+def test_a_control_pair_with_a_member_in_n_is_no_pair_of_a_control(tmp_path: Path) -> None:
+    scores = {"t1": {0: 1, 1: 0.8, 2: 0.7, 5: 0.4, 6: 0.1}}
+    backing = [{5, 6}, {6, 7}]
+    scans = [scan_rows("kn", "t1", "kn", [0, 1, 2]), scan_rows("c", "t1", "drop_control", [5, 6, 7], backing)]
+    with store.open(written(tmp_path / "s.knstore", fact_rows(scores), scans)) as reader:
+        for tau, pairs, found in ((0.5, 3, 2), (0.3, 1, 1), (0.07, 0, 0)):
+            view = VIEW.with_(taus=(("en", tau),))
+            rates = {row["role"]: row for row in reader.dkn_rate(view).to_dicts()}
+            assert rates["kn"]["pairs"] == 3 and rates["kn"]["paper"] == 0
+            assert (rates["drop_control"]["pairs"], rates["drop_control"]["paper"]) == (pairs, found)
+            assert same(reader, view)
+
+
 def literal_choice(reader: Reader) -> dict[tuple[str, str], str]:
     """(fact, language) -> the scan of knowledge neurons whose rel, summed as the macro says it, is highest."""
     rel: dict[tuple[str, str], np.ndarray] = {}
