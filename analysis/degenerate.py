@@ -104,6 +104,8 @@ def scan_roles(
 
     What does not wait for another's result is ablated together: all but the pairs of the drop-matched control, whose
     neurons are known once the candidates' single drops are.
+
+    :param rel: (n_neurons,) highest rel over the fact's templates, which says what is outside N
     """
     own = np.asarray(chosen, dtype=np.int64)
     layered, matched = "layer_control" in roles, "drop_control" in roles
@@ -111,21 +113,20 @@ def scan_roles(
     candidates = drop_candidates(rel, own) if matched else own[:0]
     neurons = np.concatenate([own, control, candidates])
     parts, place = [], 0
-    for size, paired in ((len(own), True), (len(control), True), (len(candidates), False)):
+    for size, paired in ((len(own), "kn" in roles), (len(control), True), (len(candidates), False)):
         first, second = _singles_and_pairs(size) if paired else (np.arange(size), np.full(size, -1))
         parts.append((first + place, np.where(second < 0, -1, second + place)))
         place += size
     ends = np.cumsum([0, *(len(first) for first, _ in parts)])
     first, second = (np.concatenate([part[i] for part in parts]) for i in (0, 1))
     found = _ablate(engine, query, neurons, np.zeros(len(neurons)), first, second)
-    kn = _scan(own, found, np.arange(ends[0], ends[1]))
     if "kn" in roles:
-        yield "kn", kn
+        yield "kn", _scan(own, found, np.arange(ends[0], ends[1]))
     if layered:
         yield "layer_control", _scan(control, found, np.arange(ends[1], ends[2]))
     if matched:
-        drops = relative_drop(found.before.p, found.p_answer[ends[2] :])
-        partners = match_drops(kn.single_drops, drops)
+        drops = relative_drop(found.before.p, found.p_answer)
+        partners = match_drops(drops[: len(own)], drops[ends[2] :])
         yield "drop_control", _scan_known(engine, query, candidates[partners], found, ends[2] + partners)
 
 
@@ -174,8 +175,8 @@ def control_neurons(
 ) -> Ints:
     """As many neurons as `chosen`, one for one from the same layers, drawn among those below `floor` in `rel`.
 
-    `rel` (n_neurons,) is relative to the maximum. A layer with too few of them gives its lowest ones that are not
-    chosen; a layer chosen whole has none to give, and the result is shorter.
+    `rel` (n_neurons,) is the highest over the fact's templates, of which each one's maximum is 1. A layer with too few
+    of them gives its lowest ones that are not chosen; a layer chosen whole has none to give, and the result is shorter.
     """
     rng = np.random.default_rng(seed)
     picked = np.asarray(chosen, dtype=np.int64)
@@ -197,7 +198,10 @@ def control_neurons(
 def drop_candidates(
     rel: npt.NDArray[np.floating], chosen: npt.ArrayLike, outside: float = 0.2, budget: int = 5 * N_SCANNED
 ) -> Ints:
-    """Neurons to look for equal single drops among: the `budget` highest in `rel` that are neither chosen nor in N."""
+    """Neurons to look for equal single drops among: the `budget` highest in `rel` that are neither chosen nor in N.
+
+    `rel` (n_neurons,) is the highest over the fact's templates: above `outside` on one of them a neuron may be in N.
+    """
     allowed = rel <= outside
     allowed[np.asarray(chosen, dtype=np.int64)] = False
     candidates = np.flatnonzero(allowed)

@@ -151,8 +151,8 @@ CREATE OR REPLACE MACRO overlap(the_model, the_method, the_langs, the_relations,
 
 -- What table counted_scan holds of a model. Once templates come later other neurons have the highest rel and are scanned as well, and another
 -- seed draws other controls: then of scans of knowledge neurons the one counts that is on the query whose template knows most facts, and of
--- these the one of highest rel (summed over its neurons and all attributed queries, from the floor on); of controls the one that suits it:
--- first most neurons in the same layers, if these were sought, then none above rel 0.2 on any query, then single drops most alike.
+-- these the one of highest rel (summed over its neurons and all attributed queries, from the floor on); of controls the one that suits it: no
+-- neuron above rel 0.2 on any query, and before that most of them in the same layers or after it single drops most alike, whichever was sought.
 CREATE OR REPLACE MACRO choose_scans(the_model) AS TABLE
     WITH stored AS MATERIALIZED (FROM scan_row WHERE model = the_model),
     again AS MATERIALIZED (
@@ -195,7 +195,7 @@ CREATE OR REPLACE MACRO choose_scans(the_model) AS TABLE
     UNION ALL (
         SELECT the_model, scan_no, own FROM control
         QUALIFY row_number() OVER (
-            PARTITION BY method, place, role ORDER BY CASE role WHEN 'layer_control' THEN -level ELSE 0 END, serving > 0, apart, key
+            PARTITION BY method, place, role ORDER BY if(role = 'layer_control', -level, 0), serving > 0, if(role = 'layer_control', 0, apart), key
         ) = 1
     );
 

@@ -12,14 +12,13 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
-import numpy as np
 import polars as pl
 
 from analysis.prompts import Query
 from analysis.runs import late, plan
 from analysis.runs.job import ReaderStored
 from analysis.runs.plan import ModelSource, RunConfig, ScanItem, Unit
-from analysis.runs.schedule import SERVING_FLOOR
+from analysis.runs.schedule import scan_item
 from analysis.tables.stored_facts import FIELDS, StoredFacts, stored_facts
 from store import runs as run_files
 from store.errors import UserError
@@ -188,22 +187,8 @@ def _scans(asked: _Asked, lacking: set[str]) -> Missing:
 
 
 def _scan_item(asked: _Asked, query: Query | None, attributions: Sequence[str]) -> ScanItem | None:
-    """The neurons of highest mean rel over a fact's attributed queries; None where nothing of it is missing."""
+    """What of a fact's scan is not stored; None where nothing of it is missing."""
     if query is None:
         return None
-    name = plan.model_hash(asked.model)
     stored = ReaderStored(asked.reader, RunConfig((ModelSource(asked.source),), "view"))
-    rel = stored.mean_rel(attributions)
-    best = np.argsort(-rel, kind="stable")[: plan.SCAN_SIZE]
-    chosen = tuple(int(neuron) for neuron in best if rel[neuron] > 0)
-    if len(chosen) < 2:
-        return None
-    keys = {
-        plan.scan_key(name, query.id, asked.view.method, role, seed, chosen): role
-        for role in plan.ROLES
-        for seed in asked.seeds
-    }
-    have = {keys[key] for key in stored.keys("scan", keys)}
-    roles = tuple(role for role in plan.ROLES if role not in have)
-    serving = tuple((int(neuron), float(rel[neuron])) for neuron in np.flatnonzero(rel >= SERVING_FLOOR))
-    return ScanItem(query, chosen, serving, roles) if roles else None
+    return scan_item(stored, asked.hash, asked.view.method, query, attributions, asked.seeds)

@@ -107,7 +107,7 @@ class RunConfig:
 @dataclass(frozen=True)
 class ScanItem:
     """A main query with the flat neurons to ablate, and every flat neuron that counts as serving the fact (never a
-    control).
+    control) with its highest rel over the fact's templates.
     """
 
     query: Query
@@ -201,8 +201,13 @@ def attribution_key(model: str, query: str, method: str) -> str:
 
 
 def scan_key(model: str, query: str, method: str, role: str, seed: int, chosen: Iterable[int]) -> str:
-    """Controls are drawn from `chosen` and the seed, so these stand for the neurons of every role."""
-    drawn = {} if role == "kn" else {"seed": seed}
+    """Controls are drawn by their rule from `chosen`, those of the same layers with the seed: these stand for the neurons of every role.
+
+    `outside`: a control's neurons are outside N by the highest rel over templates; those drawn by the mean have other keys.
+    """
+    drawn: dict[str, Any] = {} if role == "kn" else {"outside": "highest rel"}
+    if role == "layer_control":
+        drawn["seed"] = seed
     return result_key("scan", model, query, method=method, role=role, chosen=sorted(chosen), operation="zero", **drawn)
 
 

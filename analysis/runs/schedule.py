@@ -233,23 +233,9 @@ class Schedule:
         return scans
 
     def _scan_item(self, model: ModelPlan, method: str, place: tuple[str, str], rows: list[Query]) -> ScanItem | None:
-        """The n neurons of highest mean rel over the fact's templates, and the roles not stored yet; None when none
-        is missing.
-        """
-        query = model.mains[place]
+        """Of a fact in a language, what of its scan is not stored yet."""
         keys = [plan.attribution_key(model.hash, row.id, method) for row in rows if (row.fact, row.lang) == place]
-        rel = self._stored.mean_rel(keys)
-        best = np.argsort(-rel, kind="stable")[: plan.SCAN_SIZE]
-        chosen = tuple(int(neuron) for neuron in best if rel[neuron] > 0)
-        if len(chosen) < 2:
-            return None
-        roles = {
-            plan.scan_key(model.hash, query.id, method, role, self.config.seed, chosen): role for role in plan.ROLES
-        }
-        have = self._stored.keys("scan", roles)
-        missing = tuple(role for key, role in roles.items() if key not in have)
-        serving = tuple((int(n), float(rel[n])) for n in np.flatnonzero(rel >= SERVING_FLOOR))
-        return ScanItem(query, chosen, serving, missing) if missing else None
+        return scan_item(self._stored, model.hash, method, model.mains[place], keys, {self.config.seed})
 
     # groups: what is planned when the last unit of a group is done
 
@@ -288,6 +274,35 @@ class Schedule:
                 self._totals[place] = self._totals.get(place, 0) + total
                 self._done[place] += stored
                 self._add(f"{phase} {source} {method}", (4,), units, lambda: None)
+
+
+def scan_item(
+    stored: Stored, model: str, method: str, query: Query, attributions: Sequence[str], seeds: Collection[int]
+) -> ScanItem | None:
+    """The n neurons of highest mean rel over the fact's templates, and the roles not stored yet; None when none is missing.
+
+    :param attributions: keys of the fact's templates
+    :param seeds: a control drawn with any of them is stored
+    """
+    rel = stored.mean_rel(attributions)
+    best = np.argsort(-rel, kind="stable")[: plan.SCAN_SIZE]
+    chosen = tuple(int(neuron) for neuron in best if rel[neuron] > 0)
+    if len(chosen) < 2:
+        return None
+    keys = {
+        plan.scan_key(model, query.id, method, role, seed, chosen): role
+        for role in plan.ROLES
+        for seed in sorted(seeds)
+    }
+    have = {keys[key] for key in stored.keys("scan", keys)}
+    missing = tuple(role for role in plan.ROLES if role not in have)
+    if not missing:
+        return None
+    # a neuron that is low in the mean and high on one template may be in N all the same
+    present = stored.keys("attribution", attributions)
+    highest = np.maximum.reduce([stored.mean_rel([key]) for key in attributions if key in present])
+    serving = tuple((int(n), float(highest[n])) for n in np.flatnonzero(highest >= SERVING_FLOOR))
+    return ScanItem(query, chosen, serving, missing)
 
 
 def _cut(rows: Sequence[Query], size: int) -> list[Sequence[Query]]:

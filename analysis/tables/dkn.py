@@ -17,7 +17,7 @@ _ELIGIBLE = """
     FROM ({scans}) m JOIN place l USING (place) WHERE m.n > 1 GROUP BY ALL
 """
 NOTES = (
-    "pairs of the 20 strongest neurons whose members are both in N (controls: those standing in for them), main query",
+    "pairs of the 20 strongest neurons whose members are both in N (controls: standing in for such, none in N), main query",
     "paper: both singles lose at most T_low, the pair more than T_high; strict: and less together than apart (I < -delta)",
     "expressed: the answer is still first after each single, and lost after the pair; intervals resample subjects",
     "degenerate: each neuron of the pair is also in N of other facts (same language) that the other is not; redundant: both "

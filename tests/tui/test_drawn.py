@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+import polars as pl
 from rich.cells import cell_len
 from textual.widgets import Static
 
@@ -14,6 +15,7 @@ from tests.tui.driver import Driver
 from tui.app import Knscope
 from tui.config import Settings
 from tui.gpu import described
+from tui.panes.dkn import Pairs, rates_text
 from tui.panes.tables import interval
 from tui.screens.exporting import unused
 from tui.screens.running import arguments
@@ -52,6 +54,13 @@ def test_a_curve_fills_what_lies_below_it_and_chance_is_dotted() -> None:
     assert all(line[LEFT:].count("█") == 20 for line in perfect[:-1])
     worst = roc_text(np.array([0.0, 1.0, 1.0]), np.array([0.0, 0.0, 1.0]), width, height).plain
     assert "█" not in worst and worst.count("·") == 20
+
+
+def test_a_control_without_a_pair_outside_n_has_no_rate() -> None:
+    rows = [("kn", 3, 1, 0), ("drop_control", 0, 0, 0)]
+    counts = pl.DataFrame(rows, schema=("role", "pairs", "paper", "strict"), orient="row")
+    lines = rates_text(Pairs(pl.DataFrame(), counts, ())).plain.splitlines()
+    assert "33.3%" in lines[1] and lines[3].split() == ["matched", "drops", "0"]
 
 
 async def test_edits_lead_to_their_facts_and_checks_to_their_curve(tmp_path: Path) -> None:

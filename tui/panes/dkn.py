@@ -81,7 +81,7 @@ def rates_text(result: Pairs) -> Text:
             text.append(f"{cells.NOTHING:>7}", style="dim")
             continue
         text.append(f"{row['pairs']:>7,}")
-        for kind in ("paper", "strict"):
+        for kind in ("paper", "strict") if row["pairs"] else ():
             text.append(
                 f"{row[kind]:>6,}{cells.percent(row[kind] / row['pairs']):>7}", style="bold" if role == "kn" else ""
             )

@@ -59,6 +59,15 @@ def test_keys_differ_in_whatever_a_value_depends_on_and_agree_otherwise() -> Non
     assert plan.scan_key("m", one, "amig", "kn", 7, [2, 1]) == plan.scan_key("m", one, "amig", "kn", 0, [1, 2])
 
 
+def test_controls_drawn_by_the_mean_over_templates_are_not_taken_for_those_outside_n_on_every_one() -> None:
+    same = {"method": "amig", "chosen": [1, 2], "operation": "zero"}
+    for role in plan.ROLES:
+        before = plan.result_key("scan", "m", "q", role=role, **same, **({} if role == "kn" else {"seed": 0}))
+        assert (plan.scan_key("m", "q", "amig", role, 0, [1, 2]) == before) == (role == "kn"), role
+    matched = {plan.scan_key("m", "q", "amig", "drop_control", seed, [1, 2]) for seed in (0, 1)}
+    assert len(matched) == 1, "nothing is drawn where single drops decide"
+
+
 def test_the_main_query_has_the_template_on_which_most_facts_are_known_and_ties_go_to_the_first() -> None:
     rows = [query(fact, template) for fact in "123" for template in ("t1", "t2")]
     known = {row.id: row.template == "t2" and row.fact != "3" for row in rows}

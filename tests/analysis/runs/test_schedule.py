@@ -7,12 +7,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from analysis import attribution
+from analysis.degenerate import control_neurons, drop_candidates
 from analysis.prompts import Query
 from analysis.runs import plan
 from analysis.runs.client import WorkerSettings
 from analysis.runs.plan import ModelSource, RunConfig, Unit
-from analysis.runs.schedule import Schedule
+from analysis.runs.schedule import Schedule, scan_item
 from analysis.runs.slots import Slot, Slots
+from analysis.sites import Site
 
 MODEL = {"weights_hash": "w", "tokenizer_hash": "t", "dtype": "float32", "attention": "sdpa"}
 
@@ -226,6 +228,28 @@ def test_scans_get_the_neurons_of_highest_rel_and_all_that_may_serve_the_fact() 
     item = next(unit for unit in shelf.order if unit.phase == "scan").scans[0]
     assert item.chosen == tuple(range(20))
     assert len(item.serving) == int((np.linspace(1.0, 0.01, 60) >= 0.05).sum())
+
+
+def test_a_neuron_that_serves_on_one_template_alone_is_no_control() -> None:
+    rel = {"one": np.linspace(1.0, 0.01, 60), "other": np.linspace(1.0, 0.01, 60)}
+    rel["one"][50], rel["other"][50] = 0.39, 0.0  # 0.195 in the mean, and in N at tau 0.2 of half the templates
+    rel["one"][59], rel["other"][59] = 0.09, 0.0
+
+    class Uneven(Shelf):
+        def mean_rel(self, keys: Sequence[str]) -> NDArray[np.float64]:
+            return np.mean([rel[key] for key in keys], axis=0)
+
+    shelf = Uneven()
+    shelf.stored["attribution"] = set(rel)
+    item = scan_item(shelf, "m", "amig", rows()[0], list(rel), {0})
+    assert item is not None and item.chosen == tuple(range(20))
+    highest = np.zeros(60)
+    for neuron, value in item.serving:
+        highest[neuron] = value
+    assert highest[50] == 0.39 and highest[59] == 0.09
+    assert 50 not in drop_candidates(highest, item.chosen) and 59 in drop_candidates(highest, item.chosen)
+    layers = [Site("", 0, 60, 0, "m", 0, False, 0, ("f",))]
+    assert set(control_neurons(highest, item.chosen[:2], layers, seed=0).tolist()) == {57, 58}
 
 
 def test_units_are_sized_for_gpus_only_where_every_worker_has_one() -> None:
