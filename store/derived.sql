@@ -84,6 +84,6 @@ CREATE TABLE pair ( -- every scanned pair beside its two single ablations; withi
     drop_a DOUBLE,            -- (p - p_a) / p; NULL where p is 0: nothing can drop
     drop_b DOUBLE,            -- (p - p_b) / p
     drop_ab DOUBLE,           -- (p - p_ab) / p
-    interaction DOUBLE,       -- logit p_ab - logit p_a - logit p_b + logit p
+    interaction DOUBLE,       -- logit p_ab - logit p_a - logit p_b + logit p; NULL where one of them is too near certainty
     expressed BOOLEAN         -- the answer stays the most probable after each, and is lost after both
 );

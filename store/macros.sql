@@ -4,8 +4,9 @@
 -- Besides the stored tables they read some that the reader keeps for speed: place (a fact in a language, numbered), score_row (table score by
 -- number, sorted by rel descending), pair (scanned pairs beside their singles) and counted_scan (which scans count).
 
--- logit p in natural logarithms, p kept a hair away from 0 and 1 so that saturated probabilities stay finite.
-CREATE OR REPLACE MACRO log_odds(p) AS ln(greatest(least(p, 1 - 1e-12), 1e-12)) - ln(1 - greatest(least(p, 1 - 1e-12), 1e-12));
+-- logit p in natural logarithms. NULL where p is nearer to 0 or 1 than a float32 can tell: models compute in it, and at 1 - p = 1e-5 its steps
+-- are 0.01 to 0.03 wide in logit p, at 1e-6 up to 0.2, beyond any interaction that is asked for.
+CREATE OR REPLACE MACRO log_odds(p) AS CASE WHEN p BETWEEN 1e-30 AND 1 - 1e-5 THEN ln(p) - ln(1 - p) END;
 
 -- The drop of p after an ablation, relative to p before. NULL where p before is 0: nothing can drop.
 CREATE OR REPLACE MACRO drop_of(before, after) AS (before - after) / nullif(before, 0);
@@ -229,7 +230,8 @@ CREATE OR REPLACE MACRO degenerate(t_low, t_high, relative) AS TABLE
       AND CASE WHEN relative THEN drop_a ELSE p - p_a END <= t_low AND CASE WHEN relative THEN drop_b ELSE p - p_b END <= t_low;
 
 -- Eq. 9-10 on stored ablations: the degenerate pairs, of knowledge neurons and of either control.
--- paper: each alone drops p by at most T_low, both by more than T_high. strict: and they interact in logits by less than -δ.
+-- paper: each alone drops p by at most T_low, both by more than T_high. strict: and they interact in logits by less than -δ,
+-- which is unknown (NULL), and then not strict, where a probability is too near certainty for its logit.
 -- expressed: the answer stays the most probable after each, and is lost after both.
 CREATE OR REPLACE MACRO dkn(the_model, the_method, the_langs, the_relations, the_facts, the_queries, only_known, taus, template_share,
                             t_low, t_high, delta, relative) AS TABLE
@@ -242,7 +244,7 @@ CREATE OR REPLACE MACRO dkn(the_model, the_method, the_langs, the_relations, the
     SELECT m.role, m.fact, m.relation, m.lang, m.query, f.layer_a, f.neuron_a, f.layer_b, f.neuron_b, f.p, f.p_a, f.p_b, f.p_ab,
         CASE WHEN relative THEN f.drop_a ELSE f.p - f.p_a END AS drop_a, CASE WHEN relative THEN f.drop_b ELSE f.p - f.p_b END AS drop_b,
         CASE WHEN relative THEN f.drop_ab ELSE f.p - f.p_ab END AS drop_ab,
-        f.interaction, true AS paper, f.interaction < -delta AS strict, f.expressed
+        f.interaction, true AS paper, coalesce(f.interaction < -delta, false) AS strict, f.expressed
     FROM degenerate(t_low, t_high, relative) f JOIN m USING (scan_no)
     WHERE (m.inside >> f.position_a::INTEGER) & 1 = 1 AND (m.inside >> f.position_b::INTEGER) & 1 = 1;
 

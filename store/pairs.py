@@ -36,7 +36,7 @@ class Scanned:
 
     @cached_property
     def strict(self) -> Bools:
-        """(n,) whether they interact in logits by less than -δ."""
+        """(n,) whether they interact in logits by less than -δ; not so where that is unknown (NaN)."""
         return self.held.interaction[self.pairs] < -self.view.delta
 
     @cached_property
@@ -173,6 +173,7 @@ def _with_service(found: Scanned, mine: Ints, a_only: Ints, b_only: Ints, served
     }  # fmt: skip
     frame = held.scans.select("fact", "relation", "lang", "query")[scan].with_columns(**columns)
     frame = frame.with_columns(**{name: pl.Series(value) for name, value in last.items()})
+    frame = frame.with_columns(pl.col("interaction").fill_nan(None))
     return frame.with_columns(pl.col("serves").cast(pl.String)).sort(
         "fact", "lang", "drop_ab", descending=[False, False, True]
     )

@@ -29,22 +29,20 @@ def pairs(reader: Reader, view: View) -> Table:
     """The degenerate pairs of knowledge neurons, strongest interaction first."""
     frame = reader.dkn_service(view).drop("paper").rename({"serves": "kind"})
     title = f"degenerate pairs: {view.model}, {view.method}"
-    return Table("dkn_pairs", title, frame.sort("interaction", "fact", "lang", nulls_last=True), NOTES[1:])
+    ordered = frame.sort("interaction", "fact", "lang", nulls_last=True)
+    return Table("dkn_pairs", title, ordered, (*NOTES[1:], *_uncertain(frame)))
 
 
 def build(reader: Reader, view: View) -> Table:
     """Counts and rates by language (and over all of them), for the facts' neurons and for each control."""
     own = reader.dkn_service(view).with_columns(pl.lit("kn").alias("role"))
     controls = reader.dkn(view).filter(pl.col("role") != "kn")
-    found = (
-        pl.concat([own, controls], how="diagonal")
-        .group_by("role", "fact", "lang")
-        .agg(
-            pl.col("strict", "expressed").sum(),
-            paper=pl.len(),
-            degenerate=(pl.col("serves") == "degenerate").sum(),
-            redundant=(pl.col("serves") == "redundant").sum(),
-        )
+    degenerate = pl.concat([own, controls], how="diagonal")
+    found = degenerate.group_by("role", "fact", "lang").agg(
+        pl.col("strict", "expressed").sum(),
+        paper=pl.len(),
+        degenerate=(pl.col("serves") == "degenerate").sum(),
+        redundant=(pl.col("serves") == "redundant").sum(),
     )
     eligible = reader.sql(_ELIGIBLE.format(scans=reader.macro_sql("scan_mask", view)))
     subject = subject_of(reader)
@@ -61,7 +59,12 @@ def build(reader: Reader, view: View) -> Table:
     ]
     limits = f"T_low {view.t_low:g}, T_high {view.t_high:g} ({view.drop}), delta {view.delta:g}"
     title = f"degenerate pairs: {view.model}, {view.method}"
-    return Table("dkn", title, pl.DataFrame(rows, schema=_SCHEMA), (limits, _sizes(reader, view), *NOTES))
+    return Table(
+        "dkn",
+        title,
+        pl.DataFrame(rows, schema=_SCHEMA),
+        (limits, _sizes(reader, view), *NOTES, *_uncertain(degenerate)),
+    )
 
 
 def _rates(counts: pl.DataFrame, role: str) -> dict[str, object]:
@@ -86,6 +89,13 @@ def _rates(counts: pl.DataFrame, role: str) -> dict[str, object]:
         "strict_high": high,
         **{name: int(counts[name].sum()) if role == "kn" else None for name in ("degenerate", "redundant")},
     }
+
+
+def _uncertain(degenerate: pl.DataFrame) -> tuple[str, ...]:
+    """How many pairs cannot be judged by the strict rule; nothing where all can."""
+    count = degenerate["interaction"].null_count()
+    pairs = "pair is" if count == 1 else "pairs are"
+    return (f"{count:,} {pairs} too near certainty for an interaction, and not strict",) if count else ()
 
 
 def _sizes(reader: Reader, view: View) -> str:

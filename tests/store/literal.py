@@ -107,8 +107,8 @@ def overlap(reader: Reader, view: View) -> dict[tuple[str, str], tuple[int, int,
 
 
 def logit(p: float) -> float:
-    p = min(max(p, 1e-12), 1 - 1e-12)
-    return math.log(p / (1 - p))
+    """NaN where p, which a model computes in float32, is too near 0 or 1."""
+    return math.log(p / (1 - p)) if 1e-30 <= p <= 1 - 1e-5 else math.nan
 
 
 def drop(view: View, before: float, after: float) -> float:

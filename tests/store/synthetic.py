@@ -1,5 +1,6 @@
 """A small store of invented numbers with everything a reader can meet: two models of uneven layers, two methods, three languages, two
-templates, scans of three roles, a finished and a running run, a query without a positive score, a fact missing in a language.
+templates, scans of three roles, a finished and a running run, a query without a positive score, answers of p 0 and 1, a fact missing
+in a language.
 
 `build(path)` takes about a second. The same seed gives the same store.
 """
@@ -29,6 +30,8 @@ RELATIONS = ("P36", "P30", "P1376")
 ROLES = ("kn", "layer_control", "drop_control")
 FLOOR = 0.05
 SCANNED = 8
+CERTAIN = {(3, "en"): 0.0, (6, "zh"): 1.0}
+"""p of the answer where it is not drawn."""
 
 
 @dataclass(frozen=True)
@@ -132,7 +135,7 @@ def _fact_rows(rows: _Rows, size: Size, model: str, fact: int, lang: str) -> Non
     for number, template in enumerate(size.templates):
         query = named(name, relation, lang, template, length=16)
         known = bool(rng.random() < 0.7)
-        p = 0.0 if fact == 3 and lang == "en" else float(rng.beta(4, 2))
+        p = CERTAIN[fact, lang] if (fact, lang) in CERTAIN else float(rng.beta(4, 2))
         rows.add(
             "query",
             query=query,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 
 import numpy as np
@@ -71,7 +72,8 @@ def test_degenerate_pairs_are_those_of_equations_9_and_10_in_every_role(reader: 
     for key, values in expected.items():
         assert got[key]["paper"] is True
         assert (got[key]["strict"], got[key]["expressed"]) == (values["strict"], values["expressed"])
-        assert got[key]["interaction"] == pytest.approx(values["interaction"], abs=1e-9)
+        found = math.nan if got[key]["interaction"] is None else got[key]["interaction"]
+        assert found == pytest.approx(values["interaction"], abs=1e-9, nan_ok=True)
 
 
 @every_view
@@ -132,6 +134,38 @@ def test_a_probability_of_zero_before_has_no_relative_drop(reader: Reader) -> No
     view = BASE.with_(facts=("fact-00003",), langs=("en",))
     assert reader.dkn(view).is_empty()
     assert reader.dkn_rate(view)["pairs"].min() > 0
+
+
+def test_a_pair_too_near_certainty_has_no_interaction_and_is_not_strict(reader: Reader) -> None:
+    view = BASE.with_(facts=("fact-00006",), langs=("zh",), taus=(("zh", 0.05),), t_low=0.4, t_high=0.2, delta=0.0)
+    for got in (reader.dkn(view).filter(role="kn"), reader.dkn_service(view), reader.live.dkn_service(view)):
+        assert got.height > 2 and set(got["p"]) == {1.0}
+        assert got["interaction"].null_count() == got.height
+        assert not got["strict"].any() and got["strict"].null_count() == 0
+    rates = reader.dkn_rate(view).filter(role="kn").to_dicts()[0]
+    assert (rates["paper"], rates["strict"]) == (got.height, 0)
+
+
+@pytest.mark.parametrize("base", [12, 17, 24])
+def test_two_effects_that_add_up_in_the_logit_are_never_strict_for_what_a_float32_cannot_tell(
+    reader: Reader, base: float
+) -> None:
+    """Without that, 1 - p is off by so much that they seem to interact."""
+    logits = np.array([base, base - 5.5, base - 5.5, base - 11.0])
+    exact = 1 / (1 + np.exp(-logits))
+    p = [float(np.float32(value)) for value in exact]
+    text = "SELECT log_odds($4) - log_odds($2) - log_odds($3) + log_odds($1) AS interaction"
+    found = reader.sql(text, p)["interaction"].item()
+    assert found is None
+    clear = [float(value) for value in 1 / (1 + np.exp(11 - logits + base - 12))]
+    assert reader.sql(text, clear)["interaction"].item() == pytest.approx(0.0, abs=1e-6)
+
+
+def test_log_odds_are_exact_up_to_where_a_float32_loses_them(reader: Reader) -> None:
+    for p in (1e-30, 1e-20, 1e-12, 0.5, 1 - 2e-5):
+        assert reader.sql("SELECT log_odds($1) AS l", [p])["l"].item() == pytest.approx(math.log(p) - math.log1p(-p))
+    for p in (0.0, 1e-31, 1 - 9e-6, 1.0):
+        assert reader.sql("SELECT log_odds($1) AS l", [p])["l"].item() is None
 
 
 def test_restricting_to_queries_restricts_every_answer(reader: Reader) -> None:

@@ -123,7 +123,8 @@ class DknPane(Pane):
     DRAWS = True
     HELP = (
         "Degenerate pairs: removing either neuron costs little (≤ T_low), removing both costs more (> T_high). strict also asks"
-        " that they interact: I, the pair's effect in logits beyond the sum of the singles, below -δ. The same scan over "
+        " that they interact: I, the pair's effect in logits beyond the sum of the singles, below -δ (none where p is too near certainty "
+        "for its logit). The same scan over "
         "neurons of the same layers, and over pairs matched on their single drops, says how often that happens anyway. d turns "
         "between paper and strict. serve: degenerate where each neuron also serves facts that the other does not, redundant where "
         "both serve the same other facts or none, else one-sided; other facts are all those of the view, whatever is selected."
