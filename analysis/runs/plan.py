@@ -75,6 +75,7 @@ class RunConfig:
     def __post_init__(self) -> None:
         if not self.models:
             raise UserError("no model named; add --model FOLDER (or a hub id)")
+        object.__setattr__(self, "models", _once(self.models))
         for method in self.methods:
             parse_method(method)
         _check("--what", self.what, PHASES)
@@ -320,6 +321,15 @@ def absolute_data(data: str) -> str:
     if found and "/" not in kind and not Path(data).exists():
         return f"{kind}:{Path(path).expanduser().resolve()}"
     return data if data == "demo" else str(Path(data).expanduser().resolve())
+
+
+def _once(models: Iterable[ModelSource]) -> tuple[ModelSource, ...]:
+    """Each source once, for all the languages that it is named with."""
+    langs: dict[str, tuple[str, ...]] = {}
+    for model in models:
+        before = langs.get(model.source, model.langs)
+        langs[model.source] = tuple(dict.fromkeys((*before, *model.langs))) if before and model.langs else ()
+    return tuple(ModelSource(source, named) for source, named in langs.items())
 
 
 def _check(option: str, values: Iterable[str], allowed: tuple[str, ...]) -> None:

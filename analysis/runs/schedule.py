@@ -244,7 +244,7 @@ class Schedule:
             then()
             return
         self._then[group] = then
-        self._open[group] = len(units)
+        self._open[group] += len(units)
         self._busy[units[0].source] += len(units)
         for unit in units:
             heapq.heappush(self._heap, (priority, next(self._tie), group, unit))

@@ -42,6 +42,13 @@ def test_what_is_not_asked_for_rightly_is_said_before_anything_starts() -> None:
         RunConfig((), "demo")
 
 
+def test_a_model_named_twice_is_run_once_for_all_its_languages() -> None:
+    twice = RunConfig((ModelSource("a", ("en",)), ModelSource("b"), ModelSource("a", ("zh", "en"))), "demo")
+    assert twice.models == (ModelSource("a", ("en", "zh")), ModelSource("b"))
+    for langs in ((("en",), ()), ((), ("en",))):  # none named: all the facts have
+        assert RunConfig(tuple(ModelSource("a", one) for one in langs), "demo").models == (ModelSource("a"),)
+
+
 def test_keys_differ_in_whatever_a_value_depends_on_and_agree_otherwise() -> None:
     one = query("1").id
     keys = {

@@ -105,6 +105,16 @@ def test_everything_asked_for_is_computed_once_and_progress_ends_at_its_total() 
     assert len(asked) == 72 + 36
 
 
+def test_a_group_that_is_added_to_is_done_when_all_its_units_are() -> None:
+    schedule = Schedule(config(), rows(), Shelf())
+    schedule._add("load multi", (0,), [Unit("load", "multi")], lambda: None)
+    units = [unit for unit in iter(schedule.next, None) if unit.source == "multi"]
+    schedule.finish(units[0])
+    assert "load multi" in schedule._then
+    schedule.finish(units[1])
+    assert "load multi" not in schedule._then
+
+
 def test_edits_and_claims_follow_when_all_scans_of_their_model_are_stored() -> None:
     shelf = Shelf()
     schedule = Schedule(config(what=("attribution", "dkn", "edit", "factcheck")), rows(), shelf)
