@@ -80,7 +80,7 @@ def make_executor(store_path: Path, run: str, config: RunConfig, cancelled: Call
     from analysis.runs import worker as room
 
     first = settings[0]
-    return executors.InlineExecutor(room.Worker(store_path, run, first), room.USER_ERRORS, cancelled, first)
+    return executors.InlineExecutor(room.Worker(store_path, run, first), cancelled, first)
 
 
 def report(options: argparse.Namespace) -> int:
@@ -154,6 +154,7 @@ def serve(options: argparse.Namespace) -> int:
     send("state", state="starting", pid=os.getpid())
     from analysis.runs import worker as room
     from analysis.runs.client import WorkerSettings
+    from analysis.runs.slots import fault
 
     room.lower_priority()
     settings = WorkerSettings(options.device, options.dtype, options.memory, options.threads)
@@ -169,9 +170,8 @@ def serve(options: argparse.Namespace) -> int:
             return 0
         except Exception as error:  # noqa: BLE001 - a unit that fails is reported, and the next one served
             traceback.print_exc()
-            fatal = isinstance(error, room.USER_ERRORS)
-            text = str(error) if fatal else f"{type(error).__name__}: {error}"
-            send("error", number=request.get("number", 0), message=text, fatal=fatal)
+            source = request.get("unit", request).get("source")
+            send("error", number=request.get("number", 0), **fault(error, source not in worker.loaded))
 
 
 def _answer(request: Mapping[str, Any], worker: Any, cancelled: Callable[[], bool], send: Callable[..., None]) -> None:
@@ -191,6 +191,9 @@ def _answer(request: Mapping[str, Any], worker: Any, cancelled: Callable[[], boo
         def progress(done: int) -> None:
             send("progress", number=number, done=done, total=unit.size)
 
+        if unit.source not in worker.loaded:
+            worker.load(unit.source)
+            send("state", state="ready", number=number, source=unit.source, loaded=worker.loaded)
         stored, model = worker.compute(unit, cancelled, progress)
         send("done", number=number, stored=stored, keys=worker.keys, model=model, loaded=worker.loaded)
 

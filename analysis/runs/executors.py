@@ -10,6 +10,7 @@ import shutil
 import subprocess
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from itertools import takewhile
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -18,7 +19,7 @@ import psutil
 from analysis.runs import plan
 from analysis.runs.client import ModelWorker, WorkerSettings
 from analysis.runs.plan import RunConfig, Unit
-from analysis.runs.slots import Slot, Slots
+from analysis.runs.slots import Cause, Slot, Slots, fault
 from analysis.sources import weight_bytes
 
 MAX_CPU_WORKERS = 8
@@ -36,6 +37,10 @@ class Outcome:
     stored: int = 0
     model: Mapping[str, Any] | None = None
     fatal: bool = False
+    """The error is one that a person can put right, or no part of the unit would do better."""
+    cause: Cause = "unit"
+    """Of the error."""
+    slot: int = 0
 
 
 class Executor(Protocol):
@@ -45,6 +50,9 @@ class Executor(Protocol):
 
     def holds(self, slot: int) -> frozenset[str]:
         """Sources of the models the slot has loaded."""
+
+    def slots(self) -> list[str]:
+        """What each slot computes on, free or not; slots of one name are alike."""
 
     def submit(self, slot: int, unit: Unit) -> None: ...
 
@@ -66,22 +74,18 @@ class Executor(Protocol):
 class Computes(Protocol):
     """What `worker.Worker` offers to whoever runs it in the same process."""
 
+    @property
+    def loaded(self) -> list[str]: ...
+
     def compute(self, unit: Unit, cancelled: Callable[[], bool]) -> tuple[int, Mapping[str, Any] | None]: ...
 
 
 class InlineExecutor(Slots[Slot]):
     """One slot, in this process: for debugging, and for a GPU box where one process is all there should be."""
 
-    def __init__(
-        self,
-        worker: Computes,
-        user_errors: tuple[type[Exception], ...],
-        cancelled: Callable[[], bool],
-        settings: WorkerSettings,
-    ) -> None:
+    def __init__(self, worker: Computes, cancelled: Callable[[], bool], settings: WorkerSettings) -> None:
         super().__init__([Slot(settings)])
         self._worker = worker
-        self._user_errors = user_errors
         self._cancelled = cancelled
 
     def submit(self, slot: int, unit: Unit) -> None:
@@ -94,10 +98,8 @@ class InlineExecutor(Slots[Slot]):
             return []
         try:
             stored, model = self._worker.compute(unit, self._cancelled)
-        except self._user_errors as error:
-            return [Outcome(unit, str(error), fatal=True)]
         except Exception as error:  # noqa: BLE001 - whatever a unit does, the run goes on and reports it
-            return [Outcome(unit, f"{type(error).__name__}: {error}")]
+            return [failed(unit, 0, fault(error, unit.source not in self._worker.loaded))]
         slot.sources = {unit.source}
         return [Outcome(unit, stored=stored, model=model)]
 
@@ -194,11 +196,13 @@ class ProcessExecutor(Slots[_Process]):
             return []
         if event["event"] == "progress":
             held.computed = int(event["done"])
+        if event["event"] == "state":
+            held.sources = set(event.get("loaded", ()))
         if event["event"] not in ("done", "error"):
             return []
         unit, held.unit = held.unit, None
         if event["event"] == "error":
-            return [Outcome(unit, str(event["message"]), fatal=bool(event.get("fatal")))]
+            return [failed(unit, slot, event)]
         held.sources = set(event.get("loaded", ()))
         return [Outcome(unit, stored=int(event["stored"]), model=event.get("model"))]
 
@@ -212,11 +216,16 @@ class ProcessExecutor(Slots[_Process]):
             self._send(slot, unit)
             return []
         how = f"signal {-code}" if code < 0 else f"exit code {code}"
-        return [
-            Outcome(
-                unit, f"the worker process died {MAX_DEATHS} times ({how}); see {self._logs / f'worker-{slot}.log'}"
-            )
-        ]
+        log = self._logs / f"worker-{slot}.log"
+        loading = unit.source not in held.sources
+        message = f"the worker process died {MAX_DEATHS} times ({how}); see {log}"
+        return [failed(unit, slot, {"message": message, "fatal": loading, "cause": "load" if loading else "unit"})]
+
+
+def failed(unit: Unit, slot: int, said: Mapping[str, Any]) -> Outcome:
+    """The outcome of a unit whose worker said what `slots.fault` says."""
+    cause = said.get("cause", "unit")
+    return Outcome(unit, str(said["message"]), fatal=bool(said.get("fatal")), cause=cause, slot=slot)
 
 
 def settings_of(config: RunConfig) -> list[WorkerSettings]:
@@ -244,7 +253,8 @@ def _gpu_count() -> int:
     """GPUs this process may use, without loading torch to ask."""
     visible = os.environ.get("CUDA_VISIBLE_DEVICES")
     if visible is not None:
-        return len([name for name in visible.split(",") if name.strip() not in ("", "-1")])
+        # CUDA reads the list up to the first name that is none.
+        return len(list(takewhile(lambda name: name.strip() not in ("", "-1"), visible.split(","))))
     if shutil.which("nvidia-smi") is None:
         return 0
     listing = subprocess.run(["nvidia-smi", "-L"], capture_output=True, text=True, check=False)

@@ -142,6 +142,9 @@ class Job:
         self.cancelled = False
         self.under_way = 0
         self.fatal: list[str] = []
+        """What a person can put right."""
+        self._given_up: dict[int, set[str]] = {}
+        """Models that a slot cannot load, by slot."""
 
     def run(self, cancel_asked: Callable[[], bool], progress: Callable[[Schedule], None]) -> None:
         """Blocks until done. `cancel_asked` is looked at a few times a second; `progress` is called after every
@@ -164,18 +167,38 @@ class Job:
 
     def _hand_out(self) -> None:
         for slot in self.executor.free():
-            unit = self.schedule.next(self.executor.holds(slot))
-            if unit is None:
-                return
-            self.executor.submit(slot, unit)
+            unit = self.schedule.next(self.executor.holds(slot), self._given_up.get(slot, ()))
+            if unit is not None:
+                self.executor.submit(slot, unit)
 
     def _settle(self, outcome: Outcome) -> None:
         if outcome.error is None:
             self.schedule.finish(outcome.unit, outcome.stored, outcome.model)
             return
+        if outcome.cause == "load":
+            self._give_up(outcome, outcome.error)
+            return
         if outcome.fatal:
             self.fatal.append(outcome.error)
         self.schedule.fail(outcome.unit, outcome.error)
+
+    def _give_up(self, outcome: Outcome, error: str) -> None:
+        """A slot cannot load a model: another one does the unit; where there is none, the model is left.
+
+        Idle slots on the same device would fare no better, so not each of them has to try.
+        """
+        unit, slots = outcome.unit, self.executor.slots()
+        device = slots[outcome.slot]
+        for slot in (outcome.slot, *self.executor.free()):
+            if slots[slot] == device and (slot == outcome.slot or unit.source not in self.executor.holds(slot)):
+                self._given_up.setdefault(slot, set()).add(unit.source)
+        if len(set(slots)) > 1:
+            error = f"{device} was given up for {unit.source}: {error}"
+        self.fatal.append(error)
+        if all(unit.source in self._given_up.get(slot, ()) for slot in range(len(slots))):
+            self.schedule.abandon(unit, error)
+        else:
+            self.schedule.give_back(unit)
 
 
 def provenance(config: RunConfig, facts: Facts) -> dict[str, Any]:

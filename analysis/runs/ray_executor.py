@@ -16,7 +16,7 @@ from analysis.runs import executors
 from analysis.runs.client import WorkerSettings
 from analysis.runs.executors import MAX_DEATHS, Outcome
 from analysis.runs.plan import RunConfig, Unit
-from analysis.runs.slots import Slot, Slots
+from analysis.runs.slots import Slot, Slots, fault
 from store import runs as run_files
 from store.errors import UserError
 
@@ -27,16 +27,15 @@ class Actor:
     def __init__(self, store_path: str, run: str, settings: WorkerSettings) -> None:
         from analysis.runs import worker
 
-        self._user_errors = worker.USER_ERRORS
         self._place = Path(store_path), run
         self._worker = worker.Worker(Path(store_path), run, settings)
 
     def compute(self, unit: Mapping[str, Any]) -> dict[str, Any]:
+        wanted = Unit.from_json(unit)
         try:
-            stored, model = self._worker.compute(Unit.from_json(unit), lambda: run_files.cancel_requested(*self._place))
+            stored, model = self._worker.compute(wanted, lambda: run_files.cancel_requested(*self._place))
         except Exception as error:  # noqa: BLE001 - a unit that fails is reported, and the next one served
-            fatal = isinstance(error, self._user_errors)
-            return {"error": str(error) if fatal else f"{type(error).__name__}: {error}", "fatal": fatal}
+            return fault(error, wanted.source not in self._worker.loaded)
         return {"stored": stored, "model": model, "loaded": self._worker.loaded}
 
 
@@ -63,6 +62,10 @@ class RayExecutor(Slots[_Place]):
             raise UserError(f"--engine ray: no cluster answers at {cluster or 'this machine'} ({error})") from error
         wanted = _settings(config, ray.cluster_resources(), cluster is not None)
         super().__init__([_Place(one) for one in wanted])
+
+    def slots(self) -> list[str]:
+        """Each actor for itself: they may be on different machines."""
+        return [f"{slot.settings.device} of actor {number}" for number, slot in enumerate(self._slots)]
 
     def under_way(self) -> int:
         return 0
@@ -107,10 +110,12 @@ class RayExecutor(Slots[_Place]):
             if slot.deaths < MAX_DEATHS:
                 self._send(slot)
                 return None
-            said = {"error": f"its process died {MAX_DEATHS} times ({type(error).__name__})"}
+            loading = slot.unit.phase == "load"
+            message = f"its process died {MAX_DEATHS} times ({type(error).__name__})"
+            said = {"message": message, "fatal": loading, "cause": "load" if loading else "unit"}
         unit, slot.unit = slot.unit, None
-        if "error" in said:
-            return Outcome(unit, said["error"], fatal=said.get("fatal", False))
+        if "message" in said:
+            return executors.failed(unit, self._slots.index(slot), said)
         slot.sources = set(said["loaded"])
         return Outcome(unit, stored=said["stored"], model=said["model"])
 

@@ -24,6 +24,9 @@ from analysis.runs.plan import RunConfig, ScanItem, Unit
 PREDICT_ROWS = 64
 SERVING_FLOOR = 0.05  # a neuron at or above this rel may be in N at some threshold, so it is no control
 
+Entry = tuple[tuple[int, ...], int, str, Unit]
+"""Rank, order among equals, group and unit."""
+
 
 class Stored(Protocol):
     """What planning asks of the store; answered through the reader."""
@@ -76,13 +79,15 @@ class Schedule:
         self._stored = stored
         self._stay = stay
         self._gpus = gpus
-        self._heap: list[tuple[tuple[int, ...], int, str, Unit]] = []
+        self._heap: list[Entry] = []
         self._tie = count()
         self._open: Counter[str] = Counter()
         self._busy: Counter[str] = Counter()
         self._late: set[str] = set()
         self._then: dict[str, Callable[[], None]] = {}
-        self._group_of: dict[int, str] = {}
+        self._out: dict[int, Entry] = {}
+        """Units handed out, by identity."""
+        self._abandoned: set[str] = set()
         self._totals: dict[tuple[str, str, str], int] = {}
         self._done: Counter[tuple[str, str, str]] = Counter()
         for model in config.models:
@@ -112,21 +117,26 @@ class Schedule:
             for source, phase, method in [place]
         ]
 
-    def next(self, loaded: Collection[str] = ()) -> Unit | None:
-        """The next unit; among those of equal rank one of a model the worker holds already.
+    def next(self, loaded: Collection[str] = (), without: Collection[str] = ()) -> Unit | None:
+        """The next unit; among those of equal rank one of a model the worker holds already, and none of `without`.
 
         Where models are too large to be held beside each other, any unit of a held model comes before all others.
         """
-        if not self._heap:
+        fitting = [entry for entry in self._heap if entry[3].source not in without]
+        if not fitting:
             return None
-        mine = [entry for entry in self._heap if entry[3].source in loaded] if self._stay else []
-        first = min(mine or self._heap)[0]
-        equal = [entry for entry in mine or self._heap if entry[0] == first]
+        mine = [entry for entry in fitting if entry[3].source in loaded] if self._stay else []
+        first = min(mine or fitting)[0]
+        equal = [entry for entry in mine or fitting if entry[0] == first]
         entry = min(equal, key=lambda e: (e[3].source not in loaded, e[1]))
         self._heap.remove(entry)
         heapq.heapify(self._heap)
-        self._group_of[id(entry[3])] = entry[2]
+        self._out[id(entry[3])] = entry
         return entry[3]
+
+    def give_back(self, unit: Unit) -> None:
+        """A unit that was handed out waits again, whole and in its old place: nothing was wrong with it."""
+        heapq.heappush(self._heap, self._out.pop(id(unit)))
 
     def finish(self, unit: Unit, stored: int | None = None, model: Mapping[str, Any] | None = None) -> None:
         """A unit's results are committed. `model` is the row a load brings; `stored` counts its results (default:
@@ -142,20 +152,37 @@ class Schedule:
 
     def fail(self, unit: Unit, message: str) -> None:
         """A unit went wrong: cut it to find the row that does, or write the failure down and go on."""
-        halves = unit.halves()
         if unit.phase == "load":
-            self._totals = {place: total for place, total in self._totals.items() if place[0] != unit.source}
+            self.abandon(unit, message)
+            return
+        halves = unit.halves()
         if halves:
-            group = self._group_of[id(unit)]
+            group = self._out[id(unit)][2]
             self._open[group] += len(halves)
             self._busy[unit.source] += len(halves)
             for half in halves:
                 heapq.heappush(self._heap, ((1,), next(self._tie), group, half))
         else:
-            self.failures.append(
-                f"{unit.phase} {unit.method} {unit.source} {_where(unit)}: {message}".replace("  ", " ")
-            )
+            self._note(unit, message)
         self._close(unit)
+
+    def abandon(self, unit: Unit, message: str) -> None:
+        """Nobody can do the unit's model (any more): drop all that waits of it, and plan no more."""
+        self._abandoned.add(unit.source)
+        if unit.source not in self.models:  # how much there is of it was a guess
+            self._totals = {place: total for place, total in self._totals.items() if place[0] != unit.source}
+        self._note(unit, message)
+        self._close(unit)
+        dropped = [entry for entry in self._heap if entry[3].source == unit.source]
+        self._heap = [entry for entry in self._heap if entry[3].source != unit.source]
+        heapq.heapify(self._heap)
+        for entry in dropped:
+            self._out[id(entry[3])] = entry
+            self._close(entry[3])
+
+    def _note(self, unit: Unit, message: str) -> None:
+        where = f"{unit.phase} {unit.method} {unit.source} {_where(unit)}"
+        self.failures.append(f"{where}: {message}".replace("  ", " "))
 
     # planning
 
@@ -250,17 +277,19 @@ class Schedule:
             heapq.heappush(self._heap, (priority, next(self._tie), group, unit))
 
     def _close(self, unit: Unit) -> None:
-        group = self._group_of.pop(id(unit))
+        group = self._out.pop(id(unit))[2]
         self._open[group] -= 1
         self._busy[unit.source] -= 1
         if self._open[group] == 0:
-            self._then.pop(group)()
+            then = self._then.pop(group)
+            if unit.source not in self._abandoned:
+                then()
         if not self._busy[unit.source]:
             self._follow(unit.source)
 
     def _follow(self, source: str) -> None:
         """All attributions and scans of a model are stored: plan what starts from its neuron sets."""
-        if source in self._late or source not in self.models:
+        if source in self._late or source not in self.models or source in self._abandoned:
             return
         self._late.add(source)
         row = self.models[source].row

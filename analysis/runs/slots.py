@@ -1,13 +1,18 @@
-"""The places where a run's units are computed, one worker each, and what each of them is at."""
+"""The places where a run's units are computed, one worker each, what each of them is at, and what went wrong there."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Generic, TypeVar
+from typing import Any, Generic, Literal, TypeVar
 
+from analysis.errors import ModelError
 from analysis.runs.client import WorkerSettings
 from analysis.runs.plan import Unit
+from store.errors import UserError
+
+Cause = Literal["unit", "load", "store"]
+"""Why a unit failed: by itself, because its model cannot be loaded in that place, or because the store cannot be written."""
 
 
 @dataclass
@@ -21,6 +26,18 @@ class Slot:
     """Of its workers, on the present unit."""
     sources: set[str] = field(default_factory=set)
     """Models the worker holds."""
+
+
+def fault(error: Exception, loading: bool) -> dict[str, Any]:
+    """What a worker says of an error: `message`, `fatal` (`Outcome.fatal`) and `cause`.
+
+    :param loading: the unit's model is not loaded yet
+    """
+    # The numeric core knows no store: past the load a UserError is a shard that cannot be written.
+    cause: Cause = "load" if loading else "store" if isinstance(error, UserError) else "unit"
+    for_a_person = isinstance(error, ModelError | UserError)
+    message = str(error) if for_a_person else f"{type(error).__name__}: {error}"
+    return {"message": message, "fatal": for_a_person or cause == "load", "cause": cause}
 
 
 AnySlot = TypeVar("AnySlot", bound=Slot)
@@ -37,6 +54,9 @@ class Slots(Generic[AnySlot]):
 
     def holds(self, slot: int) -> frozenset[str]:
         return frozenset(self._slots[slot].sources)
+
+    def slots(self) -> list[str]:
+        return [slot.settings.device for slot in self._slots]
 
     def busy(self) -> bool:
         return any(slot.unit is not None for slot in self._slots)

@@ -1,0 +1,140 @@
+"""What a run does about places that cannot do their part: devices, dying workers, a store that cannot be written."""
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import pytest
+
+import store
+from analysis.errors import ModelError
+from analysis.runs import executors, job
+from analysis.runs.client import WorkerSettings
+from analysis.runs.executors import Outcome
+from analysis.runs.plan import ModelSource, RunConfig, Unit
+from analysis.runs.slots import Slot, Slots, fault
+from store import runs as run_files
+from tests.analysis.runs.inline_job import execute
+from tests.analysis.runs.test_schedule import Shelf, rows
+
+SOURCE = "model"
+
+
+class Made(Slots[Slot]):
+    """Slots that compute out of thin air, one unit at a time and the last slot first; `wrong` may say what goes wrong."""
+
+    def __init__(self, devices: list[str], wrong: Callable[[str, Unit], Mapping[str, object] | None]) -> None:
+        super().__init__([Slot(WorkerSettings(device)) for device in devices])
+        self.shelf, self.wrong = Shelf(), wrong
+        self.tried: list[tuple[str, Unit]] = []
+        self.cancels = 0
+
+    def submit(self, slot: int, unit: Unit) -> None:
+        self._slots[slot].unit = unit
+
+    def outcomes(self, timeout: float) -> list[Outcome]:
+        number, slot = max((number, slot) for number, slot in enumerate(self._slots) if slot.unit is not None)
+        unit, slot.unit = slot.unit, None
+        assert unit is not None
+        self.tried.append((slot.settings.device, unit))
+        if said := self.wrong(slot.settings.device, unit):
+            return [executors.failed(unit, number, said)]
+        slot.sources.add(unit.source)
+        model = self.shelf.compute(unit)
+        return [Outcome(unit, stored=unit.size if unit.phase != "load" else 1, model=model)]
+
+    def under_way(self) -> int:
+        return 0
+
+    def cancel(self) -> None:
+        self.cancels += 1
+
+    def close(self) -> None:
+        pass
+
+
+@pytest.fixture
+def made(monkeypatch: pytest.MonkeyPatch) -> Callable[..., job.Job]:
+    """A job of one model on made slots."""
+
+    def make(devices: list[str], wrong: Callable[[str, Unit], Mapping[str, object] | None]) -> job.Job:
+        executor = Made(devices, wrong)
+        monkeypatch.setattr(job, "ReaderStored", lambda *_: executor.shelf)
+        config = RunConfig((ModelSource(SOURCE),), "demo", what=("attribution",))
+        facts = job.Facts(tuple(rows(facts=40)), "demo", "")
+        return job.Job(config, facts, None, executor)  # type: ignore[arg-type]
+
+    return make
+
+
+def run(made: job.Job) -> Made:
+    made.run(lambda: False, lambda _: None)
+    assert isinstance(made.executor, Made)
+    return made.executor
+
+
+def no_cuda(device: str, unit: Unit) -> Mapping[str, object] | None:
+    return fault(ModelError("there is no CUDA"), loading=True) if device.startswith("cuda") else None
+
+
+def test_a_device_that_cannot_load_a_model_is_given_up_and_named_and_the_others_do_all(
+    made: Callable[..., job.Job],
+) -> None:
+    wanted = made(["cpu", "cuda:0"], no_cuda)
+    executor = run(wanted)
+    assert wanted.schedule.failures == [] and wanted.schedule.done == wanted.schedule.total == 2 * 320
+    assert [device for device, _ in executor.tried].count("cuda:0") == 1, "it is asked once, and drains no queue"
+    assert wanted.fatal == [f"cuda:0 was given up for {SOURCE}: there is no CUDA"]
+    sizes = [len(unit.queries) for _, unit in executor.tried if unit.phase == "attribute"]
+    assert sizes == [32] * 10, "its units go whole to the others"
+
+
+def test_a_run_fails_where_no_device_can_load_the_model(made: Callable[..., job.Job]) -> None:
+    wanted = made(["cuda:0", "cuda:1"], no_cuda)
+    executor = run(wanted)
+    assert len(executor.tried) == 2 and wanted.schedule.exhausted and wanted.schedule.total == 0
+    assert len(wanted.schedule.failures) == 1 and wanted.schedule.failures[0].endswith("there is no CUDA")
+
+
+def test_of_devices_that_are_alike_one_is_asked(made: Callable[..., job.Job]) -> None:
+    wanted = made(["cuda"] * 8, no_cuda)
+    assert len(run(wanted).tried) == 1
+    assert wanted.fatal == ["there is no CUDA"]
+
+
+def test_a_model_that_cannot_be_loaded_any_more_is_left_with_one_failure(made: Callable[..., job.Job]) -> None:
+    wanted = made(
+        ["cpu"], lambda _, unit: fault(RuntimeError("gone"), loading=True) if unit.phase == "attribute" else None
+    )
+    run(wanted)
+    assert len(wanted.schedule.failures) == 1 and wanted.schedule.exhausted
+    assert wanted.schedule.failures[0].endswith("RuntimeError: gone")
+    assert (wanted.schedule.done, wanted.schedule.total) == (320, 640), "what is missing is seen"
+
+
+def test_a_run_on_a_device_that_is_not_there_and_on_one_that_is_does_all(
+    tmp_path: Path, tiny_models: Mapping[str, Path], tiny_facts: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "-1")
+    place, model = tmp_path / "devices.knstore", ModelSource(str(tiny_models["encoder"]))
+    wanted = RunConfig((model,), str(tiny_facts), facts=1, templates="1", what=("attribution",), device="cuda:0,cpu")
+    record = run_files.read_run(place, execute(place, wanted))
+    assert (record.status, record.done, record.failures) == ("done", record.total, ())
+    assert "cuda:0 was given up" in record.message
+    with store.open(place) as reader:
+        assert len(reader.keys("attribution")) == record.total // 2
+
+
+def test_a_worker_that_dies_while_it_loads_is_no_fault_of_the_unit(tmp_path: Path) -> None:
+    executor, unit = executors.ProcessExecutor(tmp_path, "run", [WorkerSettings("cpu")], tmp_path), Unit("predict", "m")
+    for loaded, cause in (([], "load"), (["m"], "unit")):
+        slot = executor._slots[0]
+        slot.unit, slot.number, slot.deaths = unit, 1, executors.MAX_DEATHS - 1
+        executor._handle(0, None, {"event": "state", "state": "ready", "number": 1, "loaded": loaded})
+        (outcome,) = executor._handle(0, None, {"event": "ended", "code": -9})
+        assert outcome.cause == cause and "died 3 times (signal 9)" in str(outcome.error)
+
+
+def test_gpus_are_counted_up_to_the_first_name_that_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    for visible, count in (("0,-1,1", 1), ("0,1", 2), ("", 0), ("-1", 0), ("0,,1", 1)):
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
+        assert executors._gpu_count() == count
