@@ -10,7 +10,7 @@ import sys
 import threading
 import traceback
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, TextIO
@@ -142,7 +142,10 @@ class Requests:
 def serve(options: argparse.Namespace) -> int:
     """The worker's loop. fd 1 is kept for events; whatever libraries print goes to the log."""
     events = os.fdopen(os.dup(1), "w", buffering=1, encoding="utf-8")
-    log = os.open(options.log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+    try:
+        log = os.open(options.log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+    except OSError:
+        log = os.open(os.devnull, os.O_WRONLY)
     os.dup2(log, 1)
     os.dup2(log, 2)
     os.close(log)
@@ -169,7 +172,8 @@ def serve(options: argparse.Namespace) -> int:
         except BrokenPipeError:
             return 0
         except Exception as error:  # noqa: BLE001 - a unit that fails is reported, and the next one served
-            traceback.print_exc()
+            with suppress(OSError):  # the log may be on a full disk
+                traceback.print_exc()
             source = request.get("unit", request).get("source")
             send("error", number=request.get("number", 0), **fault(error, source not in worker.loaded))
 

@@ -30,8 +30,13 @@ from store.shards import list_shards, set_aside
 from store.view import View
 
 BEAT_SECONDS = 1.0
+LAST_PAUSES = (0.1, 0.3, 1.0)  # seconds between tries to write how a run has ended
 MANY_SHARDS = 64  # more are merged when a run ends
 LIBRARIES = ("torch", "transformers", "tokenizers", "numpy", "polars", "pyarrow", "duckdb")
+
+
+MakeExecutor = Callable[[RunConfig, Callable[[], bool]], Executor]
+"""From a configuration, and what says whether somebody wants the run to stop."""
 
 
 class ReaderStored:
@@ -88,8 +93,8 @@ class ReaderStored:
 class RunFile:
     """Keeps a run's run.json: a thread of its own beats once a second, whatever the run is doing.
 
-    A beat that cannot be written (a full disk) is left out and the next one tried. Where the run's folder has been
-    deleted, `gone` is set: nobody can see what is still computed.
+    A beat that cannot be written (a full disk) is left out and the next one tried; the last one is tried a few times.
+    Where the run's folder has been deleted, `gone` is set: nobody can see what is still computed.
     """
 
     def __init__(self, store_path: Path, run: str) -> None:
@@ -117,8 +122,13 @@ class RunFile:
     def __exit__(self, *_: object) -> None:
         self._stop.set()
         self._thread.join()
-        if not self._deleted():
-            self.flush()
+        for pause in (*LAST_PAUSES, 0.0):
+            if self._deleted():
+                return
+            with suppress(OSError):
+                self.flush()
+                return
+            time.sleep(pause)
 
     def _beat(self) -> None:
         while not self._stop.wait(BEAT_SECONDS):
@@ -140,6 +150,8 @@ class Job:
         self.schedule = Schedule(config, facts.rows, stored, stay=plan.too_large_together(config), gpus=gpus)
         self.executor = executor
         self.cancelled = False
+        self.broken = ""
+        """Why the store cannot be written any more; nothing else is begun then."""
         self.under_way = 0
         self.fatal: list[str] = []
         """What a person can put right."""
@@ -150,13 +162,13 @@ class Job:
         """Blocks until done. `cancel_asked` is looked at a few times a second; `progress` is called after every
         change.
         """
-        while not (self.schedule.exhausted or (self.cancelled and not self.executor.busy())):
-            if not self.cancelled and cancel_asked():
+        while not (self.schedule.exhausted or (self.stopped and not self.executor.busy())):
+            if not self.stopped and cancel_asked():
                 self.cancelled = True
                 self.executor.cancel()
-            if not self.cancelled:
+            if not self.stopped:
                 self._hand_out()
-            if not self.executor.busy() and not self.cancelled and not self.schedule.exhausted:
+            if not self.executor.busy() and not self.stopped and not self.schedule.exhausted:
                 raise RuntimeError("the schedule has units under way that no worker has")
             outcomes = self.executor.outcomes(timeout=0.3)
             for outcome in outcomes:
@@ -164,6 +176,10 @@ class Job:
             if outcomes or self.executor.under_way() != self.under_way:
                 self.under_way = self.executor.under_way()
                 progress(self.schedule)
+
+    @property
+    def stopped(self) -> bool:
+        return self.cancelled or bool(self.broken)
 
     def _hand_out(self) -> None:
         for slot in self.executor.free():
@@ -180,7 +196,17 @@ class Job:
             return
         if outcome.fatal:
             self.fatal.append(outcome.error)
-        self.schedule.fail(outcome.unit, outcome.error)
+        if outcome.cause == "store":
+            self._break_off(outcome, outcome.error)
+        else:
+            self.schedule.fail(outcome.unit, outcome.error)
+
+    def _break_off(self, outcome: Outcome, error: str) -> None:
+        """What is computed cannot be stored, so computing on would be for nothing."""
+        if not self.stopped:
+            self.executor.cancel()
+        self.broken = self.broken or error
+        self.schedule.give_back(outcome.unit)
 
     def _give_up(self, outcome: Outcome, error: str) -> None:
         """A slot cannot load a model: another one does the unit; where there is none, the model is left.
@@ -221,52 +247,67 @@ def provenance(config: RunConfig, facts: Facts) -> dict[str, Any]:
     }
 
 
-def execute(store_path: Path, run: str, make_executor: Callable[[RunConfig, Callable[[], bool]], Executor]) -> str:
+def execute(store_path: Path, run: str, make_executor: MakeExecutor) -> str:
     """Do a run that `new_run` has written down; returns its final status. Errors end in run.json."""
-    config = RunConfig.from_json(run_files.read_run(store_path, run).config)
     stopped = threading.Event()
 
     def cancel_asked() -> bool:
         return stopped.is_set() or file.gone.is_set() or run_files.cancel_requested(store_path, run)
 
-    with RunFile(store_path, run) as file, _signals(stopped), Reader(store_path, dense="rows") as reader:
-        file.update(status="running", started=time.time(), message=_set_aside(reader))
-        file.flush()
+    with RunFile(store_path, run) as file, _signals(stopped):
         try:
-            facts = plan.load_facts(config)
-            where = provenance(config, facts)
-            file.update(provenance=where)
-            executor = make_executor(config, cancel_asked)
-            job = Job(config, facts, reader, executor)
-
-            def report(schedule: Schedule) -> None:
-                models = {source: dict(model.row) for source, model in schedule.models.items()}
-                file.update(
-                    total=schedule.total,
-                    done=schedule.done + job.under_way,
-                    computed=schedule.computed + job.under_way,
-                    failures=tuple(schedule.failures),
-                    provenance={**where, "models": models},
-                )
-
-            try:
-                report(job.schedule)
-                job.run(cancel_asked, report)
-                report(job.schedule)
-            finally:
-                executor.close()
+            config = RunConfig.from_json(run_files.read_run(store_path, run).config)
+            with Reader(store_path, dense="rows") as reader:
+                file.update(status="running", started=time.time(), message=_set_aside(reader))
+                with suppress(OSError):
+                    file.flush()
+                job = _drive(config, reader, file, make_executor, cancel_asked)
+            failures = job.schedule.failures
+            status = "failed" if job.broken else "cancelled" if job.cancelled else "failed" if failures else "done"
+            message = "; ".join(dict.fromkeys(job.fatal)) or (failures[0] if failures else "")
+            if not job.stopped:
+                message = "; ".join(filter(None, (message, _publish(store_path, job.schedule.computed))))
+            file.update(status=status, message=message)
+            return status
         except store.errors.UserError as error:
             file.update(status="failed", message=str(error))
             return "failed"
         except Exception as error:
             file.update(status="failed", message=f"{type(error).__name__}: {error}")
             raise
-        status = "cancelled" if job.cancelled else "failed" if job.schedule.failures else "done"
-        message = "; ".join(dict.fromkeys(job.fatal)) or (job.schedule.failures[0] if job.schedule.failures else "")
-        if not job.cancelled:
-            message = "; ".join(filter(None, (message, _publish(store_path, job.schedule.computed))))
-        file.update(status=status, message=message)
-        return status
+
+
+def _drive(
+    config: RunConfig,
+    reader: Reader,
+    file: RunFile,
+    make_executor: MakeExecutor,
+    cancel_asked: Callable[[], bool],
+) -> Job:
+    """Do all that a run asks for, telling run.json how far it is."""
+    facts = plan.load_facts(config)
+    where = provenance(config, facts)
+    file.update(provenance=where)
+    executor = make_executor(config, cancel_asked)
+    try:
+        job = Job(config, facts, reader, executor)
+
+        def report(schedule: Schedule) -> None:
+            models = {source: dict(model.row) for source, model in schedule.models.items()}
+            file.update(
+                total=schedule.total,
+                done=schedule.done + job.under_way,
+                computed=schedule.computed + job.under_way,
+                failures=tuple(schedule.failures),
+                provenance={**where, "models": models},
+            )
+
+        report(job.schedule)
+        job.run(cancel_asked, report)
+        report(job.schedule)
+    finally:
+        executor.close()
+    return job
 
 
 def _set_aside(reader: Reader) -> str:
@@ -281,13 +322,14 @@ def _publish(store_path: Path, computed: int) -> str:
 
     if not computed and (store_path / snapshot.SNAPSHOT).exists():
         return ""
-    try:
-        if sum(1 for _ in list_shards(store_path)) > MANY_SHARDS:
-            compaction.compact(store_path)
-        snapshot.publish(store_path)
-    except store.errors.UserError as error:
-        return str(error)
-    return ""
+    merge = sum(1 for _ in list_shards(store_path)) > MANY_SHARDS
+    said = []
+    for step in (compaction.compact, snapshot.publish) if merge else (snapshot.publish,):
+        try:
+            step(store_path)
+        except (store.errors.UserError, OSError) as error:
+            said.append(str(error))
+    return "; ".join(said)
 
 
 @contextmanager

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -84,7 +85,8 @@ class RayExecutor(Slots[_Place]):
 
     def cancel(self) -> None:
         """Actors look for the run's file `cancel` between rows."""
-        run_files.request_cancel(self._store_path, self._run)
+        with suppress(OSError):  # a disk so full that it cannot be made: they do their unit to its end
+            run_files.request_cancel(self._store_path, self._run)
 
     def close(self) -> None:
         for slot in self._slots:

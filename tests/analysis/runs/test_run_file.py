@@ -12,6 +12,7 @@ import store
 from analysis.runs import job
 from analysis.runs.executors import Outcome
 from analysis.runs.plan import ModelSource, RunConfig, Unit
+from store import compaction, snapshot
 from store import runs as run_files
 
 
@@ -94,3 +95,45 @@ def test_a_full_disk_costs_a_beat_and_not_the_run(tmp_path: Path, monkeypatch: p
     with job.RunFile(place, run) as file:
         until(lambda: run_files.read_run(place, run).beat > 3)
         assert not file.gone.is_set() and len(refused) == 3
+
+
+def test_how_a_run_has_ended_is_tried_to_be_written_a_few_times_and_never_raises(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    place = store.create(tmp_path / "full.knstore")
+    run, write, refused = run_files.new_run(place, {}), run_files.write_run, []
+    monkeypatch.setattr(job, "BEAT_SECONDS", 60.0)
+    monkeypatch.setattr(job, "LAST_PAUSES", (0.0, 0.0, 0.0))
+
+    def full(path: Path, record: run_files.RunRecord) -> None:
+        refused.append(record)
+        if len(refused) != 7:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        write(path, record)
+
+    monkeypatch.setattr(run_files, "write_run", full)
+    for tries, status in ((4, "queued"), (7, "failed")):
+        with job.RunFile(place, run) as file:
+            file.update(status="failed")
+        assert (len(refused), run_files.read_run(place, run).status) == (tries, status)
+
+
+def test_a_store_that_cannot_be_read_fails_the_run_with_its_reason(tmp_path: Path) -> None:
+    place = store.create(tmp_path / "odd.knstore")
+    run = run_files.new_run(place, RunConfig((ModelSource("nowhere"),), "demo").to_json())
+    (place / "store.json").write_text('{"format": 99}')
+    assert job.execute(place, run, lambda *_: Endless()) == "failed"
+    record = run_files.read_run(place, run)
+    assert record.status == "failed" and "store format 99" in record.message
+
+
+def test_results_are_published_where_shards_cannot_be_merged(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    place = store.create(tmp_path / "shared.knstore")
+
+    def refuse(path: Path) -> None:
+        raise PermissionError(errno.EACCES, "Permission denied")
+
+    monkeypatch.setattr(compaction, "compact", refuse)
+    monkeypatch.setattr(job, "MANY_SHARDS", -1)
+    assert "Permission denied" in job._publish(place, computed=1)
+    assert (place / snapshot.SNAPSHOT).exists()

@@ -1,5 +1,6 @@
 """What a run does about places that cannot do their part: devices, dying workers, a store that cannot be written."""
 
+import queue
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
@@ -8,11 +9,13 @@ import pytest
 import store
 from analysis.errors import ModelError
 from analysis.runs import executors, job
-from analysis.runs.client import WorkerSettings
+from analysis.runs.client import ModelWorker, WorkerSettings
 from analysis.runs.executors import Outcome
 from analysis.runs.plan import ModelSource, RunConfig, Unit
 from analysis.runs.slots import Slot, Slots, fault
 from store import runs as run_files
+from store import shards
+from store.errors import UserError
 from tests.analysis.runs.inline_job import execute
 from tests.analysis.runs.test_schedule import Shelf, rows
 
@@ -109,6 +112,53 @@ def test_a_model_that_cannot_be_loaded_any_more_is_left_with_one_failure(made: C
     assert len(wanted.schedule.failures) == 1 and wanted.schedule.exhausted
     assert wanted.schedule.failures[0].endswith("RuntimeError: gone")
     assert (wanted.schedule.done, wanted.schedule.total) == (320, 640), "what is missing is seen"
+
+
+def test_a_store_that_cannot_be_written_ends_the_run_at_once(made: Callable[..., job.Job]) -> None:
+    full = fault(UserError("no space left"), loading=False)
+    wanted = made(["cpu"] * 3, lambda _, unit: full if unit.phase == "attribute" else None)
+    executor = run(wanted)
+    phases = [unit.phase for _, unit in executor.tried]
+    assert phases.count("attribute") == 3, "those under way when it is seen, and none anew"
+    assert wanted.broken == "no space left" and executor.cancels == 1 and not wanted.cancelled
+
+
+def test_a_models_error_is_not_taken_for_one_of_the_store() -> None:
+    assert fault(ModelError("too large"), loading=False)["cause"] == "unit"
+    assert fault(UserError("no such folder"), loading=True)["cause"] == "load"
+    assert fault(UserError("no space left"), loading=False)["cause"] == "store"
+
+
+def test_a_run_on_a_full_disk_computes_one_unit_and_says_so_in_run_json(
+    tmp_path: Path, tiny_models: Mapping[str, Path], tiny_facts: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    place, tries = tmp_path / "full.knstore", []
+
+    def full(*_: object) -> None:
+        tries.append(1)
+        raise UserError("no space left")
+
+    monkeypatch.setattr(shards, "write_shard", full)
+    wanted = RunConfig((ModelSource(str(tiny_models["encoder"])),), str(tiny_facts), engine="inline")
+    record = run_files.read_run(place, execute(place, wanted))
+    assert (record.status, record.message, len(tries)) == ("failed", "no space left", 1)
+
+
+def test_a_worker_on_a_full_disk_outlives_a_log_that_cannot_be_written(tmp_path: Path) -> None:
+    """Its log is a device that is always full."""
+    if not Path("/dev/full").exists():
+        pytest.skip("no /dev/full here")
+    events: queue.SimpleQueue[Mapping[str, object]] = queue.SimpleQueue()
+    worker = ModelWorker(store.create(tmp_path / "s.knstore"), "run", events.put, Path("/dev/full"))
+    try:
+        for number in (1, 2):
+            worker.compute(Unit("load", str(tmp_path / "nowhere")), number)
+        said = []
+        while said.count("error") < 2 and "ended" not in said:
+            said.append(events.get(timeout=120)["event"])
+        assert "ended" not in said
+    finally:
+        worker.close()
 
 
 def test_a_run_on_a_device_that_is_not_there_and_on_one_that_is_does_all(
