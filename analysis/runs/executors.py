@@ -46,6 +46,9 @@ class Outcome:
 class Executor(Protocol):
     """Takes units while it has a free slot and hands back outcomes in any order."""
 
+    rest: Callable[[Unit], Unit | None]
+    """What is left to do of a unit whose worker has died; None: nothing. Whoever has a schedule says so."""
+
     def free(self) -> list[int]: ...
 
     def holds(self, slot: int) -> frozenset[str]:
@@ -212,14 +215,17 @@ class ProcessExecutor(Slots[_Process]):
         if unit is None:
             return []
         held.deaths += 1
+        left = self.rest(unit)
+        if left is None:
+            return [Outcome(unit)]
         if held.deaths < MAX_DEATHS:
-            self._send(slot, unit)
+            self._send(slot, left)
             return []
         how = f"signal {-code}" if code < 0 else f"exit code {code}"
         log = self._logs / f"worker-{slot}.log"
         loading = unit.source not in held.sources
         message = f"the worker process died {MAX_DEATHS} times ({how}); see {log}"
-        return [failed(unit, slot, {"message": message, "fatal": loading, "cause": "load" if loading else "unit"})]
+        return [failed(left, slot, {"message": message, "fatal": loading, "cause": "load" if loading else "unit"})]
 
 
 def failed(unit: Unit, slot: int, said: Mapping[str, Any]) -> Outcome:

@@ -30,6 +30,7 @@ from store.shards import list_shards, set_aside
 from store.view import View
 
 BEAT_SECONDS = 1.0
+LOOK_SECONDS = 1.0
 LAST_PAUSES = (0.1, 0.3, 1.0)  # seconds between tries to write how a run has ended
 MANY_SHARDS = 64  # more are merged when a run ends
 LIBRARIES = ("torch", "transformers", "tokenizers", "numpy", "polars", "pyarrow", "duckdb")
@@ -42,16 +43,30 @@ MakeExecutor = Callable[[RunConfig, Callable[[], bool]], Executor]
 class ReaderStored:
     """`schedule.Stored` over a reader, which is polled before each answer so that it includes what was committed a
     moment ago.
+
+    :param run: whose own results need no look before a unit is handed out: what it does is not planned twice
     """
 
-    def __init__(self, reader: Reader, config: RunConfig, gpus: int = 0) -> None:
+    def __init__(self, reader: Reader, config: RunConfig, gpus: int = 0, run: str = "") -> None:
         self._reader = reader
         self._config = config
         self._gpus = gpus
+        self._run = run
+        self._looked, self._others = 0.0, frozenset[str]()
 
-    def keys(self, table: str, keys: Collection[str]) -> frozenset[str]:
-        self._reader.poll()
+    def keys(self, table: str, keys: Collection[str], fresh: bool = True) -> frozenset[str]:
+        if fresh or self._others_have_more():
+            self._reader.poll()
         return self._reader.keys(table) & set(keys)
+
+    def _others_have_more(self) -> bool:
+        """Whether other runs have committed something, looked for once a second at most."""
+        if time.monotonic() - self._looked < LOOK_SECONDS:
+            return False
+        self._looked = time.monotonic()
+        found = frozenset(path.name for path in list_shards(self._reader.path) if path.parent.parent.name != self._run)
+        before, self._others = self._others, found
+        return not found <= before
 
     def known(self, model: str) -> Mapping[str, bool]:
         self._reader.poll()
@@ -99,6 +114,7 @@ class RunFile:
 
     def __init__(self, store_path: Path, run: str) -> None:
         self.gone = threading.Event()
+        self.run = run
         self._path = store_path
         self._record = run_files.read_run(store_path, run)
         self._lock = threading.Lock()
@@ -144,10 +160,11 @@ class RunFile:
 class Job:
     """Drives a schedule over an executor until nothing is left or somebody cancels."""
 
-    def __init__(self, config: RunConfig, facts: Facts, reader: Reader, executor: Executor) -> None:
+    def __init__(self, config: RunConfig, facts: Facts, reader: Reader, executor: Executor, run: str = "") -> None:
         gpus = executor.gpus()
-        stored = ReaderStored(reader, config, gpus)
+        stored = ReaderStored(reader, config, gpus, run)
         self.schedule = Schedule(config, facts.rows, stored, stay=plan.too_large_together(config), gpus=gpus)
+        executor.rest = self.schedule.rest
         self.executor = executor
         self.cancelled = False
         self.broken = ""
@@ -290,7 +307,7 @@ def _drive(
     file.update(provenance=where)
     executor = make_executor(config, cancel_asked)
     try:
-        job = Job(config, facts, reader, executor)
+        job = Job(config, facts, reader, executor, file.run)
 
         def report(schedule: Schedule) -> None:
             models = {source: dict(model.row) for source, model in schedule.models.items()}

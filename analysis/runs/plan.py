@@ -136,14 +136,27 @@ class Unit:
         """Results it yields; what progress counts."""
         return int(self.payload.get("size", 0)) or len(self.queries) or sum(len(item.roles) for item in self.scans)
 
+    @property
+    def rows(self) -> Sequence[Any]:
+        """What it can be parted into: queries, scans, or the claims or reads of its payload."""
+        return self.queries or self.scans or self.payload.get("claims") or self.payload.get("reads") or ()
+
+    def of(self, rows: Sequence[Any]) -> Unit:
+        """The same unit with only these of its rows."""
+        if self.queries or self.scans:
+            return replace(self, **{"queries" if self.queries else "scans": tuple(rows)})  # type: ignore[arg-type]
+        if "claims" in self.payload:
+            return replace(self, payload={**self.payload, "claims": list(rows), "size": len(rows)})
+        edits = [edit for read in rows for edit in read["edits"]]
+        used = {operation for operation, *_ in edits}
+        sources = {name: queries for name, queries in self.payload.get("sources", {}).items() if name in used}
+        # `irrelevant` stays with every part: stored twice it counts once, and no part that fails takes it along.
+        return replace(self, payload={**self.payload, "reads": list(rows), "size": len(edits), "sources": sources})
+
     def halves(self) -> tuple[Unit, ...]:
         """The unit cut in two, to corner a row that makes it fail; none when it cannot be cut."""
-        rows: Sequence[Any] = self.queries or self.scans
-        if len(rows) < 2 or self.payload:
-            return ()
-        name = "queries" if self.queries else "scans"
-        middle = len(rows) // 2
-        return tuple(replace(self, **{name: tuple(part)}) for part in (rows[:middle], rows[middle:]))  # type: ignore[arg-type]
+        middle = len(self.rows) // 2
+        return (self.of(self.rows[:middle]), self.of(self.rows[middle:])) if middle else ()
 
     def to_json(self) -> dict[str, Any]:
         return asdict(self)

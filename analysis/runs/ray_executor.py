@@ -109,6 +109,11 @@ class RayExecutor(Slots[_Place]):
             said = self._ray.get(slot.answer)
         except self._ray.exceptions.RayActorError as error:
             slot.actor, slot.deaths = None, slot.deaths + 1
+            left = self.rest(slot.unit)
+            if left is None:
+                unit, slot.unit = slot.unit, None
+                return Outcome(unit)
+            slot.unit = left
             if slot.deaths < MAX_DEATHS:
                 self._send(slot)
                 return None

@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from analysis.prompts import Query
 from analysis.runs import plan
 from analysis.runs.plan import RunConfig, ScanItem, Unit
+from analysis.runs.remaining import remaining
 
 PREDICT_ROWS = 64
 SERVING_FLOOR = 0.05  # a neuron at or above this rel may be in N at some threshold, so it is no control
@@ -31,7 +32,8 @@ Entry = tuple[tuple[int, ...], int, str, Unit]
 class Stored(Protocol):
     """What planning asks of the store; answered through the reader."""
 
-    def keys(self, table: str, keys: Collection[str]) -> Collection[str]: ...
+    def keys(self, table: str, keys: Collection[str], fresh: bool = True) -> Collection[str]:
+        """Which of the keys are stored; not `fresh`: as far as was known about a second ago."""
 
     def known(self, model: str) -> Mapping[str, bool]:
         """Query id -> known, of every stored prediction of the model."""
@@ -122,17 +124,38 @@ class Schedule:
 
         Where models are too large to be held beside each other, any unit of a held model comes before all others.
         """
+        while (entry := self._first(loaded, without)) is not None:
+            unit = entry[3]
+            self._heap.remove(entry)
+            heapq.heapify(self._heap)
+            self._out[id(unit)] = entry
+            left = self.rest(unit, fresh=False)
+            if left is not None:
+                return left
+            self._close(unit)
+        return None
+
+    def _first(self, loaded: Collection[str], without: Collection[str]) -> Entry | None:
         fitting = [entry for entry in self._heap if entry[3].source not in without]
-        if not fitting:
-            return None
         mine = [entry for entry in fitting if entry[3].source in loaded] if self._stay else []
-        first = min(mine or fitting)[0]
-        equal = [entry for entry in mine or fitting if entry[0] == first]
-        entry = min(equal, key=lambda e: (e[3].source not in loaded, e[1]))
-        self._heap.remove(entry)
-        heapq.heapify(self._heap)
-        self._out[id(entry[3])] = entry
-        return entry[3]
+        first = min(mine or fitting, default=None)
+        equal = [entry for entry in mine or fitting if first and entry[0] == first[0]]
+        return min(equal, key=lambda e: (e[3].source not in loaded, e[1]), default=None)
+
+    def rest(self, unit: Unit, fresh: bool = True) -> Unit | None:
+        """What is not stored yet of a unit that is handed out, to be computed in its stead; None where all is stored.
+
+        What is stored counts as done, whoever did it. `fresh` as for `Stored.keys`.
+        """
+        model = self.models.get(unit.source)
+        if unit.phase == "load" or model is None:
+            return unit
+        left = remaining(unit, model.hash, lambda table, keys: self._stored.keys(table, keys, fresh))
+        if left is not unit:
+            self._done[unit.source, unit.phase, unit.method] += unit.size - (left.size if left else 0)
+        if left is not None:
+            self._out[id(left)] = (*self._out.pop(id(unit))[:3], left)
+        return left
 
     def give_back(self, unit: Unit) -> None:
         """A unit that was handed out waits again, whole and in its old place: nothing was wrong with it."""
@@ -352,5 +375,8 @@ def _by_fact(rows: Sequence[Query], size: int) -> list[list[Query]]:
 
 
 def _where(unit: Unit) -> str:
-    row = unit.queries[0] if unit.queries else unit.scans[0].query if unit.scans else None
-    return f"{row.fact} {row.lang} {row.template!r}" if row else ""
+    if not unit.rows:
+        return ""
+    first = unit.rows[0]
+    row = Query(**first["query"]) if unit.payload else first.query if unit.scans else first
+    return f"{row.fact} {row.lang} {row.template!r}"

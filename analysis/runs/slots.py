@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Generic, Literal, TypeVar
 
@@ -48,6 +48,7 @@ class Slots(Generic[AnySlot]):
 
     def __init__(self, slots: Sequence[AnySlot]) -> None:
         self._slots = list(slots)
+        self.rest: Callable[[Unit], Unit | None] = lambda unit: unit
 
     def free(self) -> list[int]:
         return [index for index, slot in enumerate(self._slots) if slot.unit is None]

@@ -1,6 +1,7 @@
 """Keys, units and main queries."""
 
 import json
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,7 @@ from analysis.errors import ModelError
 from analysis.prompts import Query
 from analysis.runs import late, plan
 from analysis.runs.plan import ModelSource, RunConfig, ScanItem, Unit
+from analysis.runs.remaining import remaining
 from analysis.tables import claim_sets
 from analysis.tables.edit_sets import WantedEdit
 from store.errors import UserError
@@ -95,6 +97,60 @@ def test_a_unit_that_fails_can_be_cut_down_to_its_rows() -> None:
     first, second = unit.halves()
     assert first.queries + second.queries == unit.queries
     assert Unit("predict", "m", queries=(query("1"),)).halves() == ()
+
+
+def claims_and_edits() -> tuple[Unit, Unit]:
+    """A unit of three claims, and one of three reads with four edits between them."""
+    asked = [asdict(query(str(n))) for n in range(3)]
+    claims = [{"query": one, "main": one, "correct": True, "part": ""} for one in asked]
+    edits = [[("zero", (1,), False)], [("mean", (1,), False), ("zero", (2,), True)], [("resample", (3,), False)]]
+    reads = [{"query": one, "wrong": None, "edits": found} for one, found in zip(asked, edits, strict=True)]
+    sources = {"mean": [asked[0]], "resample": [asked[1]]}
+    payload = {"reads": reads, "size": 4, "sources": sources, "irrelevant": [("0", "1", True)]}
+    claim = Unit("claim", "m", "amig", payload={"neurons": [1, 2], "claims": claims, "size": 3})
+    return claim, Unit("edit", "m", payload=payload)
+
+
+def test_claims_and_edits_that_fail_are_cut_too() -> None:
+    claim, edit = claims_and_edits()
+    assert [(one.size, one.payload["neurons"]) for one in claim.halves()] == [(1, [1, 2]), (2, [1, 2])]
+    assert [one for half in claim.halves() for one in half.payload["claims"]] == claim.payload["claims"]
+    first, second = edit.halves()
+    assert (first.size, second.size) == (1, 3) and first.halves() == ()
+    assert [*first.payload["reads"], *second.payload["reads"]] == edit.payload["reads"]
+    assert first.payload["sources"] == {} and second.payload["sources"] == edit.payload["sources"]
+    assert first.payload["irrelevant"] == second.payload["irrelevant"] == edit.payload["irrelevant"]
+
+
+def test_what_is_left_of_a_unit_is_what_has_no_key_in_the_store() -> None:
+    claim, edit = claims_and_edits()
+    chosen = ScanItem(query("1"), (3, 1), (), ("kn", "drop_control"))
+    ids = [query(str(n)).id for n in range(3)]
+    stored = {
+        plan.prediction_key("h", ids[0]),
+        plan.attribution_key("h", ids[1], "amig"),
+        plan.scan_key("h", ids[1], "amig", "kn", 4, (1, 3)),
+        late.claim_key("h", ids[2], "amig", (2, 1)),
+        late.edit_key("h", ids[0], (1,), "zero"),
+        late.edit_key("h", ids[1], (2,), "zero"),
+    }
+    three = tuple(query(str(n)) for n in range(3))
+
+    def left(unit: Unit) -> Unit | None:
+        found = remaining(unit, "h", lambda _, keys: stored & set(keys))
+        assert found is None or remaining(found, "h", lambda _, keys: stored & set(keys)) is found
+        return found
+
+    assert left(Unit("predict", "m", queries=three)) == Unit("predict", "m", queries=three[1:])
+    assert left(Unit("attribute", "m", "amig", three)) == Unit("attribute", "m", "amig", (three[0], three[2]))
+    assert left(Unit("attribute", "m", "amig", three[1:2])) is None
+    scan = Unit("scan", "m", "amig", scans=(chosen,), seed=4)
+    assert left(scan) == replace(scan, scans=(replace(chosen, roles=("drop_control",)),))
+    claims, edits = left(claim), left(edit)
+    assert claims is not None and claims.payload["claims"] == claim.payload["claims"][:2] and claims.size == 2
+    assert edits is not None and edits.size == 2
+    assert [read["edits"] for read in edits.payload["reads"]] == [[("mean", (1,), False)], [("resample", (3,), False)]]
+    assert Unit.from_json(json.loads(json.dumps(edits.to_json()))).halves()[0].size == 1
 
 
 def test_the_demo_takes_facts_of_all_relations_in_turn() -> None:

@@ -1,6 +1,7 @@
 """The order of work, and what is planned from what is stored, against a store that is a dictionary."""
 
 from collections.abc import Collection, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -28,7 +29,7 @@ class Shelf:
         self.bad: set[str] = set()
         self.order: list[Unit] = []
 
-    def keys(self, table: str, keys: Collection[str]) -> set[str]:
+    def keys(self, table: str, keys: Collection[str], fresh: bool = True) -> set[str]:
         return self.stored[table] & set(keys)
 
     def known(self, model: str) -> Mapping[str, bool]:
@@ -133,6 +134,36 @@ def test_a_second_run_loads_the_models_and_finds_nothing_to_do() -> None:
     drain(again, shelf)
     assert [unit.phase for unit in shelf.order] == ["load", "load"]
     assert again.done == again.total
+
+
+def test_a_unit_that_another_run_has_done_since_it_was_planned_is_not_computed_again() -> None:
+    shelf = Shelf()
+    both = [Schedule(config(), rows(), shelf) for _ in range(2)]
+    drain(both[0], shelf, units=4)  # loads and predictions: everything else is planned by both from here on
+    drain(both[1], shelf, units=2)
+    while any(not schedule.exhausted for schedule in both):
+        for schedule in both:
+            drain(schedule, shelf, units=1)
+    for phase, results in (("predict", 72 + 36), ("attribute", 2 * (72 + 36)), ("scan", 2 * 3 * (36 + 18))):
+        assert sum(unit.size for unit in shelf.order if unit.phase == phase) == results
+    assert all(schedule.done == schedule.total for schedule in both)
+
+
+def test_what_a_unit_shares_with_stored_results_is_dropped_when_it_is_handed_out() -> None:
+    shelf, wanted = Shelf(), rows()
+    schedule = Schedule(config(methods=("amig",), what=("attribution",)), wanted, shelf)
+    while (unit := schedule.next()) is not None and unit.phase != "attribute":
+        schedule.finish(unit, model=shelf.compute(unit))
+    assert unit is not None
+    done = schedule.done
+    shelf.compute(replace(unit, queries=unit.queries[:5]))
+    left = schedule.rest(unit)
+    assert left is not None and left.queries == unit.queries[5:] and schedule.done == done + 5
+    shelf.compute(left)
+    assert schedule.rest(left) is None and schedule.done == done + unit.size
+    schedule.finish(left, stored=0)
+    drain(schedule, shelf)
+    assert schedule.exhausted and schedule.done == schedule.total
 
 
 def test_a_run_stopped_anywhere_is_finished_by_the_next_one() -> None:

@@ -184,6 +184,21 @@ def test_a_worker_that_dies_while_it_loads_is_no_fault_of_the_unit(tmp_path: Pat
         assert outcome.cause == cause and "died 3 times (signal 9)" in str(outcome.error)
 
 
+def test_of_a_unit_whose_worker_died_only_what_is_not_stored_is_done_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    executor = executors.ProcessExecutor(tmp_path, "run", [WorkerSettings("cpu")], tmp_path)
+    sent: list[Unit] = []
+    monkeypatch.setattr(executor, "_send", lambda slot, unit: sent.append(unit))
+    whole, part = Unit("predict", "m", queries=tuple(rows())), Unit("predict", "m", queries=tuple(rows()[:3]))
+    for left, again, ended in ((part, [part], []), (None, [], [Outcome(whole)])):
+        executor.rest = lambda unit, left=left: left  # type: ignore[misc]
+        executor._slots[0].unit = whole
+        assert executor._handle(0, None, {"event": "ended", "code": -9}) == ended
+        assert sent == again
+        sent.clear()
+
+
 def test_gpus_are_counted_up_to_the_first_name_that_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
     for visible, count in (("0,-1,1", 1), ("0,1", 2), ("", 0), ("-1", 0), ("0,,1", 1)):
         monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)

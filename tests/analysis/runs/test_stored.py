@@ -1,0 +1,29 @@
+"""What a run sees of the store while it runs."""
+
+from pathlib import Path
+
+import pytest
+
+import store
+from analysis.runs import job
+from analysis.runs.plan import ModelSource, RunConfig
+from store import runs as run_files
+from store import shards
+from tests.store import synthetic, writer
+
+
+def test_before_a_unit_is_handed_out_a_run_looks_for_what_others_have_committed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(job, "LOOK_SECONDS", 0.0)
+    place = store.create(tmp_path / "two.knstore")
+    mine, theirs = (run_files.new_run(place, {}) for _ in range(2))
+    made = [synthetic.made_frames(writer.SIZE, range(number, number + 1)) for number in range(2)]
+    keys = [set(frames["attribution"]["key"]) for frames, _ in made]
+    with store.open(place) as reader:
+        stored = job.ReaderStored(reader, RunConfig((ModelSource("m"),), "demo"), run=mine)
+        shards.write_shard(place, mine, *made[0])
+        assert not stored.keys("attribution", keys[0], fresh=False), "its own results need no look"
+        shards.write_shard(place, theirs, *made[1])
+        assert stored.keys("attribution", keys[1], fresh=False) == keys[1]
+        assert stored.keys("attribution", keys[0]) == keys[0]
