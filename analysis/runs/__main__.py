@@ -6,6 +6,7 @@ import argparse
 import json
 import os
 import queue
+import signal
 import sys
 import threading
 import traceback
@@ -118,7 +119,9 @@ class Requests:
     def __init__(self, lines: Iterable[bytes]) -> None:
         self.waiting: queue.SimpleQueue[tuple[Mapping[str, Any] | None, threading.Event]] = queue.SimpleQueue()
         self._given: list[threading.Event] = []
+        self._lock = threading.RLock()  # a signal may come while another one's handler holds it
         self._lines = lines
+        self._closed = False
         threading.Thread(target=self._read, name="requests", daemon=True).start()
 
     def _read(self) -> None:
@@ -127,16 +130,31 @@ class Requests:
             if request["request"] == "cancel":
                 self._cancel_all()
             else:
-                self._given.append(threading.Event())
-                self.waiting.put((request, self._given[-1]))
-        self._cancel_all()
-        self.waiting.put((None, threading.Event()))
+                given = threading.Event()
+                with self._lock:
+                    self._given.append(given)
+                self.waiting.put((request, given))
+        self._closed = True
+        self._end()
 
     def _cancel_all(self) -> None:
         """Cancels what is under way and what waits, never what is asked afterwards."""
-        for event in self._given:
-            event.set()
-        self._given.clear()
+        with self._lock:
+            for event in self._given:
+                event.set()
+            self._given.clear()
+
+    def _end(self) -> None:
+        self._cancel_all()
+        self.waiting.put((None, threading.Event()))
+
+    def interrupted(self, number: int, _: object) -> None:
+        """SIGTERM and SIGINT: stop as after `cancel`, then end. Once nobody asks any more they end the process at once."""
+        if not self._closed:
+            self._end()
+            return
+        signal.signal(number, signal.SIG_DFL)
+        signal.raise_signal(number)
 
 
 def serve(options: argparse.Namespace) -> int:
@@ -153,7 +171,10 @@ def serve(options: argparse.Namespace) -> int:
     def send(event: str, **fields: Any) -> None:
         events.write(json.dumps({"event": event, **fields}, ensure_ascii=False) + "\n")
 
-    requests = Requests(sys.stdin.buffer)
+    # Not sys.stdin itself: Python cannot end while a thread waits at it.
+    requests = Requests(os.fdopen(os.dup(0), "rb"))
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, requests.interrupted)
     send("state", state="starting", pid=os.getpid())
     from analysis.runs import worker as room
     from analysis.runs.client import WorkerSettings
@@ -199,7 +220,8 @@ def _answer(request: Mapping[str, Any], worker: Any, cancelled: Callable[[], boo
             worker.load(unit.source)
             send("state", state="ready", number=number, source=unit.source, loaded=worker.loaded)
         stored, model = worker.compute(unit, cancelled, progress)
-        send("done", number=number, stored=stored, keys=worker.keys, model=model, loaded=worker.loaded)
+        cut = cancelled() and stored < unit.size
+        send("done", number=number, stored=stored, keys=worker.keys, model=model, loaded=worker.loaded, cut=cut)
 
 
 if __name__ == "__main__":

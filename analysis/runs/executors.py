@@ -38,6 +38,8 @@ class Outcome:
     model: Mapping[str, Any] | None = None
     fatal: bool = False
     """The error is one that a person can put right, or no part of the unit would do better."""
+    cut: bool = False
+    """Its worker was told to stop, though not by `cancel`: what is left is to be done elsewhere."""
     cause: Cause = "unit"
     """Of the error."""
     slot: int = 0
@@ -144,7 +146,7 @@ class ProcessExecutor(Slots[_Process]):
         return [slot.worker.pid for slot in self._slots if slot.worker]
 
     def submit(self, slot: int, unit: Unit) -> None:
-        self._slots[slot].deaths = 0
+        self._slots[slot].deaths, self._slots[slot].cancelled = 0, False
         self._send(slot, unit)
 
     def _send(self, slot: int, unit: Unit) -> None:
@@ -168,6 +170,7 @@ class ProcessExecutor(Slots[_Process]):
 
     def cancel(self) -> None:
         for slot in self._slots:
+            slot.cancelled = True
             if slot.worker and slot.unit:
                 slot.worker.cancel()
 
@@ -207,7 +210,8 @@ class ProcessExecutor(Slots[_Process]):
         if event["event"] == "error":
             return [failed(unit, slot, event)]
         held.sources = set(event.get("loaded", ()))
-        return [Outcome(unit, stored=int(event["stored"]), model=event.get("model"))]
+        cut = bool(event.get("cut")) and not held.cancelled
+        return [Outcome(unit, stored=int(event["stored"]), model=event.get("model"), cut=cut)]
 
     def _died(self, slot: int, code: int) -> list[Outcome]:
         held = self._slots[slot]
@@ -215,7 +219,7 @@ class ProcessExecutor(Slots[_Process]):
         if unit is None:
             return []
         held.deaths += 1
-        left = self.rest(unit)
+        left = None if held.cancelled else self.rest(unit)
         if left is None:
             return [Outcome(unit)]
         if held.deaths < MAX_DEATHS:

@@ -205,6 +205,9 @@ class Job:
                 self.executor.submit(slot, unit)
 
     def _settle(self, outcome: Outcome) -> None:
+        if outcome.cut:
+            self.schedule.interrupt(outcome.unit, outcome.stored)
+            return
         if outcome.error is None:
             self.schedule.finish(outcome.unit, outcome.stored, outcome.model)
             return

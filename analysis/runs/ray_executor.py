@@ -73,7 +73,7 @@ class RayExecutor(Slots[_Place]):
 
     def submit(self, slot: int, unit: Unit) -> None:
         held = self._slots[slot]
-        held.unit, held.deaths = unit, 0
+        held.unit, held.deaths, held.cancelled = unit, 0, False
         self._send(held)
 
     def outcomes(self, timeout: float) -> list[Outcome]:
@@ -85,6 +85,8 @@ class RayExecutor(Slots[_Place]):
 
     def cancel(self) -> None:
         """Actors look for the run's file `cancel` between rows."""
+        for slot in self._slots:
+            slot.cancelled = True
         with suppress(OSError):  # a disk so full that it cannot be made: they do their unit to its end
             run_files.request_cancel(self._store_path, self._run)
 
@@ -109,7 +111,7 @@ class RayExecutor(Slots[_Place]):
             said = self._ray.get(slot.answer)
         except self._ray.exceptions.RayActorError as error:
             slot.actor, slot.deaths = None, slot.deaths + 1
-            left = self.rest(slot.unit)
+            left = None if slot.cancelled else self.rest(slot.unit)
             if left is None:
                 unit, slot.unit = slot.unit, None
                 return Outcome(unit)

@@ -161,6 +161,15 @@ class Schedule:
         """A unit that was handed out waits again, whole and in its old place: nothing was wrong with it."""
         heapq.heappush(self._heap, self._out.pop(id(unit)))
 
+    def interrupt(self, unit: Unit, stored: int) -> None:
+        """A unit was stopped though the run goes on: `stored` of its results are committed, and the rest waits again."""
+        self.computed += stored
+        left = self.rest(unit)
+        if left is None:
+            self._close(unit)
+        else:
+            self.give_back(left)
+
     def finish(self, unit: Unit, stored: int | None = None, model: Mapping[str, Any] | None = None) -> None:
         """A unit's results are committed. `model` is the row a load brings; `stored` counts its results (default:
         all).

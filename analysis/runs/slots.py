@@ -24,6 +24,8 @@ class Slot:
     """What it is at; None: nothing."""
     deaths: int = 0
     """Of its workers, on the present unit."""
+    cancelled: bool = False
+    """Somebody wants the present unit stopped."""
     sources: set[str] = field(default_factory=set)
     """Models the worker holds."""
 

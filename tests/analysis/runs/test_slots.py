@@ -1,14 +1,17 @@
 """What a run does about places that cannot do their part: devices, dying workers, a store that cannot be written."""
 
+import os
 import queue
+import signal
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 import store
 from analysis.errors import ModelError
-from analysis.runs import executors, job
+from analysis.runs import executors, job, plan
 from analysis.runs.client import ModelWorker, WorkerSettings
 from analysis.runs.executors import Outcome
 from analysis.runs.plan import ModelSource, RunConfig, Unit
@@ -17,9 +20,10 @@ from store import runs as run_files
 from store import shards
 from store.errors import UserError
 from tests.analysis.runs.inline_job import execute
-from tests.analysis.runs.test_schedule import Shelf, rows
+from tests.analysis.runs.test_schedule import MODEL, Shelf, rows
 
 SOURCE = "model"
+MODEL_HASH = plan.model_hash({**MODEL, "weights_hash": SOURCE})
 
 
 class Made(Slots[Slot]):
@@ -197,6 +201,62 @@ def test_of_a_unit_whose_worker_died_only_what_is_not_stored_is_done_again(
         assert executor._handle(0, None, {"event": "ended", "code": -9}) == ended
         assert sent == again
         sent.clear()
+
+
+def test_a_cancelled_unit_whose_worker_dies_is_not_begun_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    executor = executors.ProcessExecutor(tmp_path, "run", [WorkerSettings("cpu")], tmp_path)
+    sent: list[Unit] = []
+    monkeypatch.setattr(executor, "_send", lambda slot, unit: sent.append(unit))
+    unit = executor._slots[0].unit = Unit("predict", "m", queries=tuple(rows()))
+    executor.cancel()
+    assert executor._handle(0, None, {"event": "ended", "code": -15}) == [Outcome(unit)] and not sent
+    executor.submit(0, unit)  # what is asked after that is no part of it
+    executor._slots[0].unit = unit
+    assert executor._handle(0, None, {"event": "ended", "code": -15}) == [] and sent == [unit, unit]
+
+
+def test_a_unit_that_is_stopped_though_the_run_goes_on_is_finished(made: Callable[..., job.Job]) -> None:
+    wanted = made(["cpu"], lambda *_: None)
+    executor = wanted.executor
+    assert isinstance(executor, Made)
+    settle, stopped = wanted._settle, []
+
+    def stop_once(outcome: Outcome) -> None:
+        if outcome.unit.phase == "attribute" and not stopped:
+            stopped.append(outcome.unit)
+            keys = [plan.attribution_key(MODEL_HASH, row.id, "amig") for row in outcome.unit.queries[3:]]
+            executor.shelf.stored["attribution"] -= set(keys)
+            outcome = Outcome(outcome.unit, stored=3, cut=True)
+        settle(outcome)
+
+    wanted._settle = stop_once  # type: ignore[method-assign]
+    run(wanted)
+    assert wanted.schedule.exhausted and wanted.schedule.done == wanted.schedule.computed == wanted.schedule.total
+    assert [unit.queries for _, unit in executor.tried].count(stopped[0].queries[3:]) == 1
+
+
+def test_sigterm_stops_a_worker_as_cancel_does_and_then_ends_it(
+    tmp_path: Path, tiny_models: Mapping[str, Path], tiny_facts: Path
+) -> None:
+    place, source = store.create(tmp_path / "term.knstore"), str(tiny_models["encoder"])
+    queries = plan.load_facts(RunConfig((ModelSource(source),), str(tiny_facts))).rows
+    run_name = run_files.new_run(place, {})
+    events: queue.SimpleQueue[Mapping[str, Any]] = queue.SimpleQueue()
+    worker = ModelWorker(place, run_name, events.put, tmp_path / "log", WorkerSettings("cpu"))
+    unit = Unit("attribute", source, "amig", queries=tuple(queries) * 200)
+    try:
+        worker.compute(unit, 1)
+        while (event := events.get(timeout=120))["event"] != "progress":
+            assert event["event"] == "state"
+        os.kill(worker.pid, signal.SIGTERM)
+        while (event := events.get(timeout=120))["event"] != "done":
+            assert event["event"] == "progress"
+        assert 0 < event["stored"] < unit.size and event["cut"]
+        assert (events.get(timeout=120)) == {"event": "ended", "code": 0}
+    finally:
+        worker.close()
+    with store.open(place) as reader:
+        assert reader.keys("attribution"), "what it had is committed"
 
 
 def test_gpus_are_counted_up_to_the_first_name_that_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
