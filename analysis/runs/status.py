@@ -15,6 +15,7 @@ from store.layout import check
 from store.runs import RunRecord
 
 LOST_AFTER = 30.0  # seconds of the observer's own clock without a heartbeat
+STILL = 3.0  # seconds without one after which its process is looked for
 STARVED = 20  # times as long where its process is seen to live: a loaded machine may keep it from beating
 ACTIVE = ("queued", "running")
 
@@ -55,7 +56,10 @@ class Observer:
         self._path = check(store_path)
         self._clock = clock
         self._moved: dict[str, tuple[int, float]] = {}
-        self._first: dict[str, tuple[int, float]] = {}
+        self._first: dict[str, tuple[float, int, float]] = {}
+        """When a run, or the present task of a desk's run, had started by its own clock; what was done when it was first
+        seen, and when that was."""
+        self._last: dict[str, int] = {}
 
     def look(self) -> list[RunStatus]:
         """All runs as they are now, oldest first."""
@@ -64,14 +68,14 @@ class Observer:
     def run(self, name: str) -> RunStatus:
         return self._judge(run_files.read_run(self._path, name))
 
-    def settled(self, patience: float = 3.0) -> list[RunStatus]:
-        """Like `look`; where a run of another machine claims to be active, waits a moment for its heart to beat.
+    def settled(self, patience: float = STILL) -> list[RunStatus]:
+        """Like `look`; where a run claims to be active whose process is not seen, waits a moment for its heart to beat.
 
         One that stays silent is judged after `patience` seconds already: a person waits for this answer.
         """
         seen = self.look()
         deadline = self._clock() + patience
-        doubtful = {one.run: one.record.beat for one in seen if one.status == "running" and not _is_here(one.record)}
+        doubtful = {one.run: one.record.beat for one in seen if one.status == "running" and not _is_seen(one.record)}
         while doubtful and self._clock() < deadline:
             time.sleep(0.2)
             seen = self.look()
@@ -90,14 +94,23 @@ class Observer:
         status = record.status
         if status in ACTIVE:
             patience = LOST_AFTER * (STARVED if _lives(record) else 1)
-            if now - since > patience or _is_dead(record):
+            still = now - since
+            # A process may live and not be seen from here (in a container, say), but then its heart beats.
+            if still > patience or (still > STILL and _is_dead(record)):
                 status = "lost"
-        first, start = self._first.setdefault(record.run, (record.done, now))
-        rate = (record.done - first) / (now - start) if now - start > 1.0 else None
-        if not rate or status not in ACTIVE:
-            rate = _mean_rate(record)
+        rate = self._rate(record, now) if status in ACTIVE else None
+        rate = rate or _mean_rate(record)
         left = (record.total - record.done) / rate if rate and status in ACTIVE else None
         return RunStatus(record, status, rate, left)
+
+    def _rate(self, record: RunRecord, now: float) -> float | None:
+        """Results a second since the run was first seen; None where there is none yet."""
+        first = self._first.get(record.run)
+        if first is None or first[0] != record.started or record.done < self._last[record.run]:
+            first = self._first[record.run] = (record.started, record.done, now)  # a desk's run begins again at 0
+        self._last[record.run] = record.done
+        _, done, start = first
+        return (record.done - done) / (now - start) if now - start > 1.0 and record.done > done else None
 
 
 def _mean_rate(record: RunRecord) -> float | None:
@@ -108,6 +121,11 @@ def _mean_rate(record: RunRecord) -> float | None:
 
 def _is_here(record: RunRecord) -> bool:
     return bool(record.provenance.get("host") == socket.gethostname())
+
+
+def _is_seen(record: RunRecord) -> bool:
+    """Whether the run's process can be looked for here, and is there."""
+    return _is_here(record) and not _is_dead(record)
 
 
 def _lives(record: RunRecord) -> bool:

@@ -193,7 +193,7 @@ def cancel(
     from store.errors import UserError
     from tui import output
 
-    seen = {one.run: one for one in Observer(store).look()}
+    seen = {one.run: one for one in Observer(store).settled()}
     if name is not None and name not in seen:
         raise UserError(f"{store} has no run {name}; there is: {', '.join(seen) or 'none'}")
     wanted = [name] if name is not None else [run for run, one in seen.items() if one.status in ACTIVE]
