@@ -81,7 +81,7 @@ def test_events_are_one_object_a_line_and_a_closed_stdin_ends_the_work(tiny_mode
 
 def test_tasks_are_one_a_model_or_several_where_models_are_few(tiny_models, known_facts):
     one = task(tiny_models, known_facts)
-    two = replace(one, config=replace(one.config, models=one.config.models * 2))
+    two = replace(one, config=replace(one.config, models=(*one.config.models, ModelSource("another"))))
     assert [(t.part, t.of) for t in tasks(one, 2)] == [(0, 2), (1, 2)]
     assert [(t.part, t.of) for t in tasks(two, 2)] == [(0, 1), (0, 1)]
 

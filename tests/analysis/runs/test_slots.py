@@ -246,8 +246,8 @@ def test_sigterm_stops_a_worker_as_cancel_does_and_then_ends_it(
     unit = Unit("attribute", source, "amig", queries=tuple(queries) * 200)
     try:
         worker.compute(unit, 1)
-        while (event := events.get(timeout=120))["event"] != "progress":
-            assert event["event"] == "state"
+        while not (event := events.get(timeout=120)).get("done"):
+            assert event["event"] in ("state", "progress")
         os.kill(worker.pid, signal.SIGTERM)
         while (event := events.get(timeout=120))["event"] != "done":
             assert event["event"] == "progress"
