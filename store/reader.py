@@ -38,8 +38,7 @@ warnings.filterwarnings("ignore", message="Arrow output on a DB-API result")
 MEMORY = "2GB"
 SHARDS_AT_ONCE = 128
 READING_THREADS = 4
-KEPT = 4
-"""Answers of `kept` at once."""
+KEPT = 4  # answers at once
 T = TypeVar("T")
 
 
