@@ -52,7 +52,9 @@ class ReaderStored:
         self._config = config
         self._gpus = gpus
         self._run = run
-        self._looked, self._others = 0.0, frozenset[str]()
+        self._looked: float | None = None
+        self._others = frozenset[str]()
+        self.company = False
 
     def keys(self, table: str, keys: Collection[str], fresh: bool = True) -> frozenset[str]:
         if fresh or self._others_have_more():
@@ -60,13 +62,16 @@ class ReaderStored:
         return self._reader.keys(table) & set(keys)
 
     def _others_have_more(self) -> bool:
-        """Whether other runs have committed something, looked for once a second at most."""
-        if time.monotonic() - self._looked < LOOK_SECONDS:
+        """Whether other runs have committed something. Alone, a run looks once a second at most."""
+        first = self._looked is None
+        if self._looked is not None and not self.company and time.monotonic() - self._looked < LOOK_SECONDS:
             return False
         self._looked = time.monotonic()
         found = frozenset(path.name for path in list_shards(self._reader.path) if path.parent.parent.name != self._run)
         before, self._others = self._others, found
-        return not found <= before
+        more = not found <= before
+        self.company = self.company or (more and not first)
+        return more
 
     def known(self, model: str) -> Mapping[str, bool]:
         self._reader.poll()

@@ -8,6 +8,7 @@ results (the main queries, the neurons of highest rel) is planned when these are
 from __future__ import annotations
 
 import heapq
+import random
 from collections import Counter
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -32,8 +33,12 @@ Entry = tuple[tuple[int, ...], int, str, Unit]
 class Stored(Protocol):
     """What planning asks of the store; answered through the reader."""
 
+    @property
+    def company(self) -> bool:
+        """Whether other runs commit results meanwhile."""
+
     def keys(self, table: str, keys: Collection[str], fresh: bool = True) -> Collection[str]:
-        """Which of the keys are stored; not `fresh`: as far as was known about a second ago."""
+        """Which of the keys are stored; not `fresh`: what came in the last second may be missing."""
 
     def known(self, model: str) -> Mapping[str, bool]:
         """Query id -> known, of every stored prediction of the model."""
@@ -139,6 +144,10 @@ class Schedule:
         fitting = [entry for entry in self._heap if entry[3].source not in without]
         mine = [entry for entry in fitting if entry[3].source in loaded] if self._stay else []
         first = min(mine or fitting, default=None)
+        if first and self._stored.company:
+            # Runs that do the same work in the same order would stay side by side, each computing what the other does.
+            equal = [entry for entry in mine or fitting if entry[0][0] == first[0][0]]
+            return min(equal, key=lambda e: (e[3].source not in loaded, random.random()))
         equal = [entry for entry in mine or fitting if first and entry[0] == first[0]]
         return min(equal, key=lambda e: (e[3].source not in loaded, e[1]), default=None)
 

@@ -23,6 +23,8 @@ MODEL = {"weights_hash": "w", "tokenizer_hash": "t", "dtype": "float32", "attent
 class Shelf:
     """Computes what a unit asks for out of thin air and remembers the keys, as worker and reader together would."""
 
+    company = False
+
     def __init__(self) -> None:
         self.stored: dict[str, set[str]] = {"prediction": set(), "attribution": set(), "scan": set(), "late": set()}
         self.rows: dict[str, dict[str, bool]] = {}
@@ -147,6 +149,22 @@ def test_a_unit_that_another_run_has_done_since_it_was_planned_is_not_computed_a
     for phase, results in (("predict", 72 + 36), ("attribute", 2 * (72 + 36)), ("scan", 2 * 3 * (36 + 18))):
         assert sum(unit.size for unit in shelf.order if unit.phase == phase) == results
     assert all(schedule.done == schedule.total for schedule in both)
+
+
+def test_runs_at_once_do_not_walk_side_by_side_computing_the_same() -> None:
+    shelf, copies = Shelf(), 0
+    both = [Schedule(config(what=("attribution",)), rows(facts=100), shelf) for _ in range(2)]
+    for schedule in both:
+        drain(schedule, shelf, units=2)
+    shelf.company = True
+    while any(not schedule.exhausted for schedule in both):
+        taken = [(schedule, schedule.next()) for schedule in both]
+        for schedule, unit in taken:
+            if unit is not None:
+                copies += len(unit.queries) if unit.phase == "attribute" else 0
+                schedule.finish(unit, model=shelf.compute(unit))
+    distinct = len(shelf.stored["attribution"])
+    assert distinct == 2 * (800 + 400) and copies < 1.5 * distinct
 
 
 def test_what_a_unit_shares_with_stored_results_is_dropped_when_it_is_handed_out() -> None:

@@ -24,6 +24,8 @@ def test_before_a_unit_is_handed_out_a_run_looks_for_what_others_have_committed(
         stored = job.ReaderStored(reader, RunConfig((ModelSource("m"),), "demo"), run=mine)
         shards.write_shard(place, mine, *made[0])
         assert not stored.keys("attribution", keys[0], fresh=False), "its own results need no look"
+        assert not stored.company
         shards.write_shard(place, theirs, *made[1])
         assert stored.keys("attribution", keys[1], fresh=False) == keys[1]
+        assert stored.company
         assert stored.keys("attribution", keys[0]) == keys[0]
