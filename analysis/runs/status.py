@@ -148,3 +148,5 @@ def _is_dead(record: RunRecord) -> bool:
         return bool(psutil.Process(pid).status() == psutil.STATUS_ZOMBIE)
     except psutil.NoSuchProcess:
         return True
+    except psutil.Error:  # it is there, but not ours to look at
+        return False
