@@ -152,8 +152,8 @@ CREATE OR REPLACE MACRO overlap(the_model, the_method, the_langs, the_relations,
 
 -- What table counted_scan holds of a model. Once templates come later other neurons have the highest rel and are scanned as well, and another
 -- seed draws other controls: then of scans of knowledge neurons the one counts that is on the query whose template knows most facts, and of
--- these the one of highest rel (summed over its neurons and all attributed queries, from the floor on); of controls the one that suits it: no
--- neuron above rel 0.2 on any query, and before that most of them in the same layers or after it single drops most alike, whichever was sought.
+-- these the one of highest rel (summed over its neurons and all attributed queries, from the floor on); of controls the one that suits it. In
+-- the same layers: most neurons in them, then fewest from the floor on, on any query. With the same drops: none above rel 0.2, then drops most alike.
 CREATE OR REPLACE MACRO choose_scans(the_model) AS TABLE
     WITH stored AS MATERIALIZED (FROM scan_row WHERE model = the_model),
     again AS MATERIALIZED (
@@ -186,7 +186,7 @@ CREATE OR REPLACE MACRO choose_scans(the_model) AS TABLE
     ),
     control AS (
         SELECT c.scan_no, b.scan_no AS own, c.method, c.place, c.role, c.key, count(*) FILTER (c.layer = o.layer) AS level,
-            count(*) FILTER (c.highest > 0.2) AS serving, sum(abs(c.p - o.p)::DECIMAL(18, 12)) / count(*) AS apart
+            count(*) FILTER (c.highest > 0) AS kept, max(c.highest) > 0.2 AS serving, sum(abs(c.p - o.p)::DECIMAL(18, 12)) / count(*) AS apart
         FROM scanned c JOIN best b USING (method, place, query) LEFT JOIN scanned o ON o.scan_no = b.scan_no AND o.position = c.position
         WHERE c.role <> 'kn' GROUP BY ALL
     )
@@ -194,10 +194,12 @@ CREATE OR REPLACE MACRO choose_scans(the_model) AS TABLE
     FROM (FROM stored ANTI JOIN again USING (method, place)) s JOIN (FROM stored WHERE role = 'kn') o USING (method, place)
     UNION ALL SELECT the_model, scan_no, scan_no FROM best
     UNION ALL (
-        SELECT the_model, scan_no, own FROM control
-        QUALIFY row_number() OVER (
-            PARTITION BY method, place, role ORDER BY if(role = 'layer_control', -level, 0), serving > 0, if(role = 'layer_control', 0, apart), key
-        ) = 1
+        SELECT the_model, scan_no, own FROM control WHERE role = 'layer_control'
+        QUALIFY row_number() OVER (PARTITION BY method, place ORDER BY level DESC, kept, key) = 1
+    )
+    UNION ALL (
+        SELECT the_model, scan_no, own FROM control WHERE role <> 'layer_control'
+        QUALIFY row_number() OVER (PARTITION BY method, place, role ORDER BY serving, apart, key) = 1
     );
 
 -- Scans that count (table counted_scan) with the neurons that count at these thresholds: those in N, and for controls the ones that stand in

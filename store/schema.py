@@ -46,8 +46,8 @@ def text(name: str) -> str:
 
 @cache
 def fingerprint() -> str:
-    """Of all tables as this version defines them, and of how numbers are derived."""
-    return hashlib.md5("".join(map(text, ("schema.sql", "derived.sql"))).encode()).hexdigest()
+    """Of all tables as this version defines them, and of how what is in them is derived (macros too: log_odds, choose_scans)."""
+    return hashlib.md5("".join(map(text, ("schema.sql", "derived.sql", "macros.sql"))).encode()).hexdigest()
 
 
 @cache

@@ -14,7 +14,7 @@ import pytest
 from polars.testing import assert_frame_equal
 
 import store
-from store import snapshot
+from store import schema, snapshot
 from store.errors import UserError
 from store.reader import Reader
 from store.sandbox import Sandbox
@@ -101,6 +101,16 @@ def test_a_snapshot_that_does_not_fit_is_passed_over(partly: Path, tmp_path: Pat
     began, left = opened(path)
     assert not began
     assert left < whole
+
+
+@pytest.mark.parametrize("name", ["schema.sql", "derived.sql", "macros.sql"])
+def test_a_snapshot_derived_by_other_rules_is_another_version(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    now, real = schema.fingerprint(), schema.text
+    monkeypatch.setattr(schema, "text", lambda file: real(file) + "-- changed" * (file == name))
+    schema.fingerprint.cache_clear()
+    assert schema.fingerprint() != now
+    monkeypatch.undo()
+    schema.fingerprint.cache_clear()
 
 
 def test_the_copy_cannot_be_reached_by_sql(based: Reader) -> None:

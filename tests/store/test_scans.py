@@ -161,15 +161,16 @@ def test_of_two_scanned_queries_of_a_fact_the_one_whose_template_knows_most_fact
     ("role", "right", "wrong"),
     [
         ("layer_control", scan_rows("right", "t1", "x", [5, 15, 6]), scan_rows("wrong", "t1", "x", [5, 6, 15])),
+        ("layer_control", scan_rows("right", "t1", "x", [5, 15, 6]), scan_rows("a", "t1", "x", [5, 15, 4])),
         ("drop_control", scan_rows("right", "t1", "x", [5, 6, 7]), scan_rows("wrong", "t1", "x", [2, 6, 7])),
         ("drop_control", scan_rows("right", "t1", "x", [5, 6, 7], (), 0.84), scan_rows("a", "t1", "x", [7, 8, 9], (), 0.7)),
     ],
-    ids=["same layers", "outside N", "same drops"],
+    ids=["same layers", "below the floor", "outside N", "same drops"],
 )  # fmt: skip
 def test_a_control_that_suits_the_scan_that_counts_goes_with_it(
     tmp_path: Path, role: str, right: Rows, wrong: Rows
 ) -> None:
-    scores = {"t1": {0: 1, 11: 0.8, 2: 0.4, 3: 0.3}}
+    scores = {"t1": {0: 1, 11: 0.8, 2: 0.4, 3: 0.3, 4: 0.1}}
     both = joined([right, wrong])
     both["scan"] = [{**row, "role": role} for row in both["scan"]]
     path = written(tmp_path / "s.knstore", fact_rows(scores), [scan_rows("kn", "t1", "kn", [0, 11, 3]), both])
