@@ -78,14 +78,14 @@ def table_rows(neurons: Neurons, seed: int = 0, between: Callable[[], None] = la
     cognate = np.array([_cognate(row) for row in neurons.tokens], dtype=np.bool_)
     parts: list[tuple[str, np.ndarray]] = []
     if (cognate & all_present).any() and (~cognate & all_present).any():
-        parts += [("answers share a token", cognate), ("answers share none", ~cognate)]
+        parts += [("shared answer token", cognate), ("no shared token", ~cognate)]
     relation = np.array(neurons.relations)
     names = dict.fromkeys(neurons.relations)
     if len(names) > 1:
         parts += [(f"relation {name}", relation == name) for name in names]
     choices = [("at the thresholds", neurons.sets, everyone), (f"top {size} of each", equal, everyone)]
     choices += [(name, neurons.sets, chosen) for name, chosen in parts]
-    choices += [(f"{name}, top {size}", equal, chosen) for name, chosen in parts]
+    choices += [(f"top {size}, {name}", equal, chosen) for name, chosen in parts]
     rows = []
     for name, sets, chosen in choices:
         between()
@@ -137,7 +137,7 @@ def pair_rows(neurons: Neurons, seed: int = 0, between: Callable[[], None] = lam
         rows.append(one_row(name, two.langs, two.sets, two.keys, everyone, seed))
         between()
         equal, size = equal_size(two.sets, two.ranked)
-        equally.append(one_row(f"{name}, top {size}", two.langs, equal, two.keys, everyone, seed))
+        equally.append(one_row(f"top {size}, {name}", two.langs, equal, two.keys, everyone, seed))
     return rows + equally
 
 

@@ -313,7 +313,7 @@ def test_every_pair_of_three_languages_has_a_row_of_its_own():
     found = likn.pair_rows(three)
     pairs = {row.langs: row for row in found[:3]}
     assert set(pairs) == {"en+zh", "en+fr", "zh+fr"}
-    assert [row.sets for row in found[3:]] == [f"{row.sets}, top 6" for row in found[:3]]
+    assert [row.sets for row in found[3:]] == [f"top 6, {row.sets}" for row in found[:3]]
     literal = np.mean([len(set(row[0]) & set(row[2])) for row in rows])
     assert pairs["en+fr"].observed == pytest.approx(literal)
 
@@ -328,9 +328,9 @@ def test_every_figure_is_repeated_at_equal_size():
     sets = NeuronSets.from_lists(cut, [40])
     both = Neurons(tuple("abcdefgh"), ("en", "zh"), ("r1", "r2") * 4, sets, ranked, keys, tokens)
     rows = {row.sets: row for row in likn.table_rows(both)}
-    parts = ["answers share a token", "answers share none", "relation r1", "relation r2"]
-    assert list(rows) == ["at the thresholds", "top 5 of each", *parts, *(f"{name}, top 5" for name in parts)]
-    for name, chosen in (("top 5 of each", range(8)), ("relation r2, top 5", (1, 3, 5, 7))):
+    parts = ["shared answer token", "no shared token", "relation r1", "relation r2"]
+    assert list(rows) == ["at the thresholds", "top 5 of each", *parts, *(f"top 5, {name}" for name in parts)]
+    for name, chosen in (("top 5 of each", range(8)), ("top 5, relation r2", (1, 3, 5, 7))):
         top = [len(set(ranked.get(f, 0)[:5].tolist()) & set(ranked.get(f, 1)[:5].tolist())) for f in chosen]
         assert rows[name].observed == pytest.approx(np.mean(top)) and rows[name].size == "5.0 5.0"
 
