@@ -57,13 +57,18 @@ def build(reader: Reader, view: View) -> Table:
         for lang, frame in groups
         for role, name in ROLES.items()
     ]
+    odd = (
+        ("T_low is above T_high: the pair may lose less than one of its neurons alone",)
+        if view.t_low > view.t_high
+        else ()
+    )
     limits = f"T_low {view.t_low:g}, T_high {view.t_high:g} ({view.drop}), delta {view.delta:g}"
     title = f"degenerate pairs: {view.model}, {view.method}"
     return Table(
         "dkn",
         title,
         pl.DataFrame(rows, schema=_SCHEMA),
-        (limits, _sizes(reader, view), *NOTES, *_uncertain(degenerate)),
+        (limits, *odd, _sizes(reader, view), *NOTES, *_uncertain(degenerate)),
     )
 
 

@@ -124,6 +124,7 @@ def test_a_threshold_is_an_argument_of_the_question(finished: Path, capsys: pyte
         (["likn", *ENCODER, "--langs", "xx"], "there is: en, fr"),
         (["likn", *ENCODER, "--tau", "en=a"], "--tau en=0.3,zh=0.2"),
         (["likn", *ENCODER, "--tau", "en=7"], "out of range"),
+        (["layers", *ENCODER, "--t-low", "0.1"], "the table of --intervals only"),
         (["kn", *ENCODER, "--format", "xml"], "table, csv, json, latex, parquet"),
         (["dkn", *ENCODER, "--t-low", "3"], "out of range"),
         (["cancel", "20200101-000000-abcdef"], "no run"),
@@ -334,6 +335,7 @@ def test_a_run_that_is_followed_counts_the_rows_it_could_not_use_and_says_why(
     assert run_app(["run", str(place), *options, "--engine", "inline", "--follow"]) == 0
     said = capsys.readouterr().err
     assert "1 queries unusable (unknown-answer), such as fact bad1" in said
+    assert "results of tiny-encoder@" in said.replace("\n", " ")
     assert "1 queries unusable (too-long), such as fact bad2" in said and "at most 40" in said
     with store.open(place) as reader:
         assert reader.sql("SELECT count(*) FROM attribution").item() == 1

@@ -81,10 +81,15 @@ def layers(
     """Neurons by layer and language, with what the languages share beside it; --intervals: and is any layer special?"""
     from analysis.tables import enrichment
     from analysis.tables import layers as room
+    from store.errors import UserError
 
     given: dict[str, Any] = {"template_share": template_share, "known": known or None}
     if intervals:
         given |= {"t_low": t_low, "t_high": t_high}
+    elif t_low is not None or t_high is not None:
+        raise UserError(
+            "--t-low and --t-high choose the degenerate pairs, which stand in the table of --intervals only"
+        )
     _show(
         store,
         enrichment.build if intervals else room.build,

@@ -79,6 +79,8 @@ def run(
         output.say(f"run {name} started; watch it with: knscope status {store}   or: knscope open {store}")
         return
     status = follow_run(store, name)
+    if labels := [str(row["model"]) for row in status.record.provenance.get("models", {}).values()]:
+        output.say(f"results of {', '.join(labels)}; look at them with: knscope open {store}")
     tell_unusable(store)
     if as_json:
         output.write_json({"store": str(store), **status.to_json()})
