@@ -37,11 +37,11 @@ class Exporting(Bench):
 
         folder = Path(self.knscope.settings.export_folder)
         endings = ", ".join(f".{ending}" for ending in (*writing.DATA, "tex"))
-        figures = f"; the figure: {', '.join(f'.{ending}' for ending in writing.FIGURES)}" if pane.DRAWS else ""
+        figures = f"; its figure: {', '.join(f'.{ending}' for ending in writing.FIGURES)}" if pane.DRAWS else ""
         what = f"{frame.height:,} rows of {pane.TITLE}" if frame is not None else pane.TITLE
         named = str(unused(folder / f"{pane.TITLE.lower()}.csv"))
-        field = Field("file", "file", named, f"ends in {endings}{figures}")
-        self.app.push_screen(FormScreen(f"export {what}", [field], "The ending names the format."), write)
+        field = Field("file", "file", named, "a name, or a path")
+        self.app.push_screen(FormScreen(f"export {what}", [field], f"The ending says what: {endings}{figures}"), write)
 
     async def _export(self, pane: Pane, frame: pl.DataFrame | None, path: Path) -> None:
         """Write what the pane shows, in a thread: a figure draws its intervals first."""
