@@ -49,9 +49,8 @@ def run(
     as_json: Json = False,
 ) -> None:
     """Compute what is missing in STORE: in a process of its own, which goes on when this terminal is gone."""
-    from analysis.runs import client, plan
+    from analysis.runs import plan
     from analysis.sources import absolute_source
-    from tui import output
 
     config = plan.RunConfig(
         models=tuple(plan.ModelSource(absolute_source(one)) for one in model),
@@ -71,6 +70,14 @@ def run(
         prefix=common.prefix(prefix),
         seed=seed,
     )
+    _start(store, config, follow, as_json)
+
+
+def _start(store: Path, config: RunConfig, follow: bool, as_json: bool) -> None:
+    """Start the run, and stay with it where that is wanted."""
+    from analysis.runs import client, plan
+    from tui import output
+
     plan.load_facts(config)  # whatever is wrong with the data is said here, before anything is started
     name = client.start_job(store, config)
     if not follow:
