@@ -21,7 +21,7 @@ def split_revision(source: str) -> tuple[str, str | None]:
 
 def is_path(source: str) -> bool:
     """Whether a folder is meant, there or not; a hub id has at most one slash and no dot before it."""
-    return source.startswith((".", "/", "~")) or source.count("/") > 1 or Path(source).expanduser().exists()
+    return source.startswith((".", "/", "~")) or source.count("/") > 1 or Path(source).exists()
 
 
 def absolute_source(source: str) -> str:
@@ -31,7 +31,10 @@ def absolute_source(source: str) -> str:
     bundled = BUNDLED / source
     if not is_path(source) and (bundled / "config.json").is_file():
         return str(bundled)
-    text = str(Path(source).expanduser().resolve()) if is_path(source) else source
+    try:
+        text = str(Path(source).expanduser().resolve()) if is_path(source) else source
+    except RuntimeError:
+        raise ModelError(f"{source}: there is no user of that name here; write the whole path") from None
     check_folder(text)
     return text
 

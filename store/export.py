@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, Literal
 
@@ -31,16 +31,17 @@ def whole(path: Path) -> Iterator[Path]:
         yield temporary
         temporary.replace(path)
     except OSError as error:
-        raise UserError(f"{path} cannot be written ({error.strerror}); name another place") from error
+        raise UserError(f"{path} cannot be written ({error.strerror or error}); name another place") from error
     finally:
-        temporary.unlink(missing_ok=True)
+        with suppress(OSError):
+            temporary.unlink(missing_ok=True)
 
 
-def as_csv(frame: pl.DataFrame) -> str:
+def as_csv(frame: pl.DataFrame, separator: str = ",") -> str:
     """CSV: lists as JSON, bytes as hex."""
     nested = [name for name, kind in frame.schema.items() if kind.is_nested()]
     flat = frame.with_columns(pl.col(name).map_elements(_json, return_dtype=pl.String) for name in nested)
-    return flat.with_columns(pl.col(pl.Binary).bin.encode("hex")).write_csv()
+    return flat.with_columns(pl.col(pl.Binary).bin.encode("hex")).write_csv(separator=separator)
 
 
 def as_json_text(document: Any, indent: int = 2) -> str:

@@ -54,9 +54,17 @@ def check(path: Path | str) -> Path:
     return folder
 
 
+def expanded(path: Path | str) -> Path:
+    """With `~` spelled out. Raises UserError where it names a user that there is not."""
+    try:
+        return Path(path).expanduser()
+    except RuntimeError:
+        raise UserError(f"{path}: there is no user of that name here; write the whole path") from None
+
+
 def _named(path: Path | str) -> Path:
     """The database and JSON files write the path down, so it has to be text."""
-    folder = Path(path).expanduser()
+    folder = expanded(path)
     try:
         str(folder.absolute()).encode()
     except UnicodeEncodeError:

@@ -43,6 +43,22 @@ def figures(reader: Reader, view: View) -> Figures:
     return found
 
 
+def agreement(reader: Reader, a: View, b: View) -> Figures:
+    """By language, how far N is the same in both: neurons in both over neurons in either, mean over facts with any. Of two models
+    nothing can be said: their neurons are others."""
+    import polars as pl
+
+    if a.model != b.model:
+        return {}
+    place = ["fact", "lang"]
+    of_a, of_b = (reader.kn(view).select(*place, "layer", "neuron") for view in (a, b))
+    both = of_a.join(of_b, on=[*place, "layer", "neuron"]).group_by(place).agg(both=pl.len())
+    either = pl.concat([of_a, of_b]).unique().group_by(place).agg(either=pl.len()).join(both, on=place, how="left")
+    means = either.group_by("lang").agg((pl.col("both").fill_null(0) / pl.col("either")).mean())
+    shared = dict(means.iter_rows())
+    return {f"neurons in both, {lang}": shared.get(lang) for lang in a.langs if lang in b.langs}
+
+
 def _shown(name: str, value: float | None) -> str:
     if value is None:
         return cells.NOTHING
@@ -65,7 +81,7 @@ def differences(a: View, b: View) -> list[tuple[str, str, str]]:
     return rows
 
 
-def side_by_side(a: View, b: View, of_a: Figures, of_b: Figures) -> Text:
+def side_by_side(a: View, b: View, of_a: Figures, of_b: Figures, agree: Figures | None = None) -> Text:
     """The table A | B: what differs first, then every figure and its change."""
     text = Text(no_wrap=True)
     text.append(f"{'':<28}{'A':>16}{'B':>16}\n", style="bold")
@@ -82,5 +98,9 @@ def side_by_side(a: View, b: View, of_a: Figures, of_b: Figures) -> Text:
         moved = "=" if change == 0 else sign + _shown(name, change)
         text.append(f"{name:<28}{_shown(name, one_value):>12}{_shown(name, other_value):>12}")
         text.append(f"{moved:>12}\n", style="dim" if change in (0, None) else "bold")
+    if agree:
+        text.append(f"\n{'':<28}{'Jaccard':>12}\n", style="bold")
+        for name, value in agree.items():
+            text.append(f"{name:<28}{cells.NOTHING if value is None else f'{value:.2f}':>12}\n")
     text.rstrip()
     return text

@@ -83,5 +83,12 @@ class Shown:
     token: int
 
     @property
+    def subject(self) -> str:
+        """What is looked at, for titles: the selection, or the relations that everything is filtered by."""
+        if self.selection.level == "everything" and self.view.relations:
+            return ", ".join(self.view.relations)
+        return self.selection.subject
+
+    @property
     def narrowed(self) -> View:
         return self.selection.narrow(self.view)

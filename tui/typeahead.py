@@ -44,12 +44,20 @@ class OneKeyAtATime(App[None]):
         if not isinstance(event, events.Key) or event.is_forwarded:
             await super().on_event(event)
             return
-        self._typed.append(event)
+        self._typed.extend(self._apart(event))
         self.last_key = time.monotonic()
         if self._key_since is None:
             await self._next_key()
         else:
             self.set_timer(PATIENCE, self._do_not_wait_for_ever)
+
+    def _apart(self, event: events.Key) -> tuple[events.Key, ...]:
+        """Escape and another key in one packet, as a slow line sends them, come as alt and that key."""
+        name = event.key.removeprefix("alt+")
+        if name == event.key or (self.screen_stack and event.key in self.screen.active_bindings):
+            return (event,)
+        name = name.removeprefix("shift+").upper() if name.startswith("shift+") else name
+        return events.Key("escape", "\x1b"), events.Key(name, event.character)
 
     async def _next_key(self) -> None:
         if not self.screen_stack:  # leaving: what was typed after that goes nowhere

@@ -15,6 +15,7 @@ from analysis.datasets.pararel import FACT_FOLDERS, load_pararel
 from analysis.datasets.parquet_table import load_parquet
 from analysis.demo.facts import FACTS_CSV, load_facts
 from store.errors import UserError
+from store.layout import expanded
 
 Loader = Callable[[str, Path, Sequence[str], Sequence[str]], Dataset]
 
@@ -39,11 +40,11 @@ def load(spec: str, *, langs: Sequence[str] = (), relations: Sequence[str] = ())
         return _load_demo(langs, relations)
     kind, _, rest = spec.partition(":")
     if rest and kind in PUBLISHED:
-        folder = Path(rest).expanduser()
+        folder = expanded(rest)
         if not folder.is_dir():
             raise UserError(f"{folder}: no such directory; {kind}: needs the directory of the dataset")
         return PUBLISHED[kind](spec, folder, langs, relations)
-    path = Path(spec).expanduser()
+    path = expanded(spec)
     if path.suffix.lower() in TABLES and not path.is_dir():
         return TABLES[path.suffix.lower()](spec, path, langs, relations)
     if spec and path.is_dir():

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
+from pathlib import Path
 from typing import Any
 
 import polars as pl
@@ -19,6 +20,7 @@ from analysis.runs import late, plan
 from analysis.runs.job import ReaderStored
 from analysis.runs.plan import ModelSource, RunConfig, ScanItem, Unit
 from analysis.runs.schedule import scan_item
+from analysis.sources import BUNDLED, is_path
 from analysis.tables.stored_facts import FIELDS, StoredFacts, stored_facts
 from store import runs as run_files
 from store.errors import UserError
@@ -75,9 +77,9 @@ class _Asked:
         drawn = (record.config.get("seed", 0) for record in run_files.read_runs(self.reader.path))
         return frozenset({self.seed, *drawn})
 
-    @property
+    @cached_property
     def source(self) -> str:
-        return str(self.model["source"])
+        return source_of(self.reader, self.model)
 
     @property
     def hash(self) -> str:
@@ -121,6 +123,22 @@ def model_row(reader: Reader, model: str) -> Mapping[str, Any]:
     if models.is_empty():
         raise UserError(f"{model} is not in this store; there is {', '.join(reader.models()) or 'none yet'}")
     return models.row(0, named=True)
+
+
+def source_of(reader: Reader, row: Mapping[str, Any]) -> str:
+    """Where a stored model lies now: where it was loaded from first, else where a later run found it, else among the bundled
+    ones. Stores are computed on one machine and looked at on another; whoever loads it compares the weights."""
+    records = reversed(run_files.read_runs(reader.path))
+    later = [
+        str(source)
+        for record in records
+        for source, held in record.provenance.get("models", {}).items()
+        if held.get("model") == row["model"]
+    ]
+    for source in (str(row["source"]), *later, str(BUNDLED / str(row["name"]))):
+        if not is_path(source) or (Path(source) / "config.json").is_file():
+            return source
+    return str(row["source"])
 
 
 def passes_stored(reader: Reader) -> int:

@@ -19,6 +19,7 @@ from analysis.method import NUMERICS_VERSION, parse_method
 from analysis.prompts import Query
 from analysis.sources import is_decoder, weight_bytes
 from store.errors import UserError
+from store.layout import expanded
 
 PHASES = ("attribution", "dkn", "edit", "factcheck")
 ENGINES = ("process", "inline", "ray")
@@ -332,8 +333,8 @@ def absolute_data(data: str) -> str:
     """The data's name with its path made absolute: `mlama:DIR`, a file, or `demo` as it is."""
     kind, found, path = data.partition(":")
     if found and "/" not in kind and not Path(data).exists():
-        return f"{kind}:{Path(path).expanduser().resolve()}"
-    return data if data == "demo" else str(Path(data).expanduser().resolve())
+        return f"{kind}:{expanded(path).resolve()}"
+    return data if data == "demo" else str(expanded(data).resolve())
 
 
 def _once(models: Iterable[ModelSource]) -> tuple[ModelSource, ...]:

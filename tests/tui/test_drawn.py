@@ -26,7 +26,7 @@ Make = Callable[..., Knscope]
 
 def test_a_form_starts_the_run_that_the_command_line_would() -> None:
     values = {"model": "a, b", "data": "demo", "langs": "", "facts": "all", "method": "amig", "what": "attribution"}
-    given = "run s.knstore --model a --model b --data demo --facts all --method amig --what attribution --json"
+    given = "run s.knstore --model=a --model=b --data=demo --facts all --method amig --what attribution --json"
     assert arguments(Path("s.knstore"), values) == given.split()
 
 

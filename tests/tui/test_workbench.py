@@ -163,7 +163,7 @@ async def test_a_bin_leads_to_its_neurons_a_neuron_to_its_facts_and_a_fact_to_it
         neurons = driver.table("neuron").frame
         assert neurons["layer"].unique().to_list() == [1]
         await driver.do("go.in")
-        assert driver.title("neuron").startswith(f"neurons › L1 fr › 1.{neurons['neuron'][0]}")
+        assert driver.title("neuron").startswith(f"neurons › L1 fr › 1:{neurons['neuron'][0]}")
         wanted = driver.table("neuron").frame["fact"][0]
         await driver.do("go.in")
         assert driver.app.session.selection.fact == wanted

@@ -96,10 +96,11 @@ def size(text: str | None) -> int | None:
 def prefix(text: str) -> str:
     """Text before every template, as it stands; `@FILE` reads it from a file, its line breaks included."""
     from store.errors import UserError
+    from store.layout import expanded
 
     if not text.startswith("@"):
         return text
-    place = Path(text[1:]).expanduser()
+    place = expanded(text[1:])
     try:
         return place.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:

@@ -151,8 +151,8 @@ class DknPane(Pane):
             pairs.sort("drop_ab", descending=True, nulls_last=True)
             .join(texts, on="query", how="left", maintain_order="left")
             .with_columns(
-                a=pl.format("{}.{}", "layer_a", "neuron_a"),
-                b=pl.format("{}.{}", "layer_b", "neuron_b"),
+                a=pl.format("{}:{}", "layer_a", "neuron_a"),
+                b=pl.format("{}:{}", "layer_b", "neuron_b"),
                 rule=pl.when("strict").then(pl.lit("strict")).otherwise(pl.lit("paper")),
             )
         )
@@ -190,7 +190,7 @@ class DknPane(Pane):
         frame = self._result.frame
         if self.kind == "strict":
             frame = frame.filter("strict")
-        subject = self.painted.selection.subject if self.painted else ""
+        subject = self.painted.subject if self.painted else ""
         self.entitle(f"DKN · {self.kind} pairs · {subject}")
         self.entitle(below=counted(frame))
         self.query_one(FrameTable).show(frame, COLUMNS, ("query", "a", "b"))

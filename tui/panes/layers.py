@@ -79,6 +79,14 @@ class LayersPane(Pane):
         if not result.columns:
             self.say("No neuron is above the thresholds here, or nothing is stored yet.")
 
+    def on_resize(self) -> None:
+        """Other columns fit now; once the grid has its new size."""
+        self.call_after_refresh(self._fit)
+
+    def _fit(self) -> None:
+        if self.painted is not None:
+            self.retitle(self.painted)
+
     def place(self) -> None:
         """As high as the model is deep, where the pane stands above others."""
         narrow = self.screen.has_class("-narrow")
@@ -87,7 +95,7 @@ class LayersPane(Pane):
     def retitle(self, shown: Shown) -> None:
         grid = self.query_one(LayerGrid)
         hidden = grid.hidden_columns()
-        self.entitle(f"layers · {grid.unit} · {shown.selection.subject}")
+        self.entitle(f"layers · {grid.unit} · {shown.subject}")
         self.entitle(below=f"{cells.several(hidden, 'more column')}: ← →" if hidden else "")
 
     def turn_unit(self) -> None:

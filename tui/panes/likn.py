@@ -165,7 +165,7 @@ class LiknPane(Pane):
         return reader.macro_sql("likn", shown.narrowed)
 
     def paint(self, result: Overlaps, shown: Shown) -> None:
-        self.entitle(f"LIKN · {shown.selection.subject}")
+        self.entitle(f"LIKN · {shown.subject}")
         summary, table = self.query_one(".summary", Static), self.query_one(FrameTable)
         if self._timer is not None:
             self._timer.stop()

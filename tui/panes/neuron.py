@@ -38,7 +38,7 @@ class Place:
         if self.layer is not None and (self.column or self.neuron is None):
             parts.append(f"L{self.layer} {self.column}".strip())
         if self.neuron is not None:
-            parts.append(f"{self.layer}.{self.neuron}")
+            parts.append(f"{self.layer}:{self.neuron}")
         return " › ".join(parts)
 
 
@@ -133,7 +133,7 @@ class NeuronPane(Pane):
     HELP = (
         "First the neurons of what is selected, those that serve the most facts on top; Enter opens one: its facts, its rel and"
         " its place (#) in each fact's set, what the answer loses when it alone is removed, and the degenerate pairs it is in. "
-        "Enter on a fact goes to it in the query table. Neurons are written layer.neuron, both from 0. A bin of the layers pane"
+        "Enter on a fact goes to it in the query table. Neurons are written layer:neuron, both from 0. A bin of the layers pane"
         " leads here too."
     )
 
@@ -159,7 +159,7 @@ class NeuronPane(Pane):
 
     def paint(self, result: Any, shown: Shown) -> None:
         place, frame = result
-        self.entitle(f"{place.trail} · {shown.selection.subject}")
+        self.entitle(f"{place.trail} · {shown.subject}")
         one = place.neuron is not None
         summary, table = self.query_one(".summary", Static), self.query_one(FrameTable)
         summary.display = one
@@ -199,7 +199,7 @@ class NeuronPane(Pane):
 def describe(place: Place, frame: pl.DataFrame) -> str:
     """A neuron in one or two lines."""
     if frame.is_empty():
-        return f"{place.layer}.{place.neuron} is no knowledge neuron of anything here, at these thresholds."
+        return f"{place.layer}:{place.neuron} is no knowledge neuron of anything here, at these thresholds."
     facts, relations = frame["fact"].n_unique(), sorted(frame["relation"].unique())
     by_lang = " ".join(f"{lang} {n}" for lang, n in frame.group_by("lang").len().sort("lang").iter_rows())
     scanned = frame["drop_p"].drop_nulls()

@@ -53,6 +53,8 @@ class Pane(Vertical):
     TITLE: ClassVar[str] = ""
     CONTEXT: ClassVar[str] = ""
     """Which keys the footer names here: a name of keymap.CONTEXTS."""
+    HELPERS: ClassVar[bool] = True
+    """Whether columns of its table that begin with _ are the pane's own means, and not exported."""
     DRAWS: ClassVar[bool] = False
     """Whether `result` answers: there is a figure of what it shows."""
     HELP: ClassVar[str] = ""

@@ -153,9 +153,12 @@ class QueriesPane(Pane):
 
     def mark(self, selection: Selection) -> None:
         """Show which rows the other panes speak of."""
+        relations = ", ".join(self.session.view.relations) if self.session.view else ""
+        self.entitle(
+            f"queries · {selection.trail.replace('everything', relations, 1) if relations else selection.trail}"
+        )
         if selection.scope != self._marked_scope:
             self._marked_scope = selection.scope
-            self.entitle(f"queries · {selection.trail}")
             self.query_one(FrameTable).mark(selection.holds if selection.level != "everything" else None)
 
     # --- filter

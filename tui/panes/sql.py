@@ -30,6 +30,7 @@ class SqlPane(Pane):
 
     TITLE = "SQL"
     CONTEXT = "sql"
+    HELPERS = False
     HELP = (
         "Any SELECT over the stored tables and macros. ^r or F5 runs the statement, ^x stops it, F7 and F8 walk through the history, esc "
         "goes to the result, tab completes tables, columns and macros. Q in any other pane shows that pane's own SQL and can put it here. "
@@ -136,6 +137,11 @@ class SqlPane(Pane):
             )
             self.entitle(below=f"{total} rows")
         elif event.state == WorkerState.ERROR:
+            # Rows of the statement before would pass for those of this one, on the screen and when they are exported.
+            import polars as pl
+
+            self.query_one(FrameTable).show(pl.DataFrame(), ())
+            self.entitle(below="")
             self._state(str(event.worker.error).strip())
 
     def _state(self, text: str) -> None:

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from analysis.judging import Curve
     from analysis.tables import Table
     from store.reader import Reader
+    from store.view import View
 
 _EDITS_SQL = """\
 SELECT q.fact, q.lang, q.subject, q.object, e.operation, s.n AS neurons, e.p_before, e.p_after, e.rank_before, e.rank_after
@@ -94,7 +95,7 @@ class TablePane(Pane):
     def show_table(self, table: Table, shown: Shown) -> None:
         """The table, or what to do where nothing is stored."""
         self._notes = table.notes
-        self.entitle(f"{self.TITLE} · {shown.selection.subject}")
+        self.entitle(f"{self.TITLE} · {shown.subject}")
         self.query_one(FrameTable).show(table.frame, self.COLUMNS)
         missing = table.notes[0] if table.notes and "not computed yet" in table.notes[0] else ""
         self.summarise(f"{missing}; r computes them" if missing else "")
@@ -189,7 +190,7 @@ class EditsPane(TablePane):
             self.show_table(found, shown)
             return
         self.query_one(".summary").display = False
-        self.entitle(f"edits › table {place.table} › {place.edited} read in {place.lang} · {shown.selection.subject}")
+        self.entitle(f"edits › table {place.table} › {place.edited} read in {place.lang} · {shown.subject}")
         self.entitle(below=f"{cells.several(found.height, 'fact')} · ×0 suppressed, ×2 enhanced · esc back")
         self.query_one(FrameTable).show(found, self.FACTS, ("fact",))
 
@@ -224,7 +225,7 @@ class ChecksPane(TablePane):
     )
     COLUMNS = (
         Column("lang", "lang", most=8),
-        Column("judge", "judged by", grow=True, least=14, most=44),
+        Column("judge", "judged by", grow=True, least=26, most=44),
         Column("_auroc", "AUROC, 95 %", most=24),
         Column("vs_probability", "- probability", interval, drop=2),
         Column("_accuracy", "accuracy, 95 %", most=24, drop=5),
@@ -261,17 +262,25 @@ class ChecksPane(TablePane):
         if not reader.keys(self.STORED):
             return Table(self.STORED, self.TITLE, pl.DataFrame()), {}
         table = self.result(reader, shown)
-        frame = with_intervals(table.frame, "auroc", "accuracy")
-        return replace(table, frame=frame), factcheck.curves(reader, shown.narrowed)
+        frame = with_intervals(table.frame, "auroc", "accuracy", shown=rate)
+        return replace(table, frame=frame), factcheck.curves(reader, self._asked(shown))
+
+    @staticmethod
+    def _asked(shown: Shown) -> View:
+        """Claims are judged by a relation's neurons, against each other: of one fact alone there is nothing to judge."""
+        selection = shown.selection
+        return shown.view if selection.level == "everything" else shown.view.with_(relations=(selection.relation,))
 
     def result(self, reader: Reader, shown: Shown) -> Table:
         from analysis.tables import factcheck
 
-        return factcheck.build(reader, shown.narrowed)
+        return factcheck.build(reader, self._asked(shown))
 
     def paint(self, result: Any, shown: Shown) -> None:
         table, self._curves = result
         self.show_table(table, shown)
+        if shown.selection.level != "everything":
+            self.entitle(f"{self.TITLE} · {shown.selection.relation}")
         self.draw()
 
     def on_row_moved(self, message: RowMoved) -> None:

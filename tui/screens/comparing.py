@@ -7,7 +7,7 @@ from typing import cast
 from textual.worker import Worker, WorkerState
 
 from store.view import View
-from tui.compare import Figures, figures, side_by_side
+from tui.compare import Figures, agreement, figures, side_by_side
 from tui.screens.bench import Bench
 from tui.screens.choose import ChooseScreen
 from tui.screens.text import TextScreen
@@ -69,7 +69,10 @@ class Comparing(Bench):
             return
         a, b = narrow(a), narrow(b)
         self.run_worker(
-            lambda: (a, b, figures(reader, a), figures(reader, b)), thread=True, group="compare", exit_on_error=False
+            lambda: (a, b, figures(reader, a), figures(reader, b), agreement(reader, a, b)),
+            thread=True,
+            group="compare",
+            exit_on_error=False,
         )
 
     def on_worker_state_changed(self, event: Worker.StateChanged) -> None:
@@ -78,12 +81,13 @@ class Comparing(Bench):
         if event.state == WorkerState.ERROR:
             self.knscope.say(f"A and B cannot be compared: {event.worker.error}")
         elif event.state == WorkerState.SUCCESS:
-            a, b, of_a, of_b = cast("tuple[View, View, Figures, Figures]", event.worker.result)
+            a, b, of_a, of_b, agree = cast("tuple[View, View, Figures, Figures, Figures]", event.worker.result)
             answers = [("b", "b", "looks at B")]
             if self.session.kept is not None:
                 answers = [("c", "end", "ends the comparison"), ("a", "a", "goes back to A")]
-            title = f"A | B · {self.session.selection.subject}"
-            screen = TextScreen(title, side_by_side(a, b, of_a, of_b), answers)
+            shown = self.session.shown()
+            title = f"A | B · {shown.subject if shown else ''}"
+            screen = TextScreen(title, side_by_side(a, b, of_a, of_b, agree), answers)
             self.app.push_screen(screen, lambda word: self._compared(word, b))
 
     def _compared(self, word: str | None, b: View) -> None:

@@ -42,7 +42,7 @@ class Lacking:
 
     def text(self) -> str:
         found, view = self.missing, self.shown.view
-        lines = [f"{self.shown.selection.subject} · {view.method} · {'+'.join(view.langs)}", ""]
+        lines = [f"{self.shown.subject} · {view.method} · {'+'.join(view.langs)}", ""]
         lines += [f"{number:>8,} {WORDS[name]}" for name, number in found.counts.items()]
         about = "not timed here yet"
         if self.pace:
@@ -73,6 +73,8 @@ class Computing(Bench):
     _wanted: Query | None = None
     """The question that is on its way."""
     _pace: float | None = None
+    _counted_for = 0.0
+    """When the key came that asked for what is missing."""
 
     def desk(self) -> Desk:
         """The desk of this store; the first call makes it."""
@@ -101,7 +103,7 @@ class Computing(Bench):
         what = ("attribution", "dkn", *ALSO.get(self.open_tab, ()))
         records = [one.record for one in self.query_one(RunsPane).statuses]
         seconds = sum(one.heartbeat - one.started for one in records if one.computed)
-        pace = self._pace
+        pace, self._counted_for = self._pace, self.knscope.last_key
         work: Callable[[], Lacking] = lambda: lacking(reader, shown, what, seconds, pace)  # noqa: E731
         self.run_worker(work, thread=True, group="lacking", exclusive=True, exit_on_error=False)
 
@@ -116,9 +118,14 @@ class Computing(Bench):
         if not found.missing.results:
             view = found.shown.view
             self.knscope.say(
-                f"Nothing is missing for {found.shown.selection.subject}: {view.method} on {'+'.join(view.langs)}.",
+                f"Nothing is missing for {found.shown.subject}: {view.method} on {'+'.join(view.langs)}.",
                 "information",
             )
+            return
+
+        if self.app.screen is not self or self.knscope.last_key != self._counted_for:
+            # Somebody types on: what is typed is not for a dialog that comes now.
+            self.knscope.say(f"{found.missing.results:,} results are missing; r shows them.", "information")
             return
 
         def answer(word: str | None) -> None:
@@ -147,7 +154,7 @@ class Computing(Bench):
             return missing.missing(reader, view, what).units
 
         dtype = str(missing.model_row(reader, view.model)["dtype"])
-        self._ask_desk(Task(f"missing of {found.shown.selection.subject}", units, found.missing.results, dtype=dtype))
+        self._ask_desk(Task(f"missing of {found.shown.subject}", units, found.missing.results, dtype=dtype))
 
     def _ask_desk(self, task: Any) -> bool:
         try:
@@ -180,11 +187,11 @@ class Computing(Bench):
 
     def _warm(self, reader: Reader, view: View) -> None:
         from analysis.runs.desk import Task
-        from analysis.runs.missing import model_row
+        from analysis.runs.missing import model_row, source_of
         from analysis.runs.plan import Unit, model_hash
 
         row = model_row(reader, view.model)
-        stages = iter([(Unit("load", str(row["source"]), model=model_hash(row)),)])
+        stages = iter([(Unit("load", source_of(reader, row), model=model_hash(row)),)])
         self._ask_desk(Task("load the model", lambda: next(stages, ()), 0, dtype=str(row["dtype"])))
 
     def _ask(self, values: dict[str, str] | None) -> None:
@@ -193,7 +200,7 @@ class Computing(Bench):
             return
         from analysis.questions import ASKED, question
         from analysis.runs.desk import Task
-        from analysis.runs.missing import model_row
+        from analysis.runs.missing import model_row, source_of
         from analysis.runs.plan import Unit, model_hash
 
         self._form = values
@@ -205,7 +212,7 @@ class Computing(Bench):
             self.action_ask()
             return
         row = model_row(reader, view.model)
-        source, model = str(row["source"]), model_hash(row)
+        source, model = source_of(reader, row), model_hash(row)
         stages = iter(
             [
                 (Unit("predict", source, queries=(query,), model=model),),

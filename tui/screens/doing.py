@@ -257,7 +257,9 @@ class Doing(Below, Comparing, Exporting):
         if what == "row":
             text, said = "\t".join(plain(value) for value in table.frame.select(names_).row(table.cursor)), "row copied"
         else:
-            text, said = table.frame.select(names_).write_csv(separator="\t"), f"{table.frame.height:,} rows copied"
+            from store.export import as_csv
+
+            text, said = as_csv(table.frame.select(names_), "\t"), f"{table.frame.height:,} rows copied"
         self.copy_text(text, said)
 
     def copy_text(self, text: str, said: str) -> None:

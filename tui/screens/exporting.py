@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from store.errors import UserError
+from store.layout import expanded
 from tui import writing
 from tui.panes.pane import Pane, unexpected
 from tui.picture import corrected
@@ -32,8 +34,7 @@ class Exporting(Bench):
 
         def write(values: dict[str, str] | None) -> None:
             if values is not None:
-                path = Path(values["file"]).expanduser()
-                self.run_worker(self._export(pane, frame, path), group="export", exit_on_error=False)
+                self.run_worker(self._export(pane, frame, values["file"]), group="export", exit_on_error=False)
 
         folder = Path(self.knscope.settings.export_folder)
         endings = ", ".join(f".{ending}" for ending in (*writing.DATA, "tex"))
@@ -43,14 +44,14 @@ class Exporting(Bench):
         field = Field("file", "file", named, "a name, or a path")
         self.app.push_screen(FormScreen(f"export {what}", [field], f"The ending says what: {endings}{figures}"), write)
 
-    async def _export(self, pane: Pane, frame: pl.DataFrame | None, path: Path) -> None:
+    async def _export(self, pane: Pane, frame: pl.DataFrame | None, name: str) -> None:
         """Write what the pane shows, in a thread: a figure draws its intervals first."""
         try:
-            said = await asyncio.to_thread(self._written, pane, frame, path)
+            said = await asyncio.to_thread(self._written, pane, frame, expanded(name))
         except UserError as error:
             self.knscope.say(str(error))
         except unexpected() as error:
-            self.knscope.say(f"{path} could not be written: {type(error).__name__}: {error}")
+            self.knscope.say(f"{name} could not be written: {type(error).__name__}: {error}")
             self.log.error(f"export of {pane.TITLE}: {error!r}")
         else:
             self.knscope.say(said, "information")
@@ -62,7 +63,8 @@ class Exporting(Bench):
         from analysis.tables import Table
         from analysis.tables.intervals import told_in_text
 
-        kept = frame.drop([name for name in frame.columns if name.startswith("_")])
+        helpers = [name for name in frame.columns if name.startswith("_")] if pane.HELPERS else []
+        kept = frame.drop(helpers)
         title = str(pane.border_title or pane.TITLE)
         return writing.write([Table(pane.TITLE.lower(), title, kept, aside=told_in_text(kept.schema))], path)
 
@@ -74,10 +76,12 @@ class Exporting(Bench):
         return table
 
     def action_picture(self) -> None:
-        folder = Path(self.knscope.settings.export_folder).expanduser()
-        path = unused(folder / "knscope.svg")
+        path = Path("knscope.svg")
         try:
+            path = unused(expanded(self.knscope.settings.export_folder) / path)
             path.write_text(corrected(self.app.export_screenshot(title="knscope")), encoding="utf-8")
+        except UserError as error:
+            self.knscope.say(str(error))
         except OSError as error:
             self.knscope.say(f"{path} cannot be written: {error.strerror}")
         else:
@@ -87,4 +91,4 @@ class Exporting(Bench):
 def unused(path: Path) -> Path:
     """The path, or the first `name-2.csv`, `name-3.csv` … that is not there yet: nothing is overwritten unasked."""
     tries = (path.with_stem(f"{path.stem}-{number}") if number > 1 else path for number in range(1, 10_000))
-    return next((one for one in tries if not one.expanduser().exists()), path)
+    return next((one for one in tries if not os.path.lexists(os.path.expanduser(one))), path)  # noqa: PTH111 - never fails

@@ -25,10 +25,10 @@ ACTIVE = ("running", "queued")
 
 def arguments(store: Path, values: Mapping[str, str]) -> list[str]:
     """`knscope run`'s arguments for a filled form."""
-    models = [part for one in values["model"].split(",") if (name := one.strip()) for part in ("--model", name)]
+    models = [part for one in values["model"].split(",") if (name := one.strip()) for part in (f"--model={name}",)]
     named = {"--langs": "langs", "--facts": "facts", "--method": "method", "--what": "what"}
     options = [part for option, name in named.items() if values[name] for part in (option, values[name])]
-    return ["run", str(store), *models, "--data", values["data"], *options, "--json"]
+    return ["run", str(store), *models, f"--data={values['data']}", *options, "--json"]
 
 
 class Running(Computing):
@@ -81,7 +81,7 @@ class Running(Computing):
 
     def start_missing(self, found: Lacking) -> None:
         """What a view lacks, as a run on the data of the last one, restricted to the facts concerned."""
-        from analysis.runs.missing import model_row
+        from analysis.runs.missing import model_row, source_of
         from analysis.runs.plan import ModelSource
 
         reader, view = self.session.reader, found.shown.view
@@ -92,7 +92,7 @@ class Running(Computing):
         row = model_row(reader, view.model)
         self._start(
             stored,
-            models=(ModelSource(str(row["source"])),),
+            models=(ModelSource(source_of(reader, row)),),
             dtype=str(row["dtype"]),
             langs=view.langs,
             methods=(view.method,),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, cast
 
 from textual.app import ComposeResult
@@ -12,6 +11,7 @@ from textual.screen import Screen
 from textual.widgets import Static
 
 from store.errors import UserError
+from store.layout import expanded
 from tui.screens.form import Field, FormScreen
 
 if TYPE_CHECKING:
@@ -60,7 +60,13 @@ class WelcomeScreen(Screen[None]):
 
     def action_open(self) -> None:
         def answer(values: dict[str, str] | None) -> None:
-            if values:
-                cast("Knscope", self.app).open_store(Path(values["store"]).expanduser())
+            if not values:
+                return
+            try:
+                place = expanded(values["store"])
+            except UserError as error:
+                self.query_one(".bad", Static).update(str(error))
+            else:
+                cast("Knscope", self.app).open_store(place)
 
         self.app.push_screen(FormScreen("open a store", [Field("store", "folder", hint="my.knstore")]), answer)

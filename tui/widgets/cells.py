@@ -74,7 +74,9 @@ def several(number: int, thing: str) -> str:
 
 
 def percent(value: float | None) -> str:
-    return NOTHING if value is None else f"{100 * value:.1f}%"
+    if value is None:
+        return NOTHING
+    return "<0.1%" if 0 < value < 0.0005 else f"{100 * value:.1f}%"
 
 
 def tick(value: bool | None) -> str:

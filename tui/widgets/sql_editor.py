@@ -81,7 +81,7 @@ class SqlEditor(TextArea):
         return had
 
     async def _on_key(self, event: events.Key) -> None:
-        if event.key == "tab" and self.suggestion:
+        if event.key == "tab":  # with nothing to complete it does nothing: what is typed on must not go elsewhere
             self.insert(self.suggestion)
             self.suggestion = ""
             event.stop()

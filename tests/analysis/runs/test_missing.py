@@ -17,8 +17,9 @@ from analysis.runs import desk as room
 from analysis.runs.client import WorkerSettings
 from analysis.runs.desk import Desk, DeskState, Task
 from analysis.runs.executors import Outcome
-from analysis.runs.missing import SCAN_PASSES, missing, model_row
+from analysis.runs.missing import SCAN_PASSES, missing, model_row, source_of
 from analysis.runs.plan import Unit, model_hash, scan_key
+from analysis.sources import BUNDLED
 from store import runs as run_files
 from store.reader import Reader
 from store.shards import write_shard
@@ -280,3 +281,21 @@ def test_a_model_loaded_for_a_question_that_is_never_asked_leaves_the_store_as_i
     assert ended.acquire(timeout=10)
     desk.close()
     assert [(one.run, one.status, one.computed) for one in run_files.read_runs(place)] == [(desk.run, "done", 1)]
+
+
+def test_a_model_is_looked_for_where_it_lies_now(
+    reader: Reader, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    row = {**model_row(reader, reader.models()[0]), "source": str(tmp_path / "moved"), "name": "nobody"}
+    moved, later = tmp_path / "moved", tmp_path / "later"
+    seen = run_files.RunRecord(
+        "r", provenance={"models": {str(later): {"model": row["model"]}, "/other": {"model": "x"}}}
+    )
+    monkeypatch.setattr(run_files, "read_runs", lambda path: [seen])
+    assert source_of(reader, row) == str(moved), "nothing is there: the first place is named in the error"
+    assert source_of(reader, {**row, "name": "bert-multi"}) == str(BUNDLED / "bert-multi")
+    for place in (later, moved):
+        place.mkdir()
+        (place / "config.json").write_text("{}")
+        assert source_of(reader, {**row, "name": "bert-multi"}) == str(place)
+    assert source_of(reader, {**row, "source": "org/name"}) == "org/name"
