@@ -25,6 +25,8 @@ from store.shards import SHARDS, TEMPORARY, Shard, list_shards, read_shard, writ
 
 BYTES = 128 << 20
 """A large shard's size on disk, about."""
+_Row = tuple[object, ...]
+"""A table's name, then what names a row of it."""
 REPLACED = ".old-"
 ABANDONED = 3600.0
 """Seconds after which a half-written folder belongs to nobody."""
@@ -130,9 +132,7 @@ def _distinct(rows: pa.Table, columns: Sequence[str]) -> pa.Table:
 def _sweep(store: Path, run: Path) -> None:
     """Remove what compactions replaced but were killed before removing, and what killed writers left long ago."""
     shards = run / SHARDS
-    for name in ledger.replaced(run):
-        if (shards / name).is_dir() and _held_elsewhere(store, shards / name):
-            _remove(shards / name)
+    _remove_copies(store, [shards / name for name in ledger.replaced(run) if (shards / name).is_dir()])
     with contextlib.suppress(OSError):
         now = time_of(shards)
         for path in [*shards.glob(f"{TEMPORARY}*"), *shards.glob(f"{REPLACED}*")]:
@@ -140,22 +140,32 @@ def _sweep(store: Path, run: Path) -> None:
                 shutil.rmtree(path)
 
 
-def _held_elsewhere(store: Path, shard: Path) -> bool:
-    """Whether other shards have every result of this one: it may have been put back after it was missed."""
+def _remove_copies(store: Path, paths: Sequence[Path]) -> None:
+    """Remove those of which shards outside `paths` have every row: one may have been put back after it was missed."""
+    own = {path: rows for path in paths if (rows := _rows(path))}
+    wanted, found = set().union(*own.values()), set[_Row]()
+    for other in list_shards(store):
+        if wanted <= found:
+            break
+        if other not in own:
+            found |= wanted & _rows(other)
+    for path, rows in own.items():
+        if rows <= found:
+            _remove(path)
+
+
+def _rows(path: Path) -> set[_Row]:
+    """The names of a shard's rows: the keyed ones', whose children come with them, and the others'. None of a damaged one."""
     with contextlib.suppress(DamagedShardError):
-        lacking = _keys(read_shard(shard))
-        for other in list_shards(store):
-            if not lacking:
-                break
-            if other != shard:
-                with contextlib.suppress(DamagedShardError):
-                    lacking -= _keys(read_shard(other))
-        return not lacking
-    return False
-
-
-def _keys(shard: Shard) -> set[tuple[str, str]]:
-    return {(name, key) for name in KEYED if name in shard.tables for key in shard.tables[name]["key"].to_pylist()}
+        shard = read_shard(path)
+        named = dict.fromkeys(KEYED, ("key",)) | dict(NATURAL)
+        return {
+            (name, *row)
+            for name, columns in named.items()
+            if name in shard.tables
+            for row in zip(*(shard.tables[name][column].to_pylist() for column in columns), strict=True)
+        }
+    return set()
 
 
 def _remove(shard: Path) -> None:

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 import store
-from store import compaction, layout, runs, shards, snapshot
+from store import compaction, layout, ledger, runs, shards, snapshot
 from store.reader import Reader
 from store.shards import list_shards
 from tests.store import made
@@ -43,10 +43,38 @@ def test_a_shard_that_was_missed_and_came_back_is_not_taken_for_one_that_was_rep
 def test_a_shard_that_old_ledgers_call_replaced_is_removed_only_if_others_have_all_of_it(filled: made.Made) -> None:
     whole, run = attributions(filled.path), runs.run_folder(filled.path, filled.run)
     first = next(iter(list_shards(filled.path)))
-    with (run / "committed").open("a") as ledger:
-        ledger.write(f"-{first.name}\n")
+    with (run / "committed").open("a") as lines:
+        lines.write(f"-{first.name}\n")
     compaction.compact(filled.path)
     assert attributions(filled.path) == whole
+
+
+def test_a_shard_that_old_ledgers_call_replaced_is_kept_for_rows_without_a_key(filled: made.Made) -> None:
+    rows = {"unusable": [{"model": made.MODEL, "query": "q", "reason": "a word of two tokens", "detail": ""}]}
+    alone = shards.write_shard(filled.path, filled.run, made.frames(rows))
+    ledger.note(runs.run_folder(filled.path, filled.run), alone, "-")
+    compaction.compact(filled.path)
+    with Reader(filled.path) as reader:
+        assert reader.sql("SELECT query FROM unusable").rows() == [("q",)]
+
+
+def test_what_a_killed_compaction_left_is_removed_with_one_look_at_every_shard(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    many = made.make(tmp_path / "many.knstore", facts=12, per_shard=1)
+    with monkeypatch.context() as patched:
+        patched.setattr(compaction, "_remove", lambda shard: None)
+        compaction.compact(many.path)
+    looked, read = list[Path](), compaction.read_shard
+
+    def counted(path: Path, *given: Any) -> Any:
+        looked.append(path)
+        return read(path, *given)
+
+    monkeypatch.setattr(compaction, "read_shard", counted)
+    there = len(list(list_shards(many.path)))
+    assert compaction.compact(many.path)[1] == 1
+    assert len(looked) <= 2 * there
 
 
 def test_a_run_that_may_not_be_read_is_passed_over_named_and_left_as_it_is(
