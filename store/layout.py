@@ -13,11 +13,12 @@ from store.errors import UserError
 FORMAT = 2
 """1: without the sums of dense rows, and `amig` left out the path of a decoder's last word."""
 STORE_FILE = "store.json"
+CLOSED = "not readable for this user; its owner can run chmod -R a+rX on it"
 
 
 def create(path: Path | str) -> Path:
     """Make a store, or leave the one that is there. Raises UserError where something else is in the way."""
-    folder = _named(path)
+    folder = _open_to_this_user(_named(path))
     if folder.exists() and not _may_become_a_store(folder):
         if (folder / STORE_FILE).exists():
             return check(folder)
@@ -40,7 +41,7 @@ def _may_become_a_store(folder: Path) -> bool:
 
 def check(path: Path | str) -> Path:
     """The folder of an existing store. Raises UserError where there is none, or one of another format."""
-    folder = _named(path)
+    folder = _open_to_this_user(_named(path))
     if not folder.exists():
         raise UserError(f"{folder} does not exist; make a store with `knscope run {folder} …` or `knscope demo`")
     if not (folder / STORE_FILE).is_file():
@@ -71,6 +72,17 @@ def _named(path: Path | str) -> Path:
         raise UserError(
             f"{str(folder)!r}: the name of a store's folder must be UTF-8; rename it or name another"
         ) from None
+    return folder
+
+
+def _open_to_this_user(folder: Path) -> Path:
+    """Refused here, or a store of somebody with a strict umask looks like an empty one."""
+    try:
+        os.scandir(folder / "runs").close()
+    except PermissionError:
+        raise UserError(f"{folder} is {CLOSED}") from None
+    except OSError:
+        pass  # there is none, and whoever asked says so
     return folder
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from store.errors import UserError
-from store.layout import read_json, write_json
+from store.layout import CLOSED, read_json, write_json
 
 STATUSES = ("queued", "running", "done", "failed", "cancelled")
 
@@ -71,7 +71,7 @@ def read_run(store: Path, run: str) -> RunRecord:
     """Raises UserError where the run does not exist or its file is damaged."""
     path = run_folder(store, run) / "run.json"
     if not os.access(path.parent, os.X_OK) and path.parent.is_dir():
-        raise UserError(f"{path.parent} may not be read by this user; its owner can run chmod -R a+rX on it")
+        raise UserError(f"{path.parent} is {CLOSED}")
     if not path.exists():
         raise UserError(f"{store} has no run {run!r}; it has {', '.join(_run_names(store)) or 'none'}")
     stored = read_json(path)
@@ -104,5 +104,5 @@ def cancel_requested(store: Path, run: str) -> bool:
 def _run_names(store: Path) -> list[str]:
     try:
         return sorted(entry.name for entry in os.scandir(store / "runs") if entry.is_dir())
-    except FileNotFoundError:
+    except (FileNotFoundError, PermissionError):
         return []

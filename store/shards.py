@@ -29,7 +29,7 @@ import pyarrow.parquet as pq
 from store import ledger
 from store.dense import DENSE_FILE, DamagedShardError, Dense, MissingShardError, row_sums
 from store.errors import UserError
-from store.layout import check, read_json, write_json
+from store.layout import CLOSED, check, read_json, write_json
 from store.runs import run_folder
 from store.schema import tables
 
@@ -133,6 +133,8 @@ def read_shard(path: Path, dense: Literal["size", "rows", "bytes"] = "size") -> 
         rows = len(sums) or manifest["rows"].get("attribution", 0)
         scores = Dense(path / DENSE_FILE, rows, sums) if DENSE_FILE in manifest["sha256"] else None
     except (OSError, ValueError, KeyError, TypeError, AttributeError, pa.ArrowException, UserError) as error:
+        if _closed(path):
+            raise DamagedShardError(f"{path}: {CLOSED}") from error
         if not path.exists():
             raise MissingShardError(f"{path} is gone") from error
         raise DamagedShardError(f"{path}: {error}") from error
@@ -181,21 +183,31 @@ def unreadable(store: Path) -> dict[str, str]:
         try:
             os.scandir(Path(run) / SHARDS).close()
         except PermissionError:
-            found[run] = "not readable for this user; its owner can run chmod -R a+rX on it"
+            found[run] = CLOSED
         except OSError:
             continue
     return found
 
 
+def _closed(shard: Path) -> bool:
+    """Whether this user may not read a shard, or a file of it. Nothing is said of whether it is whole."""
+    try:
+        for file in os.scandir(shard):
+            os.close(os.open(file.path, os.O_RDONLY))
+    except OSError as error:
+        return isinstance(error, PermissionError)
+    return False
+
+
 def set_aside(damaged: Iterable[str]) -> int:
     """Put damaged shards (paths, as a reader names them) out of every reader's sight; returns how many. They are kept for inspection.
 
-    What they held is then missing, and computed again by whoever needs it.
+    What they held is then missing, and computed again by whoever needs it. One that this user may not read stays: others can.
     """
     count = 0
     for path in map(Path, damaged):
-        if path.parent.name != SHARDS:
-            continue  # a run that this user may not read: its shards are whole
+        if path.parent.name != SHARDS or _closed(path):
+            continue  # this user may not read the run, or the shard: it may be whole
         try:
             if path.exists():
                 path.rename(path.with_name(f"{DAMAGED}{path.name}"))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import time
 from collections.abc import Callable, Iterator
@@ -99,9 +100,62 @@ def test_a_run_that_may_not_be_read_is_passed_over_named_and_left_as_it_is(
         assert shards.set_aside(reader.damaged) == 0 and closed.is_dir()
     assert [name for name, why in shards.verify(filled.path).items() if why] == [other]
     assert [record.run for record in runs.read_runs(filled.path)] == [filled.run]
-    with pytest.raises(store.UserError, match="may not be read"):
+    with pytest.raises(store.UserError, match="not readable"):
         runs.read_run(filled.path, other)
     assert snapshot.publish(filled.path).exists() and is_file(closed)
+
+
+def test_a_shard_that_may_not_be_read_is_named_and_never_set_aside(
+    filled: made.Made, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole, shut = attributions(filled.path), next(iter(list_shards(filled.path)))
+    with monkeypatch.context() as patched:
+        shut_to_this_user(patched, shut / "manifest.json")
+        with Reader(filled.path) as reader:
+            [(place, why)] = reader.damaged.items()
+            assert place == str(shut) and "chmod" in why
+            assert shards.set_aside(reader.damaged) == 0
+        assert [name for name, said in shards.verify(filled.path).items() if "chmod" in said] == [
+            str(shut.relative_to(filled.path / "runs"))
+        ]
+    assert attributions(filled.path) == whole and not any(shards.verify(filled.path).values())
+
+
+def test_shards_that_can_be_listed_and_not_entered_are_named_and_never_set_aside(
+    filled: made.Made, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder, mine = runs.run_folder(filled.path, filled.run) / shards.SHARDS, list(list_shards(filled.path))
+    shut_to_this_user(monkeypatch, *mine)
+    with Reader(filled.path) as reader:
+        assert set(reader.damaged) == set(map(str, mine)) and all("chmod" in why for why in reader.damaged.values())
+        assert shards.set_aside(reader.damaged) == 0 and len(list(folder.iterdir())) == len(mine)
+    assert snapshot.publish(filled.path).exists() and compaction.compact(filled.path) == (3, 3)
+
+
+@pytest.mark.parametrize("make", [store.create, store.open, shards.verify, snapshot.publish])
+def test_a_store_that_may_not_be_read_is_refused_and_not_shown_as_empty(
+    filled: made.Made, monkeypatch: pytest.MonkeyPatch, make: Callable[[Path], object]
+) -> None:
+    shut_to_this_user(monkeypatch, filled.path / "runs")
+    with pytest.raises(store.UserError, match=r"shared\.knstore is not readable for this user; .* chmod"):
+        make(filled.path)
+
+
+def shut_to_this_user(monkeypatch: pytest.MonkeyPatch, *places: Path) -> None:
+    """Neither these nor what is in them can be looked at: the tests may run as one whom no permission binds."""
+
+    def guard(owner: Any, name: str) -> None:
+        real = getattr(owner, name)
+
+        def refused(place: Any = ".", *given: Any, **named: Any) -> Any:
+            if isinstance(place, (str, Path)) and any(Path(place).is_relative_to(shut) for shut in places):
+                raise PermissionError(13, "Permission denied", str(place))
+            return real(place, *given, **named)
+
+        monkeypatch.setattr(owner, name, refused)
+
+    for owner, name in ((os, "scandir"), (os, "open"), (os, "stat"), (io, "open")):
+        guard(owner, name)
 
 
 def test_a_run_that_cannot_be_written_is_named_and_the_others_are_compacted(
