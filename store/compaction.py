@@ -47,7 +47,7 @@ def compact(store: Path | str, progress: Callable[[int, int], None] = lambda don
             if len(group) > 1 and run.name not in refused:
                 try:
                     _merge(folder, run, group)
-                except (OSError, UserError) as error:  # another user's run; the others are merged all the same
+                except UserError as error:  # another user's run; the others are merged all the same
                     refused[run.name] = str(error)
             done += len(group)
             progress(done, len(before))
@@ -80,10 +80,19 @@ def _merge(store: Path, run: Path, paths: Sequence[Path]) -> None:
                 shards.append(shard)
     if len(shards) < 2:
         return
-    tables, dense = merged(shards)
-    write_shard(store, run.name, tables, dense)
-    for shard in shards:
-        ledger.note(run, shard.path.name, "-")
+    try:
+        (run / ledger.LEDGER).open(
+            "a"
+        ).close()  # before anything is written: a copy that replaces nothing only takes room
+        tables, dense = merged(shards)
+        write_shard(store, run.name, tables, dense)
+        for shard in shards:
+            ledger.note(run, shard.path.name, "-")
+    except OSError as error:
+        raise UserError(
+            f"{run / ledger.LEDGER} cannot be written ({error.strerror}); free space, or let the run's owner compact it: "
+            "what is stored is kept"
+        ) from error
     for shard in shards:
         _remove(shard.path)
 
@@ -133,11 +142,17 @@ def _sweep(store: Path, run: Path) -> None:
     """Remove what compactions replaced but were killed before removing, and what killed writers left long ago."""
     shards = run / SHARDS
     _remove_copies(store, [shards / name for name in ledger.replaced(run) if (shards / name).is_dir()])
+    sweep(shards, f"{TEMPORARY}*", f"{REPLACED}*")
+
+
+def sweep(folder: Path, *patterns: str) -> None:
+    """Remove files and folders that nobody touched for long; what may not be removed stays, and the others go."""
     with contextlib.suppress(OSError):
-        now = time_of(shards)
-        for path in [*shards.glob(f"{TEMPORARY}*"), *shards.glob(f"{REPLACED}*")]:
-            if now - path.stat().st_mtime > ABANDONED:
-                shutil.rmtree(path)
+        now = time_of(folder)
+        for path in (path for pattern in patterns for path in folder.glob(pattern)):
+            with contextlib.suppress(OSError):
+                if now - path.stat().st_mtime > ABANDONED:
+                    shutil.rmtree(path) if path.is_dir() else path.unlink()
 
 
 def _remove_copies(store: Path, paths: Sequence[Path]) -> None:

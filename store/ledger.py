@@ -14,7 +14,9 @@ LEDGER = "committed"
 
 def note(run_folder: Path, shard: str, sign: str = "+") -> None:
     """Append one line in one write."""
-    descriptor = os.open(run_folder / LEDGER, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
+    descriptor = os.open(
+        run_folder / LEDGER, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o666
+    )  # the umask says who else may
     try:
         os.write(descriptor, f"{sign}{shard}\n".encode())
     finally:

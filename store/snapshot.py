@@ -6,10 +6,8 @@ format is that of DuckDB 1.0 (`STORAGE`). Dense scores stay outside: a τ below 
 
 from __future__ import annotations
 
-import contextlib
 import os
 import secrets
-import shutil
 from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
@@ -18,13 +16,13 @@ import duckdb
 import pyarrow as pa
 
 from store import schema
-from store.compaction import ABANDONED
+from store.compaction import sweep
 from store.database import prepare
 from store.dense import DamagedShardError
 from store.errors import UserError
 from store.ingest import registered
 from store.intake import Intake
-from store.layout import check, time_of
+from store.layout import check
 from store.shards import Shard, list_shards, read_shard
 from store.view import sql_literal
 
@@ -66,7 +64,7 @@ def _names(folder: Path) -> set[str]:
 
 def _publish(folder: Path) -> Path:
     final = folder / SNAPSHOT
-    _sweep(folder)
+    sweep(folder, f".{SNAPSHOT}-*")  # of processes that were killed: drafts, and the folders that DuckDB spilled into
     temporary = folder / f".{SNAPSHOT}-{secrets.token_hex(4)}"
     try:
         _build(folder, temporary)
@@ -82,15 +80,6 @@ def _publish(folder: Path) -> Path:
         for left in (temporary, temporary.with_name(f"{temporary.name}.wal")):
             left.unlink(missing_ok=True)
     return final
-
-
-def _sweep(folder: Path) -> None:
-    """Remove drafts of processes that were killed: files, and the folders that DuckDB spilled into."""
-    with contextlib.suppress(OSError):
-        now = time_of(folder)
-        for left in folder.glob(f".{SNAPSHOT}-*"):
-            if now - left.stat().st_mtime > ABANDONED:
-                shutil.rmtree(left) if left.is_dir() else left.unlink()
 
 
 def _build(folder: Path, path: Path) -> None:

@@ -178,6 +178,65 @@ def test_a_run_that_cannot_be_written_is_named_and_the_others_are_compacted(
     assert attributions(filled.path) == whole + len(other.dense)
 
 
+def test_a_run_whose_ledger_cannot_be_written_is_named_and_gets_no_copy_of_its_shards(
+    filled: made.Made, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    other = made.make(filled.path, facts=4, per_shard=2, model="other@00000002")
+    before = [path for path in list_shards(filled.path) if path.parent.parent.name == filled.run]
+    shut_to_this_user(monkeypatch, runs.run_folder(filled.path, filled.run) / ledger.LEDGER)
+    with pytest.raises(store.UserError, match=r"committed cannot be written \(Permission denied\); .* owner"):
+        compaction.compact(filled.path)
+    after = list(list_shards(filled.path))
+    assert [path for path in after if path.parent.parent.name == filled.run] == before
+    assert len(after) == len(before) + 1 and other.run in {path.parent.parent.name for path in after}
+
+
+def test_a_disk_that_is_full_when_a_merge_is_noted_is_named_and_nothing_is_removed(
+    filled: made.Made, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole, before = attributions(filled.path), set(list_shards(filled.path))
+
+    def full(run: Path, shard: str, sign: str = "+") -> None:
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(ledger, "note", lambda run, shard, sign="+": full(run, shard) if sign == "-" else None)
+        with pytest.raises(
+            store.UserError, match=r"\(No space left on device\); free space, .* what is stored is kept"
+        ):
+            compaction.compact(filled.path)
+    assert before <= set(list_shards(filled.path)) and attributions(filled.path) == whole
+
+
+def test_who_else_may_note_in_a_ledger_is_for_the_umask_to_say(tmp_path: Path) -> None:
+    before = os.umask(0o002)
+    try:
+        ledger.note(tmp_path, "shard")
+    finally:
+        os.umask(before)
+    assert (tmp_path / ledger.LEDGER).stat().st_mode & 0o777 == 0o664
+
+
+def test_what_may_not_be_removed_keeps_nothing_else_from_being_removed(
+    filled: made.Made, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    left = [filled.path / f".{snapshot.SNAPSHOT}-{name}" for name in ("one", "two")]
+    for place in left:
+        place.touch()
+        os.utime(place, (1, 1))
+    kept = next(filled.path.glob(f".{snapshot.SNAPSHOT}-*"))  # the first that is come upon
+    unlink = os.unlink
+
+    def refused(place: Any, **given: Any) -> None:
+        if Path(place) == kept:
+            raise PermissionError(1, "Operation not permitted")
+        unlink(place, **given)
+
+    monkeypatch.setattr(os, "unlink", refused)
+    snapshot.publish(filled.path)
+    assert [place for place in left if place.exists()] == [kept]
+
+
 def test_a_clock_that_is_ahead_takes_no_living_writers_folder_for_an_old_one(
     filled: made.Made, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -16,6 +16,7 @@ from analysis.runs.executors import settings_of
 from analysis.runs.plan import ModelSource, RunConfig
 from analysis.runs.status import RunStatus
 from analysis.sources import BUNDLED, absolute_source
+from store import compaction
 from store import runs as run_files
 from tui import output
 from tui.cli import run_app
@@ -144,6 +145,18 @@ def test_a_store_that_is_not_there_is_said_to_be_missing(
 ) -> None:
     assert run_app([command, str(tmp_path / "nowhere")]) == 2
     assert "nowhere" in capsys.readouterr().err
+
+
+def test_where_a_run_cannot_be_compacted_the_one_file_is_published_all_the_same(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def refuse(folder: Path) -> None:
+        raise store.UserError("one could not be compacted, the rest is: another user's")
+
+    monkeypatch.setattr(compaction, "compact", refuse)
+    place = store.create(tmp_path / "shared.knstore")
+    assert run_app(["store", "compact", str(place)]) == 2
+    assert "one could not be compacted" in capsys.readouterr().err and (place / "results.duckdb").is_file()
 
 
 def test_usage_errors_are_exit_code_2(capsys: pytest.CaptureFixture[str]) -> None:

@@ -73,7 +73,9 @@ def compact(store: Store) -> None:
     from store import compaction, snapshot
     from tui import output
 
-    before, after = compaction.compact(store)
-    output.say(f"{before:,} shards are {after:,} now" if after < before else f"{before:,} shards, none to merge")
-    place = snapshot.publish(store)
-    output.say(f"wrote {place} ({place.stat().st_size / 2**20:,.1f} MiB)")
+    try:
+        before, after = compaction.compact(store)
+        output.say(f"{before:,} shards are {after:,} now" if after < before else f"{before:,} shards, none to merge")
+    finally:  # also where another user's runs could not be merged
+        place = snapshot.publish(store)
+        output.say(f"wrote {place} ({place.stat().st_size / 2**20:,.1f} MiB)")
