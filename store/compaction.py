@@ -8,6 +8,8 @@ counts them once. A writer only ever adds shards. Killed at any moment, a compac
 from __future__ import annotations
 
 import contextlib
+import functools
+import operator
 import shutil
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -21,7 +23,7 @@ from store.dense import DamagedShardError, Scores
 from store.errors import UserError
 from store.ingest import KEYED, NATURAL, fresh_rows, together
 from store.layout import check, time_of
-from store.shards import SHARDS, TEMPORARY, Shard, list_shards, read_shard, write_shard
+from store.shards import MANIFEST, SHARDS, TEMPORARY, Shard, list_shards, read_shard, write_shard
 
 BYTES = 128 << 20
 """A large shard's size on disk, about."""
@@ -85,7 +87,7 @@ def _merge(store: Path, run: Path, paths: Sequence[Path]) -> None:
             "a"
         ).close()  # before anything is written: a copy that replaces nothing only takes room
         tables, dense = merged(shards)
-        write_shard(store, run.name, tables, dense)
+        _open_as(run / SHARDS / write_shard(store, run.name, tables, dense), shards)
         for shard in shards:
             ledger.note(run, shard.path.name, "-")
     except OSError as error:
@@ -95,6 +97,17 @@ def _merge(store: Path, run: Path, paths: Sequence[Path]) -> None:
         ) from error
     for shard in shards:
         _remove(shard.path)
+
+
+def _open_as(shard: Path, others: Sequence[Shard]) -> None:
+    """Whoever could read one of the others can read the shard: the umask of who compacts closes no one's results."""
+    for path in (shard, *shard.iterdir()):
+        like = [other.path if path == shard else other.path / MANIFEST for other in others]
+        own, *modes = (place.stat().st_mode & 0o777 for place in (path, *like))
+        wanted = functools.reduce(operator.or_, modes, own)
+        if wanted != own:
+            with contextlib.suppress(OSError):  # a disk without permissions
+                path.chmod(wanted)
 
 
 def merged(shards: Sequence[Shard]) -> tuple[dict[str, pa.Table], Scores | None]:

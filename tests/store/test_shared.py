@@ -20,8 +20,12 @@ from tests.store import made
 
 @pytest.fixture
 def filled(tmp_path: Path) -> made.Made:
-    """Three shards of one run."""
-    return made.make(tmp_path / "shared.knstore", facts=6, per_shard=2)
+    """Three shards of one run, open to everybody."""
+    before = os.umask(0o022)
+    try:
+        return made.make(tmp_path / "shared.knstore", facts=6, per_shard=2)
+    finally:
+        os.umask(before)
 
 
 def attributions(path: Path) -> int:
@@ -206,6 +210,16 @@ def test_a_disk_that_is_full_when_a_merge_is_noted_is_named_and_nothing_is_remov
         ):
             compaction.compact(filled.path)
     assert before <= set(list_shards(filled.path)) and attributions(filled.path) == whole
+
+
+def test_the_umask_of_who_compacts_closes_no_results(filled: made.Made) -> None:
+    before = os.umask(0o077)
+    try:
+        compaction.compact(filled.path)
+    finally:
+        os.umask(before)
+    [large] = list_shards(filled.path)
+    assert all(path.stat().st_mode & 0o044 == 0o044 for path in (large, *large.iterdir()))
 
 
 def test_who_else_may_note_in_a_ledger_is_for_the_umask_to_say(tmp_path: Path) -> None:
