@@ -39,6 +39,8 @@ def test_a_shard_that_was_missed_and_came_back_is_not_taken_for_one_that_was_rep
     first.rename(away)
     with Reader(filled.path) as reader:
         assert shards.set_aside(reader.damaged) == 1
+    assert first.name not in ledger.replaced(runs.run_folder(filled.path, filled.run))
+    assert not any(shards.verify(filled.path).values())  # known to be gone, and not missed again
     away.rename(first)
     assert attributions(filled.path) == whole and not any(shards.verify(filled.path).values())
     compaction.compact(filled.path)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import store
 from store import runs
 from store.shards import write_shard
 from tests.store import synthetic
+from tui import state
 from tui.session import Session, look
 
 
@@ -26,3 +28,8 @@ def test_a_store_opens_on_the_model_of_most_languages(tmp_path: Path) -> None:
         session.take(look(reader))
     assert session.view is not None
     assert (session.view.model, session.view.langs) == ("z-multi@00000000", ("en", "zh"))
+
+
+def test_a_folder_whose_name_is_no_text_has_a_session_of_its_own(tmp_path: Path) -> None:
+    places = [tmp_path / os.fsdecode(name) for name in (b"caf\xe9", b"caf\xe8", b"caf")]
+    assert len({state.session_name(place) for place in places}) == 3
