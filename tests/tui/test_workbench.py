@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import subprocess
 import sys
 import time
@@ -10,7 +9,6 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
-import polars as pl
 import pytest
 from textual.events import Key
 from textual.widgets import Input, Static
@@ -237,64 +235,6 @@ async def test_a_panes_sql_opens_in_the_sql_pane_and_gives_the_same_rows(workben
         await driver.do("sql.run")
         await driver.until(lambda: driver.table("sql").row_count, "rows")
         assert driver.table("sql").frame.rows() == expected.rows()
-
-
-def rows_of_json(path: Path) -> pl.DataFrame:
-    [table] = json.loads(path.read_text("utf-8"))["tables"]
-    return pl.DataFrame(table["rows"])
-
-
-@pytest.mark.parametrize("ending", ["csv", "parquet", "json"])
-async def test_what_is_shown_is_exported(workbench: Make, tmp_path: Path, ending: str) -> None:
-    async with workbench().run_test(size=WIDE) as pilot:
-        driver = await Driver(pilot).ready()
-        await pilot.press("e")
-        await pilot.pause()
-        field = pilot.app.screen.query_one("#field-file")
-        field.value = str(tmp_path / f"out.{ending}")  # type: ignore[attr-defined]
-        await pilot.press("enter")
-        await driver.until(driver.said, "it is told")
-        read = {"csv": pl.read_csv, "parquet": pl.read_parquet, "json": rows_of_json}[ending]
-        written = read(tmp_path / f"out.{ending}")
-        assert written["fact"].to_list() == driver.table("queries").frame["fact"].to_list()
-
-
-async def test_a_refused_export_says_why_and_leaves_nothing(workbench: Make, tmp_path: Path) -> None:
-    async with workbench().run_test(size=WIDE) as pilot:
-        driver = await Driver(pilot).ready()
-        await pilot.press("e")
-        await pilot.pause()
-        pilot.app.screen.query_one("#field-file").value = str(tmp_path / "none" / "out.csv")  # type: ignore[attr-defined]
-        await pilot.press("enter")
-        await driver.until(driver.said, "it is told")
-        assert "cannot be written" in driver.said()[-1]
-
-
-async def test_the_figure_of_a_pane_is_exported_from_where_one_is(workbench: Make, tmp_path: Path) -> None:
-    async with workbench().run_test(size=WIDE) as pilot:
-        driver = await Driver(pilot).ready()
-
-        async def export(name: str) -> str:
-            await pilot.press("e")
-            await driver.until(lambda: pilot.app.screen.query("#field-file"), "the form is there")
-            pilot.app.screen.query_one("#field-file").value = str(tmp_path / name)  # type: ignore[attr-defined]
-            driver.app.clear_notifications()
-            await pilot.press("enter")
-            await driver.until(driver.said, "it is told")
-            return driver.said()[-1]
-
-        assert "no figure of queries" in await export("queries.pdf")
-        for tab in ("layers", "likn", "dkn"):
-            await driver.do(f"tab.{tab}")
-            assert f"figure written to {tmp_path / tab}.pdf" == await export(f"{tab}.pdf")
-            assert (tmp_path / f"{tab}.pdf").read_bytes().startswith(b"%PDF")
-        await driver.do("tab.layers")
-        assert "rows written" in await export("layers.csv")
-        assert pl.read_csv(tmp_path / "layers.csv")["kind"].unique().sort().to_list()[-3:] == ["en", "fr", "zh"]
-        assert "rows written" in await export("layers.tex")
-        assert "\\begin{tabular}" in (tmp_path / "layers.tex").read_text("utf-8")
-        assert "cannot tell the format" in await export("layers.doc")
-        assert not (tmp_path / "queries.pdf").exists() and not (tmp_path / "layers.doc").exists()
 
 
 async def test_a_store_that_fills_is_followed(workbench: Make, tmp_path: Path) -> None:
