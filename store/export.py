@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import math
+import shutil
+import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any, Literal
 
@@ -25,20 +27,34 @@ def write_table(frame: pl.DataFrame, path: Path, format: Literal["csv", "parquet
 
 @contextmanager
 def whole(path: Path) -> Iterator[Path]:
-    """A place beside `path` to write to, which takes its name once written. Raises UserError where that fails."""
-    temporary = path.with_name(f".{path.name}.part")
-    try:
-        yield temporary
-        temporary.replace(path)
-    except OSError as error:
-        raise UserError(f"{path} cannot be written ({error.strerror or error}); name another place") from error
-    finally:
-        with suppress(OSError):
-            temporary.unlink(missing_ok=True)
+    """A place beside `path` to write to, which takes its name once written. Raises UserError where that fails.
+
+    Links are followed, and a device or pipe is written into: taking its name would put a file in its place.
+    """
+    with ExitStack() as stack:
+        try:
+            special = path.exists() and not path.is_file() and not path.is_dir()
+            scratch = tempfile.TemporaryDirectory(prefix="knscope-") if special else None
+            folder = Path(stack.enter_context(scratch)) if scratch else path.resolve().parent
+            temporary = folder / f".{path.name}.part"
+            stack.callback(_remove, temporary)
+            yield temporary
+            if special:
+                with temporary.open("rb") as written, path.open("wb") as device:
+                    shutil.copyfileobj(written, device)
+            else:
+                temporary.replace(path.resolve())
+        except OSError as error:
+            raise UserError(f"{path} cannot be written ({error.strerror or error}); name another place") from error
+
+
+def _remove(path: Path) -> None:
+    with suppress(OSError):  # of a name that cannot be
+        path.unlink(missing_ok=True)
 
 
 def as_csv(frame: pl.DataFrame, separator: str = ",") -> str:
-    """CSV: lists as JSON, bytes as hex."""
+    """CSV: lists and structs as JSON, bytes as hex."""
     nested = [name for name, kind in frame.schema.items() if kind.is_nested()]
     flat = frame.with_columns(pl.col(name).map_elements(_json, return_dtype=pl.String) for name in nested)
     return flat.with_columns(pl.col(pl.Binary).bin.encode("hex")).write_csv(separator=separator)
@@ -65,4 +81,5 @@ def _plain(value: Any) -> str:
 
 
 def _json(value: Any) -> str:
-    return json.dumps(value.to_list() if isinstance(value, pl.Series) else value, ensure_ascii=False, default=_plain)
+    plain = _finite(value.to_list() if isinstance(value, pl.Series) else value)
+    return json.dumps(plain, ensure_ascii=False, default=_plain)

@@ -1,0 +1,163 @@
+"""What commands print and write: on any terminal, into pipes and files, and what of it they leave out."""
+
+from __future__ import annotations
+
+import json
+import os
+import stat
+from collections.abc import Mapping
+from pathlib import Path
+
+import polars as pl
+import pytest
+
+from analysis.tables import Table
+from analysis.tables import layers as layers_room
+from store import UserError, export
+from tui import output
+from tui.cli import run_app
+from tui.commands import common
+
+TWO = [Table("first", "the first", pl.DataFrame({"a": [1]})), Table("second", "the second", pl.DataFrame({"b": [2]}))]
+
+
+def test_a_label_of_one_word_is_not_broken_while_columns_can_be_left_out(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    label = "bert-multi@c4919b59"
+    frame = pl.DataFrame({"model": [label], "lang": ["en"], **{f"a_long_number_{i}": [0.5] for i in range(5)}})
+    assert output.fitted([19, 4, 15, 15, 15, 15, 15], [False, False, *[True] * 5], 60, [19, 4, *[15] * 5])[0] == 19
+    monkeypatch.setattr(output, "console", lambda needed=0: output.Console(width=60, highlight=False))
+    output.print_table(Table("t", "", frame))
+    printed = capsys.readouterr().out
+    assert label in printed and "more columns with --format csv: a_long_number_1" in printed
+
+
+def test_names_of_columns_are_text_and_no_markup(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(output, "console", lambda needed=0: output.Console(width=20, highlight=False))
+    frame = pl.DataFrame({"[/red]": ["a"], "b": [1], "[bold]\x1b[2J": [1_000_000], "[/x]": [1]})
+    output.print_table(Table("t", "", frame))
+    printed = capsys.readouterr().out
+    assert "[/red]" in printed and "[/x]" in printed and "[bold]·[2J" in printed and "\x1b[2J" not in printed
+
+
+def test_large_numbers_are_written_short_and_bytes_as_hex() -> None:
+    assert [output.cell(value) for value in (1e300, -2.5e12, 123456.0, b"ab")] == [
+        "1.00e+300",
+        "-2.50e+12",
+        "123,456",
+        "6162",
+    ]
+
+
+def test_a_format_of_one_table_says_which_tables_it_leaves_out(capsys: pytest.CaptureFixture[str]) -> None:
+    output.emit(TWO, "csv")
+    captured = capsys.readouterr()
+    assert captured.out == "a\n1\n" and captured.err == "left out: the second; --json has every table\n"
+    output.emit(TWO, "json")
+    captured = capsys.readouterr()
+    assert len(json.loads(captured.out)["tables"]) == 2 and captured.err == ""
+
+
+def test_a_command_without_formats_names_the_option_it_has(
+    made_store: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(output, "console", lambda needed=0: output.Console(width=60, highlight=False))
+    assert run_app(["status", str(made_store)]) == 0
+    printed = capsys.readouterr().out
+    assert "more columns with --json: " in printed and "--format" not in printed
+
+
+def test_lists_and_structs_in_csv_are_json_that_every_reader_takes() -> None:
+    frame = pl.DataFrame({"l": [[float("nan"), 1.5]], "s": [{"a": float("inf")}]})
+    row = pl.read_csv(export.as_csv(frame).encode()).row(0)
+    assert [json.loads(cell) for cell in row] == [[None, 1.5], {"a": None}]
+
+
+def test_writing_to_a_device_pipe_or_link_leaves_it_what_it_is(tmp_path: Path) -> None:
+    pipe, link, target = tmp_path / "pipe", tmp_path / "link.csv", tmp_path / "target.csv"
+    os.mkfifo(pipe)
+    reading = os.open(pipe, os.O_RDONLY | os.O_NONBLOCK)
+    target.write_text("before")
+    link.symlink_to(target)
+    for place in (pipe, link):
+        export.write_table(pl.DataFrame({"a": [1]}), place, "csv")
+    assert os.read(reading, 100) == b"a\n1\n" and stat.S_ISFIFO(pipe.stat().st_mode)
+    os.close(reading)
+    assert link.is_symlink() and target.read_text() == "a\n1\n"
+    assert {path.name for path in tmp_path.iterdir() if path.is_file()} == {"link.csv", "target.csv"}
+    with pytest.raises(UserError, match="cannot be written"):
+        export.write_table(pl.DataFrame({"a": [1]}), tmp_path / "missing" / "a.csv", "csv")
+
+
+@pytest.mark.parametrize("option", ["--tau", "--langs", "--relations"])
+@pytest.mark.parametrize("value", ["", ",", " , "])
+def test_an_option_that_is_given_and_names_nothing_is_refused(
+    option: str, value: str, made_store: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run_app(["kn", str(made_store), f"{option}={value}"]) == 2
+    capsys.readouterr()
+    with pytest.raises(UserError, match=f"{option} .* names nothing"):
+        common.words(option, value)
+    assert common.words(option, None) == ()
+
+
+def test_a_run_of_nothing_is_refused_before_it_is_started(
+    tmp_path: Path, tiny_models: Mapping[str, Path], tiny_facts: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    asked = ["run", str(tmp_path / "new"), "--model", str(tiny_models["encoder"]), "--data", str(tiny_facts)]
+    for option in ("--what", "--method", "--suppress"):
+        assert run_app([*asked, option, ","]) == 2
+        assert f"{option} ',' names nothing" in capsys.readouterr().err
+    assert not (tmp_path / "new").exists()
+
+
+def test_a_threshold_that_cannot_be_meant_is_told_before_stability_computes(
+    tmp_path: Path, tiny_models: Mapping[str, Path], tiny_facts: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    asked = ["stability", str(tiny_models["encoder"]), "--data", str(tiny_facts), "--store", str(tmp_path / "new")]
+    for tau, why in (("xx=0.3", "τ is given for xx, but the languages are"), ("7", "out of range")):
+        assert run_app([*asked, "--tau", tau]) == 2
+        assert why in capsys.readouterr().err.replace("\n", " ")
+    assert not (tmp_path / "new").exists()
+
+
+def test_a_question_that_no_table_can_hold_is_refused_without_the_name_of_a_file(
+    tiny_models: Mapping[str, Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    asked = ["query", str(tiny_models["encoder"]), "[X] is [Y]", "--object", "b"]
+    for options, why in ((["--subject", "a", "--lang", "all"], "lang 'all'"), (["--subject", "a\x1b"], "control")):
+        assert run_app([*asked, *options]) == 2
+        said = capsys.readouterr().err
+        assert why in said and "query.jsonl" not in said and "queued" not in said
+
+
+@pytest.mark.parametrize("command", [["models", "inspect"], ["data", "check", "demo", "--model"]])
+def test_a_device_that_is_none_is_refused_where_a_model_is_looked_at(
+    command: list[str], tiny_models: Mapping[str, Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run_app([*command, str(tiny_models["encoder"]), "--device", "foo"]) == 2
+    captured = capsys.readouterr()
+    assert captured.err.startswith("knscope: --device foo: write auto") and captured.out == ""
+
+
+def test_an_answer_in_sql_has_no_figure(made_store: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run_app(["sql", str(made_store), "SELECT 1", "-o", str(tmp_path / "a.pdf")]) == 2
+    assert "there is no figure of an answer" in capsys.readouterr().err and not list(tmp_path.glob("*.pdf"))
+
+
+def test_shares_by_layer_are_the_same_every_time_whatever_their_last_bits() -> None:
+    class Reader:
+        def __init__(self, share: float) -> None:
+            self.share = share
+
+        def layer_hist(self, view: object) -> pl.DataFrame:
+            return pl.DataFrame({"kind": ["en"], "layer": [0], "n": [1], "share": [self.share]})
+
+    class View:
+        model, method = "m", "amig"
+
+    first, second = (layers_room.build(Reader(share), View()) for share in (0.1 + 0.2, 0.3))  # type: ignore[arg-type]
+    assert first.frame.equals(second.frame)
