@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 FORMATS = ("table", "csv", "json", "latex", "parquet")
 GAP = 2  # cells around a column
 NARROWEST = 12  # a column of text is folded to this, no further
+LONGEST_WORD = 24  # nor narrower than its longest word of up to this: names of models are read whole
+HINT = "--format csv"
 MAX_PRINTED = 60  # rows of a text table; the rest is counted, and comes with --format
 
 
@@ -51,9 +53,10 @@ def write_json(document: Any) -> None:
     write_text(as_json_text(document))
 
 
-def emit(tables: Sequence[Table], form: str = "table", output: Path | None = None) -> None:
+def emit(tables: Sequence[Table], form: str = "table", output: Path | None = None, hint: str = HINT) -> None:
     """Print or write a command's tables. CSV and Parquet hold one table: the first, which is the command's own.
 
+    :param hint: what shows the columns and rows that a printed table leaves out
     :raises UserError: for a format that is unknown, or Parquet on a terminal
     """
     from store.errors import UserError
@@ -66,17 +69,25 @@ def emit(tables: Sequence[Table], form: str = "table", output: Path | None = Non
         say(writing.write(tables, output, None if form == "table" else form))
     elif form == "table":
         for table in tables:
-            print_table(table)
+            print_table(table, hint)
     elif form == "json":
         write_json(document(tables))
     elif form == "csv":
         sys.stdout.write(as_csv(frame))
+        say_left_out(tables)
     elif form == "latex":
         sys.stdout.write("\n".join(latex.latex(table) for table in tables))
     elif sys.stdout.isatty():
         raise UserError("Parquet is not for a terminal; add -o FILE")
     else:
         frame.write_parquet(sys.stdout.buffer)
+        say_left_out(tables)
+
+
+def say_left_out(tables: Sequence[Table]) -> None:
+    """Name the tables that a format of one table leaves out."""
+    if aside := ", ".join(table.title for table in tables[1:]):
+        say(f"left out: {aside}; --json has every table")
 
 
 def check(form: str, output: Path | None) -> None:
@@ -103,7 +114,7 @@ def as_json(table: Table) -> dict[str, Any]:
     return {"name": table.name, "title": table.title, "rows": table.frame.to_dicts(), "notes": list(table.notes)}
 
 
-def print_table(table: Table) -> None:
+def print_table(table: Table, hint: str = HINT) -> None:
     """A result as a text table with its notes below. Where it is too wide for the terminal, long texts are folded first, then
     the last columns are left out by name; numbers and row labels never."""
     from rich.table import Table as Grid
@@ -111,37 +122,45 @@ def print_table(table: Table) -> None:
     shown = table.frame.drop(table.aside)
     cells = [[cell(value) for value in row] for row in shown.head(MAX_PRINTED).iter_rows()]
     numeric = [dtype.is_numeric() for dtype in shown.schema.values()]
-    needed = [max(map(cell_len, column)) for column in zip(shown.columns, *cells, strict=True)]
+    names = [cell(name) for name in shown.columns]
+    needed = [max(map(cell_len, column)) for column in zip(names, *cells, strict=True)]
     out = console(sum(needed) + GAP * len(needed))
-    widths = fitted(needed, numeric, out.width)
+    words = [_longest_word(column) for column in zip(names, *cells, strict=True)]
+    widths = fitted(needed, numeric, out.width, words)
     if table.title:
         out.print(f"[bold]{escape(table.title)}[/]", soft_wrap=True)
     grid = Grid(header_style="bold", box=None)
-    for name, number, width in zip(shown.columns, numeric, widths, strict=False):
+    for name, number, width in zip(names, numeric, widths, strict=False):
         grid.add_column(escape(name), justify="right" if number else "left", width=width, overflow="fold")
     for row in cells:
         grid.add_row(*(escape(text) for text in row[: len(widths)]))
     out.print(grid)
     if table.frame.height > MAX_PRINTED:
-        out.print(f"  … {MAX_PRINTED} of {table.frame.height:,} rows; --format csv prints them all")
+        out.print(f"  … {MAX_PRINTED} of {table.frame.height:,} rows; {hint} prints them all")
     if table.frame.is_empty():
         out.print("  (no rows)")
-    left = (*shown.columns[len(widths) :], *table.aside)
+    left = (*names[len(widths) :], *table.aside)
     if left and not table.frame.is_empty():
-        out.print(f"  more columns with --format csv: {_named(left)}", soft_wrap=True)
+        out.print(f"  more columns with {hint}: {escape(_named(left))}", soft_wrap=True)
     for note in table.notes:
         out.print(f"  {escape(note)}", soft_wrap=True)
     out.print()
 
 
-def fitted(needed: Sequence[int], numeric: Sequence[bool], room: int) -> list[int]:
+def _longest_word(column: Sequence[str]) -> int:
+    words = [cell_len(word) for text in column for word in text.split()]
+    return max((length for length in words if length <= LONGEST_WORD), default=0)
+
+
+def fitted(needed: Sequence[int], numeric: Sequence[bool], room: int, words: Sequence[int] = ()) -> list[int]:
     """Widths of the first columns, as many as there is room for: (columns shown,), at least the labels before the first number
-    and one column more."""
+    and one column more. `words` are the widths that no column is folded below, where they are above NARROWEST."""
     labels = next((place for place, number in enumerate(numeric) if number), len(numeric))
     widths = list(needed)
     excess = sum(widths) + GAP * len(widths) - room
     for place in sorted((p for p, number in enumerate(numeric) if not number), key=lambda p: -widths[p]):
-        narrower = min(max(excess, 0), max(widths[place] - NARROWEST, 0))
+        least = max(NARROWEST, words[place] if words else 0)
+        narrower = min(max(excess, 0), max(widths[place] - least, 0))
         widths[place] -= narrower
         excess -= narrower
     while len(widths) > labels + 1 and sum(widths) + GAP * len(widths) > room:
@@ -171,9 +190,13 @@ def cell(value: Any) -> str:
     if isinstance(value, float):
         if value != 0 and abs(value) < 0.001:
             return f"{value:.1e}"
-        return f"{value:.3f}" if abs(value) < 100 else f"{value:,.0f}"
+        if abs(value) < 1e9:
+            return f"{value:.3f}" if abs(value) < 100 else f"{value:,.0f}"
+        return f"{value:.2e}"
     if isinstance(value, int):
         return f"{value:,}"
+    if isinstance(value, bytes):
+        return value.hex()
     if isinstance(value, list):
         return " ".join(cell(part) for part in value)
     return _CONTROL.sub("·", str(value))

@@ -51,22 +51,29 @@ def _check_header(path: Path, columns: Sequence[str]) -> None:
 
 
 def _explain(path: Path, delimiter: str) -> None:
-    """Raise UserError at the first line that is no UTF-8 or has another number of cells than the header."""
+    """Raise UserError at the first row that is no UTF-8, has another number of cells than the header or a quote alone."""
     for _ in text_lines(path):
         pass
     with path.open(encoding="utf-8-sig", newline="") as stream:
-        reader = csv.reader(stream, delimiter=delimiter)
-        columns = next(reader)
-        _check_header(path, columns)
+        lines = stream.readlines()
+    reader = csv.reader(lines, delimiter=delimiter, strict=True)
+    columns: list[str] = []
+    begins = 0
+    try:
         for cells in reader:
+            columns = columns or cells
+            if begins == 0:
+                _check_header(path, columns)
+            if "".join(lines[begins : reader.line_num]).count('"') % 2:
+                raise csv.Error
             if cells and len(cells) != len(columns):
                 raise UserError(
                     f"{path}, line {reader.line_num}: {len(cells)} cells, the header has {len(columns)}; "
                     f"write a cell with a {delimiter!r} in it between double quotes"
                 )
-    for number, line in text_lines(path):
-        if line.count('"') % 2:
-            raise UserError(
-                f"{path}, line {number}: a double quote stands alone; write a cell that holds one between double quotes, "
-                'with the quote in it twice: "5"" gun"'
-            )
+            begins = reader.line_num
+    except csv.Error:
+        raise UserError(
+            f"{path}, line {begins + 1}: a double quote stands alone; write a cell that holds one between double quotes, "
+            'with the quote in it twice: "5"" gun"'
+        ) from None

@@ -13,6 +13,8 @@ from store.errors import UserError
 
 RESERVED = ("LIKN", "DKN", "all")
 """What tables call columns and rows that are of no single language."""
+CONTROL = r"[\x00-\x08\x0b-\x1f\x7f-\u{9f}]"
+"""What a terminal obeys instead of showing it."""
 OPTIONAL = ("subject_uri", "object_uri", "alternatives", "split")
 
 
@@ -71,11 +73,7 @@ def _check_cells(table: pl.DataFrame, source: Source) -> None:
         empty = table.filter(pl.col(column).fill_null("") == "")
         if empty.height:
             raise UserError(f"{source.at(empty['row'][0])}: {column} is empty")
-        control = table.filter(pl.col(column).str.contains(r"[\x00-\x08\x0b-\x1f\x7f]"))
-        if control.height:
-            raise UserError(
-                f"{source.at(control['row'][0])}: {column} holds a control character: {control[column][0]!r}"
-            )
+    _check_characters(table, source)
     for slot, meaning in (("[X]", "the subject"), ("[Y]", "the object")):
         wrong = table.filter(pl.col("template").str.count_matches(slot, literal=True) != 1)
         if wrong.height:
@@ -83,6 +81,18 @@ def _check_cells(table: pl.DataFrame, source: Source) -> None:
             count = "no" if slot not in template else "more than one"
             raise UserError(
                 f"{source.at(wrong['row'][0])}: the template has {count} {slot} for {meaning}: {template!r}"
+            )
+
+
+def _check_characters(table: pl.DataFrame, source: Source) -> None:
+    """No character that a terminal obeys instead of showing it."""
+    for column in (name for name in (*COLUMNS, *OPTIONAL) if name in table.columns):
+        text = pl.col(column).list.join(" ") if table.schema[column] == pl.List(pl.String) else pl.col(column)
+        control = table.filter(text.cast(pl.String).str.contains(CONTROL))
+        if control.height:
+            found = control.select(text).item(0, 0)
+            raise UserError(
+                f"{source.at(control['row'][0])}: {column} holds a control character: {found!r}; take it out"
             )
 
 

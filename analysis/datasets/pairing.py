@@ -5,6 +5,7 @@ from collections.abc import Callable
 import polars as pl
 
 from analysis.datasets.dataset import count_left_out
+from analysis.datasets.own_table import CONTROL
 
 SUBJECT, ANSWER = "[X]", "[Y]"
 
@@ -47,6 +48,7 @@ def _usable_facts(tuples: pl.DataFrame) -> tuple[pl.DataFrame, list[pl.DataFrame
         "no-line-id": pl.col("lineid").is_null(),
         "empty-subject": pl.col("subject").fill_null("") == "",
         "empty-answer": pl.col("object").fill_null("") == "",
+        "control-character": pl.concat_str("subject", "object").str.contains(CONTROL),
         "duplicate-id": pl.struct("relation", "lang", "lineid").is_first_distinct().not_(),
         "duplicate-fact": pl.struct(same_fact).is_first_distinct().not_(),
         "uri-mismatch": uris.is_not_null() & (uris != agreed),
@@ -61,6 +63,7 @@ def _usable_templates(templates: pl.DataFrame) -> tuple[pl.DataFrame, list[pl.Da
     checks: dict[str, pl.Expr] = {
         "no-subject-slot": subjects == 0,
         "no-answer-slot": answers == 0,
+        "control-character": pl.col("template").str.contains(CONTROL),
         "repeated-slot": (subjects > 1) | (answers > 1),
         "duplicate-template": pl.struct("relation", "lang", "template").is_first_distinct().not_(),
     }

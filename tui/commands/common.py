@@ -29,9 +29,19 @@ Device = Annotated[
 Dtype = Annotated[str, typer.Option(help="float32, float64, bfloat16 or float16.")]
 
 
-def words(text: str | None) -> tuple[str, ...]:
-    """`en, zh` -> ("en", "zh")."""
-    return tuple(part.strip() for part in (text or "").split(",") if part.strip())
+def words(option: str, text: str | None) -> tuple[str, ...]:
+    """`en, zh` -> ("en", "zh"); nothing for an option that is not given.
+
+    :raises UserError: for one that is given and names nothing, which would count as not given
+    """
+    from store.errors import UserError
+
+    if text is None:
+        return ()
+    found = tuple(part.strip() for part in text.split(",") if part.strip())
+    if not found:
+        raise UserError(f"{option} {text!r} names nothing; write a value, or leave {option} out")
+    return found
 
 
 def methods(text: str) -> tuple[str, ...]:
@@ -39,7 +49,7 @@ def methods(text: str) -> tuple[str, ...]:
     from analysis.method import parse_method
 
     found: list[str] = []
-    for part in words(text):
+    for part in words("--method", text):
         if "=" in part and "+" not in part and found:
             found[-1] += f",{part}"
         else:
@@ -62,7 +72,7 @@ def taus(text: str | None) -> dict[str, float]:
     from store.errors import UserError
 
     found: dict[str, float] = {}
-    for part in words(text):
+    for part in words("--tau", text):
         lang, _, value = part.rpartition("=")
         if lang in found:
             raise UserError(f"--tau {text}: {lang or 'a number for every language'} is given twice")

@@ -34,6 +34,7 @@ def inspect_model(
     from analysis.sources import absolute_source
     from tui import output
 
+    _check_options(model, device, dtype)
     report = _child("inspect", absolute_source(model), "--device", device, "--dtype", dtype)
     if as_json:
         output.write_json(report)
@@ -53,8 +54,16 @@ def inspect_model(
             output.one_table("edits", "how edits of neurons are computed", how, proven),
             output.one_table("cost", "what a query costs", costs, query),
             output.one_table("sites", "sites", sites, neurons),
-        ]
+        ],
+        hint="--json",
     )
+
+
+def _check_options(model: str, device: str, dtype: str) -> None:
+    """Refuse here what a run refuses before it starts. Raises UserError."""
+    from analysis.runs import plan
+
+    plan.RunConfig((plan.ModelSource(model),), "demo", device=device, dtype=dtype)
 
 
 def _ways(report: dict[str, Any]) -> dict[str, Any]:
@@ -89,13 +98,16 @@ def check(
     from tui import output
 
     common.facts_count(facts)
-    tables = data_check.build(plan.absolute_data(data), common.words(langs), common.words(relations))
+    tables = data_check.build(
+        plan.absolute_data(data), common.words("--langs", langs), common.words("--relations", relations)
+    )
     if model is not None:
+        _check_options(model, device, dtype)
         options = ["--facts", facts, "--langs", langs or "", "--relations", relations or ""]
         options += ["--device", device, "--dtype", dtype]
         report = _child("check", absolute_source(model), "--data", plan.absolute_data(data), *options)
         tables = [*tables, *data_check.of_model(report)]
-    output.emit(tables, "json" if as_json else "table")
+    output.emit(tables, "json" if as_json else "table", hint="--json")
 
 
 @data_app.callback()
@@ -137,7 +149,7 @@ def doctor(as_json: Json = False) -> None:
         output.write_json({name: {"value": value, "advice": advice} for name, value, advice in rows})
         return
     columns = {"what": [r[0] for r in rows], "value": [r[1] for r in rows], "what to change": [r[2] for r in rows]}
-    output.emit([output.one_table("doctor", "doctor", pl.DataFrame(columns))])
+    output.emit([output.one_table("doctor", "doctor", pl.DataFrame(columns))], hint="--json")
 
 
 def _terminal() -> list[tuple[str, str, str]]:

@@ -52,7 +52,7 @@ def faithfulness(
     output.check(form, out)
     config = _config(model, data, langs, relations, facts, device=device, dtype=dtype, seed=seed)
     plan.load_facts(config)
-    methods = common.methods(method) if method else COMPARED
+    methods = COMPARED if method is None else common.methods(method)
     work = Measurement(tasks(Task(config, methods, grouped=group), processes or plan.cpu_count()), processes or None)
     _follow(work)
     tables = room.build(list(work.documents.values()), seed=seed)
@@ -107,7 +107,10 @@ def stability(
     label = common.one_method(method)
     config = _config(model, data, langs, relations, facts, device=device, seed=seed)
     config = replace(config, what=("attribution",), methods=room.variants(label))
-    facts_asked = tuple(dict.fromkeys(row.fact for row in plan.load_facts(config).rows))
+    rows = plan.load_facts(config).rows
+    facts_asked = tuple(dict.fromkeys(row.fact for row in rows))
+    # a threshold that is out of range, or of no language of the facts, is told before anything is computed
+    results.thresholds_of(tuple(dict.fromkeys(row.lang for row in rows)), tau, model="", method=label)
     labels: list[str] = []
     with _place(store) as place:
         for dtype in ("float32", *room.DTYPES):
@@ -129,8 +132,8 @@ def _view(reader: Reader, model: str, method: str, langs: str | None, tau: str |
     from tui.commands import results
 
     stored = reader.langs(model)
-    wanted = [lang for lang in common.words(langs) or stored if lang in stored]
-    taus = ",".join(part for part in common.words(tau) if part.rpartition("=")[0] in ("", *wanted))
+    wanted = [lang for lang in common.words("--langs", langs) or stored if lang in stored]
+    taus = ",".join(part for part in common.words("--tau", tau) if part.rpartition("=")[0] in ("", *wanted))
     return results.view_of(reader, model, method, ",".join(wanted), tau=taus)
 
 
@@ -155,8 +158,8 @@ def _config(
     return plan.RunConfig(
         models=named or bundled_models(),
         data=plan.absolute_data(data),
-        langs=common.words(langs),
-        relations=common.words(relations),
+        langs=common.words("--langs", langs),
+        relations=common.words("--relations", relations),
         facts=common.facts_count(facts),
         **options,
     )

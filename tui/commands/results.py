@@ -259,26 +259,26 @@ def view_of(
 ) -> View:
     """The View a command line describes, over what is stored. Raises UserError listing what there is."""
     from store.errors import UserError
-    from store.view import View
 
     label = common.choose("model", model, reader.models())
     chosen = common.choose("method", method, reader.methods(label))
     stored = reader.langs(label)
-    wanted = common.words(langs) or tuple(stored)
+    wanted = common.words("--langs", langs) or tuple(stored)
     if missing := [lang for lang in wanted if lang not in stored]:
         raise UserError(f"--langs {missing[0]}: nothing is stored for it; there is: {', '.join(stored) or 'none yet'}")
+    given = {"relations": common.words("--relations", relations), **thresholds}
+    return thresholds_of(wanted, tau, model=label, method=chosen, **given)
+
+
+def thresholds_of(langs: tuple[str, ...], tau: str | None, **fields: Any) -> View:
+    """The View of these languages with what --tau says. Raises UserError for what no View can have."""
+    from store.view import View
+
     taus = common.taus(tau)
     everywhere = taus.pop("", None)
     if everywhere is not None:
-        taus = dict.fromkeys(wanted, everywhere) | taus
-    return View(
-        model=label,
-        method=chosen,
-        langs=wanted,
-        relations=common.words(relations),
-        taus=tuple(taus.items()),
-        **thresholds,
-    )
+        taus = dict.fromkeys(langs, everywhere) | taus
+    return View(langs=langs, taus=tuple(taus.items()), **fields)
 
 
 @contextmanager

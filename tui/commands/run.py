@@ -55,13 +55,13 @@ def run(
     config = plan.RunConfig(
         models=tuple(plan.ModelSource(absolute_source(one)) for one in model),
         data=plan.absolute_data(data),
-        langs=common.words(langs),
-        relations=common.words(relations),
+        langs=common.words("--langs", langs),
+        relations=common.words("--relations", relations),
         facts=common.facts_count(facts),
         templates=templates,
         methods=common.methods(method),
-        what=common.words(what),
-        suppress=cast(Any, common.words(suppress)),
+        what=common.words("--what", what),
+        suppress=cast(Any, common.words("--suppress", suppress)),
         device=device,
         engine=engine,
         processes=processes,
@@ -181,7 +181,7 @@ def status(store: Store, as_json: Json = False) -> None:
         "what": [describe(one.record.config) for one in seen],
     }
     frame = pl.DataFrame(columns, strict=False)
-    output.emit([output.one_table("runs", f"runs of {store}", frame)])
+    output.emit([output.one_table("runs", f"runs of {store}", frame)], hint="--json")
     for one in seen:
         if one.status not in ("done", "running", "queued"):
             tell_failures(one)
@@ -250,8 +250,20 @@ def query(
             dtype=dtype,
             processes=1,
         )
+        _check_question(config)
         code = _answer(Path(folder, "query.knstore"), config, as_json)
     raise typer.Exit(code)
+
+
+def _check_question(config: RunConfig) -> None:
+    """Refuse here what the reader of the file that was made of the question would refuse, without that file's name."""
+    from analysis.runs import plan
+    from store.errors import UserError
+
+    try:
+        plan.load_facts(config)
+    except UserError as error:
+        raise UserError(str(error).removeprefix(f"{config.data}, line 1: ")) from None
 
 
 def _answer(store: Path, config: RunConfig, as_json: bool) -> int:
@@ -268,5 +280,5 @@ def _answer(store: Path, config: RunConfig, as_json: bool) -> int:
         if unusable.height:
             raise UserError(unusable["detail"][0])
         tables = one_query.build(reader, config.methods[0])
-    output.emit(tables, "json" if as_json else "table")
+    output.emit(tables, "json" if as_json else "table", hint="--json")
     return 0

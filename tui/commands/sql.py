@@ -23,10 +23,13 @@ def sql(
 ) -> None:
     """Ad-hoc SQL over STORE: reads everything stored, writes nothing."""
     from store import open as open_existing
+    from store.errors import UserError
     from store.sandbox import ROWS, Sandbox
-    from tui import output
+    from tui import output, writing
 
     output.check(form, out)
+    if out is not None and writing.format_of(out, None if form == "table" else form) in writing.FIGURES:
+        raise UserError(f"{out}: there is no figure of an answer; end the name in .csv, .json, .parquet or .tex")
     printed = form == "table" and out is None and not as_json
     with open_existing(store) as reader:
         answer = Sandbox(reader).run(statement, limit=limit or (ROWS if printed else sys.maxsize))

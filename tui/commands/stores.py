@@ -35,7 +35,7 @@ def print_summary(store: Path) -> None:
     from tui import output
 
     with open_existing(store) as reader:
-        output.emit(summary.build(reader))
+        output.emit(summary.build(reader), hint="each table's own command and --format csv")
 
 
 def print_experiments(store: Path) -> None:
@@ -45,7 +45,7 @@ def print_experiments(store: Path) -> None:
     from tui import output
 
     with open_existing(store) as reader:
-        output.emit(summary.experiments(reader))
+        output.emit(summary.experiments(reader), hint="each table's own command and --format csv")
 
 
 @store_app.command()
@@ -72,10 +72,12 @@ def compact(store: Store) -> None:
     """Merge small shards, and publish results.duckdb: one file that any DuckDB client opens, with the macros inside."""
     from store import compaction, snapshot
     from tui import output
+    from tui.widgets import cells
 
     try:
         before, after = compaction.compact(store)
-        output.say(f"{before:,} shards are {after:,} now" if after < before else f"{before:,} shards, none to merge")
+        shards = cells.several(before, "shard")
+        output.say(f"{shards} are {after:,} now" if after < before else f"{shards}, none to merge")
     finally:  # also where another user's runs could not be merged
         place = snapshot.publish(store)
         output.say(f"wrote {place} ({place.stat().st_size / 2**20:,.1f} MiB)")

@@ -123,7 +123,10 @@ BROKEN_CSV = {
     "empty": ("", r"facts\.csv is empty"),
     "header only": (HEADER + "\n", r"has a header and no rows"),
     "too many cells": (f"{HEADER}\n{TZ}\n{KE},more\n", r"line 3: 7 cells, the header has 6"),
-    "open quote": (f'{HEADER}\ntz,P36,en,"The capital of [X] is [Y],Tanzania,Dodoma\n', r"line 2: 4 cells"),
+    "open quote": (
+        f'{HEADER}\ntz,P36,en,"The capital of [X] is [Y],Tanzania,Dodoma\n',
+        r"line 2: a double quote stands alone",
+    ),
     "empty cell": (f"{HEADER}\n{TZ}\n{KE.replace('Kenya', '')}\n", r"line 3: subject is empty"),
     "blank cell": (f"{HEADER}\n{TZ}\n{KE.replace('Nairobi', '  ')}\n", r"line 3: object is empty"),
     "no subject slot": (
@@ -161,6 +164,22 @@ BROKEN_CSV = {
     "a lone quote": (
         f"{HEADER}\n{TZ}\n{KE.replace('Kenya', 'Ken' + chr(34) + 'ya')}\n",
         r'line 3: a double quote stands alone; .* "5"" gun"',
+    ),
+    "a quote that closes too early": (
+        f"{HEADER}\n{TZ.replace('Tanzania', chr(34) + 'Tan' + chr(34) + 'zania')}\n{KE}\n",
+        r"line 2: a double quote stands alone",
+    ),
+    "a lone quote below line breaks in a cell": (
+        f'{HEADER}\ntz,P36,en,"The capital\nof [X] is\n[Y]",Tanzania,Dodoma\n{KE.replace("Kenya", "Ken" + chr(34) + "ya")}\n',
+        r"line 5: a double quote stands alone",
+    ),
+    "what a terminal would obey, in one character": (
+        f"{HEADER}\n{TZ}\n{KE.replace('Kenya', 'Ken' + chr(0x9B) + '31mya')}\n",
+        r"line 3: subject holds a control character",
+    ),
+    "what a terminal would obey, among the alternatives": (
+        f"{HEADER},alternatives\n{TZ},a\n{KE},b|{chr(27)}[2J\n",
+        r"line 3: alternatives holds a control character",
     ),
     "a name of the tables as a language": (
         f"{HEADER}\n{TZ}\n{KE.replace(',en,', ',LIKN,')}\n",
