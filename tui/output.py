@@ -39,7 +39,7 @@ def messages() -> Console:
 
 def say(text: str) -> None:
     """A message for the person, on stderr."""
-    messages().print(escape(text), soft_wrap=True)
+    messages().print(_safe(text), soft_wrap=True)
 
 
 def write_text(text: str) -> None:
@@ -93,7 +93,7 @@ def say_left_out(tables: Sequence[Table]) -> None:
 def check(form: str, output: Path | None) -> None:
     """Whether `emit` can write so; what computes for long asks before it begins.
 
-    :raises UserError: for a format or an ending that is unknown
+    :raises UserError: for a format or an ending that is unknown, or a folder that is not there
     """
     from store.errors import UserError
     from tui import writing
@@ -103,6 +103,9 @@ def check(form: str, output: Path | None) -> None:
         raise UserError(f"--format {form}: choose one of {', '.join(FORMATS)}{aside}")
     if output is not None:
         writing.format_of(output, None if form == "table" else form)
+        if output.is_dir() or not output.parent.is_dir():
+            why = "it is a folder" if output.is_dir() else f"there is no folder {output.parent}"
+            raise UserError(f"{output} cannot be written: {why}; name another place")
 
 
 def document(tables: Sequence[Table]) -> dict[str, Any]:
@@ -128,7 +131,7 @@ def print_table(table: Table, hint: str = HINT) -> None:
     words = [_longest_word(column) for column in zip(names, *cells, strict=True)]
     widths = fitted(needed, numeric, out.width, words)
     if table.title:
-        out.print(f"[bold]{escape(table.title)}[/]", soft_wrap=True)
+        out.print(f"[bold]{_safe(table.title)}[/]", soft_wrap=True)
     grid = Grid(header_style="bold", box=None)
     for name, number, width in zip(names, numeric, widths, strict=False):
         grid.add_column(escape(name), justify="right" if number else "left", width=width, overflow="fold")
@@ -143,7 +146,7 @@ def print_table(table: Table, hint: str = HINT) -> None:
     if left and not table.frame.is_empty():
         out.print(f"  more columns with {hint}: {escape(_named(left))}", soft_wrap=True)
     for note in table.notes:
-        out.print(f"  {escape(note)}", soft_wrap=True)
+        out.print(f"  {_safe(note)}", soft_wrap=True)
     out.print()
 
 
@@ -214,6 +217,11 @@ def duration(seconds: float | None) -> str:
 
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 """What a terminal obeys instead of showing it; facts may hold it."""
+
+
+def _safe(text: str) -> str:
+    """Text as it stands: no markup, and nothing that a terminal obeys."""
+    return escape(_CONTROL.sub("·", text))
 
 
 class Bar:

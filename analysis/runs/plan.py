@@ -26,8 +26,8 @@ ENGINES = ("process", "inline", "ray")
 ROLES = ("kn", "layer_control", "drop_control")
 SCAN_SIZE = 20  # METHOD §5: singles and pairs of the 20 neurons of highest rel
 DTYPES = ("float32", "float64", "bfloat16", "float16")
-_DEVICE = r"(cpu|cuda(:\d+)?|mps)"
-_DEVICES = re.compile(rf"auto|{_DEVICE}([,+]{_DEVICE})*")
+_DEVICE = r"(cpu|mps|cuda(:\d+)?(\+cuda(:\d+)?)*)"  # a model is spread over GPUs only
+_DEVICES = re.compile(rf"auto|{_DEVICE}(,{_DEVICE})*")
 KEEP_BYTES = 512 * 2**20  # a worker holds models beside each other up to this much; above it, one at a time
 UNIT_ROWS, UNIT_ROWS_GPU = 32, 256
 """Queries of a unit: few, so that every pane has something early; a GPU fills its passes only with many

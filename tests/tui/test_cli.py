@@ -210,6 +210,7 @@ def test_a_run_has_as_many_processes_as_are_asked_for(
         (["--dtype", "int8"], "--dtype: int8"),
         (["--device", "foo"], "--device foo: write auto, cpu"),
         (["--device", "cuda:0;1"], "--device"),
+        (["--device", "cuda:0+cpu"], "--device cuda:0+cpu"),
         (["--seed", "-1"], "--seed -1"),
         (["--memory", "0"], "--memory 0"),
         (["--memory", "-1GiB"], "--memory"),

@@ -11,12 +11,14 @@ from pathlib import Path
 import polars as pl
 import pytest
 
+import store
+from analysis.runs import plan
 from analysis.tables import Table
 from analysis.tables import layers as layers_room
 from store import UserError, export
 from tui import output
 from tui.cli import run_app
-from tui.commands import common
+from tui.commands import common, results
 
 TWO = [Table("first", "the first", pl.DataFrame({"a": [1]})), Table("second", "the second", pl.DataFrame({"b": [2]}))]
 
@@ -161,3 +163,39 @@ def test_shares_by_layer_are_the_same_every_time_whatever_their_last_bits() -> N
 
     first, second = (layers_room.build(Reader(share), View()) for share in (0.1 + 0.2, 0.3))  # type: ignore[arg-type]
     assert first.frame.equals(second.frame)
+
+
+def test_a_table_of_which_nothing_is_stored_says_which_run_computes_it(
+    made_store: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with store.open(made_store) as reader:
+        counts = {name: reader.sql(f"SELECT count(*) FROM {name}").item() for name in ("scan", "edit")}
+        model = reader.models()[0]
+    assert counts["scan"] and not counts["edit"]
+    for command, told in (("edits", True), ("dkn", False)):
+        assert run_app([command, str(made_store), "--model", model]) == 0
+        assert ("--what edit" in capsys.readouterr().err.replace("\n", " ")) == told
+
+
+def test_titles_notes_and_messages_hold_nothing_that_a_terminal_obeys(capsys: pytest.CaptureFixture[str]) -> None:
+    output.print_table(Table("t", "a\x1b[2J", pl.DataFrame({"a": [1]}), ("[b]\x9bm",)))
+    output.say("c\x1b[2J [d]")
+    captured = capsys.readouterr()
+    assert captured.out.startswith("a·[2J\n") and "[b]·m" in captured.out and captured.err == "c·[2J [d]\n"
+
+
+def test_a_place_that_cannot_be_written_is_told_before_anything_is_computed(
+    made_store: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "a.csv").mkdir()
+    monkeypatch.setattr(results, "opened", lambda _: pytest.fail("the store is opened"))
+    monkeypatch.setattr(plan, "load_facts", lambda _: pytest.fail("the facts are read"))
+    for options, why in (
+        (["-o", str(tmp_path / "a.csv")], "it is a folder"),
+        (["-o", str(tmp_path / "missing" / "a.csv")], "there is no folder"),
+        (["-o", str(tmp_path / "b.csv"), "--format", "json"], "say different things"),
+    ):
+        for command in (["edits", str(made_store)], ["faithfulness"], ["stability"]):
+            assert run_app([*command, *options]) == 2
+            assert why in capsys.readouterr().err.replace("\n", " ")
+    assert run_app(["edits", str(made_store), "--json", "-o", str(tmp_path / "b.csv")]) == 2

@@ -23,7 +23,7 @@ LIBRARIES = ("torch", "transformers", "textual", "rich", "duckdb", "polars", "py
 
 @models_app.command(name="inspect")
 def inspect_model(
-    model: Annotated[str, typer.Argument(metavar="MODEL", help="A folder or hub id.")],
+    model: Annotated[str, typer.Argument(metavar="MODEL", help="A folder, a hub id or a bundled model's name.")],
     device: Device = "auto",
     dtype: Dtype = "float32",
     as_json: Json = False,

@@ -19,7 +19,10 @@ if TYPE_CHECKING:
     from store.reader import Reader
     from store.view import View
 
-Models = Annotated[list[str] | None, typer.Argument(metavar="[MODEL]...", help="Folders or hub ids. Default: bundled.")]
+Models = Annotated[
+    list[str] | None,
+    typer.Argument(metavar="[MODEL]...", help="Folders, hub ids, names of bundled models. Default: these."),
+]
 Data = Annotated[str, typer.Option(help="demo, mlama:DIR, mpararel:DIR, pararel:DIR, or a CSV/JSONL/Parquet file.")]
 Langs = Annotated[str | None, typer.Option(help="Languages, as in en,zh-hans. Default: all there are.")]
 Relations = Annotated[str | None, typer.Option(help="Relations, as in P36,P37. Default: all there are.")]

@@ -31,6 +31,9 @@ DknShare = Annotated[float | None, typer.Option("--dkn-share", help="t: how ofte
 Lam = Annotated[float | None, typer.Option("--lam", help="Claims scoring above this are judged true.")]
 Known = Annotated[bool, typer.Option("--known", help="Only queries the model answers rightly.")]
 
+COMPUTED = {"dkn": ("scan", "dkn"), "edits": ("edit", "edit")}
+"""Where the results behind a command's table are stored, and what --what computes them."""
+
 
 def facts(store: Store, form: Format = "table", out: Output = None, as_json: Json = False) -> None:
     """Facts known, by model and language, and what could not be used."""
@@ -225,10 +228,22 @@ def _show(
     output: tuple[str, Path | None, bool],
     also: Sequence[Table] = (),
 ) -> None:
+    holds_data = _holds_data(*output)
     with opened(store) as reader:
         view = view_of(reader, *choice, **{name: value for name, value in given.items() if value is not None})
         table = build(reader, view)
-        _emit([labelled(table, view) if _holds_data(*output) else table, *also], *output)
+        _tell_missing(reader, view, table.name, store)
+        _emit([labelled(table, view) if holds_data else table, *also], *output)
+
+
+def _tell_missing(reader: Reader, view: View, name: str, store: Path) -> None:
+    """Say on stderr which run computes a table of which nothing is stored yet."""
+    from tui import output
+
+    stored, what = COMPUTED.get(name, ("", ""))
+    if stored and not reader.sql(f"SELECT 1 FROM {stored} WHERE model = $model LIMIT 1", {"model": view.model}).height:
+        command = f"knscope run {store} --model M --data D --method {view.method} --what {what}"
+        output.say(f"none of this is computed yet for {view.model}; do so with: {command}")
 
 
 def labelled(table: Table, view: View) -> Table:
@@ -242,10 +257,11 @@ def labelled(table: Table, view: View) -> Table:
 def _holds_data(form: str, out: Path | None, as_json: bool) -> bool:
     from tui import output, writing
 
+    form = "json" if as_json else form
     output.check(form, out)
     if out is not None:
         return writing.format_of(out, None if form == "table" else form) in writing.DATA
-    return as_json or form in writing.DATA
+    return form in writing.DATA
 
 
 def view_of(

@@ -23,7 +23,9 @@ POLL_SECONDS = 0.3
 
 def run(
     store: Store,
-    model: Annotated[list[str], typer.Option("--model", help="A folder or hub id; repeat for several.")],
+    model: Annotated[
+        list[str], typer.Option("--model", help="A folder, a hub id or a bundled model's name; repeat for several.")
+    ],
     data: Annotated[str, typer.Option(help="demo, mlama:DIR, mpararel:DIR, pararel:DIR, or a CSV/JSONL/Parquet file.")],
     langs: Annotated[str | None, typer.Option(help="Languages, as in en,zh-hans. Default: all there are.")] = None,
     relations: Annotated[str | None, typer.Option(help="Relations, as in P36,P37. Default: all there are.")] = None,
@@ -214,7 +216,7 @@ def cancel(
 
 
 def query(
-    model: Annotated[str, typer.Argument(metavar="MODEL", help="A folder or hub id.")],
+    model: Annotated[str, typer.Argument(metavar="MODEL", help="A folder, a hub id or a bundled model's name.")],
     template: Annotated[str, typer.Argument(help="As in 'The capital of [X] is [Y]'.")],
     subject: Annotated[str, typer.Option(help="What [X] is.")],
     object_: Annotated[str, typer.Option("--object", help="What [Y] is: the answer.")],
