@@ -44,6 +44,8 @@ def whole(path: Path) -> Iterator[Path]:
                     shutil.copyfileobj(written, device)
             else:
                 temporary.replace(path.resolve())
+        except BrokenPipeError:
+            raise  # who read has read enough, as of stdout
         except OSError as error:
             raise UserError(f"{path} cannot be written ({error.strerror or error}); name another place") from error
 

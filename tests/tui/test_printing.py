@@ -18,7 +18,7 @@ from analysis.tables import layers as layers_room
 from store import UserError, export
 from tui import output
 from tui.cli import run_app
-from tui.commands import common, results
+from tui.commands import common, measure, results
 
 TWO = [Table("first", "the first", pl.DataFrame({"a": [1]})), Table("second", "the second", pl.DataFrame({"b": [2]}))]
 
@@ -92,6 +92,14 @@ def test_writing_to_a_device_pipe_or_link_leaves_it_what_it_is(tmp_path: Path) -
     assert {path.name for path in tmp_path.iterdir() if path.is_file()} == {"link.csv", "target.csv"}
     with pytest.raises(UserError, match="cannot be written"):
         export.write_table(pl.DataFrame({"a": [1]}), tmp_path / "missing" / "a.csv", "csv")
+
+
+def test_a_reader_of_a_pipe_that_has_read_enough_is_no_error_of_a_person(tmp_path: Path) -> None:
+    reading, writing = os.pipe()
+    os.close(reading)
+    with pytest.raises(BrokenPipeError):
+        export.write_table(pl.DataFrame({"a": [1]}), Path(f"/dev/fd/{writing}"), "csv")
+    os.close(writing)
 
 
 @pytest.mark.parametrize("option", ["--tau", "--langs", "--relations"])
@@ -199,3 +207,21 @@ def test_a_place_that_cannot_be_written_is_told_before_anything_is_computed(
             assert run_app([*command, *options]) == 2
             assert why in capsys.readouterr().err.replace("\n", " ")
     assert run_app(["edits", str(made_store), "--json", "-o", str(tmp_path / "b.csv")]) == 2
+
+
+def test_stability_leaves_a_model_out_that_has_none_of_the_languages(
+    made_store: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with store.open(made_store) as reader:
+        model = reader.models()[0]
+        assert measure._view(reader, model, "amig", "xx", None) is None
+        assert f"{model} is left out" in capsys.readouterr().err.replace("\n", " ")
+        view = measure._view(reader, model, "amig", "en,xx", "xx=0.4,0.2")
+    assert view is not None and view.langs == ("en",) and view.tau == {"en": 0.2}
+
+
+def test_measurements_are_in_the_same_order_whichever_process_was_first() -> None:
+    rows = [{"fact": fact, "lang": lang, "method": name} for fact in "ab" for lang in ("en", "fr") for name in "yx"]
+    first = {"m": {"model": "m", "rows": rows, "groups": []}, "n": {"model": "n", "rows": [], "groups": rows[:4]}}
+    other = {"n": first["n"], "m": {**first["m"], "rows": rows[4:] + rows[:4]}}
+    assert measure.in_order(first) == measure.in_order(other) == list(first.values())

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -58,10 +58,23 @@ def faithfulness(
     methods = COMPARED if method is None else common.methods(method)
     work = Measurement(tasks(Task(config, methods, grouped=group), processes or plan.cpu_count()), processes or None)
     _follow(work)
-    tables = room.build(list(work.documents.values()), seed=seed)
-    _emit(tables, form, out, as_json, {"measured": list(work.documents.values())})
+    measured = in_order(work.documents)
+    tables = room.build(measured, seed=seed)
+    _emit(tables, form, out, as_json, {"measured": measured})
     if work.cancelled:
         raise typer.Exit(130)
+
+
+def in_order(documents: Mapping[str, dict[str, Any]]) -> list[dict[str, Any]]:
+    """What processes found, by model, fact and language: not as it came, which differs from time to time."""
+
+    def place(row: dict[str, Any]) -> tuple[str, str]:
+        return str(row["fact"]), str(row["lang"])
+
+    return [
+        {**one, "rows": sorted(one["rows"], key=place), "groups": sorted(one["groups"], key=place)}
+        for _, one in sorted(documents.items())
+    ]
 
 
 def _follow(work: Any) -> None:
@@ -103,6 +116,7 @@ def stability(
 
     from analysis.runs import plan
     from analysis.tables import stability as room
+    from store.errors import UserError
     from tui import output
     from tui.commands import results, run
 
@@ -122,22 +136,31 @@ def stability(
             if seen.status == "cancelled" or (seen.status != "done" and dtype == "float32"):
                 raise typer.Exit(run.exit_code(seen))  # another precision may not work on a model or device
             if dtype == "float32":  # a store may hold more models, and more facts, than are asked for here
-                labels = [str(row["model"]) for row in seen.record.provenance["models"].values()]
+                ran = seen.record.provenance["models"]
+                labels = [str(ran[one.source]["model"]) for one in config.models if one.source in ran]
         with results.opened(place) as reader:
-            views = [_view(reader, name, label, langs, tau).with_(facts=facts_asked) for name in labels]
-            tables = {view.model: room.build(reader, view, seed) for view in views}
+            views = [view for name in labels if (view := _view(reader, name, label, langs, tau))]
+            tables = {view.model: room.build(reader, view.with_(facts=facts_asked), seed) for view in views}
+    if not tables:
+        raise UserError(
+            f"--langs {langs}: none of these models is for these languages; name a model, or other languages"
+        )
     one_by_one = as_json or (form in ("table", "latex") and out is None)
     _emit(list(tables.values()) if one_by_one else [room.together(tables)], form, out, as_json)
 
 
-def _view(reader: Reader, model: str, method: str, langs: str | None, tau: str | None) -> View:
-    """The View of one model: the languages asked for, as far as it has them."""
+def _view(reader: Reader, model: str, method: str, langs: str | None, tau: str | None) -> View | None:
+    """The View of one model: the languages asked for, as far as it has them; None, and a word on stderr, where it has none."""
+    from tui import output
     from tui.commands import results
 
     stored = reader.langs(model)
     wanted = [lang for lang in common.words("--langs", langs) or stored if lang in stored]
+    if not wanted:
+        output.say(f"{model} is left out: nothing is stored of it in these languages")
+        return None
     taus = ",".join(part for part in common.words("--tau", tau) if part.rpartition("=")[0] in ("", *wanted))
-    return results.view_of(reader, model, method, ",".join(wanted), tau=taus)
+    return results.view_of(reader, model, method, ",".join(wanted), tau=taus or None)
 
 
 @contextmanager
