@@ -1,5 +1,6 @@
 """mLAMA, mParaRel and ParaRel as they are published become one frame."""
 
+import json
 from pathlib import Path
 
 import polars as pl
@@ -113,6 +114,8 @@ def test_a_line_id_of_another_type_is_named_with_file_and_line(mpararel: Path, v
         ("obj_label", "", "empty-answer"),
         ("obj_label", None, "empty-answer"),
         ("sub_label", "  ", "empty-subject"),
+        ("sub_label", "Pe\x1b[2Jru", "control-character"),
+        ("obj_label", "Chi\x9ble", "control-character"),
         ("lineid", None, "no-line-id"),
         ("lineid", 2, "duplicate-id"),
     ],
@@ -122,11 +125,19 @@ def test_single_unusable_facts_are_reported_and_the_rest_is_kept(
 ) -> None:
     record = {"sub_label": "Iran", "obj_label": "Iraq", "lineid": 9, "sub_uri": "Q794", "obj_uri": "Q796"}
     with (mpararel / "tuples" / "en" / "P47.jsonl").open("a") as stream:
-        stream.write(str({**record, field: value}).replace("'", '"').replace("None", "null") + "\n")
+        stream.write(json.dumps({**record, field: value}) + "\n")
     dataset = load(f"mpararel:{mpararel}")
     assert reasons(dataset)["P47", "en", reason] == 1
     assert "Iran" not in dataset.frame["subject"]
     assert "Spain" in dataset.frame["subject"]
+
+
+def test_a_published_template_that_a_terminal_would_obey_is_reported(mpararel: Path) -> None:
+    path = mpararel / "patterns" / "fr" / "P47.jsonl"
+    path.write_text(path.read_text() + json.dumps({"pattern": "\x1b[2J[X] et [Y]"}) + "\n")
+    dataset = load(f"mpararel:{mpararel}")
+    assert reasons(dataset)["P47", "fr", "control-character"] == 1
+    assert not dataset.frame["template"].str.contains("\x1b", literal=True).any()
 
 
 def test_a_published_folder_in_another_layout_is_refused_with_what_is_needed(mpararel: Path, mlama: Path) -> None:
