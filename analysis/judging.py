@@ -19,9 +19,7 @@ Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
 Bools = npt.NDArray[np.bool_]
 
-LAMBDA_ATTRIBUTION = 1e-6
 DKN_SHARE = 0.7
-METRICS = ("precision", "recall", "f1", "accuracy")
 
 
 def frequent_neurons(

@@ -1,4 +1,4 @@
-"""Any frame as CSV, JSON or Parquet, to a file or as text."""
+"""Any frame as CSV or Parquet, any document as JSON; and files that are written whole or not at all."""
 
 from __future__ import annotations
 

@@ -12,8 +12,6 @@ from typing import Any
 from store.errors import UserError
 from store.layout import CLOSED, read_json, write_json
 
-STATUSES = ("queued", "running", "done", "failed", "cancelled")
-
 
 @dataclass(frozen=True)
 class RunRecord:

@@ -85,10 +85,6 @@ class ModelWorker:
     def pid(self) -> int:
         return self._process.pid
 
-    @property
-    def alive(self) -> bool:
-        return self._process.poll() is None
-
     def load(self, source: str) -> None:
         """Load a model (or find it loaded); answered by state `ready` with the model's row, or `error`."""
         self._send({"request": "load", "source": source})

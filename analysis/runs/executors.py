@@ -142,9 +142,6 @@ class ProcessExecutor(Slots[_Process]):
     def under_way(self) -> int:
         return sum(slot.computed for slot in self._slots if slot.unit is not None)
 
-    def pids(self) -> list[int]:
-        return [slot.worker.pid for slot in self._slots if slot.worker]
-
     def submit(self, slot: int, unit: Unit) -> None:
         self._slots[slot].deaths, self._slots[slot].cancelled = 0, False
         self._send(slot, unit)
