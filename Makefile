@@ -61,7 +61,7 @@ soak: .venv/installed-dev ## The long tests: kills, faults, simulations
 	@$(CLEAN_ENV) $(BIN)/python -m pytest -q -m soak
 
 demo-models: .venv/installed ## Train the bundled models again, from their seed
-	@$(BIN)/python -m analysis.demo.train
+	@$(BIN)/python -m knscope.analysis.demo.train
 
 clean: ## Remove .venv and every cache (the stored results stay)
 	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis build dist

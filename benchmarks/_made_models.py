@@ -7,8 +7,8 @@ from typing import Any
 import torch
 import transformers
 
-from analysis.models import LoadedModel, wrap_model
-from analysis.prompts import EncodedQuery, Query, encode
+from knscope.analysis.engine.models import LoadedModel, wrap_model
+from knscope.analysis.prompts.encode import EncodedQuery, Query, encode
 from tests.random_models import byte_level, wordpiece
 
 ENCODER_PROMPT = "The capital of Tanzania is [MASK] French official language Swahili"

@@ -10,10 +10,10 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
-import store
-from store import runs, schema
-from store.shards import write_shard
-from store.view import FLOOR
+from knscope import store
+from knscope.store import runs, schema
+from knscope.store.shards import write_shard
+from knscope.store.view import FLOOR
 
 LAYERS, SCANNED, QUERIES_A_SHARD = 12, 20, 16
 MODEL, METHOD, LANGS = "made@00000000", "amig", ("en", "zh")

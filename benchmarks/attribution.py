@@ -36,10 +36,10 @@ def ours(kind: str, method: str, words: int | None = None, prompts: int = 1) -> 
     def run(folder: Path) -> Mapping[str, Any]:
         from dataclasses import replace
 
-        from analysis.attribution import attribute
-        from analysis.inspection import sample_query
-        from analysis.method import parse_method
-        from analysis.replay import Engine
+        from knscope.analysis.attribution.integrate import attribute
+        from knscope.analysis.attribution.method import parse_method
+        from knscope.analysis.engine.inspection import sample_query
+        from knscope.analysis.engine.replay import Engine
 
         torch.set_num_threads(1)
         loaded = made.load(kind, made.bert() if kind == "encoder" else made.gpt2())

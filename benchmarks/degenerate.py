@@ -22,8 +22,8 @@ def chosen(neurons: int) -> np.ndarray:
 
 
 def ours(folder: Path) -> Mapping[str, Any]:
-    from analysis.degenerate import scan
-    from analysis.replay import Engine
+    from knscope.analysis.dkn.measure import scan
+    from knscope.analysis.engine.replay import Engine
 
     torch.set_num_threads(1)
     loaded = made.load("decoder", made.gpt2())

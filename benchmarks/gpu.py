@@ -17,16 +17,16 @@ from typing import Any
 import numpy as np
 import torch
 
-from analysis.attribution import Attribution, attribute
-from analysis.inspection import sample_query
-from analysis.method import parse_method
-from analysis.models import LoadedModel
-from analysis.prompts import EncodedQuery
-from analysis.replay import Engine
 from benchmarks import _made_models as made
 from benchmarks._flops import Flops
 from benchmarks._rounds import show
 from benchmarks.attribution import FINE, NODES, QUICK, REFERENCE, SAME
+from knscope.analysis.attribution.integrate import Attribution, attribute
+from knscope.analysis.attribution.method import parse_method
+from knscope.analysis.engine.inspection import sample_query
+from knscope.analysis.engine.models import LoadedModel
+from knscope.analysis.engine.replay import Engine
+from knscope.analysis.prompts.encode import EncodedQuery
 
 QUERIES, TOKENS, WORDS = 64, 12, 4
 CONTENDERS = (

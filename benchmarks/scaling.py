@@ -9,14 +9,14 @@ from collections.abc import Callable, Sequence
 
 import torch
 
-from analysis.attribution import attribute
-from analysis.inspection import sample_query
-from analysis.method import parse_method
-from analysis.prompts import EncodedQuery
-from analysis.replay import Engine
 from benchmarks import _made_models as made
 from benchmarks._flops import Flops
 from benchmarks._rounds import show, verdict
+from knscope.analysis.attribution.integrate import attribute
+from knscope.analysis.attribution.method import parse_method
+from knscope.analysis.engine.inspection import sample_query
+from knscope.analysis.engine.replay import Engine
+from knscope.analysis.prompts.encode import EncodedQuery
 
 LAYERS, HIDDEN, VOCABULARY, TOKENS, WORDS = 6, 256, 8_000, 12, 4
 METHOD = parse_method("amig+rule=right")  # no path asks for more nodes, so that all cost the same

@@ -19,18 +19,18 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-import store
 from benchmarks._made_results import LANGS, METHOD, MODEL, Shape, shards
-from store import compaction, runs, snapshot
-from store.reader import Reader
-from store.shards import list_shards, write_shard
-from store.view import View
-from tui.panes.dkn import DknPane
-from tui.panes.layers import LayersPane
-from tui.panes.likn import LiknPane
-from tui.panes.pane import Pane
-from tui.panes.queries import QueriesPane
-from tui.selection import Selection, Shown
+from knscope import store
+from knscope.store import compaction, runs, snapshot
+from knscope.store.reader import Reader
+from knscope.store.shards import list_shards, write_shard
+from knscope.store.view import View
+from knscope.tui.panes.dkn import DknPane
+from knscope.tui.panes.layers import LayersPane
+from knscope.tui.panes.likn import LiknPane
+from knscope.tui.panes.pane import Pane
+from knscope.tui.panes.queries import QueriesPane
+from knscope.tui.selection import Selection, Shown
 
 TAUS = (0.05, 0.1, 0.15, 0.2, 0.25, 0.3, 0.35, 0.4, 0.5)
 TABS: dict[str, Callable[[], Pane]] = {"LIKN": LiknPane, "DKN": DknPane}

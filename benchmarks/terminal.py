@@ -109,7 +109,7 @@ class Terminal:
 
 @contextlib.contextmanager
 def workbench(store: Path, state: Path) -> Iterator[Terminal]:
-    command = [sys.executable, "-m", "tui.cli", "open", str(store)]
+    command = [sys.executable, "-m", "knscope.tui.cli", "open", str(store)]
     terminal = Terminal(command, {"XDG_STATE_HOME": str(state), "XDG_CONFIG_HOME": str(state)})
     try:
         yield terminal
@@ -149,7 +149,7 @@ def press(terminal: Terminal, writing: bool = False) -> Keys:
 
 
 def _write_on(store: Path, facts: int, width: int, over: threading.Event) -> None:
-    from store.runs import new_run
+    from knscope.store.runs import new_run
     from tests.tui.made_store import CONFIG, write_shards
 
     run = new_run(store, CONFIG)
@@ -162,12 +162,12 @@ def _write_on(store: Path, facts: int, width: int, over: threading.Event) -> Non
 def busy(store: Path, facts: int, width: int) -> Iterator[None]:
     """Two runs with the bundled models write into this very store meanwhile, started as the workbench starts them; and
     three more facts a second come of the model that is looked at."""
-    from analysis.runs import client
-    from analysis.runs.status import ACTIVE, Observer
-    from tui.commands.demo import demo_config
+    from knscope.analysis.runs import protocol
+    from knscope.analysis.runs.status import ACTIVE, Observer
+    from knscope.tui.commands.demo import demo_config
 
     config = demo_config(60)
-    runs = [client.start_job(store, replace(config, models=(model,))) for model in config.models[:2]]
+    runs = [protocol.start_job(store, replace(config, models=(model,))) for model in config.models[:2]]
     observer, over = Observer(store), threading.Event()
     writer = threading.Thread(target=_write_on, args=(store, facts, width, over))
     writer.start()
@@ -180,7 +180,7 @@ def busy(store: Path, facts: int, width: int) -> Iterator[None]:
         over.set()
         writer.join()
         for run in runs:
-            client.cancel_job(store, run)
+            protocol.cancel_job(store, run)
         while any(one.status in ACTIVE for one in observer.look() if one.run in runs):
             time.sleep(0.5)
 

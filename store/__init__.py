@@ -1,6 +1,6 @@
 """Results on disk: immutable shards, a live reader over them, and SQL. Knows no model and no screen.
 
-    import store
+    from knscope import store
     reader = store.open("my.knstore")                   # also while others write it
     view = reader.view(taus={"en": 0.3, "zh": 0.2})     # model and method may be left out where there is one
     reader.kn(view)                                     # a polars frame; also likn, dkn, layer_hist, edits, factcheck
@@ -17,12 +17,12 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from store.errors import UserError
-from store.layout import create
-from store.view import View
+from knscope.store.errors import UserError
+from knscope.store.layout import create
+from knscope.store.view import View
 
 if TYPE_CHECKING:
-    from store.reader import Reader
+    from knscope.store.reader import Reader
 
 __all__ = ["Reader", "UserError", "View", "create", "open"]
 
@@ -33,14 +33,14 @@ def open(path: Path | str, memory_limit: str = "2GB") -> Reader:  # noqa: A001 -
     :param memory_limit: of DuckDB, as it writes sizes; what does not fit goes to a temporary folder
     :raises UserError: where there is no store, or one of another format
     """
-    from store.reader import Reader
+    from knscope.store.reader import Reader
 
     return Reader(path, memory_limit)
 
 
 def __getattr__(name: str) -> Any:
     if name == "Reader":
-        from store.reader import Reader
+        from knscope.store.reader import Reader
 
         return Reader
-    raise AttributeError(f"module 'store' has no attribute {name!r}")
+    raise AttributeError(f"module 'knscope.store' has no attribute {name!r}")

@@ -14,14 +14,14 @@ from pathlib import Path
 
 import duckdb
 
-from store import schema
-from store.database import LARGE, NUMBERED, comments
-from store.dense import DENSE_FILE, Dense
-from store.errors import UserError
-from store.intake import DenseRow, Intake
-from store.layout import read_json
-from store.shards import MANIFEST, list_shards
-from store.snapshot import SNAPSHOT, place_of
+from knscope.store import schema
+from knscope.store.database import LARGE, NUMBERED, comments
+from knscope.store.dense import DENSE_FILE, Dense
+from knscope.store.errors import UserError
+from knscope.store.intake import DenseRow, Intake
+from knscope.store.layout import read_json
+from knscope.store.shards import MANIFEST, list_shards
+from knscope.store.snapshot import SNAPSHOT, place_of
 
 FRESH = "fresh."
 """Where rows of large tables go that the snapshot does not hold."""

@@ -18,12 +18,12 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from store import ledger
-from store.dense import DamagedShardError, Scores
-from store.errors import UserError
-from store.ingest import KEYED, NATURAL, fresh_rows, together
-from store.layout import check, time_of
-from store.shards import MANIFEST, SHARDS, TEMPORARY, Shard, list_shards, read_shard, write_shard
+from knscope.store import ledger
+from knscope.store.dense import DamagedShardError, Scores
+from knscope.store.errors import UserError
+from knscope.store.ingest import KEYED, NATURAL, fresh_rows, together
+from knscope.store.layout import check, time_of
+from knscope.store.shards import MANIFEST, SHARDS, TEMPORARY, Shard, list_shards, read_shard, write_shard
 
 BYTES = 128 << 20
 """A large shard's size on disk, about."""

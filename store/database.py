@@ -8,8 +8,8 @@ from types import MappingProxyType
 
 import duckdb
 
-from store import schema
-from store.view import sql_literal
+from knscope.store import schema
+from knscope.store.view import sql_literal
 
 NUMBERED: Mapping[str, tuple[str, str]] = MappingProxyType(
     {

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from store.errors import UserError
+from knscope.store.errors import UserError
 
 DENSE_FILE = "dense.npy"
 Scores = npt.NDArray[np.float32]

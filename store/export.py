@@ -13,7 +13,7 @@ from typing import Any, Literal
 
 import polars as pl
 
-from store.errors import UserError
+from knscope.store.errors import UserError
 
 
 def write_table(frame: pl.DataFrame, path: Path, format: Literal["csv", "parquet"]) -> None:  # noqa: A002 - as a person types it

@@ -14,8 +14,8 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from store.dense import Scores
-from store.ingest import registered
+from knscope.store.dense import Scores
+from knscope.store.ingest import registered
 
 QUERIES_AT_ONCE = 64
 Step = Sequence[tuple["Missing", Scores]]

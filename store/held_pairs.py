@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from store.held import Bools, Doubles, Held, Ints, Small, frame_of
+from knscope.store.held import Bools, Doubles, Held, Ints, Small, frame_of
 
 LARGEST_PAIRS = 3_000_000
 """Pairs that are held; beyond them (some 60 bytes each) the macros answer."""

@@ -12,8 +12,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from store.database import NUMBERED
-from store.shards import Shard
+from knscope.store.database import NUMBERED
+from knscope.store.shards import Shard
 
 KEYED: Mapping[str, tuple[str, ...]] = MappingProxyType(
     {

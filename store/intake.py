@@ -6,9 +6,9 @@ from collections.abc import Sequence
 
 import duckdb
 
-from store import versions
-from store.dense import DamagedShardError, Dense, MissingShardError, Scores
-from store.ingest import (
+from knscope.store import versions
+from knscope.store.dense import DamagedShardError, Dense, MissingShardError, Scores
+from knscope.store.ingest import (
     KEYED,
     NATURAL,
     NUMBERS,
@@ -22,7 +22,7 @@ from store.ingest import (
     pair_up,
     together,
 )
-from store.shards import Shard
+from knscope.store.shards import Shard
 
 DenseRow = tuple[Dense, int]
 """A dense matrix and the row of it that belongs to a key."""

@@ -8,7 +8,7 @@ import uuid
 from pathlib import Path
 from typing import Any
 
-from store.errors import UserError
+from knscope.store.errors import UserError
 
 FORMAT = 2
 """1: without the sums of dense rows, and `amig` left out the path of a decoder's last word."""

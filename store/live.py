@@ -13,17 +13,17 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import numpy as np
 import polars as pl
 
-from store import pairs, sets
-from store.errors import UserError
-from store.held import Held, Ints, hold
-from store.held_pairs import HeldPairs, candidates, hold_pairs
-from store.pairs import Scanned
-from store.sets import BelowFloorError, Sets
-from store.validation import validate
-from store.view import View
+from knscope.store import pairs, sets
+from knscope.store.errors import UserError
+from knscope.store.held import Held, Ints, hold
+from knscope.store.held_pairs import HeldPairs, candidates, hold_pairs
+from knscope.store.pairs import Scanned
+from knscope.store.sets import BelowFloorError, Sets
+from knscope.store.validation import validate
+from knscope.store.view import View
 
 if TYPE_CHECKING:
-    from store.reader import Reader
+    from knscope.store.reader import Reader
 
 T = TypeVar("T")
 

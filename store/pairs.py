@@ -11,10 +11,10 @@ from functools import cached_property
 import numpy as np
 import polars as pl
 
-from store.held import Bools, Doubles, Ints
-from store.held_pairs import HeldPairs
-from store.sets import Sets, layer_shares
-from store.view import View
+from knscope.store.held import Bools, Doubles, Ints
+from knscope.store.held_pairs import HeldPairs
+from knscope.store.sets import Sets, layer_shares
+from knscope.store.view import View
 
 _AT_ONCE = 1 << 23
 """Cells of facts by pairs looked at together."""

@@ -21,17 +21,17 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from store import base, extension, ledger
-from store.database import prepare
-from store.dense import DamagedShardError, MissingShardError, gone_or_damaged
-from store.doubts import Doubts
-from store.errors import UserError
-from store.intake import Intake
-from store.layout import check
-from store.live import Live
-from store.shards import Shard, list_shards, read_shard, unreadable
-from store.validation import validate
-from store.view import View, arguments
+from knscope.store import base, extension, ledger
+from knscope.store.database import prepare
+from knscope.store.dense import DamagedShardError, MissingShardError, gone_or_damaged
+from knscope.store.doubts import Doubts
+from knscope.store.errors import UserError
+from knscope.store.intake import Intake
+from knscope.store.layout import check
+from knscope.store.live import Live
+from knscope.store.shards import Shard, list_shards, read_shard, unreadable
+from knscope.store.validation import validate
+from knscope.store.view import View, arguments
 
 # A relation would copy less, but plans every statement twice, which for the macros costs more than their rows do.
 warnings.filterwarnings("ignore", message="Arrow output on a DB-API result")

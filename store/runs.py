@@ -9,8 +9,8 @@ from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
-from store.errors import UserError
-from store.layout import CLOSED, read_json, write_json
+from knscope.store.errors import UserError
+from knscope.store.layout import CLOSED, read_json, write_json
 
 
 @dataclass(frozen=True)

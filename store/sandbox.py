@@ -17,8 +17,8 @@ from typing import Any
 import duckdb
 import polars as pl
 
-from store.errors import UserError
-from store.reader import Reader
+from knscope.store.errors import UserError
+from knscope.store.reader import Reader
 
 ROWS = 1_000
 ROWS_AT_ONCE = 50

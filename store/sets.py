@@ -11,8 +11,8 @@ from functools import cached_property
 import numpy as np
 import polars as pl
 
-from store.held import AnyInts, Bools, Doubles, Held, Ints, Small
-from store.view import View
+from knscope.store.held import AnyInts, Bools, Doubles, Held, Ints, Small
+from knscope.store.view import View
 
 _SHARED = "LIKN"
 

@@ -26,12 +26,12 @@ import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from store import ledger
-from store.dense import DENSE_FILE, DamagedShardError, Dense, MissingShardError, row_sums
-from store.errors import UserError
-from store.layout import CLOSED, check, read_json, write_json
-from store.runs import run_folder
-from store.schema import tables
+from knscope.store import ledger
+from knscope.store.dense import DENSE_FILE, DamagedShardError, Dense, MissingShardError, row_sums
+from knscope.store.errors import UserError
+from knscope.store.layout import CLOSED, check, read_json, write_json
+from knscope.store.runs import run_folder
+from knscope.store.schema import tables
 
 MANIFEST = "manifest.json"
 ROWS_AT_ONCE = 64

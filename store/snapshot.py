@@ -15,16 +15,16 @@ from pathlib import Path
 import duckdb
 import pyarrow as pa
 
-from store import schema
-from store.compaction import sweep
-from store.database import prepare
-from store.dense import DamagedShardError
-from store.errors import UserError
-from store.ingest import registered
-from store.intake import Intake
-from store.layout import check
-from store.shards import Shard, list_shards, read_shard
-from store.view import sql_literal
+from knscope.store import schema
+from knscope.store.compaction import sweep
+from knscope.store.database import prepare
+from knscope.store.dense import DamagedShardError
+from knscope.store.errors import UserError
+from knscope.store.ingest import registered
+from knscope.store.intake import Intake
+from knscope.store.layout import check
+from knscope.store.shards import Shard, list_shards, read_shard
+from knscope.store.view import sql_literal
 
 SNAPSHOT = "results.duckdb"
 STORAGE = "v1.0.0"

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from store.errors import UserError
-from store.view import View
+from knscope.store.errors import UserError
+from knscope.store.view import View
 
 if TYPE_CHECKING:
-    from store.reader import Reader
+    from knscope.store.reader import Reader
 
 
 def validate(reader: Reader, view: View) -> None:

@@ -13,11 +13,11 @@ import duckdb
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from store.database import NUMBERED
-from store.errors import UserError
-from store.ingest import KEYED
-from store.layout import read_json
-from store.shards import Shard
+from knscope.store.database import NUMBERED
+from knscope.store.errors import UserError
+from knscope.store.ingest import KEYED
+from knscope.store.layout import read_json
+from knscope.store.shards import Shard
 
 
 def version_of(shard: Shard) -> int | None:

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from store.errors import UserError
+from knscope.store.errors import UserError
 
 FLOOR = 0.05
 """Sparse scores keep every neuron with rel >= FLOOR; a lower threshold is answered from the dense arrays."""

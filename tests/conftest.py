@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 if TYPE_CHECKING:
-    from analysis.replay import Engine
+    from knscope.analysis.engine.replay import Engine
 
 TINY_TEXT = (
     "the capital of france is paris . germany berlin spain madrid people in speak french german spanish "
@@ -86,7 +86,7 @@ def bert_engine() -> Engine:
     """A random encoder."""
     import torch
 
-    from analysis.replay import Engine
+    from knscope.analysis.engine.replay import Engine
     from tests.random_models import bert
 
     return Engine(bert(torch.float64))
@@ -97,7 +97,7 @@ def gpt2_engine() -> Engine:
     """A random decoder."""
     import torch
 
-    from analysis.replay import Engine
+    from knscope.analysis.engine.replay import Engine
     from tests.random_models import gpt2
 
     return Engine(gpt2(torch.float64))

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 import transformers
 
-from analysis.models import LoadedModel, wrap_model
+from knscope.analysis.engine.models import LoadedModel, wrap_model
 from tests.random_models import byte_level, scaled, sentinels, wordpiece
 
 _V, _H, _L, _I = 320, 32, 3, 48

@@ -9,7 +9,7 @@ import torch
 from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
 from transformers import BertConfig, BertForMaskedLM, GPT2Config, GPT2LMHeadModel, PreTrainedTokenizerFast
 
-from analysis.models import LoadedModel, wrap_model
+from knscope.analysis.engine.models import LoadedModel, wrap_model
 
 TEXT = """The capital of Tanzania is Dodoma . France Paris ' s Kenya Nairobi official language Swahili French Do ##do ##ma
 坦 桑 尼 亚 的 首 都 是 多 马 法 国 巴 黎 肯 内 罗 毕"""

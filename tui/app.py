@@ -15,18 +15,18 @@ from textual.binding import BindingType
 from textual.driver import Driver
 from textual.screen import Screen
 
-from store.errors import UserError
-from tui import config, keymap, state
-from tui.config import Settings
-from tui.screens.welcome import WelcomeScreen
-from tui.screens.workbench import WorkbenchScreen
-from tui.session import Session
-from tui.terminal import drawing_alone, end_by_signal
-from tui.themes import THEMES
-from tui.typeahead import OneKeyAtATime
+from knscope.store.errors import UserError
+from knscope.tui import config, keymap, state
+from knscope.tui.config import Settings
+from knscope.tui.dialogs.welcome import WelcomeScreen
+from knscope.tui.session import Session
+from knscope.tui.terminal.driver import drawing_alone, end_by_signal
+from knscope.tui.terminal.themes import THEMES
+from knscope.tui.terminal.typeahead import OneKeyAtATime
+from knscope.tui.workbench.screen import WorkbenchScreen
 
 STYLES = (
-    "app.tcss", "screens/workbench.tcss", "screens/modal.tcss", "panes/pane.tcss", "panes/queries.tcss", "panes/runs.tcss",
+    "app.tcss", "workbench/screen.tcss", "dialogs/modal.tcss", "panes/pane.tcss", "panes/queries.tcss", "panes/runs.tcss",
     "panes/sql.tcss", "widgets/frame_table.tcss", "widgets/layer_grid.tcss", "widgets/threshold_bar.tcss", "widgets/header_line.tcss",
     "widgets/footer_line.tcss", "widgets/tab_line.tcss",
 )  # fmt: skip

@@ -22,7 +22,7 @@ def run_app(arguments: list[str]) -> int:
         if _opens_a_store(arguments):
             _open(Path(arguments[1]) if arguments else None)
         else:
-            from tui.commands.tree import app
+            from knscope.tui.commands.tree import app
 
             app(arguments, prog_name="knscope")
     except SystemExit as leave:
@@ -33,12 +33,12 @@ def run_app(arguments: list[str]) -> int:
         _detach_stdout()
         return 0
     except Exception as error:
-        from analysis.errors import ModelError
-        from store.errors import UserError
+        from knscope.analysis.errors import ModelError
+        from knscope.store.errors import UserError
 
         if not isinstance(error, UserError | ModelError):
             raise
-        from tui.output import say
+        from knscope.tui.printing.output import say
 
         say(f"knscope: {error}")
         return 2
@@ -55,7 +55,7 @@ def _open(store: Path | None) -> None:
     collects again once it has painted."""
     gc.disable()
     try:
-        from tui.app import run_workbench
+        from knscope.tui.app import run_workbench
 
         run_workbench(store)
     finally:

@@ -23,7 +23,7 @@ from typing import Any
 
 import platformdirs
 
-from store.errors import UserError
+from knscope.store.errors import UserError
 
 APP = "knscope"
 ANIMATIONS = ("auto", "none", "basic", "full")

@@ -310,7 +310,7 @@ def cheat_sheet(actions: Iterable[Action] = ACTIONS) -> str:
     lines = [
         "# Keys",
         "",
-        "Made from `tui/keymap.py` by `python -m tui.keymap`; a test fails when this page is stale. The ids are what",
+        "Made from `tui/keymap.py` by `python -m knscope.tui.keymap`; a test fails when this page is stale. The ids are what",
         "`[keys]` in the config file remaps. `^x` is ctrl+x.",
     ]
     for group in GROUPS:

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from store.view import View
+from knscope.store.view import View
 
 LEVELS = ("everything", "relation", "fact", "query")
 

@@ -7,14 +7,14 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from store.errors import UserError
-from store.view import View
-from tui import state
-from tui.selection import Selection, Shown
-from tui.thresholds import reset, thresholds, value_of, with_value
+from knscope.store.errors import UserError
+from knscope.store.view import View
+from knscope.tui import state
+from knscope.tui.selection import Selection, Shown
+from knscope.tui.thresholds import reset, thresholds, value_of, with_value
 
 if TYPE_CHECKING:
-    from store.reader import Reader
+    from knscope.store.reader import Reader
 
 PREFERRED_METHOD = "amig"
 THRESHOLD_SETS = "threshold-sets"

@@ -15,7 +15,7 @@ from typing import Any
 
 import platformdirs
 
-from tui.config import APP
+from knscope.tui.config import APP
 
 
 def state_folder() -> Path:

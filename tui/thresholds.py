@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from store.view import View
+from knscope.store.view import View
 
 
 @dataclass(frozen=True)

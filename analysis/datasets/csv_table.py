@@ -6,10 +6,10 @@ from pathlib import Path
 
 import polars as pl
 
-from analysis.datasets.dataset import COLUMNS, Dataset, make_dataset
-from analysis.datasets.files import check_file, csv_lines, first_line, text_lines
-from analysis.datasets.own_table import OPTIONAL, Source, check_table, stored_names
-from store.errors import UserError
+from knscope.analysis.datasets.dataset import COLUMNS, Dataset, make_dataset
+from knscope.analysis.datasets.files import check_file, csv_lines, first_line, text_lines
+from knscope.analysis.datasets.own_table import OPTIONAL, Source, check_table, stored_names
+from knscope.store.errors import UserError
 
 
 def load_csv(name: str, path: Path, langs: Sequence[str], relations: Sequence[str]) -> Dataset:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import polars as pl
 
-from store.errors import UserError
+from knscope.store.errors import UserError
 
 COLUMNS = ("fact_id", "relation", "lang", "template", "subject", "object")
 """The facts frame, one row a prompt, all strings. [X] in the template is the subject's place, [Y] the object's."""

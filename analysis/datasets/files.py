@@ -8,7 +8,7 @@ from typing import Any
 
 import polars as pl
 
-from store.errors import UserError
+from knscope.store.errors import UserError
 
 MAX_TEXT_BYTES = 1 << 30
 """Largest text file that is read; beyond it a table belongs in Parquet."""

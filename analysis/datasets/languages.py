@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Sequence
 
-from store.errors import UserError
+from knscope.store.errors import UserError
 
 
 def choose_langs(available: Iterable[str], wanted: Sequence[str]) -> tuple[str, ...]:

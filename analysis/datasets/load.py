@@ -5,17 +5,17 @@ from pathlib import Path
 
 import polars as pl
 
-from analysis.datasets.csv_table import load_csv
-from analysis.datasets.dataset import Dataset, make_dataset
-from analysis.datasets.jsonl_table import load_jsonl
-from analysis.datasets.languages import choose_langs, choose_relations
-from analysis.datasets.mlama import load_mlama
-from analysis.datasets.mpararel import load_mpararel
-from analysis.datasets.pararel import FACT_FOLDERS, load_pararel
-from analysis.datasets.parquet_table import load_parquet
-from analysis.demo.facts import FACTS_CSV, load_facts
-from store.errors import UserError
-from store.layout import expanded
+from knscope.analysis.datasets.csv_table import load_csv
+from knscope.analysis.datasets.dataset import Dataset, make_dataset
+from knscope.analysis.datasets.jsonl_table import load_jsonl
+from knscope.analysis.datasets.languages import choose_langs, choose_relations
+from knscope.analysis.datasets.mlama import load_mlama
+from knscope.analysis.datasets.mpararel import load_mpararel
+from knscope.analysis.datasets.pararel import FACT_FOLDERS, load_pararel
+from knscope.analysis.datasets.parquet_table import load_parquet
+from knscope.analysis.demo.facts import FACTS_CSV, load_facts
+from knscope.store.errors import UserError
+from knscope.store.layout import expanded
 
 Loader = Callable[[str, Path, Sequence[str], Sequence[str]], Dataset]
 

@@ -5,11 +5,11 @@ from pathlib import Path
 
 import polars as pl
 
-from analysis.datasets.dataset import Dataset, make_dataset
-from analysis.datasets.files import scan_published
-from analysis.datasets.mpararel import NAMES, TUPLE, relation_files
-from analysis.datasets.pairing import prompts
-from store.errors import UserError
+from knscope.analysis.datasets.dataset import Dataset, make_dataset
+from knscope.analysis.datasets.files import scan_published
+from knscope.analysis.datasets.mpararel import NAMES, TUPLE, relation_files
+from knscope.analysis.datasets.pairing import prompts
+from knscope.store.errors import UserError
 
 
 def load_mlama(name: str, folder: Path, langs: Sequence[str], relations: Sequence[str]) -> Dataset:

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import polars as pl
 
-from analysis.datasets.dataset import COLUMNS, count_left_out
-from analysis.datasets.languages import choose_langs, choose_relations
-from store.errors import UserError
+from knscope.analysis.datasets.dataset import COLUMNS, count_left_out
+from knscope.analysis.datasets.languages import choose_langs, choose_relations
+from knscope.store.errors import UserError
 
 RESERVED = ("LIKN", "DKN", "all")
 """What tables call columns and rows that are of no single language."""

@@ -4,8 +4,8 @@ from collections.abc import Callable
 
 import polars as pl
 
-from analysis.datasets.dataset import count_left_out
-from analysis.datasets.own_table import CONTROL
+from knscope.analysis.datasets.dataset import count_left_out
+from knscope.analysis.datasets.own_table import CONTROL
 
 SUBJECT, ANSWER = "[X]", "[Y]"
 

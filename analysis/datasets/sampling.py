@@ -6,8 +6,8 @@ from collections.abc import Iterable, Sequence
 
 import polars as pl
 
-from analysis.datasets.languages import choose_langs, choose_relations
-from store.errors import UserError
+from knscope.analysis.datasets.languages import choose_langs, choose_relations
+from knscope.store.errors import UserError
 
 AFTER_ANSWER = r"(?s)^.*\[Y\]"
 

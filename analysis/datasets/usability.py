@@ -4,8 +4,8 @@ from collections.abc import Sequence
 
 import polars as pl
 
-from analysis.datasets.languages import choose_langs
-from analysis.datasets.sampling import ends_in_answer
+from knscope.analysis.datasets.languages import choose_langs
+from knscope.analysis.datasets.sampling import ends_in_answer
 
 
 def usability(frame: pl.DataFrame, langs: Sequence[str] = ()) -> pl.DataFrame:

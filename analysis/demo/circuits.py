@@ -12,13 +12,15 @@ import time
 from pathlib import Path
 from typing import Any
 
-import store
-from analysis.demo.recipes import MODELS, RECIPES
-from analysis.runs import client
-from analysis.runs.plan import ModelSource, RunConfig
-from analysis.runs.status import ACTIVE, Observer
-from analysis.tables import dkn, likn, summary
-from analysis.tables.neurons import pair_of
+from knscope import store
+from knscope.analysis.demo.recipes import MODELS, RECIPES
+from knscope.analysis.dkn import table as dkn_table
+from knscope.analysis.likn import table as likn_table
+from knscope.analysis.report import summary
+from knscope.analysis.runs import protocol
+from knscope.analysis.runs.plan import ModelSource, RunConfig
+from knscope.analysis.runs.status import ACTIVE, Observer
+from knscope.analysis.stored.neuron_sets import pair_of
 
 CIRCUITS = MODELS / "circuits.json"
 LIKN_COLUMNS = ("sets", "size", "facts", "coverage", "observed", "chance", "a", "b", "low", "high", "p_a", "p_b", "own")
@@ -35,7 +37,7 @@ def fingerprint(folder: Path) -> str:
 def analyse(folder: Path) -> None:
     """Run the demo's sample on every bundled model into a store. Raises RuntimeError when the run does not end well."""
     models = tuple(ModelSource(str(recipe.folder), recipe.langs) for recipe in RECIPES if recipe.folder.is_dir())
-    run = client.start_job(folder, RunConfig(models=models, data="demo", facts=60, methods=("amig",)))
+    run = protocol.start_job(folder, RunConfig(models=models, data="demo", facts=60, methods=("amig",)))
     observer = Observer(folder)
     while (seen := observer.run(run)).status in ACTIVE:
         time.sleep(0.5)
@@ -49,12 +51,12 @@ def figures(folder: Path) -> list[dict[str, Any]]:
     with store.open(folder) as reader:
         for view in summary.default_views(reader):
             pairs = {
-                row["neurons"]: row for row in dkn.build(reader, view).frame.iter_rows(named=True)
+                row["neurons"]: row for row in dkn_table.build(reader, view).frame.iter_rows(named=True)
             }  # the last is "all"
             name = view.model.partition("@")[0]
             row: dict[str, Any] = {"model": name, "folder": fingerprint(MODELS / name), "method": view.method}
             if len(both := pair_of(view.langs)) == 2:
-                shared = likn.build(reader, view.with_(langs=both)).frame
+                shared = likn_table.build(reader, view.with_(langs=both)).frame
                 row["likn"] = shared.head(2).select(LIKN_COLUMNS).to_dicts()  # at the thresholds, then at equal size
             row["dkn"] = {
                 name: {field: one[field] for field in ("facts", "pairs", "paper", "strict", "expressed")}

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 
 import polars as pl
 
-from analysis.demo.facts import load_facts
-from analysis.demo.phrases import sentence
-from analysis.demo.split import subject_key, with_split
+from knscope.analysis.demo.facts import load_facts
+from knscope.analysis.demo.phrases import sentence
+from knscope.analysis.demo.split import subject_key, with_split
 
 PHRASES_PER_LANGUAGE = 500
 

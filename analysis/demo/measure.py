@@ -11,12 +11,12 @@ import numpy as np
 import polars as pl
 from rich.table import Table
 
-from analysis.demo.corpus import split_facts
-from analysis.demo.recipes import MODELS, RECIPES, Recipe
-from analysis.demo.split import PROMPT_TEMPLATES
-from analysis.models import load_model
-from analysis.prompts import Query, encode
-from analysis.replay import Engine
+from knscope.analysis.demo.corpus import split_facts
+from knscope.analysis.demo.recipes import MODELS, RECIPES, Recipe
+from knscope.analysis.demo.split import PROMPT_TEMPLATES
+from knscope.analysis.engine.models import load_model
+from knscope.analysis.engine.replay import Engine
+from knscope.analysis.prompts.encode import Query, encode
 
 FIGURES = MODELS / "figures.json"
 SAMPLE = 400

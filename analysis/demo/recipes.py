@@ -14,7 +14,7 @@ from transformers import (
     PreTrainedTokenizerFast,
 )
 
-from analysis.demo.tokenizer import CONTEXT
+from knscope.analysis.demo.tokenizer import CONTEXT
 
 MODELS = Path(__file__).parent / "models"
 ALL = ("en", "zh", "fr", "de", "es")

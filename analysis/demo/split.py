@@ -7,8 +7,8 @@ learned from other templates and asked about in ones whose answer for it was nev
 
 import polars as pl
 
-from analysis.datasets.sampling import draw_balanced
-from analysis.demo.facts import load_facts
+from knscope.analysis.datasets.sampling import draw_balanced
+from knscope.analysis.demo.facts import load_facts
 
 FOLDS = 3
 PROMPT_TEMPLATES = 6

@@ -1,4 +1,4 @@
-"""Train the bundled models from their seeds: `python -m analysis.demo.train [NAME …]`, some minutes each on one core.
+"""Train the bundled models from their seeds: `python -m knscope.analysis.demo.train [NAME …]`, some minutes each on one core.
 
 Writes ordinary Hugging Face folders (float16 weights) to analysis/demo/models, measures them, and states the figures.
 "Reproducible" means these figures, within two points, on another machine; not the same bits.
@@ -17,11 +17,12 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerFast, set_seed
 
-from analysis.demo import circuits, measure
-from analysis.demo.batches import IGNORED, Batch, Batches, encode_all
-from analysis.demo.corpus import fill, split_facts, training_sentences
-from analysis.demo.recipes import RECIPES, Recipe, new_model
-from analysis.demo.tokenizer import train_tokenizer
+from knscope.analysis.demo import circuits
+from knscope.analysis.demo import measure as demo_measure
+from knscope.analysis.demo.batches import IGNORED, Batch, Batches, encode_all
+from knscope.analysis.demo.corpus import fill, split_facts, training_sentences
+from knscope.analysis.demo.recipes import RECIPES, Recipe, new_model
+from knscope.analysis.demo.tokenizer import train_tokenizer
 
 WARM_UP = 200
 CALM_WARM_UP = 30
@@ -116,8 +117,8 @@ def main(names: list[str]) -> int:
         if names and recipe.name not in names:
             continue
         save(*train(recipe, console), recipe.folder)
-        console.print(measure.table(measure.measure(recipe)))
-    measure.write_figures()
+        console.print(demo_measure.table(demo_measure.measure(recipe)))
+    demo_measure.write_figures()
     console.print_json(data=circuits.measure())
     return 0
 

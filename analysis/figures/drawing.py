@@ -9,12 +9,12 @@ from pathlib import Path
 import polars as pl
 from matplotlib.figure import Figure
 
-from analysis.figures import layers, pairs, shared
-from analysis.figures.forest import Forest, forest
-from analysis.figures.style import paper_style
-from analysis.tables import Table
-from store.errors import UserError
-from store.export import whole
+from knscope.analysis.figures import layers, pairs, shared
+from knscope.analysis.figures.forest import Forest, forest
+from knscope.analysis.figures.style import paper_style
+from knscope.analysis.statistics.table import Table
+from knscope.store.errors import UserError
+from knscope.store.export import whole
 
 ENDINGS = ("pdf", "svg", "png")
 DPI = 300

@@ -9,7 +9,7 @@ import polars as pl
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from analysis.figures.style import CONTROLS, OURS, errors, panels
+from knscope.analysis.figures.style import CONTROLS, OURS, errors, panels
 
 ROW = 0.17  # inches
 NAMES = 1.5  # inches of the names beside the rows

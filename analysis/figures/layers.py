@@ -8,7 +8,7 @@ import polars as pl
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from analysis.figures.style import COLOURS, COLUMN, MARKS, OURS, PAGE, errors, legend_below, panels
+from knscope.analysis.figures.style import COLOURS, COLUMN, MARKS, OURS, PAGE, errors, legend_below, panels
 
 
 def layers(table: pl.DataFrame) -> Figure:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import polars as pl
 from matplotlib.figure import Figure
 
-from analysis.figures.style import COLOURS, CONTROLS, OURS, PAGE, panels
+from knscope.analysis.figures.style import COLOURS, CONTROLS, OURS, PAGE, panels
 
 
 def likn(table: pl.DataFrame) -> Figure:

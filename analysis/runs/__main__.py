@@ -1,4 +1,4 @@
-"""`python -m analysis.runs job STORE RUN` does a run; `… worker STORE RUN` serves a model over stdin and stdout."""
+"""`python -m knscope.analysis.runs job STORE RUN` does a run; `… worker STORE RUN` serves a model over stdin and stdout."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, TextIO
 
-from analysis.runs.client import ERROR
-from analysis.runs.executors import Executor
-from analysis.runs.plan import RunConfig
-from store import runs as run_files
+from knscope.analysis.runs.plan import RunConfig
+from knscope.analysis.runs.process_pool import Executor
+from knscope.analysis.runs.protocol import ERROR
+from knscope.store import runs as run_files
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(prog="python -m analysis.runs", description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m knscope.analysis.runs", description=__doc__)
     parts = parser.add_subparsers(dest="part", required=True)
     job = parts.add_parser("job", help="do a run that is written down in STORE")
     worker = parts.add_parser("worker", help="serve a model: one JSON object a line")
@@ -50,8 +50,8 @@ def main() -> int:
     options = parser.parse_args()
     if options.part == "faithfulness":
         with _kept_stdout() as answer:
-            from analysis.runs import truth as room
-            from analysis.runs.worker import lower_priority
+            from knscope.analysis.runs import truth as room
+            from knscope.analysis.runs.worker import lower_priority
 
             lower_priority()
             return room.serve(options.task, answer)
@@ -61,7 +61,7 @@ def main() -> int:
 
 
 def do_job(store_path: Path, run: str) -> int:
-    from analysis.runs import job
+    from knscope.analysis.runs import job
 
     status = job.execute(store_path, run, lambda config, cancelled: make_executor(store_path, run, config, cancelled))
     return {"done": 0, "cancelled": 130}.get(status, 1)
@@ -70,25 +70,25 @@ def do_job(store_path: Path, run: str) -> int:
 def make_executor(store_path: Path, run: str, config: RunConfig, cancelled: Callable[[], bool]) -> Executor:
     """Child processes, one a device; for `ray`, its actors; for `inline`, this process (which then imports torch)."""
     if config.engine == "ray":
-        from analysis.runs.ray_executor import RayExecutor
+        from knscope.analysis.runs.ray_pool import RayExecutor
 
         return RayExecutor(store_path, run, config)
-    from analysis.runs import executors
+    from knscope.analysis.runs import process_pool
 
-    settings = executors.settings_of(config)
+    settings = process_pool.settings_of(config)
     if config.engine == "process":
-        return executors.ProcessExecutor(store_path, run, settings, run_files.run_folder(store_path, run))
-    from analysis.runs import worker as room
+        return process_pool.ProcessExecutor(store_path, run, settings, run_files.run_folder(store_path, run))
+    from knscope.analysis.runs import worker as room
 
     first = settings[0]
-    return executors.InlineExecutor(room.Worker(store_path, run, first), cancelled, first)
+    return process_pool.InlineExecutor(room.Worker(store_path, run, first), cancelled, first)
 
 
 def report(options: argparse.Namespace) -> int:
     """`inspect` and `check`: one JSON document on stdout; a person's error on stderr with exit code 2."""
     with _kept_stdout() as answer:
-        from analysis.runs import inspection
-        from analysis.runs.worker import USER_ERRORS
+        from knscope.analysis.runs import inspection
+        from knscope.analysis.runs.worker import USER_ERRORS
 
         try:
             if options.part == "inspect":
@@ -176,9 +176,9 @@ def serve(options: argparse.Namespace) -> int:
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, requests.interrupted)
     send("state", state="starting", pid=os.getpid())
-    from analysis.runs import worker as room
-    from analysis.runs.client import WorkerSettings
-    from analysis.runs.slots import fault
+    from knscope.analysis.runs import worker as room
+    from knscope.analysis.runs.protocol import WorkerSettings
+    from knscope.analysis.runs.slots import fault
 
     room.lower_priority()
     settings = WorkerSettings(options.device, options.dtype, options.memory, options.threads)
@@ -200,7 +200,7 @@ def serve(options: argparse.Namespace) -> int:
 
 
 def _answer(request: Mapping[str, Any], worker: Any, cancelled: Callable[[], bool], send: Callable[..., None]) -> None:
-    from analysis.runs.plan import Unit
+    from knscope.analysis.runs.plan import Unit
 
     kind = request["request"]
     if kind == "unload":

@@ -19,13 +19,13 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from analysis.method import NUMERICS_VERSION
-from analysis.runs.client import WorkerSettings
-from analysis.runs.executors import Outcome, ProcessExecutor
-from analysis.runs.job import RunFile
-from analysis.runs.plan import Unit
-from store import runs as run_files
-from store.errors import UserError
+from knscope.analysis.attribution.method import NUMERICS_VERSION
+from knscope.analysis.runs.job import RunFile
+from knscope.analysis.runs.plan import Unit
+from knscope.analysis.runs.process_pool import Outcome, ProcessExecutor
+from knscope.analysis.runs.protocol import WorkerSettings
+from knscope.store import runs as run_files
+from knscope.store.errors import UserError
 
 DATA = "workbench"
 """What the run's configuration names as its data: it cannot be started again from a dataset."""

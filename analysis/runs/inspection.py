@@ -11,17 +11,18 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from analysis import inspection, models, prompts, replay
-from analysis.datasets.sampling import draw_balanced
-from analysis.errors import UnusableQuery
-from analysis.prompts import Query
-from analysis.runs import plan
-from analysis.runs.plan import ModelSource, RunConfig
-from analysis.runs.worker import resolve_device
+from knscope.analysis.datasets.sampling import draw_balanced
+from knscope.analysis.engine import inspection, models, replay
+from knscope.analysis.errors import UnusableQuery
+from knscope.analysis.prompts import encode
+from knscope.analysis.prompts.encode import Query
+from knscope.analysis.runs import plan
+from knscope.analysis.runs.plan import ModelSource, RunConfig
+from knscope.analysis.runs.worker import resolve_device
 
 
 def inspect_model(source: str, device: str, dtype: str) -> dict[str, Any]:
-    """What `analysis.inspection` says of the model, and the process's memory at its peak."""
+    """What `knscope.analysis.engine.inspection` says of the model, and the process's memory at its peak."""
     loaded = models.load_model(source, dtype=dtype, device=resolve_device(device), threads=1)
     document = inspection.inspect(loaded).to_json()
     unit = 1 if sys.platform == "darwin" else 1024
@@ -44,7 +45,7 @@ def check_data(config: RunConfig) -> dict[str, Any]:
     usable, errors = [], []
     for row in rows:
         try:
-            usable.append(prompts.encode(loaded, row))
+            usable.append(encode.encode(loaded, row))
         except UnusableQuery as error:
             errors.append((row, error))
     known = [one.query for one, said in zip(usable, engine.predict(usable), strict=True) if said.known]

@@ -18,16 +18,16 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-import store
-from analysis.method import NUMERICS_VERSION, parse_method
-from analysis.runs import late, plan
-from analysis.runs.executors import Executor, Outcome
-from analysis.runs.plan import Facts, RunConfig
-from analysis.runs.schedule import Schedule
-from store import runs as run_files
-from store.reader import Reader
-from store.shards import list_shards, set_aside
-from store.view import View
+from knscope import store
+from knscope.analysis.attribution.method import NUMERICS_VERSION, parse_method
+from knscope.analysis.runs import plan, units_from_sets
+from knscope.analysis.runs.plan import Facts, RunConfig
+from knscope.analysis.runs.process_pool import Executor, Outcome
+from knscope.analysis.runs.schedule import Schedule
+from knscope.store import runs as run_files
+from knscope.store.reader import Reader
+from knscope.store.shards import list_shards, set_aside
+from knscope.store.view import View
 
 BEAT_SECONDS = 1.0
 LOOK_SECONDS = 1.0
@@ -95,7 +95,7 @@ class ReaderStored:
                 total = rel if not total.size else total + rel
         return total / max(len(present), 1)
 
-    def late(self, phase: str, source: str, row: Mapping[str, Any], method: str) -> late.Late:
+    def late(self, phase: str, source: str, row: Mapping[str, Any], method: str) -> units_from_sets.Late:
         """At the default thresholds, over the languages of the run that the model has."""
         self._reader.poll()
         label = str(row["model"])
@@ -106,8 +106,8 @@ class ReaderStored:
         view = View(label, method, langs, relations=self._config.relations)
         given = (self._reader, source, row, view, self._config.seed)
         if phase == "edit":
-            return late.edit_units(*given, self._config.suppress)
-        return late.claim_units(*given, gpus=self._gpus)
+            return units_from_sets.edit_units(*given, self._config.suppress)
+        return units_from_sets.claim_units(*given, gpus=self._gpus)
 
 
 class RunFile:
@@ -343,7 +343,7 @@ def _set_aside(reader: Reader) -> str:
 
 def _publish(store_path: Path, computed: int) -> str:
     """Leave results.duckdb at the end of a run that computed something; returns what stood in the way. The results are stored anyhow."""
-    from store import compaction, snapshot
+    from knscope.store import compaction, snapshot
 
     if not computed and (store_path / snapshot.SNAPSHOT).exists():
         return ""

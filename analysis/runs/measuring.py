@@ -21,10 +21,10 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from analysis.runs import plan
-from analysis.runs.client import child_environment
-from analysis.runs.plan import RunConfig
-from store.errors import UserError
+from knscope.analysis.runs import plan
+from knscope.analysis.runs.plan import RunConfig
+from knscope.analysis.runs.protocol import child_environment
+from knscope.store.errors import UserError
 
 
 @dataclass(frozen=True)
@@ -113,7 +113,13 @@ class Measurement:
         number, self._started = self._started, self._started + 1
         with self._log(number).open("wb") as log:
             self._running[number] = process = subprocess.Popen(
-                [sys.executable, "-m", "analysis.runs", "faithfulness", json.dumps(task.to_json(), ensure_ascii=False)],
+                [
+                    sys.executable,
+                    "-m",
+                    "knscope.analysis.runs",
+                    "faithfulness",
+                    json.dumps(task.to_json(), ensure_ascii=False),
+                ],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=log,

@@ -15,17 +15,17 @@ from typing import Any
 
 import polars as pl
 
-from analysis.prompts import Query
-from analysis.runs import late, plan
-from analysis.runs.job import ReaderStored
-from analysis.runs.plan import ModelSource, RunConfig, ScanItem, Unit
-from analysis.runs.schedule import scan_item
-from analysis.sources import BUNDLED, is_path
-from analysis.tables.stored_facts import FIELDS, StoredFacts, stored_facts
-from store import runs as run_files
-from store.errors import UserError
-from store.reader import Reader
-from store.view import View
+from knscope.analysis.engine.sources import BUNDLED, is_path
+from knscope.analysis.prompts.encode import Query
+from knscope.analysis.runs import plan, units_from_sets
+from knscope.analysis.runs.job import ReaderStored
+from knscope.analysis.runs.plan import ModelSource, RunConfig, ScanItem, Unit
+from knscope.analysis.runs.schedule import scan_item
+from knscope.analysis.stored.facts import FIELDS, StoredFacts, stored_facts
+from knscope.store import runs as run_files
+from knscope.store.errors import UserError
+from knscope.store.reader import Reader
+from knscope.store.view import View
 
 SCANS_A_UNIT = 8  # facts; small, so that a first result is seen soon
 SCAN_PASSES = 3 * (plan.SCAN_SIZE * (plan.SCAN_SIZE + 1) // 2) + 5 * plan.SCAN_SIZE
@@ -103,8 +103,8 @@ def missing(reader: Reader, view: View, what: Sequence[str] = ("attribution", "d
         counts, passes = {**counts, **more.counts}, passes + more.passes
     if not counts:  # edits and claims start from sets that are stored whole
         for phase, name, make, each in (
-            ("edit", "edits", late.edit_units, 1.0),
-            ("factcheck", "claims", late.claim_units, _passes_of_one(asked)),
+            ("edit", "edits", units_from_sets.edit_units, 1.0),
+            ("factcheck", "claims", units_from_sets.claim_units, _passes_of_one(asked)),
         ):
             if phase in what:
                 found, total, stored = make(reader, asked.source, asked.model, view, seed)

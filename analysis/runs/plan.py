@@ -14,12 +14,12 @@ from typing import Any
 
 import polars as pl
 
-from analysis.edit_sets import ABLATIONS, Ablation
-from analysis.method import NUMERICS_VERSION, parse_method
-from analysis.prompts import Query
-from analysis.sources import is_decoder, weight_bytes
-from store.errors import UserError
-from store.layout import expanded
+from knscope.analysis.attribution.method import NUMERICS_VERSION, parse_method
+from knscope.analysis.edits.sets import ABLATIONS, Ablation
+from knscope.analysis.engine.sources import is_decoder, weight_bytes
+from knscope.analysis.prompts.encode import Query
+from knscope.store.errors import UserError
+from knscope.store.layout import expanded
 
 PHASES = ("attribution", "dkn", "edit", "factcheck")
 ENGINES = ("process", "inline", "ray")
@@ -261,8 +261,8 @@ def load_facts(config: RunConfig) -> Facts:
     if config.data == "demo" and config.templates == "all":
         name, digest, frame = _demo_facts(config)
     else:
-        from analysis import datasets
-        from analysis.datasets.sampling import ends_in_answer
+        from knscope.analysis import datasets
+        from knscope.analysis.datasets.sampling import ends_in_answer
 
         dataset = datasets.load(config.data, langs=config.langs, relations=config.relations)
         name, digest = dataset.name, dataset.hash
@@ -284,8 +284,8 @@ def load_facts(config: RunConfig) -> Facts:
 
 def _demo_facts(config: RunConfig) -> tuple[str, str, pl.DataFrame]:
     """The bundled facts, each on the templates that training held out for it."""
-    from analysis.demo.facts import FACTS_CSV
-    from analysis.demo.split import demo_sample
+    from knscope.analysis.demo.facts import FACTS_CSV
+    from knscope.analysis.demo.split import demo_sample
 
     frame = demo_sample(config.facts, seed=config.seed)
     for column, wanted in (("lang", config.langs), ("relation", config.relations)):

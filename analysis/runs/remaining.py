@@ -6,9 +6,9 @@ from collections.abc import Callable, Collection, Sequence
 from dataclasses import replace
 from typing import Any
 
-from analysis.prompts import Query
-from analysis.runs import late, plan
-from analysis.runs.plan import ScanItem, Unit
+from knscope.analysis.prompts.encode import Query
+from knscope.analysis.runs import plan, units_from_sets
+from knscope.analysis.runs.plan import ScanItem, Unit
 
 TABLES = {"predict": "prediction", "attribute": "attribution", "scan": "scan", "edit": "edit", "claim": "claim"}
 
@@ -40,8 +40,8 @@ def _keys(unit: Unit, model: str, row: Any) -> list[str]:
         return [plan.scan_key(model, *about, role, unit.seed, row.chosen) for role in row.roles]
     query = Query(**row["query"])
     if unit.phase == "claim":
-        return [late.claim_key(model, query.id, unit.method, unit.payload["neurons"])]
-    return [late.edit_key(model, query.id, neurons, operation) for operation, neurons, _ in row["edits"]]
+        return [units_from_sets.claim_key(model, query.id, unit.method, unit.payload["neurons"])]
+    return [units_from_sets.edit_key(model, query.id, neurons, operation) for operation, neurons, _ in row["edits"]]
 
 
 def _without(row: Any, keys: Sequence[str], stored: Collection[str]) -> Any:

@@ -12,9 +12,9 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from analysis.edit_sets import set_id
-from analysis.method import NUMERICS_VERSION, parse_method
-from analysis.prompts import Query
+from knscope.analysis.attribution.method import NUMERICS_VERSION, parse_method
+from knscope.analysis.edits.sets import set_id
+from knscope.analysis.prompts.encode import Query
 
 FLOOR = 0.05  # sparse rows keep every neuron with rel at or above it
 Row = Mapping[str, Any]

@@ -18,10 +18,10 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from analysis.prompts import Query
-from analysis.runs import plan
-from analysis.runs.plan import RunConfig, ScanItem, Unit
-from analysis.runs.remaining import remaining
+from knscope.analysis.prompts.encode import Query
+from knscope.analysis.runs import plan
+from knscope.analysis.runs.plan import RunConfig, ScanItem, Unit
+from knscope.analysis.runs.remaining import remaining
 
 PREDICT_ROWS = 64
 SERVING_FLOOR = 0.05  # a neuron at or above this rel may be in N at some threshold, so it is no control

@@ -6,10 +6,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Generic, Literal, TypeVar
 
-from analysis.errors import ModelError
-from analysis.runs.client import WorkerSettings
-from analysis.runs.plan import Unit
-from store.errors import UserError
+from knscope.analysis.errors import ModelError
+from knscope.analysis.runs.plan import Unit
+from knscope.analysis.runs.protocol import WorkerSettings
+from knscope.store.errors import UserError
 
 Cause = Literal["unit", "load", "store"]
 """Why a unit failed: by itself, because its model cannot be loaded in that place, or because the store cannot be written."""

@@ -10,9 +10,9 @@ from pathlib import Path
 
 import psutil
 
-from store import runs as run_files
-from store.layout import check
-from store.runs import RunRecord
+from knscope.store import runs as run_files
+from knscope.store.layout import check
+from knscope.store.runs import RunRecord
 
 LOST_AFTER = 30.0  # seconds of the observer's own clock without a heartbeat
 STILL = 3.0  # seconds without one after which its process is looked for

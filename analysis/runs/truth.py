@@ -12,16 +12,17 @@ from typing import Any, TextIO
 import numpy as np
 import numpy.typing as npt
 
-from analysis import models, prompts, replay
-from analysis.comparison import Item, compare
-from analysis.edit_sets import draw_irrelevant
-from analysis.editing import mean_activations
-from analysis.errors import UnusableQuery
-from analysis.prompts import EncodedQuery
-from analysis.runs import plan
-from analysis.runs.measuring import Task
-from analysis.runs.worker import USER_ERRORS, resolve_device
-from analysis.tables.stored_facts import join_subjects
+from knscope.analysis.edits.measure import mean_activations
+from knscope.analysis.edits.sets import draw_irrelevant
+from knscope.analysis.engine import models, replay
+from knscope.analysis.errors import UnusableQuery
+from knscope.analysis.faithfulness.compare import Item, compare
+from knscope.analysis.prompts import encode
+from knscope.analysis.prompts.encode import EncodedQuery
+from knscope.analysis.runs import plan
+from knscope.analysis.runs.measuring import Task
+from knscope.analysis.runs.worker import USER_ERRORS, resolve_device
+from knscope.analysis.stored.facts import join_subjects
 
 
 def serve(text: str, answer: TextIO, asked: int = 0) -> int:
@@ -79,13 +80,13 @@ def measure(task: Task, progress: Callable[[int, int], bool]) -> dict[str, Any]:
 
 
 def main_queries(
-    engine: replay.Engine, rows: list[prompts.Query]
+    engine: replay.Engine, rows: list[encode.Query]
 ) -> tuple[dict[tuple[str, str], EncodedQuery], dict[str, bool]]:
     """The main query of each (fact, language), encoded, and whether each query (by id) is known."""
     encoded = []
     for row in rows:
         try:
-            encoded.append(prompts.encode(engine.loaded, row))
+            encoded.append(encode.encode(engine.loaded, row))
         except UnusableQuery:
             continue
     known = {one.query.id: p.known for one, p in zip(encoded, engine.predict(encoded), strict=True)}

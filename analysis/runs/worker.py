@@ -14,15 +14,20 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from analysis import attribution, degenerate, editing, factcheck, models, prompts, replay
-from analysis.errors import ModelError, UnusableQuery
-from analysis.method import MethodConfig, parse_method
-from analysis.prompts import Query
-from analysis.runs import late, plan, rows
-from analysis.runs.client import WorkerSettings
-from analysis.runs.plan import ScanItem, Unit
-from store import shards
-from store.errors import UserError
+from knscope.analysis.attribution import integrate
+from knscope.analysis.attribution.method import MethodConfig, parse_method
+from knscope.analysis.dkn import measure as dkn_measure
+from knscope.analysis.edits import measure as edits_measure
+from knscope.analysis.engine import models, replay
+from knscope.analysis.errors import ModelError, UnusableQuery
+from knscope.analysis.factcheck import measure as factcheck_measure
+from knscope.analysis.prompts import encode
+from knscope.analysis.prompts.encode import Query
+from knscope.analysis.runs import plan, rows, units_from_sets
+from knscope.analysis.runs.plan import ScanItem, Unit
+from knscope.analysis.runs.protocol import WorkerSettings
+from knscope.store import shards
+from knscope.store.errors import UserError
 
 USER_ERRORS = (ModelError, UserError)  # what a person can put right; told without a traceback
 SHARD_SECONDS = 15.0  # a slow unit commits what it has this often
@@ -149,12 +154,12 @@ class Worker:
             self._unsaid = []
         self._written = time.monotonic()
 
-    def _encode(self, held: Held, wanted: Sequence[Query], note: bool = True) -> list[prompts.EncodedQuery]:
+    def _encode(self, held: Held, wanted: Sequence[Query], note: bool = True) -> list[encode.EncodedQuery]:
         """Encode rows; those the model cannot use go to table `unusable` (a wrong object is no fact: `note` False)."""
         usable = []
         for row in wanted:
             try:
-                usable.append(prompts.encode(held.loaded, row))
+                usable.append(encode.encode(held.loaded, row))
             except UnusableQuery as error:
                 if not note:
                     continue
@@ -179,7 +184,7 @@ class Worker:
         usable = self._encode(held, unit.queries)
         yield len(unit.queries) - len(usable)
         for part in _portions(held, usable, method):
-            for result in attribution.attribute(held.engine, part, method):
+            for result in integrate.attribute(held.engine, part, method):
                 key = plan.attribution_key(held.hash, result.query.query.id, unit.method)
                 rows.add_attribution(self._batch, key, held.label, unit.method, result, held.sites)
                 self.keys.append(key)
@@ -212,14 +217,16 @@ class Worker:
                 continue
             wrong = self._wrong(held, query, read["wrong"])
             asked = [(operation, neurons) for operation, neurons, _ in read["edits"]]
-            edits = [editing.make_edit(operation, neurons, put_in.get(operation)) for operation, neurons in asked]
-            found = editing.read_edits(held.engine, encoded[0], edits, wrong)
+            edits = [edits_measure.make_edit(operation, neurons, put_in.get(operation)) for operation, neurons in asked]
+            found = edits_measure.read_edits(held.engine, encoded[0], edits, wrong)
             aside = [place for place, (_, _, unrelated) in enumerate(read["edits"]) if unrelated]
-            kl = editing.collateral(held.engine, encoded if aside else (), [edits[place] for place in aside]).tolist()
+            kl = edits_measure.collateral(
+                held.engine, encoded if aside else (), [edits[place] for place in aside]
+            ).tolist()
             about = read["wrong"] if wrong else None, found, dict(zip(aside, kl, strict=True)), held.sites
             made = rows.add_edits(self._batch, held.label, query.id, asked, *about)
             for row, (operation, neurons) in zip(made, asked, strict=True):
-                key = late.edit_key(held.hash, query.id, neurons, operation)
+                key = units_from_sets.edit_key(held.hash, query.id, neurons, operation)
                 self._batch.add("edit", {"key": key, **row})
                 self.keys.append(key)
             yield len(edits)
@@ -230,17 +237,17 @@ class Worker:
         name = held.hash, tuple(query.id for query in wanted)
         found = self._means.get(name)
         if found is None:
-            found = editing.mean_activations(held.engine, self._encode(held, wanted, note=False))
+            found = edits_measure.mean_activations(held.engine, self._encode(held, wanted, note=False))
             if len(wanted) > 1:
                 self._means[name] = found
         return found
 
-    def _wrong(self, held: Held, query: Query, wrong: str | None) -> prompts.EncodedQuery | None:
+    def _wrong(self, held: Held, query: Query, wrong: str | None) -> encode.EncodedQuery | None:
         """The query with a wrong object, where there is one that the model can be asked for."""
         if wrong is None:
             return None
         try:
-            return prompts.encode(held.loaded, replace(query, object=wrong))
+            return encode.encode(held.loaded, replace(query, object=wrong))
         except UnusableQuery:
             return None
 
@@ -255,10 +262,10 @@ class Worker:
         method = parse_method(unit.method)
         for part in _portions(held, usable, method):
             known = [about[each.query.id].get("attribution") for each in part]
-            found = factcheck.read_claims(held.engine, part, [neurons] * len(part), method, known)
+            found = factcheck_measure.read_claims(held.engine, part, [neurons] * len(part), method, known)
             for encoded, reading in zip(part, found, strict=True):
                 query = encoded.query
-                key = late.claim_key(held.hash, query.id, unit.method, unit.payload["neurons"])
+                key = units_from_sets.claim_key(held.hash, query.id, unit.method, unit.payload["neurons"])
                 row = {"model": held.label, "method": unit.method, **rows.claim_row(query, about[query.id])}
                 rows.add_claim(self._batch, key, row, neurons, reading, held.sites)
                 self.keys.append(key)
@@ -266,8 +273,8 @@ class Worker:
 
 
 def _portions(
-    held: Held, queries: Sequence[prompts.EncodedQuery], method: MethodConfig
-) -> Iterable[Sequence[prompts.EncodedQuery]]:
+    held: Held, queries: Sequence[encode.EncodedQuery], method: MethodConfig
+) -> Iterable[Sequence[encode.EncodedQuery]]:
     """The queries in stretches of some seconds each, so that a large model commits, reports and can be stopped.
 
     From sizes alone: the same queries make the same stretches on every run, whatever else the machine does.
@@ -289,14 +296,14 @@ def _portions(
 
 
 def _roles(
-    held: Held, encoded: prompts.EncodedQuery, item: ScanItem, seed: int
-) -> Iterable[tuple[str, degenerate.Scan]]:
+    held: Held, encoded: encode.EncodedQuery, item: ScanItem, seed: int
+) -> Iterable[tuple[str, dkn_measure.Scan]]:
     """The scan of the fact's own neurons and of its controls (METHOD §5), as far as the item asks for them."""
     chosen = np.asarray(item.chosen, dtype=np.int64)
     rel = np.zeros(held.loaded.n_neurons)
     for neuron, value in item.serving:
         rel[neuron] = value
-    return degenerate.scan_roles(held.engine, encoded, chosen, rel, item.roles, seed)
+    return dkn_measure.scan_roles(held.engine, encoded, chosen, rel, item.roles, seed)
 
 
 MODEL_COLUMNS = (

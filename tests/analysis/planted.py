@@ -22,8 +22,8 @@ import torch
 from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers import GPT2Config, GPT2LMHeadModel, PreTrainedTokenizerFast
 
-from analysis.models import LoadedModel, wrap_model
-from analysis.prompts import Query
+from knscope.analysis.engine.models import LoadedModel, wrap_model
+from knscope.analysis.prompts.encode import Query
 
 LANGS = ("en", "zh")
 RELATIONS = ("cap", "lan")

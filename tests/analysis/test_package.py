@@ -6,10 +6,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from analysis.attribution import attribute
-from analysis.method import parse_method
-from analysis.prompts import Query, encode
-from analysis.replay import Engine
+from knscope.analysis.attribution.integrate import attribute
+from knscope.analysis.attribution.method import parse_method
+from knscope.analysis.engine.replay import Engine
+from knscope.analysis.prompts.encode import Query, encode
 from tests import random_models
 
 package = pytest.importorskip("knowledge_neurons", reason="knowledge-neurons is not installed here")

@@ -9,13 +9,13 @@ import numpy as np
 import pytest
 import torch
 
-from analysis.attribution import attribute
-from analysis.degenerate import rank_neurons, scan
-from analysis.method import parse_method
-from analysis.neuron_sets import NeuronSets
-from analysis.overlap import FactKeys, neuron_roles, overlap
-from analysis.prompts import encode
-from analysis.replay import Engine
+from knscope.analysis.attribution.integrate import attribute
+from knscope.analysis.attribution.method import parse_method
+from knscope.analysis.dkn.measure import rank_neurons, scan
+from knscope.analysis.engine.replay import Engine
+from knscope.analysis.likn.mismatch import FactKeys, neuron_roles, overlap
+from knscope.analysis.likn.neuron_sets import NeuronSets
+from knscope.analysis.prompts.encode import encode
 from tests.analysis import planted
 
 METHODS = ("amig", "bkn")

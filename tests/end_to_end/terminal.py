@@ -16,7 +16,7 @@ from pathlib import Path
 
 import psutil
 
-from tui import keymap
+from knscope.tui import keymap
 
 REPOSITORY = Path(__file__).parents[2]
 PATIENCE = 60.0
@@ -100,7 +100,7 @@ class Terminal:
 
     def knscope(self, *arguments: str, patch: str = "") -> Terminal:
         """Start it; `patch` is Python that breaks something first."""
-        code = f"{patch}\nfrom tui.cli import main\nmain()"
+        code = f"{patch}\nfrom knscope.tui.cli import main\nmain()"
         script = self.place / "started.py"
         script.write_text(code, encoding="utf-8")
         return self.command(shlex.join([sys.executable, str(script), *arguments]))

@@ -8,9 +8,9 @@ from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
-from analysis.runs import client
-from analysis.runs.plan import ModelSource, RunConfig
-from analysis.runs.status import ACTIVE, Observer
+from knscope.analysis.runs import protocol
+from knscope.analysis.runs.plan import ModelSource, RunConfig
+from knscope.analysis.runs.status import ACTIVE, Observer
 from tests.analysis.runs.inline_job import execute
 from tests.end_to_end.conftest import NewTerminal
 
@@ -26,7 +26,7 @@ def test_rows_appear_in_an_open_workbench_as_the_run_writes_them(
     rows = lambda: int(match[1]) if (match := re.search(r"─ (\d+) ─╯", terminal.screen)) else 0  # noqa: E731
     terminal.knscope("open", str(place)).until(rows, "the rows of the first run are shown")
     seen = [rows()]
-    run = client.start_job(place, every)
+    run = protocol.start_job(place, every)
 
     def full() -> bool:
         seen.append(rows() or seen[-1])

@@ -13,13 +13,13 @@ from tests.end_to_end.conftest import NewTerminal
 from tests.end_to_end.terminal import CLEAN, Terminal
 
 RAISES = """
-import tui.screens.doing, tui.screens.bench
+import knscope.tui.workbench.doing, knscope.tui.workbench.bench
 def broken(*_): raise RuntimeError('broken on purpose')
 """
-RAISES_ON_A_KEY = RAISES + "tui.screens.doing.Doing.action_known = broken"
-RAISES_AT_THE_START = RAISES + "tui.screens.bench.Bench.place_panes = broken"
+RAISES_ON_A_KEY = RAISES + "knscope.tui.workbench.doing.Doing.action_known = broken"
+RAISES_AT_THE_START = RAISES + "knscope.tui.workbench.bench.Bench.place_panes = broken"
 PAINTS = """
-import os, subprocess, warnings, tui.screens.doing as d
+import os, subprocess, warnings, knscope.tui.workbench.doing as d
 def paints(self):
     os.write(1, b'PAINTED BY A LIBRARY'); os.write(2, b'PAINTED BY A LIBRARY')
     subprocess.run(['echo', 'PAINTED BY A CHILD']); warnings.warn('PAINTED BY A WARNING'); print('PAINTED BY PYTHON')

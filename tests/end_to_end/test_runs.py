@@ -10,7 +10,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from analysis.runs.status import Observer
+from knscope.analysis.runs.status import Observer
 from tests.end_to_end.conftest import NewTerminal
 
 pytestmark = pytest.mark.soak
@@ -31,7 +31,7 @@ def test_a_lost_connection_does_not_end_the_run_and_the_next_workbench_finds_its
     store = tmp_path / "lost.knstore"
     terminal = new_terminal(80, 24)
     run = [
-        sys.executable, "-m", "tui.cli", "run", str(store), "--model", str(tiny_models["encoder"]), "--data", str(tiny_facts),
+        sys.executable, "-m", "knscope.tui.cli", "run", str(store), "--model", str(tiny_models["encoder"]), "--data", str(tiny_facts),
         "--device", "cpu",
     ]  # fmt: skip
     terminal.command(shlex.join(run))

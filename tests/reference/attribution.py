@@ -11,9 +11,9 @@ from collections.abc import Callable
 import numpy as np
 import torch
 
-from analysis.method import MethodConfig
-from analysis.models import LoadedModel
-from analysis.prompts import EncodedQuery, Step
+from knscope.analysis.attribution.method import MethodConfig
+from knscope.analysis.engine.models import LoadedModel
+from knscope.analysis.prompts.encode import EncodedQuery, Step
 
 
 def gauss_legendre(n: int) -> tuple[np.ndarray, np.ndarray]:

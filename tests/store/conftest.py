@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-import store
-from store.reader import Reader
+from knscope import store
+from knscope.store.reader import Reader
 from tests.store import synthetic
 
 

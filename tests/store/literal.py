@@ -8,8 +8,8 @@ from functools import cache
 from itertools import combinations
 from typing import Any
 
-from store.reader import Reader
-from store.view import View
+from knscope.store.reader import Reader
+from knscope.store.view import View
 from tests.store.synthetic import address
 
 Neuron = tuple[int, int]

@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-import store
-from store import runs, schema, shards
-from store.view import FLOOR
+from knscope import store
+from knscope.store import runs, schema, shards
+from knscope.store.view import FLOOR
 
 MODEL, METHOD = "made@00000001", "amig"
 LANGS = ("en", "fr", "zh")

@@ -15,9 +15,9 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-import store
-from store import runs, schema
-from store.shards import write_shard
+from knscope import store
+from knscope.store import runs, schema
+from knscope.store.shards import write_shard
 
 WIDTHS = (40, 24, 40, 32)
 OFFSETS = tuple(np.cumsum((0, *WIDTHS[:-1])).tolist())

@@ -13,13 +13,13 @@ import numpy as np
 import pytest
 from polars.testing import assert_frame_equal
 
-import store
-from store import schema, snapshot
-from store.errors import UserError
-from store.reader import Reader
-from store.sandbox import Sandbox
-from store.shards import list_shards
-from store.view import View
+from knscope import store
+from knscope.store import schema, snapshot
+from knscope.store.errors import UserError
+from knscope.store.reader import Reader
+from knscope.store.sandbox import Sandbox
+from knscope.store.shards import list_shards
+from knscope.store.view import View
 from tests.store import synthetic
 
 VIEW = View(synthetic.MODELS[0], "amig", synthetic.LANGS, taus=(("en", 0.1),))

@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 
-import store
-from store.errors import UserError
-from store.reader import Reader
-from store.sandbox import Sandbox
-from store.view import View
+from knscope import store
+from knscope.store.errors import UserError
+from knscope.store.reader import Reader
+from knscope.store.sandbox import Sandbox
+from knscope.store.view import View
 from tests.store import literal, synthetic
 
 BASE = View(synthetic.MODELS[0], "amig", ("en", "zh"))
@@ -94,7 +94,7 @@ def test_degenerate_pairs_and_the_query_table_follow_below_the_floor(fresh: Read
 
 
 def test_adding_is_told_and_can_be_cancelled_and_goes_on_later(fresh: Reader, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("store.extension.QUERIES_AT_ONCE", 10)
+    monkeypatch.setattr("knscope.store.extension.QUERIES_AT_ONCE", 10)
     view, told = below(0.01), []
     assert not fresh.extend(view, lambda done, total: told.append((done, total)), lambda: len(told) >= 2)
     assert [done for done, _ in told] == [10, 20]
@@ -121,8 +121,8 @@ def test_results_that_arrive_later_are_added_too(tmp_path: Path) -> None:
     path = synthetic.build(tmp_path / "a.knstore", size)
     with store.open(path) as reader:
         reader.kn(below(0.01))
-        from store import runs
-        from store.shards import write_shard
+        from knscope.store import runs
+        from knscope.store.shards import write_shard
 
         run = runs.new_run(path, {})
         write_shard(path, run, *synthetic.made_frames(size, range(20, 24)))

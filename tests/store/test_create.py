@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
-import store
-from store.errors import UserError
-from store.layout import STORE_FILE
+from knscope import store
+from knscope.store.errors import UserError
+from knscope.store.layout import STORE_FILE
 
 
 def test_many_may_make_one_store_at_once(tmp_path: Path) -> None:

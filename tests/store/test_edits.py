@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-import store
-from store import runs
-from store.shards import write_shard
-from store.view import View
+from knscope import store
+from knscope.store import runs
+from knscope.store.shards import write_shard
+from knscope.store.view import View
 from tests.store import synthetic
 
 VIEW = View(synthetic.MODELS[0], "amig", ("en", "zh"))

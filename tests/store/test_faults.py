@@ -13,10 +13,10 @@ import polars as pl
 import pytest
 from polars.testing import assert_frame_equal
 
-import store
-from store import compaction, runs, shards
-from store.reader import Reader
-from store.view import View
+from knscope import store
+from knscope.store import compaction, runs, shards
+from knscope.store.reader import Reader
+from knscope.store.view import View
 from tests.store import synthetic, writer
 
 VIEW = View(synthetic.MODELS[0], "amig", ("en", "zh"))
@@ -87,7 +87,7 @@ def test_a_full_disk_is_named_and_nothing_half_written_is_left(tmp_path: Path) -
     path = store.create(tmp_path / "a.knstore")
     text = (
         "import resource, sys; from pathlib import Path; from store import runs, shards, snapshot\n"
-        "from store.errors import UserError; from tests.store import synthetic, writer\n"
+        "from knscope.store.errors import UserError; from tests.store import synthetic, writer\n"
         "path = Path(sys.argv[1]); run = runs.new_run(path, {})\n"
         "small, large = (synthetic.made_frames(writer.SIZE, range(n, n + k)) for n, k in ((0, 1), (1, 30)))\n"
         "shards.write_shard(path, run, *small)\n"

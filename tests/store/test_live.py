@@ -12,11 +12,11 @@ import polars as pl
 import pytest
 from polars.testing import assert_frame_equal
 
-import store
-from store import held, held_pairs, pairs, runs
-from store.reader import Reader
-from store.shards import write_shard
-from store.view import View
+from knscope import store
+from knscope.store import held, held_pairs, pairs, runs
+from knscope.store.reader import Reader
+from knscope.store.shards import write_shard
+from knscope.store.view import View
 from tests.store import synthetic
 from tests.store.test_macros import BASE, drawn_view
 

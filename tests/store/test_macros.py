@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 from polars.testing import assert_frame_equal
 
-import store
-from store.reader import Reader
-from store.view import View
+from knscope import store
+from knscope.store.reader import Reader
+from knscope.store.view import View
 from tests.store import literal, synthetic
 
 BASE = View(synthetic.MODELS[0], "amig", synthetic.LANGS)

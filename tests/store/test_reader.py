@@ -13,11 +13,11 @@ import numpy as np
 import polars as pl
 import pytest
 
-import store
-from store import runs
-from store.errors import UserError
-from store.shards import list_shards, write_shard
-from store.view import View
+from knscope import store
+from knscope.store import runs
+from knscope.store.errors import UserError
+from knscope.store.shards import list_shards, write_shard
+from knscope.store.view import View
 from tests.store import synthetic
 
 SIZE = synthetic.Size(facts=6, models=synthetic.MODELS[:1], methods=("amig",), langs=("en", "zh"), shard_facts=3)
@@ -38,7 +38,7 @@ def path(tmp_path: Path, built: Path) -> Path:
 
 def test_what_another_process_commits_is_seen_by_the_next_look_within_half_a_second(path: Path) -> None:
     text = (
-        "import sys, time; from pathlib import Path; from store.shards import write_shard\n"
+        "import sys, time; from pathlib import Path; from knscope.store.shards import write_shard\n"
         "from tests.store import synthetic, test_reader as t\n"
         "path, run = Path(sys.argv[1]), sys.argv[2]\n"
         "for n in range(6, 9):\n"

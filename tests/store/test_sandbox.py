@@ -13,11 +13,11 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-import store
-from store import snapshot
-from store.errors import UserError
-from store.reader import Reader
-from store.sandbox import Sandbox
+from knscope import store
+from knscope.store import snapshot
+from knscope.store.errors import UserError
+from knscope.store.reader import Reader
+from knscope.store.sandbox import Sandbox
 
 WRITES = (
     "DELETE FROM query",
@@ -263,8 +263,8 @@ def test_a_statement_that_needs_too_much_memory_ends_and_the_reader_lives(mine: 
 
 
 def test_results_that_arrive_are_seen_by_the_next_statement(tmp_path: Path) -> None:
-    from store import runs
-    from store.shards import write_shard
+    from knscope.store import runs
+    from knscope.store.shards import write_shard
     from tests.store import synthetic
 
     size = synthetic.Size(facts=3, models=synthetic.MODELS[:1], methods=("amig",))

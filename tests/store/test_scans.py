@@ -11,10 +11,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-import store
-from store import compaction, runs, shards, snapshot
-from store.reader import Reader
-from store.view import FLOOR, View
+from knscope import store
+from knscope.store import compaction, runs, shards, snapshot
+from knscope.store.reader import Reader
+from knscope.store.view import FLOOR, View
 from tests.store import made
 from tests.store.test_live import same
 

@@ -12,13 +12,13 @@ import polars as pl
 import pytest
 from polars.testing import assert_frame_equal
 
-import store
-from store import compaction, doubts, ledger, runs, shards
-from store.dense import DamagedShardError
-from store.errors import UserError
-from store.reader import Reader
-from store.shards import list_shards
-from store.view import View
+from knscope import store
+from knscope.store import compaction, doubts, ledger, runs, shards
+from knscope.store.dense import DamagedShardError
+from knscope.store.errors import UserError
+from knscope.store.reader import Reader
+from knscope.store.shards import list_shards
+from knscope.store.view import View
 from tests.store import synthetic
 
 SIZE = synthetic.Size(facts=12, models=synthetic.MODELS[:1], methods=("amig",), langs=("en", "zh"), shard_facts=3)

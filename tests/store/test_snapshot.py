@@ -11,10 +11,10 @@ from pathlib import Path
 import duckdb
 import pytest
 
-import store
-from store import schema, snapshot
-from store.reader import Reader
-from store.view import View
+from knscope import store
+from knscope.store import schema, snapshot
+from knscope.store.reader import Reader
+from knscope.store.view import View
 from tests.store import synthetic
 
 VIEW = View(synthetic.MODELS[0], "amig", ("en", "zh"))

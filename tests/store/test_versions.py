@@ -10,11 +10,11 @@ import pyarrow as pa
 import pytest
 from polars.testing import assert_frame_equal
 
-import store
-from store import runs, snapshot
-from store.reader import Reader
-from store.shards import Shard, list_shards, read_shard, write_shard
-from store.view import View
+from knscope import store
+from knscope.store import runs, snapshot
+from knscope.store.reader import Reader
+from knscope.store.shards import Shard, list_shards, read_shard, write_shard
+from knscope.store.view import View
 from tests.store import synthetic
 
 MODEL, OTHER = synthetic.MODELS[:2]

@@ -8,9 +8,9 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-import store
-from store import runs
-from store.shards import write_shard
+from knscope import store
+from knscope.store import runs
+from knscope.store.shards import write_shard
 from tests.store import synthetic
 
 SIZE = synthetic.Size(facts=0, models=synthetic.MODELS[:1], methods=("amig",), langs=("en", "zh"))

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from knscope.tui.app import Knscope
+from knscope.tui.config import Settings
 from tests.tui.made_store import make
-from tui.app import Knscope
-from tui.config import Settings
 
 
 @pytest.fixture(autouse=True)

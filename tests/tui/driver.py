@@ -8,11 +8,11 @@ from typing import Any
 
 from textual.pilot import Pilot
 
-from tui import keymap
-from tui.app import Knscope
-from tui.panes.pane import Pane
-from tui.screens.bench import Bench
-from tui.widgets.frame_table import FrameTable
+from knscope.tui import keymap
+from knscope.tui.app import Knscope
+from knscope.tui.panes.pane import Pane
+from knscope.tui.widgets.frame_table import FrameTable
+from knscope.tui.workbench.bench import Bench
 
 
 class Driver:

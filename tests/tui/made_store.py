@@ -13,10 +13,10 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 
-import store
-from analysis.prompts import Query
-from store import runs
-from store.shards import write_shard
+from knscope import store
+from knscope.analysis.prompts.encode import Query
+from knscope.store import runs
+from knscope.store.shards import write_shard
 
 LANGS = {"en": "The capital of [X] is [Y]", "zh": "[X]的首都是[Y]", "fr": "La capitale de [X] est [Y]"}
 PLACES = (

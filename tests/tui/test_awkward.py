@@ -11,13 +11,13 @@ import polars as pl
 import pytest
 from textual.events import Key
 
+from knscope.tui.app import Knscope
+from knscope.tui.panes.comparison import agreement, side_by_side
+from knscope.tui.panes.sql import SqlPane
+from knscope.tui.widgets import cells
+from knscope.tui.widgets.sql_editor import SqlEditor
+from knscope.tui.workbench import computing
 from tests.tui.driver import Driver
-from tui.app import Knscope
-from tui.compare import agreement, side_by_side
-from tui.panes.sql import SqlPane
-from tui.screens import computing
-from tui.widgets import cells
-from tui.widgets.sql_editor import SqlEditor
 
 Make = Callable[..., Knscope]
 WIDE = (120, 40)

@@ -9,20 +9,20 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-import store
-from analysis.runs import client, job
-from analysis.runs.__main__ import make_executor
-from analysis.runs.executors import settings_of
-from analysis.runs.plan import ModelSource, RunConfig
-from analysis.runs.status import RunStatus
-from analysis.sources import BUNDLED, absolute_source
-from store import compaction
-from store import runs as run_files
-from tui import output
-from tui.cli import run_app
-from tui.commands import common
-from tui.commands.demo import resume
-from tui.commands.run import exit_code
+from knscope import store
+from knscope.analysis.engine.sources import BUNDLED, absolute_source
+from knscope.analysis.runs import job, protocol
+from knscope.analysis.runs.__main__ import make_executor
+from knscope.analysis.runs.plan import ModelSource, RunConfig
+from knscope.analysis.runs.process_pool import settings_of
+from knscope.analysis.runs.status import RunStatus
+from knscope.store import compaction
+from knscope.store import runs as run_files
+from knscope.tui.cli import run_app
+from knscope.tui.commands import common
+from knscope.tui.commands.demo import resume
+from knscope.tui.commands.run import exit_code
+from knscope.tui.printing import output
 
 
 @pytest.fixture(scope="module")
@@ -40,7 +40,7 @@ ENCODER = ("--model", "tiny-encoder", "--method", "amig")
 
 def test_help_and_startup_load_nothing_heavy() -> None:
     heavy = ["torch", "transformers", "tokenizers", "polars", "duckdb", "numpy", "scipy", "textual", "pyarrow"]
-    code = f"import sys, tui.cli; sys.exit(', '.join(m for m in {heavy!r} if m in sys.modules) or 0)"
+    code = f"import sys, knscope.tui.cli; sys.exit(', '.join(m for m in {heavy!r} if m in sys.modules) or 0)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 0, f"imported: {done.stderr}"
 
@@ -73,7 +73,7 @@ def test_every_command_explains_itself(command: str, capsys: pytest.CaptureFixtu
 def test_no_command_reaches_torch(finished: Path) -> None:
     commands = [["status"], ["facts"], ["kn", *ENCODER], ["layers", *ENCODER], ["likn", *ENCODER], ["dkn", *ENCODER]]
     code = (
-        "import sys; from tui.cli import run_app\n"
+        "import sys; from knscope.tui.cli import run_app\n"
         f"for command in {commands!r}: assert run_app([command[0], {str(finished)!r}, *command[1:]]) == 0\n"
         "sys.exit(int('torch' in sys.modules or 'transformers' in sys.modules))"
     )
@@ -197,7 +197,7 @@ def test_a_run_has_as_many_processes_as_are_asked_for(
     tmp_path: Path, tiny_models: Mapping[str, Path], tiny_facts: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     started: list[RunConfig] = []
-    monkeypatch.setattr(client, "start_job", lambda path, config: started.append(config) or "run")
+    monkeypatch.setattr(protocol, "start_job", lambda path, config: started.append(config) or "run")
     asked = ["run", str(tmp_path / "new"), "--model", str(tiny_models["encoder"]), "--data", str(tiny_facts)]
     assert run_app([*asked, "--device", "cpu", "--processes", "11"]) == 0
     assert len(settings_of(started[0])) == 11

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from store.errors import UserError
-from tui import config, state
+from knscope.store.errors import UserError
+from knscope.tui import config, state
 
 
 def test_a_flag_beats_the_environment_which_beats_the_file_which_beats_the_default(tmp_path: Path) -> None:

@@ -10,16 +10,16 @@ import polars as pl
 from rich.cells import cell_len
 from textual.widgets import Static
 
-from tests.analysis.tables.planted_store import PlantedStore
+from knscope.tui.app import Knscope
+from knscope.tui.config import Settings
+from knscope.tui.panes.dkn import Pairs, rates_text
+from knscope.tui.panes.tables import interval
+from knscope.tui.terminal.gpu import described
+from knscope.tui.widgets.roc_plot import LEFT, roc_text
+from knscope.tui.workbench.exporting import unused
+from knscope.tui.workbench.running import arguments
+from tests.analysis.planted_store import PlantedStore
 from tests.tui.driver import Driver
-from tui.app import Knscope
-from tui.config import Settings
-from tui.gpu import described
-from tui.panes.dkn import Pairs, rates_text
-from tui.panes.tables import interval
-from tui.screens.exporting import unused
-from tui.screens.running import arguments
-from tui.widgets.roc_plot import LEFT, roc_text
 
 Make = Callable[..., Knscope]
 
@@ -93,14 +93,14 @@ async def test_edits_lead_to_their_facts_and_checks_to_their_curve(tmp_path: Pat
 
 
 async def test_pairs_are_degenerate_or_redundant_as_the_command_says_whatever_is_selected(workbench: Make) -> None:
-    from analysis.tables import dkn
+    from knscope.analysis.dkn import table as dkn_table
 
     async with workbench().run_test(size=(120, 40)) as pilot:
         driver = await Driver(pilot).ready()
         await driver.do("tab.dkn", "focus.queries")
         reader, view = driver.app.session.reader, driver.app.session.view
         assert reader is not None and view is not None
-        wanted = dkn.pairs(reader, view).frame
+        wanted = dkn_table.pairs(reader, view).frame
         counts = dict(wanted.group_by("kind").len().iter_rows())
         assert counts["degenerate"] and counts["degenerate"] < wanted.height
         said = f"{counts['degenerate']:,} degenerate · {counts.get('redundant', 0):,} redundant"

@@ -9,8 +9,8 @@ from pathlib import Path
 import polars as pl
 import pytest
 
+from knscope.tui.app import Knscope
 from tests.tui.driver import Driver
-from tui.app import Knscope
 
 Make = Callable[..., Knscope]
 WIDE = (120, 40)

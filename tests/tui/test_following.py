@@ -13,18 +13,18 @@ from typing import Any
 import polars as pl
 import pytest
 
-import store
-from analysis.tables import likn
-from store import runs
+from knscope import store
+from knscope.analysis.likn import table as likn_table
+from knscope.store import runs
+from knscope.tui.app import Knscope
+from knscope.tui.panes.pane import Pane
+from knscope.tui.panes.queries import QueriesPane
+from knscope.tui.widgets.frame_table import FrameTable
+from knscope.tui.workbench import watching
+from knscope.tui.workbench.screen import WorkbenchScreen
+from knscope.tui.workbench.watching import BUSY_REST, REST, TYPING, Watching
 from tests.tui.driver import Driver
 from tests.tui.made_store import CONFIG, write_shards
-from tui.app import Knscope
-from tui.panes.pane import Pane
-from tui.panes.queries import QueriesPane
-from tui.screens import watching
-from tui.screens.watching import BUSY_REST, REST, TYPING, Watching
-from tui.screens.workbench import WorkbenchScreen
-from tui.widgets.frame_table import FrameTable
 
 Make = Callable[..., Knscope]
 WIDE, NARROW = (120, 40), (80, 24)
@@ -113,7 +113,7 @@ async def test_another_models_results_leave_the_panes_alone_and_the_viewed_ones_
     run = runs.new_run(path, CONFIG)
     write_shards(path, run, 12)
     loaded, drawn = list[int](), list[int]()
-    load, build = QueriesPane.load, likn.build
+    load, build = QueriesPane.load, likn_table.build
 
     def counted(self: QueriesPane, *given: Any) -> pl.DataFrame:
         loaded.append(1)
@@ -124,7 +124,7 @@ async def test_another_models_results_leave_the_panes_alone_and_the_viewed_ones_
         return build(*given, **named)
 
     monkeypatch.setattr(QueriesPane, "load", counted)
-    monkeypatch.setattr(likn, "build", noted)
+    monkeypatch.setattr(likn_table, "build", noted)
     async with workbench(path).run_test(size=WIDE) as pilot:
         driver = await Driver(pilot).ready()
         await driver.until(lambda: driver.table("likn").row_count, "the controls are drawn")
@@ -147,13 +147,13 @@ async def test_controls_asked_for_again_while_they_are_drawn_are_not_said_to_be_
     """A threshold turned and turned back asks anew for what is being drawn."""
     path = store.create(tmp_path / "again.knstore")
     write_shards(path, runs.new_run(path, CONFIG), 12)
-    done, build = threading.Event(), likn.build
+    done, build = threading.Event(), likn_table.build
 
     def held_up(*given: Any, **named: Any) -> Any:
         done.wait(30)
         return build(*given, **named)
 
-    monkeypatch.setattr(likn, "build", held_up)
+    monkeypatch.setattr(likn_table, "build", held_up)
     async with workbench(path).run_test(size=WIDE) as pilot:
         driver = await Driver(pilot).ready()
         await driver.until(lambda: "are drawn" in driver.title("likn"), "the controls are said to be drawn")

@@ -4,20 +4,20 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from tui import keymap
-from tui.screens.doing import Doing
-from tui.screens.help import help_text
-from tui.screens.workbench import WorkbenchScreen
-from tui.widgets.footer_line import FooterLine
-from tui.widgets.frame_table import FrameTable
-from tui.widgets.sql_editor import SqlEditor
+from knscope.tui import keymap
+from knscope.tui.dialogs.help import help_text
+from knscope.tui.widgets.footer_line import FooterLine
+from knscope.tui.widgets.frame_table import FrameTable
+from knscope.tui.widgets.sql_editor import SqlEditor
+from knscope.tui.workbench.doing import Doing
+from knscope.tui.workbench.screen import WorkbenchScreen
 
 HERE = Path(__file__).parents[2]
 
 
 def test_the_cheat_sheet_is_not_stale() -> None:
     assert (HERE / "docs" / "keys.md").read_text(encoding="utf-8") == keymap.cheat_sheet(), (
-        "run: python -m tui.keymap > docs/keys.md"
+        "run: python -m knscope.tui.keymap > docs/keys.md"
     )
 
 

@@ -7,7 +7,7 @@ import re
 
 from rich.console import Console
 
-from tui.picture import corrected
+from knscope.tui.terminal.picture import corrected
 
 
 def test_chinese_text_takes_two_cells_a_character_and_no_font_is_fetched() -> None:

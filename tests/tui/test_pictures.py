@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 from textual.pilot import Pilot
 
+from knscope.tui.app import Knscope
 from tests.tui.driver import Driver
-from tui.app import Knscope
 
 Compare = Callable[..., bool]
 SIZES = [(80, 24), (120, 40)]

@@ -11,14 +11,14 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-import store
-from analysis.runs import plan
-from analysis.tables import Table
-from analysis.tables import layers as layers_room
-from store import UserError, export
-from tui import output
-from tui.cli import run_app
-from tui.commands import common, measure, results
+from knscope import store
+from knscope.analysis.layers import table as layers_table
+from knscope.analysis.runs import plan
+from knscope.analysis.statistics.table import Table
+from knscope.store import UserError, export
+from knscope.tui.cli import run_app
+from knscope.tui.commands import common, measure, results
+from knscope.tui.printing import output
 
 TWO = [Table("first", "the first", pl.DataFrame({"a": [1]})), Table("second", "the second", pl.DataFrame({"b": [2]}))]
 
@@ -169,7 +169,7 @@ def test_shares_by_layer_are_the_same_every_time_whatever_their_last_bits() -> N
     class View:
         model, method = "m", "amig"
 
-    first, second = (layers_room.build(Reader(share), View()) for share in (0.1 + 0.2, 0.3))  # type: ignore[arg-type]
+    first, second = (layers_table.build(Reader(share), View()) for share in (0.1 + 0.2, 0.3))  # type: ignore[arg-type]
     assert first.frame.equals(second.frame)
 
 

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from tui.cli import run_app
-from tui.commands.serve import allowed
+from knscope.tui.cli import run_app
+from knscope.tui.commands.serve import allowed
 
 PLACE, TOKEN = "127.0.0.1:8700", "a token"
 

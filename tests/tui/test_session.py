@@ -5,12 +5,12 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-import store
-from store import runs
-from store.shards import write_shard
+from knscope import store
+from knscope.store import runs
+from knscope.store.shards import write_shard
+from knscope.tui import state
+from knscope.tui.session import Session, look
 from tests.store import synthetic
-from tui import state
-from tui.session import Session, look
 
 
 def test_a_store_opens_on_the_model_of_most_languages(tmp_path: Path) -> None:

@@ -8,14 +8,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rich.cells import cell_len
 
-from store.view import View
-from tui.panes.likn import matrix_text, mean_of, overlaps
-from tui.panes.queries import matches, prepared
-from tui.selection import Selection
-from tui.thresholds import changed, reset, thresholds, value_of, with_value
-from tui.widgets.bars import bar, spark
-from tui.widgets.cells import Column, power, prob
-from tui.widgets.frame_table import _align, fit
+from knscope.store.view import View
+from knscope.tui.panes.likn import matrix_text, mean_of, overlaps
+from knscope.tui.panes.queries import matches, prepared
+from knscope.tui.selection import Selection
+from knscope.tui.thresholds import changed, reset, thresholds, value_of, with_value
+from knscope.tui.widgets.bars import bar, spark
+from knscope.tui.widgets.cells import Column, power, prob
+from knscope.tui.widgets.frame_table import _align, fit
 
 VIEW = View("m@1", "amig", ("en", "zh"))
 

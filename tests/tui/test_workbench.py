@@ -13,18 +13,18 @@ import pytest
 from textual.events import Key
 from textual.widgets import Input, Static
 
-import store
-from analysis.runs import client
-from store import runs
+from knscope import store
+from knscope.analysis.runs import protocol
+from knscope.store import runs
+from knscope.tui import keymap
+from knscope.tui.app import Knscope
+from knscope.tui.panes.queries import QueriesPane
+from knscope.tui.selection import Selection
+from knscope.tui.widgets.layer_grid import LayerGrid
+from knscope.tui.widgets.sql_editor import SqlEditor
+from knscope.tui.widgets.threshold_bar import ThresholdBar
 from tests.tui.driver import Driver
 from tests.tui.made_store import CONFIG, write_shards
-from tui import keymap
-from tui.app import Knscope
-from tui.panes.queries import QueriesPane
-from tui.selection import Selection
-from tui.widgets.layer_grid import LayerGrid
-from tui.widgets.sql_editor import SqlEditor
-from tui.widgets.threshold_bar import ThresholdBar
 
 Make = Callable[..., Knscope]
 WIDE, NARROW = (120, 40), (80, 24)
@@ -32,7 +32,7 @@ WIDE, NARROW = (120, 40), (80, 24)
 
 def test_opening_imports_nothing_heavy_before_the_first_paint() -> None:
     heavy = ("torch", "transformers", "duckdb", "polars", "pyarrow", "scipy", "numpy")
-    code = f"import sys, tui.app; print([m for m in {heavy!r} if m in sys.modules])"
+    code = f"import sys, knscope.tui.app; print([m for m in {heavy!r} if m in sys.modules])"
     assert (
         subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip() == "[]"
     )
@@ -283,7 +283,7 @@ async def test_a_store_whose_shards_were_all_set_aside_says_how_many_and_why(wor
 
 
 async def test_a_broken_pane_says_so_and_the_others_live_on(workbench: Make, monkeypatch: pytest.MonkeyPatch) -> None:
-    from tui.panes.dkn import DknPane
+    from knscope.tui.panes.dkn import DknPane
 
     def broken(*_: object) -> object:
         raise KeyError("role")
@@ -350,7 +350,7 @@ async def test_every_place_of_the_keymap_binds_its_keys_and_u_resumes_the_marked
     workbench: Make, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     started = list[object]()
-    monkeypatch.setattr(client, "start_job", lambda path, config: started.append(config) or "again")
+    monkeypatch.setattr(protocol, "start_job", lambda path, config: started.append(config) or "again")
     async with workbench().run_test(size=NARROW) as pilot:
         driver = await Driver(pilot).ready()
         bound = {

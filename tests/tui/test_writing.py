@@ -10,11 +10,11 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from analysis.tables import Table
-from store import UserError
-from tui import writing
-from tui.cli import run_app
-from tui.latex import escaped, latex
+from knscope.analysis.statistics.table import Table
+from knscope.store import UserError
+from knscope.tui.cli import run_app
+from knscope.tui.printing import writing
+from knscope.tui.printing.latex import escaped, latex
 
 TABLE = Table(
     "edits",

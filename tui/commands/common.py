@@ -34,7 +34,7 @@ def words(option: str, text: str | None) -> tuple[str, ...]:
 
     :raises UserError: for one that is given and names nothing, which would count as not given
     """
-    from store.errors import UserError
+    from knscope.store.errors import UserError
 
     if text is None:
         return ()
@@ -46,7 +46,7 @@ def words(option: str, text: str | None) -> tuple[str, ...]:
 
 def methods(text: str) -> tuple[str, ...]:
     """`amig,bkn+nodes=10,target=logit` -> two methods: a part with an option's `=` continues the method before it."""
-    from analysis.method import parse_method
+    from knscope.analysis.attribution.method import parse_method
 
     found: list[str] = []
     for part in words("--method", text):
@@ -59,7 +59,7 @@ def methods(text: str) -> tuple[str, ...]:
 
 def one_method(text: str) -> str:
     """The label of a single method."""
-    from store.errors import UserError
+    from knscope.store.errors import UserError
 
     found = methods(text)
     if len(found) != 1:
@@ -69,7 +69,7 @@ def one_method(text: str) -> str:
 
 def taus(text: str | None) -> dict[str, float]:
     """`en=0.3,zh=0.2` -> {"en": 0.3, "zh": 0.2}; a bare number counts for every language (key "")."""
-    from store.errors import UserError
+    from knscope.store.errors import UserError
 
     found: dict[str, float] = {}
     for part in words("--tau", text):
@@ -85,7 +85,7 @@ def taus(text: str | None) -> dict[str, float]:
 
 def size(text: str | None) -> int | None:
     """`8GiB`, `512MB` or a count of bytes."""
-    from store.errors import UserError
+    from knscope.store.errors import UserError
 
     if text is None:
         return None
@@ -105,8 +105,8 @@ def size(text: str | None) -> int | None:
 
 def prefix(text: str) -> str:
     """Text before every template, as it stands; `@FILE` reads it from a file, its line breaks included."""
-    from store.errors import UserError
-    from store.layout import expanded
+    from knscope.store.errors import UserError
+    from knscope.store.layout import expanded
 
     if not text.startswith("@"):
         return text
@@ -120,7 +120,7 @@ def prefix(text: str) -> str:
 
 def facts_count(text: str) -> int | None:
     """`all` -> None; otherwise a positive whole number."""
-    from store.errors import UserError
+    from knscope.store.errors import UserError
 
     if text == "all":
         return None
@@ -134,7 +134,7 @@ def choose(kind: str, wanted: str | None, stored: list[str]) -> str:
 
     :raises UserError: listing what is stored
     """
-    from store.errors import UserError
+    from knscope.store.errors import UserError
 
     listed = "\n".join(f"  {label}" for label in stored) or "  (none yet)"
     if wanted is None:

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from tui.commands import common
+from knscope.tui.commands import common
 
 if TYPE_CHECKING:
-    from analysis.runs.plan import ModelSource, RunConfig
+    from knscope.analysis.runs.plan import ModelSource, RunConfig
 
 
 def demo(
@@ -22,8 +22,8 @@ def demo(
     device: common.Device = "auto",
 ) -> None:
     """Analyse the bundled facts with the bundled models and open the workbench at once: it fills while this runs."""
-    from tui import output
-    from tui.commands import stores
+    from knscope.tui.commands import stores
+    from knscope.tui.printing import output
 
     place = store or default_store()
     whole = demo_config(common.facts_count(facts), device)
@@ -49,7 +49,7 @@ def demo(
 
 def _finish(store: Path, config: RunConfig) -> None:
     """Resume a run and follow it to its end; leave with its exit code unless it is done."""
-    from tui.commands import run
+    from knscope.tui.commands import run
 
     name = resume(store, config)
     if name is not None and (seen := run.follow_run(store, name)).status != "done":
@@ -68,9 +68,9 @@ def bundled_models() -> tuple[ModelSource, ...]:
 
     :raises UserError: when they are missing
     """
-    from analysis import demo as bundled
-    from analysis.runs.plan import ModelSource
-    from store.errors import UserError
+    from knscope.analysis import demo as bundled
+    from knscope.analysis.runs.plan import ModelSource
+    from knscope.store.errors import UserError
 
     folder = Path(bundled.__file__).parent / "models"
     langs = {"bert-multi": (), "gpt2-multi": (), "bert-en": ("en",), "gpt2-en": ("en",)}
@@ -82,7 +82,7 @@ def bundled_models() -> tuple[ModelSource, ...]:
 
 def demo_config(facts: int | None, device: str = "auto") -> RunConfig:
     """`amig` and `bkn` on every language of each model, pair ablations of amig's neurons; tables 1-3 in the paper's two."""
-    from analysis.runs.plan import PHASES, RunConfig
+    from knscope.analysis.runs.plan import PHASES, RunConfig
 
     # Degenerate pairs are amig's: scanning bkn's neurons too would make the demo half as long again.
     return RunConfig(
@@ -99,9 +99,9 @@ def demo_config(facts: int | None, device: str = "auto") -> RunConfig:
 
 def resume(store: Path, config: RunConfig) -> str | None:
     """The run to follow: one that is active with this configuration, or a new one; None when one has done it all."""
-    from analysis.method import NUMERICS_VERSION
-    from analysis.runs import client
-    from analysis.runs.status import ACTIVE, Observer
+    from knscope.analysis.attribution.method import NUMERICS_VERSION
+    from knscope.analysis.runs import protocol
+    from knscope.analysis.runs.status import ACTIVE, Observer
 
     if store.exists():
         same = [one for one in Observer(store).settled() if one.record.config == config.to_json()]
@@ -112,7 +112,7 @@ def resume(store: Path, config: RunConfig) -> str | None:
             one.status == "done" and one.record.provenance.get("numerics_version") == NUMERICS_VERSION for one in same
         ):
             return None
-    return client.start_job(store, config)
+    return protocol.start_job(store, config)
 
 
 def _introduction(config: RunConfig, facts: str, store: Path) -> str:

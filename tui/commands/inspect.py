@@ -13,8 +13,8 @@ from typing import Annotated, Any
 
 import typer
 
-from tui.commands import common
-from tui.commands.common import Device, Dtype, Json
+from knscope.tui.commands import common
+from knscope.tui.commands.common import Device, Dtype, Json
 
 models_app = typer.Typer(help="Look at a model before using it.", rich_markup_mode=None)
 data_app = typer.Typer(help="Look at data before using it.", rich_markup_mode=None)
@@ -31,8 +31,8 @@ def inspect_model(
     """Sites found and proven, replay or full forward, cost and memory of one query."""
     import polars as pl
 
-    from analysis.sources import absolute_source
-    from tui import output
+    from knscope.analysis.engine.sources import absolute_source
+    from knscope.tui.printing import output
 
     _check_options(model, device, dtype)
     report = _child("inspect", absolute_source(model), "--device", device, "--dtype", dtype)
@@ -61,7 +61,7 @@ def inspect_model(
 
 def _check_options(model: str, device: str, dtype: str) -> None:
     """Refuse here what a run refuses before it starts. Raises UserError."""
-    from analysis.runs import plan
+    from knscope.analysis.runs import plan
 
     plan.RunConfig((plan.ModelSource(model),), "demo", device=device, dtype=dtype)
 
@@ -92,13 +92,13 @@ def check(
     as_json: Json = False,
 ) -> None:
     """What PATH holds, and what of it cannot be used and why."""
-    from analysis.runs import plan
-    from analysis.sources import absolute_source
-    from analysis.tables import data_check
-    from tui import output
+    from knscope.analysis.datasets import check_table
+    from knscope.analysis.engine.sources import absolute_source
+    from knscope.analysis.runs import plan
+    from knscope.tui.printing import output
 
     common.facts_count(facts)
-    tables = data_check.build(
+    tables = check_table.build(
         plan.absolute_data(data), common.words("--langs", langs), common.words("--relations", relations)
     )
     if model is not None:
@@ -106,7 +106,7 @@ def check(
         options = ["--facts", facts, "--langs", langs or "", "--relations", relations or ""]
         options += ["--device", device, "--dtype", dtype]
         report = _child("check", absolute_source(model), "--data", plan.absolute_data(data), *options)
-        tables = [*tables, *data_check.of_model(report)]
+        tables = [*tables, *check_table.of_model(report)]
     output.emit(tables, "json" if as_json else "table", hint="--json")
 
 
@@ -125,10 +125,10 @@ def _child(part: str, *arguments: str) -> dict[str, Any]:
 
     :raises UserError: with what the process says is wrong
     """
-    from analysis.runs.client import ERROR, child_environment
-    from store.errors import UserError
+    from knscope.analysis.runs.protocol import ERROR, child_environment
+    from knscope.store.errors import UserError
 
-    command = [sys.executable, "-m", "analysis.runs", part, *arguments]
+    command = [sys.executable, "-m", "knscope.analysis.runs", part, *arguments]
     done = subprocess.run(command, capture_output=True, text=True, env=child_environment(1), check=False)
     if done.returncode == 2:
         raise UserError(done.stderr.rpartition(ERROR)[2].strip())  # what libraries said before it helps nobody
@@ -142,7 +142,7 @@ def doctor(as_json: Json = False) -> None:
     """Terminal, colours, clipboard, CUDA and versions, with what to change."""
     import polars as pl
 
-    from tui import output
+    from knscope.tui.printing import output
 
     rows = [*_terminal(), *_machine(), *((name, _version(name), "") for name in ("knscope", *LIBRARIES))]
     if as_json:
@@ -187,7 +187,7 @@ def _terminal() -> list[tuple[str, str, str]]:
 def _machine() -> list[tuple[str, str, str]]:
     import psutil
 
-    from analysis.runs.plan import cpu_count
+    from knscope.analysis.runs.plan import cpu_count
 
     gpus = "none"
     if shutil.which("nvidia-smi"):

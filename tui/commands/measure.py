@@ -10,14 +10,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from tui.commands import common
-from tui.commands.common import Device, Dtype, Format, Json, Output
+from knscope.tui.commands import common
+from knscope.tui.commands.common import Device, Dtype, Format, Json, Output
 
 if TYPE_CHECKING:
-    from analysis.runs.plan import RunConfig
-    from analysis.tables import Table
-    from store.reader import Reader
-    from store.view import View
+    from knscope.analysis.runs.plan import RunConfig
+    from knscope.analysis.statistics.table import Table
+    from knscope.store.reader import Reader
+    from knscope.store.view import View
 
 Models = Annotated[
     list[str] | None,
@@ -46,11 +46,11 @@ def faithfulness(
     as_json: Json = False,
 ) -> None:
     """Hold attribution methods against the true effects of neurons, found by ablating each of them (known facts only)."""
-    from analysis.ranking import COMPARED
-    from analysis.runs import plan
-    from analysis.runs.measuring import Measurement, Task, tasks
-    from analysis.tables import faithfulness as room
-    from tui import output
+    from knscope.analysis.faithfulness import table as faithfulness_table
+    from knscope.analysis.faithfulness.judge import COMPARED
+    from knscope.analysis.runs import plan
+    from knscope.analysis.runs.measuring import Measurement, Task, tasks
+    from knscope.tui.printing import output
 
     output.check(form, out)
     config = _config(model, data, langs, relations, facts, device=device, dtype=dtype, seed=seed)
@@ -59,7 +59,7 @@ def faithfulness(
     work = Measurement(tasks(Task(config, methods, grouped=group), processes or plan.cpu_count()), processes or None)
     _follow(work)
     measured = in_order(work.documents)
-    tables = room.build(measured, seed=seed)
+    tables = faithfulness_table.build(measured, seed=seed)
     _emit(tables, form, out, as_json, {"measured": measured})
     if work.cancelled:
         raise typer.Exit(130)
@@ -79,7 +79,7 @@ def in_order(documents: Mapping[str, dict[str, Any]]) -> list[dict[str, Any]]:
 
 def _follow(work: Any) -> None:
     """Show progress; ctrl+c ends the work after the facts under way, a second one at once."""
-    from tui import output
+    from knscope.tui.printing import output
 
     with output.progress_bar() as bar:
         steps: Iterator[Any] = work.run()
@@ -114,23 +114,23 @@ def stability(
     """How far N moves across templates, node counts, precision and seeds."""
     from dataclasses import replace
 
-    from analysis.runs import plan
-    from analysis.tables import stability as room
-    from store.errors import UserError
-    from tui import output
-    from tui.commands import results, run
+    from knscope.analysis.runs import plan
+    from knscope.analysis.stability import table as stability_table
+    from knscope.store.errors import UserError
+    from knscope.tui.commands import results, run
+    from knscope.tui.printing import output
 
     output.check(form, out)
     label = common.one_method(method)
     config = _config(model, data, langs, relations, facts, device=device, seed=seed)
-    config = replace(config, what=("attribution",), methods=room.variants(label))
+    config = replace(config, what=("attribution",), methods=stability_table.variants(label))
     rows = plan.load_facts(config).rows
     facts_asked = tuple(dict.fromkeys(row.fact for row in rows))
     # a threshold that is out of range, or of no language of the facts, is told before anything is computed
     results.thresholds_of(tuple(dict.fromkeys(row.lang for row in rows)), tau, model="", method=label)
     labels: list[str] = []
     with _place(store) as place:
-        for dtype in ("float32", *room.DTYPES):
+        for dtype in ("float32", *stability_table.DTYPES):
             methods = config.methods if dtype == "float32" else (label,)
             seen = run.compute(place, replace(config, dtype=dtype, methods=methods))
             if seen.status == "cancelled" or (seen.status != "done" and dtype == "float32"):
@@ -140,19 +140,19 @@ def stability(
                 labels = [str(ran[one.source]["model"]) for one in config.models if one.source in ran]
         with results.opened(place) as reader:
             views = [view for name in labels if (view := _view(reader, name, label, langs, tau))]
-            tables = {view.model: room.build(reader, view.with_(facts=facts_asked), seed) for view in views}
+            tables = {view.model: stability_table.build(reader, view.with_(facts=facts_asked), seed) for view in views}
     if not tables:
         raise UserError(
             f"--langs {langs}: none of these models is for these languages; name a model, or other languages"
         )
     one_by_one = as_json or (form in ("table", "latex") and out is None)
-    _emit(list(tables.values()) if one_by_one else [room.together(tables)], form, out, as_json)
+    _emit(list(tables.values()) if one_by_one else [stability_table.together(tables)], form, out, as_json)
 
 
 def _view(reader: Reader, model: str, method: str, langs: str | None, tau: str | None) -> View | None:
     """The View of one model: the languages asked for, as far as it has them; None, and a word on stderr, where it has none."""
-    from tui import output
-    from tui.commands import results
+    from knscope.tui.commands import results
+    from knscope.tui.printing import output
 
     stored = reader.langs(model)
     wanted = [lang for lang in common.words("--langs", langs) or stored if lang in stored]
@@ -176,9 +176,9 @@ def _config(
     model: list[str] | None, data: str, langs: str | None, relations: str | None, facts: str, **options: Any
 ) -> RunConfig:
     """The models and facts a measurement is made on; no model named: the bundled ones."""
-    from analysis.runs import plan
-    from analysis.sources import absolute_source
-    from tui.commands.demo import bundled_models
+    from knscope.analysis.engine.sources import absolute_source
+    from knscope.analysis.runs import plan
+    from knscope.tui.commands.demo import bundled_models
 
     named = tuple(plan.ModelSource(absolute_source(one)) for one in model or ())
     return plan.RunConfig(
@@ -192,7 +192,7 @@ def _config(
 
 
 def _emit(tables: list[Table], form: str, out: Path | None, as_json: bool, extra: dict[str, Any] | None = None) -> None:
-    from tui import output
+    from knscope.tui.printing import output
 
     if as_json:
         output.write_json({"tables": [output.as_json(table) for table in tables], **(extra or {})})

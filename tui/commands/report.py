@@ -8,9 +8,9 @@ from typing import Annotated
 
 import typer
 
-from tui.commands import common
-from tui.commands.common import Method, Model, Store
-from tui.commands.results import Known, Langs, Relations, Share, Tau, THigh, TLow, opened, view_of
+from knscope.tui.commands import common
+from knscope.tui.commands.common import Method, Model, Store
+from knscope.tui.commands.results import Known, Langs, Relations, Share, Tau, THigh, TLow, opened, view_of
 
 
 def report(
@@ -27,9 +27,9 @@ def report(
     known: Known = False,
 ) -> None:
     """Every table and figure of STORE in a folder: report.html, tables/ (CSV, LaTeX), figures/ (PDF, SVG)."""
-    from analysis import report as room
-    from tui import output
-    from tui.report import Report
+    from knscope.analysis.report import chapters as report_chapters
+    from knscope.tui.printing import output
+    from knscope.tui.printing.report_page import Report
 
     given = {"template_share": template_share, "t_low": t_low, "t_high": t_high, "known": known or None}
     thresholds = {name: value for name, value in given.items() if value is not None}
@@ -42,10 +42,10 @@ def report(
             for one in ([method] if method else reader.methods(label))
         ]
 
-        def chapters() -> Iterator[room.Chapter]:
+        def chapters() -> Iterator[report_chapters.Chapter]:
             for view in views:
                 output.say(f"{view.model}, {view.method}")
-                yield room.chapter(reader, view)
+                yield report_chapters.chapter(reader, view)
 
-        tables, figures = page.write(room.sources(reader), chapters())
+        tables, figures = page.write(report_chapters.sources(reader), chapters())
     output.say(f"{tables} tables and {figures} figures written to {out}; open {out / 'report.html'}")

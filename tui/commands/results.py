@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import typer
 
-from tui.commands import common
-from tui.commands.common import Format, Json, Method, Model, Output, Store
+from knscope.tui.commands import common
+from knscope.tui.commands.common import Format, Json, Method, Model, Output, Store
 
 if TYPE_CHECKING:
-    from analysis.tables import Table
-    from store.reader import Reader
-    from store.view import View
+    from knscope.analysis.statistics.table import Table
+    from knscope.store.reader import Reader
+    from knscope.store.view import View
 
 Langs = Annotated[str | None, typer.Option("--langs", help="Languages, as in en,zh. Default: all that are attributed.")]
 Relations = Annotated[str | None, typer.Option("--relations", help="Relations, as in P36,P37. Default: all.")]
@@ -37,7 +37,7 @@ COMPUTED = {"dkn": ("scan", "dkn"), "edits": ("edit", "edit")}
 
 def facts(store: Store, form: Format = "table", out: Output = None, as_json: Json = False) -> None:
     """Facts known, by model and language, and what could not be used."""
-    from analysis.tables import facts_known
+    from knscope.analysis.report import facts_known
 
     with opened(store) as reader:
         _emit([facts_known.build(reader)], form, out, as_json)
@@ -57,7 +57,7 @@ def kn(
     as_json: Json = False,
 ) -> None:
     """Knowledge neurons (equations 6-7): one row a fact, language and neuron."""
-    from analysis.tables import kn as room
+    from knscope.analysis.attribution import kn_table as room
 
     given = {"template_share": template_share, "known": known or None}
     _show(store, room.build, (model, method, langs, relations, tau), given, (form, out, as_json))
@@ -82,9 +82,9 @@ def layers(
     as_json: Json = False,
 ) -> None:
     """Neurons by layer and language, with what the languages share beside it; --intervals: and is any layer special?"""
-    from analysis.tables import enrichment
-    from analysis.tables import layers as room
-    from store.errors import UserError
+    from knscope.analysis.layers import enrichment as layers_enrichment
+    from knscope.analysis.layers import table as layers_table
+    from knscope.store.errors import UserError
 
     given: dict[str, Any] = {"template_share": template_share, "known": known or None}
     if intervals:
@@ -95,7 +95,7 @@ def layers(
         )
     _show(
         store,
-        enrichment.build if intervals else room.build,
+        layers_enrichment.build if intervals else layers_table.build,
         (model, method, langs, relations, tau),
         given,
         (form, out, as_json),
@@ -117,12 +117,12 @@ def likn(
     as_json: Json = False,
 ) -> None:
     """Neurons shared by the languages (equation 8), against chance and against mismatched facts."""
-    from analysis.tables import likn as room
+    from knscope.analysis.likn import table as likn_table
 
     given = {"template_share": template_share, "known": known or None}
     _show(
         store,
-        room.facts if by_fact else room.build,
+        likn_table.facts if by_fact else likn_table.build,
         (model, method, langs, relations, tau),
         given,
         (form, out, as_json),
@@ -148,11 +148,11 @@ def dkn(
     as_json: Json = False,
 ) -> None:
     """Degenerate pairs (equations 9-10), as in the paper and strict, beside both controls."""
-    from analysis.tables import dkn as room
+    from knscope.analysis.dkn import table as dkn_table
 
     given: dict[str, Any] = {"template_share": template_share, "known": known or None, "drop": drop}
     given |= {"t_low": t_low, "t_high": t_high, "delta": delta}
-    build = room.pairs if pairs else room.build
+    build = dkn_table.pairs if pairs else dkn_table.build
     _show(store, build, (model, method, langs, relations, tau), given, (form, out, as_json))
 
 
@@ -176,12 +176,16 @@ def edits(
     as_json: Json = False,
 ) -> None:
     """Success rates of suppressing and enhancing (equation 11, tables 1 and 2), with intervals."""
-    from analysis.tables import edits as room
+    from knscope.analysis.edits import table as edits_table
 
     given = {"template_share": template_share, "known": known or None}
-    judging = room.Judging(cast(Any, change), cast(Any, exclude), per_token, cast(Any, suppress))
+    judging = edits_table.Judging(cast(Any, change), cast(Any, exclude), per_token, cast(Any, suppress))
     _show(
-        store, partial(room.build, judging=judging), (model, method, langs, relations, tau), given, (form, out, as_json)
+        store,
+        partial(edits_table.build, judging=judging),
+        (model, method, langs, relations, tau),
+        given,
+        (form, out, as_json),
     )
 
 
@@ -206,17 +210,17 @@ def factcheck(
     as_json: Json = False,
 ) -> None:
     """Judging claims by degenerate neurons (table 3), beside the contenders."""
-    from analysis.tables import factcheck as room
+    from knscope.analysis.factcheck import table as factcheck_table
 
     given: dict[str, Any] = {"template_share": template_share, "known": known or None, "t_low": t_low}
     given |= {"t_high": t_high, "dkn_share": dkn_share, "lam": lam}
     _show(
         store,
-        partial(room.build, share_of=cast(Any, dkn_share_of)),
+        partial(factcheck_table.build, share_of=cast(Any, dkn_share_of)),
         (model, method, langs, relations, tau),
         given,
         (form, out, as_json),
-        (room.printed(),),
+        (factcheck_table.printed(),),
     )
 
 
@@ -238,7 +242,7 @@ def _show(
 
 def _tell_missing(reader: Reader, view: View, name: str, store: Path) -> None:
     """Say on stderr which run computes a table of which nothing is stored yet."""
-    from tui import output
+    from knscope.tui.printing import output
 
     stored, what = COMPUTED.get(name, ("", ""))
     if stored and not reader.sql(f"SELECT 1 FROM {stored} WHERE model = $model LIMIT 1", {"model": view.model}).height:
@@ -255,7 +259,7 @@ def labelled(table: Table, view: View) -> Table:
 
 
 def _holds_data(form: str, out: Path | None, as_json: bool) -> bool:
-    from tui import output, writing
+    from knscope.tui.printing import output, writing
 
     form = "json" if as_json else form
     output.check(form, out)
@@ -274,7 +278,7 @@ def view_of(
     **thresholds: Any,
 ) -> View:
     """The View a command line describes, over what is stored. Raises UserError listing what there is."""
-    from store.errors import UserError
+    from knscope.store.errors import UserError
 
     label = common.choose("model", model, reader.models())
     chosen = common.choose("method", method, reader.methods(label))
@@ -288,7 +292,7 @@ def view_of(
 
 def thresholds_of(langs: tuple[str, ...], tau: str | None, **fields: Any) -> View:
     """The View of these languages with what --tau says. Raises UserError for what no View can have."""
-    from store.view import View
+    from knscope.store.view import View
 
     taus = common.taus(tau)
     everywhere = taus.pop("", None)
@@ -300,8 +304,8 @@ def thresholds_of(langs: tuple[str, ...], tau: str | None, **fields: Any) -> Vie
 @contextmanager
 def opened(store: Path) -> Iterator[Reader]:
     """A reader over everything STORE holds now; says on stderr what of it cannot be read."""
-    from store import open as open_existing
-    from tui import output
+    from knscope.store import open as open_existing
+    from knscope.tui.printing import output
 
     with open_existing(store) as reader:
         reader.poll()
@@ -311,6 +315,6 @@ def opened(store: Path) -> Iterator[Reader]:
 
 
 def _emit(tables: Sequence[Table], form: str, out: Path | None, as_json: bool) -> None:
-    from tui import output
+    from knscope.tui.printing import output
 
     output.emit(tables, "json" if as_json else form, out)

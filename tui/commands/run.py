@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import typer
 
-from tui.commands import common
-from tui.commands.common import Device, Dtype, Json, Store
+from knscope.tui.commands import common
+from knscope.tui.commands.common import Device, Dtype, Json, Store
 
 if TYPE_CHECKING:
-    from analysis.runs.plan import RunConfig
-    from analysis.runs.status import RunStatus
+    from knscope.analysis.runs.plan import RunConfig
+    from knscope.analysis.runs.status import RunStatus
 
 EXIT_CODES = {"done": 0, "cancelled": 130}
 POLL_SECONDS = 0.3
@@ -51,8 +51,8 @@ def run(
     as_json: Json = False,
 ) -> None:
     """Compute what is missing in STORE: in a process of its own, which goes on when this terminal is gone."""
-    from analysis.runs import plan
-    from analysis.sources import absolute_source
+    from knscope.analysis.engine.sources import absolute_source
+    from knscope.analysis.runs import plan
 
     config = plan.RunConfig(
         models=tuple(plan.ModelSource(absolute_source(one)) for one in model),
@@ -77,11 +77,11 @@ def run(
 
 def _start(store: Path, config: RunConfig, follow: bool, as_json: bool) -> None:
     """Start the run, and stay with it where that is wanted."""
-    from analysis.runs import client, plan
-    from tui import output
+    from knscope.analysis.runs import plan, protocol
+    from knscope.tui.printing import output
 
     plan.load_facts(config)  # whatever is wrong with the data is said here, before anything is started
-    name = client.start_job(store, config)
+    name = protocol.start_job(store, config)
     if not follow:
         if as_json:
             output.write_json({"store": str(store), "run": name, "status": "queued"})
@@ -105,8 +105,8 @@ def exit_code(seen: RunStatus) -> int:
 
 def follow_run(store: Path, name: str, cancel_on_interrupt: bool = True) -> RunStatus:
     """Show a run's progress until it ends; ctrl+c asks it to stop at the next unit. Failures are told on stderr."""
-    from analysis.runs import client, status
-    from tui import output
+    from knscope.analysis.runs import protocol, status
+    from knscope.tui.printing import output
 
     observer = status.Observer(store)
     with output.progress_bar() as bar:
@@ -122,7 +122,7 @@ def follow_run(store: Path, name: str, cancel_on_interrupt: bool = True) -> RunS
             except KeyboardInterrupt:
                 if not cancel_on_interrupt:
                     raise
-                client.cancel_job(store, name)
+                protocol.cancel_job(store, name)
                 cancel_on_interrupt = False  # a second ctrl+c leaves at once
                 output.say("stopping at the next unit; press ctrl+c again to leave without waiting")
     tell_failures(seen)
@@ -131,13 +131,13 @@ def follow_run(store: Path, name: str, cancel_on_interrupt: bool = True) -> RunS
 
 def compute(store: Path, config: RunConfig) -> RunStatus:
     """Start a run and follow it to its end."""
-    from analysis.runs import client
+    from knscope.analysis.runs import protocol
 
-    return follow_run(store, client.start_job(store, config))
+    return follow_run(store, protocol.start_job(store, config))
 
 
 def tell_failures(seen: RunStatus) -> None:
-    from tui import output
+    from knscope.tui.printing import output
 
     if seen.status == "lost":
         output.say(f"run {seen.run} has not been heard of for a while; its results are kept, start it again to go on")
@@ -152,9 +152,9 @@ def tell_failures(seen: RunStatus) -> None:
 
 def tell_unusable(store: Path) -> None:
     """Count, on stderr, the stored rows that a model cannot use, each reason with one example."""
-    from analysis.tables.facts_known import unusable
-    from store import open as open_store
-    from tui import output
+    from knscope.analysis.report.facts_known import unusable
+    from knscope.store import open as open_store
+    from knscope.tui.printing import output
 
     with open_store(store) as reader:
         for line in unusable(reader):
@@ -165,8 +165,8 @@ def status(store: Store, as_json: Json = False) -> None:
     """Runs of STORE: progress, rate, time left, failures."""
     import polars as pl
 
-    from analysis.runs.status import Observer
-    from tui import output
+    from knscope.analysis.runs.status import Observer
+    from knscope.tui.printing import output
 
     seen = Observer(store).settled()
     if as_json:
@@ -199,17 +199,17 @@ def cancel(
     store: Store, name: Annotated[str | None, typer.Argument(metavar="RUN", help="Default: all.")] = None
 ) -> None:
     """Stop a run (or all that are active) at the next unit boundary; what is computed stays."""
-    from analysis.runs import client
-    from analysis.runs.status import ACTIVE, Observer
-    from store.errors import UserError
-    from tui import output
+    from knscope.analysis.runs import protocol
+    from knscope.analysis.runs.status import ACTIVE, Observer
+    from knscope.store.errors import UserError
+    from knscope.tui.printing import output
 
     seen = {one.run: one for one in Observer(store).settled()}
     if name is not None and name not in seen:
         raise UserError(f"{store} has no run {name}; there is: {', '.join(seen) or 'none'}")
     wanted = [name] if name is not None else [run for run, one in seen.items() if one.status in ACTIVE]
     for run in wanted:
-        client.cancel_job(store, run)
+        protocol.cancel_job(store, run)
         output.say(f"run {run} will stop at its next unit")
     if not wanted:
         output.say("no run is active")
@@ -227,9 +227,9 @@ def query(
     as_json: Json = False,
 ) -> None:
     """One fact, now: what MODEL answers, and which neurons hold it."""
-    from analysis.runs import plan
-    from analysis.sources import absolute_source
-    from store.errors import UserError
+    from knscope.analysis.engine.sources import absolute_source
+    from knscope.analysis.runs import plan
+    from knscope.store.errors import UserError
 
     label = common.one_method(method)
     for slot, name in (("[X]", "subject"), ("[Y]", "object")):
@@ -259,8 +259,8 @@ def query(
 
 def _check_question(config: RunConfig) -> None:
     """Refuse here what the reader of the file that was made of the question would refuse, without that file's name."""
-    from analysis.runs import plan
-    from store.errors import UserError
+    from knscope.analysis.runs import plan
+    from knscope.store.errors import UserError
 
     try:
         plan.load_facts(config)
@@ -269,10 +269,10 @@ def _check_question(config: RunConfig) -> None:
 
 
 def _answer(store: Path, config: RunConfig, as_json: bool) -> int:
-    from analysis.tables import one_query
-    from store import open as open_store
-    from store.errors import UserError
-    from tui import output
+    from knscope.analysis.attribution import query_table
+    from knscope.store import open as open_store
+    from knscope.store.errors import UserError
+    from knscope.tui.printing import output
 
     seen = compute(store, config)
     if seen.status != "done":
@@ -281,6 +281,6 @@ def _answer(store: Path, config: RunConfig, as_json: bool) -> int:
         unusable = reader.sql("SELECT detail FROM unusable")
         if unusable.height:
             raise UserError(unusable["detail"][0])
-        tables = one_query.build(reader, config.methods[0])
+        tables = query_table.build(reader, config.methods[0])
     output.emit(tables, "json" if as_json else "table", hint="--json")
     return 0

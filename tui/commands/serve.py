@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from tui.commands.common import Store
+from knscope.tui.commands.common import Store
 
 if TYPE_CHECKING:
     from aiohttp.web import Request, StreamResponse
@@ -29,8 +29,8 @@ def serve(
     port: Annotated[int, typer.Option(min=1024, max=65535, help="Port on this machine.")] = 8700,
 ) -> None:
     """The workbench on STORE in a browser: on this machine only, and only for who has the address that is printed."""
-    from store.errors import UserError
-    from tui import output
+    from knscope.store.errors import UserError
+    from knscope.tui.printing import output
 
     try:
         from textual_serve.server import Server
@@ -63,7 +63,7 @@ def serve(
                 f"from elsewhere: ssh -L {port}:{place} THIS-MACHINE, then the same address; ctrl+c ends"
             )
 
-    command = shlex.join([sys.executable, "-m", "tui.cli", "open", str(store.resolve())])
+    command = shlex.join([sys.executable, "-m", "knscope.tui.cli", "open", str(store.resolve())])
     Loopback(command, host=HOST, port=port, title=f"knscope {store.name}").serve()
 
 
@@ -103,7 +103,7 @@ def _free(port: int) -> None:
     """:raises UserError: when something listens there already"""
     import socket
 
-    from store.errors import UserError
+    from knscope.store.errors import UserError
 
     with socket.socket() as trial:
         trial.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from tui.commands.common import Format, Json, Output, Store
+from knscope.tui.commands.common import Format, Json, Output, Store
 
 
 def sql(
@@ -22,10 +22,10 @@ def sql(
     ] = None,
 ) -> None:
     """Ad-hoc SQL over STORE: reads everything stored, writes nothing."""
-    from store import open as open_existing
-    from store.errors import UserError
-    from store.sandbox import ROWS, Sandbox
-    from tui import output, writing
+    from knscope.store import open as open_existing
+    from knscope.store.errors import UserError
+    from knscope.store.sandbox import ROWS, Sandbox
+    from knscope.tui.printing import output, writing
 
     output.check(form, out)
     if out is not None and writing.format_of(out, None if form == "table" else form) in writing.FIGURES:

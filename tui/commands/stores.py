@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from tui.commands.common import Json, Store
+from knscope.tui.commands.common import Json, Store
 
 store_app = typer.Typer(help="Check or compact a store.", rich_markup_mode=None)
 
@@ -23,16 +23,16 @@ def open_store(
 
 
 def open_workbench(store: Path, flags: Mapping[str, str | None] | None = None) -> None:
-    from tui.app import run_workbench
+    from knscope.tui.app import run_workbench
 
     run_workbench(store, flags)
 
 
 def print_summary(store: Path) -> None:
     """The tables of a finished analysis, for people without a workbench at hand."""
-    from analysis.tables import summary
-    from store import open as open_existing
-    from tui import output
+    from knscope.analysis.report import summary
+    from knscope.store import open as open_existing
+    from knscope.tui.printing import output
 
     with open_existing(store) as reader:
         output.emit(summary.build(reader), hint="each table's own command and --format csv")
@@ -40,9 +40,9 @@ def print_summary(store: Path) -> None:
 
 def print_experiments(store: Path) -> None:
     """Tables 1-3 of the paper, as far as they are stored."""
-    from analysis.tables import summary
-    from store import open as open_existing
-    from tui import output
+    from knscope.analysis.report import summary
+    from knscope.store import open as open_existing
+    from knscope.tui.printing import output
 
     with open_existing(store) as reader:
         output.emit(summary.experiments(reader), hint="each table's own command and --format csv")
@@ -51,9 +51,9 @@ def print_experiments(store: Path) -> None:
 @store_app.command()
 def verify(store: Store, as_json: Json = False) -> None:
     """Read every shard and compare it with its checksums; exit code 1 when one is damaged."""
-    from store import shards
-    from tui import output
-    from tui.widgets import cells
+    from knscope.store import shards
+    from knscope.tui.printing import output
+    from knscope.tui.widgets import cells
 
     report = shards.verify(store)
     damaged = {name: why for name, why in report.items() if why}
@@ -70,9 +70,9 @@ def verify(store: Store, as_json: Json = False) -> None:
 @store_app.command()
 def compact(store: Store) -> None:
     """Merge small shards, and publish results.duckdb: one file that any DuckDB client opens, with the macros inside."""
-    from store import compaction, snapshot
-    from tui import output
-    from tui.widgets import cells
+    from knscope.store import compaction, snapshot
+    from knscope.tui.printing import output
+    from knscope.tui.widgets import cells
 
     try:
         before, after = compaction.compact(store)

@@ -7,9 +7,9 @@ from typing import Annotated
 
 import typer
 
-from tui.commands import demo, inspect, measure, report, results, run, serve, sql, stores
-from tui.commands.inspect import data_app, models_app
-from tui.commands.stores import store_app
+from knscope.tui.commands import demo, inspect, measure, report, results, run, serve, sql, stores
+from knscope.tui.commands.inspect import data_app, models_app
+from knscope.tui.commands.stores import store_app
 
 app = typer.Typer(
     name="knscope",

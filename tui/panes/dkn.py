@@ -10,19 +10,19 @@ from rich.text import Text
 from textual.app import ComposeResult
 from textual.widgets import Static
 
-from tui.messages import NeuronWanted, RowEntered
-from tui.panes.pane import Pane, side_by_side
-from tui.selection import Shown
-from tui.widgets import cells
-from tui.widgets.bars import spark
-from tui.widgets.cells import Column
-from tui.widgets.frame_table import FrameTable
+from knscope.tui.messages import NeuronWanted, RowEntered
+from knscope.tui.panes.pane import Pane, side_by_side
+from knscope.tui.selection import Shown
+from knscope.tui.widgets import cells
+from knscope.tui.widgets.bars import spark
+from knscope.tui.widgets.cells import Column
+from knscope.tui.widgets.frame_table import FrameTable
 
 if TYPE_CHECKING:
     import polars as pl
 
-    from analysis.tables import Table
-    from store.reader import Reader
+    from knscope.analysis.statistics.table import Table
+    from knscope.store.reader import Reader
 
 LOW = 14
 """Below this height the rates stand in two lines."""
@@ -162,9 +162,9 @@ class DknPane(Pane):
         )
 
     def result(self, reader: Reader, shown: Shown) -> Table:
-        from analysis.tables import dkn
+        from knscope.analysis.dkn import table as dkn_table
 
-        return dkn.build(reader, shown.narrowed)
+        return dkn_table.build(reader, shown.narrowed)
 
     def sql(self, reader: Reader, shown: Shown) -> str:
         return reader.macro_sql("dkn_service", shown.view, shown.narrowed)

@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING, Any
 
 from textual.app import ComposeResult
 
-from tui.panes.pane import Pane, side_by_side
-from tui.selection import Shown
-from tui.widgets import cells
-from tui.widgets.layer_grid import LayerBins, LayerGrid
+from knscope.tui.panes.pane import Pane, side_by_side
+from knscope.tui.selection import Shown
+from knscope.tui.widgets import cells
+from knscope.tui.widgets.layer_grid import LayerBins, LayerGrid
 
 if TYPE_CHECKING:
-    from analysis.tables import Table
-    from store.reader import Reader
+    from knscope.analysis.statistics.table import Table
+    from knscope.store.reader import Reader
 
 
 class LayersPane(Pane):
@@ -63,9 +63,9 @@ class LayersPane(Pane):
 
     def result(self, reader: Reader, shown: Shown) -> Table:
         """With intervals, which the pane has no room for."""
-        from analysis.tables import enrichment
+        from knscope.analysis.layers import enrichment as layers_enrichment
 
-        return enrichment.build(reader, shown.narrowed)
+        return layers_enrichment.build(reader, shown.narrowed)
 
     def focus_target(self) -> Any:
         return self.query_one(LayerGrid)

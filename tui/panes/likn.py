@@ -13,21 +13,21 @@ from textual.timer import Timer
 from textual.widgets import Static
 from textual.worker import Worker, WorkerState
 
-from tui.messages import NeuronWanted, RowEntered
-from tui.panes.pane import FINISHED, SLOW, Pane
-from tui.selection import Shown
-from tui.widgets import cells
-from tui.widgets.bars import bar
-from tui.widgets.cells import Column
-from tui.widgets.frame_table import FrameTable
+from knscope.tui.messages import NeuronWanted, RowEntered
+from knscope.tui.panes.pane import FINISHED, SLOW, Pane
+from knscope.tui.selection import Shown
+from knscope.tui.widgets import cells
+from knscope.tui.widgets.bars import bar
+from knscope.tui.widgets.cells import Column
+from knscope.tui.widgets.frame_table import FrameTable
 
 if TYPE_CHECKING:
     import polars as pl
 
-    from analysis.tables import Table
-    from store.reader import Reader
-    from store.view import View
-    from tui.app import Knscope
+    from knscope.analysis.statistics.table import Table
+    from knscope.store.reader import Reader
+    from knscope.store.view import View
+    from knscope.tui.app import Knscope
 
 BAR = 5
 """Cells of the bars of one fact's neurons, where there is room."""
@@ -147,9 +147,9 @@ class LiknPane(Pane):
         return super().loading_still or self._awaited is not None
 
     def result(self, reader: Reader, shown: Shown) -> Table:
-        from analysis.tables import likn
+        from knscope.analysis.likn import table as likn_table
 
-        return likn.build(reader, shown.narrowed)
+        return likn_table.build(reader, shown.narrowed)
 
     def compose(self) -> ComposeResult:
         yield self.note
@@ -241,11 +241,11 @@ class LiknPane(Pane):
                 time.sleep(0.02)
 
         def work() -> tuple[Shown, Controls]:
-            from analysis.tables import likn
+            from knscope.analysis.likn import table as likn_table
 
             begun, view = time.monotonic(), shown.narrowed
             generation = reader.changed.get(view.model, 0)
-            frame = likn.build(reader, view, between=give_way).frame
+            frame = likn_table.build(reader, view, between=give_way).frame
             return shown, Controls(view, generation, frame, time.monotonic(), time.monotonic() - begun)
 
         self.run_worker(work, thread=True, group="likn-controls", exit_on_error=False)

@@ -9,18 +9,18 @@ from textual.app import ComposeResult
 from textual.message import Message
 from textual.widgets import Static
 
-from store.view import sql_literal
-from tui.messages import RowEntered
-from tui.panes.pane import Pane
-from tui.selection import Shown
-from tui.widgets import cells
-from tui.widgets.cells import Column
-from tui.widgets.frame_table import FrameTable
+from knscope.store.view import sql_literal
+from knscope.tui.messages import RowEntered
+from knscope.tui.panes.pane import Pane
+from knscope.tui.selection import Shown
+from knscope.tui.widgets import cells
+from knscope.tui.widgets.cells import Column
+from knscope.tui.widgets.frame_table import FrameTable
 
 if TYPE_CHECKING:
     import polars as pl
 
-    from store.reader import Reader
+    from knscope.store.reader import Reader
 
 
 @dataclass(frozen=True)

@@ -14,17 +14,17 @@ from textual.geometry import Region
 from textual.widgets import Static
 from textual.worker import Worker, WorkerState
 
-from store.errors import UserError
-from tui.selection import Shown
-from tui.widgets.frame_table import FrameTable
+from knscope.store.errors import UserError
+from knscope.tui.selection import Shown
+from knscope.tui.widgets.frame_table import FrameTable
 
 if TYPE_CHECKING:
     import polars as pl
 
-    from analysis.tables import Table
-    from store.reader import Reader
-    from tui.app import Knscope
-    from tui.session import Session
+    from knscope.analysis.statistics.table import Table
+    from knscope.store.reader import Reader
+    from knscope.tui.app import Knscope
+    from knscope.tui.session import Session
 
 
 SLOW = 0.4

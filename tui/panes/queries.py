@@ -9,18 +9,18 @@ from typing import TYPE_CHECKING, Any
 from textual.app import ComposeResult
 from textual.widgets import Input
 
-from tui.messages import FilterTyped
-from tui.panes.pane import Pane
-from tui.selection import Selection, Shown
-from tui.widgets import cells
-from tui.widgets.cells import Column
-from tui.widgets.frame_table import FrameTable
-from tui.widgets.line import Line
+from knscope.tui.messages import FilterTyped
+from knscope.tui.panes.pane import Pane
+from knscope.tui.selection import Selection, Shown
+from knscope.tui.widgets import cells
+from knscope.tui.widgets.cells import Column
+from knscope.tui.widgets.frame_table import FrameTable
+from knscope.tui.widgets.line import Line
 
 if TYPE_CHECKING:
     import polars as pl
 
-    from store.reader import Reader
+    from knscope.store.reader import Reader
 
 KEY = ("query",)
 SEARCHED = ("fact", "relation", "lang", "subject", "object", "template")

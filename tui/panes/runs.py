@@ -8,17 +8,17 @@ from textual.app import ComposeResult
 from textual.binding import BindingType
 from textual.widgets import Static
 
-from tui import keymap
-from tui.panes.pane import Pane
-from tui.widgets import cells
-from tui.widgets.bars import bar
-from tui.widgets.cells import Column
-from tui.widgets.frame_table import FrameTable
+from knscope.tui import keymap
+from knscope.tui.panes.pane import Pane
+from knscope.tui.widgets import cells
+from knscope.tui.widgets.bars import bar
+from knscope.tui.widgets.cells import Column
+from knscope.tui.widgets.frame_table import FrameTable
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from analysis.runs.status import RunStatus
+    from knscope.analysis.runs.status import RunStatus
 
 GLYPHS = {"running": "▶", "queued": "…", "done": "✓", "failed": "✗", "cancelled": "■", "lost": "?"}
 TONES = {"failed": "bad", "lost": "bad", "done": "good"}

@@ -9,16 +9,16 @@ from textual.app import ComposeResult
 from textual.widgets import Static
 from textual.worker import Worker, WorkerState
 
-from tui import state
-from tui.messages import RowEntered
-from tui.panes.pane import FINISHED, Pane
-from tui.selection import Shown
-from tui.widgets import cells
-from tui.widgets.frame_table import FrameTable
-from tui.widgets.sql_editor import SqlEditor
+from knscope.tui import state
+from knscope.tui.messages import RowEntered
+from knscope.tui.panes.pane import FINISHED, Pane
+from knscope.tui.selection import Shown
+from knscope.tui.widgets import cells
+from knscope.tui.widgets.frame_table import FrameTable
+from knscope.tui.widgets.sql_editor import SqlEditor
 
 if TYPE_CHECKING:
-    from store.sandbox import Result, Sandbox
+    from knscope.store.sandbox import Result, Sandbox
 
 HISTORY = 200
 LIMIT = 10_000
@@ -83,7 +83,7 @@ class SqlPane(Pane):
         self.query_one(SqlEditor).text = text
 
     def action_run_sql(self) -> None:
-        from store.sandbox import Sandbox
+        from knscope.store.sandbox import Sandbox
 
         reader = self.session.reader
         text = self.query_one(SqlEditor).text.strip().rstrip(";").strip()

@@ -1,4 +1,4 @@
-"""Panes that show one table of the paper as `analysis.tables` builds it: edits and checks."""
+"""Panes that show one table of the paper as `knscope.analysis.statistics.table` builds it: edits and checks."""
 
 from __future__ import annotations
 
@@ -9,22 +9,22 @@ from typing import TYPE_CHECKING, Any
 from textual.app import ComposeResult
 from textual.widgets import Static
 
-from store.view import sql_literal
-from tui.messages import RowEntered, RowMoved
-from tui.panes.pane import Pane
-from tui.selection import Shown
-from tui.widgets import cells
-from tui.widgets.cells import Column
-from tui.widgets.frame_table import FrameTable
-from tui.widgets.roc_plot import roc_text
+from knscope.store.view import sql_literal
+from knscope.tui.messages import RowEntered, RowMoved
+from knscope.tui.panes.pane import Pane
+from knscope.tui.selection import Shown
+from knscope.tui.widgets import cells
+from knscope.tui.widgets.cells import Column
+from knscope.tui.widgets.frame_table import FrameTable
+from knscope.tui.widgets.roc_plot import roc_text
 
 if TYPE_CHECKING:
     import polars as pl
 
-    from analysis.judging import Curve
-    from analysis.tables import Table
-    from store.reader import Reader
-    from store.view import View
+    from knscope.analysis.factcheck.judge import Curve
+    from knscope.analysis.statistics.table import Table
+    from knscope.store.reader import Reader
+    from knscope.store.view import View
 
 _EDITS_SQL = """\
 SELECT q.fact, q.lang, q.subject, q.object, e.operation, s.n AS neurons, e.p_before, e.p_after, e.rank_before, e.rank_after
@@ -169,20 +169,21 @@ class EditsPane(TablePane):
     def load(self, reader: Reader, shown: Shown) -> tuple[Edited | None, Any]:
         import polars as pl
 
-        from analysis.tables import Table, edits
+        from knscope.analysis.edits import table as edits_table
+        from knscope.analysis.statistics.table import Table
 
         place = self.place
         if not reader.keys(self.STORED):
             return None, Table(self.STORED, self.TITLE, pl.DataFrame())
         if place is not None:
-            return place, edits.facts_of(reader, shown.narrowed, place.table, place.lang, place.edited)
+            return place, edits_table.facts_of(reader, shown.narrowed, place.table, place.lang, place.edited)
         table = self.result(reader, shown)
         return None, replace(table, frame=with_intervals(table.frame, "specific", "sr", shown=rate))
 
     def result(self, reader: Reader, shown: Shown) -> Table:
-        from analysis.tables import edits
+        from knscope.analysis.edits import table as edits_table
 
-        return edits.build(reader, shown.narrowed)
+        return edits_table.build(reader, shown.narrowed)
 
     def paint(self, result: Any, shown: Shown) -> None:
         place, found = result
@@ -257,13 +258,14 @@ class ChecksPane(TablePane):
     def load(self, reader: Reader, shown: Shown) -> tuple[Table, Mapping[tuple[str, str], Curve]]:
         import polars as pl
 
-        from analysis.tables import Table, factcheck
+        from knscope.analysis.factcheck import table as factcheck_table
+        from knscope.analysis.statistics.table import Table
 
         if not reader.keys(self.STORED):
             return Table(self.STORED, self.TITLE, pl.DataFrame()), {}
         table = self.result(reader, shown)
         frame = with_intervals(table.frame, "auroc", "accuracy", shown=rate)
-        return replace(table, frame=frame), factcheck.curves(reader, self._asked(shown))
+        return replace(table, frame=frame), factcheck_table.curves(reader, self._asked(shown))
 
     @staticmethod
     def _asked(shown: Shown) -> View:
@@ -272,9 +274,9 @@ class ChecksPane(TablePane):
         return shown.view if selection.level == "everything" else shown.view.with_(relations=(selection.relation,))
 
     def result(self, reader: Reader, shown: Shown) -> Table:
-        from analysis.tables import factcheck
+        from knscope.analysis.factcheck import table as factcheck_table
 
-        return factcheck.build(reader, self._asked(shown))
+        return factcheck_table.build(reader, self._asked(shown))
 
     def paint(self, result: Any, shown: Shown) -> None:
         table, self._curves = result

@@ -6,10 +6,10 @@ from typing import Any
 
 from textual.app import ComposeResult
 
-from tui.messages import ThresholdMarked
-from tui.panes.pane import Pane
-from tui.selection import Shown
-from tui.widgets.threshold_bar import ThresholdBar
+from knscope.tui.messages import ThresholdMarked
+from knscope.tui.panes.pane import Pane
+from knscope.tui.selection import Shown
+from knscope.tui.widgets.threshold_bar import ThresholdBar
 
 
 class ThresholdsPane(Pane):

@@ -10,8 +10,8 @@ from textual.content import Content
 from textual.reactive import reactive
 from textual.widget import Widget
 
-from tui import keymap
-from tui.panes.pane import Pane
+from knscope.tui import keymap
+from knscope.tui.panes.pane import Pane
 
 
 def letters(titles: Sequence[str]) -> list[str]:

@@ -16,9 +16,9 @@ from textual.reactive import reactive
 from textual.scroll_view import ScrollView
 from textual.strip import Strip
 
-from tui import keymap
-from tui.messages import RowEntered, RowMoved
-from tui.widgets.cells import Column
+from knscope.tui import keymap
+from knscope.tui.messages import RowEntered, RowMoved
+from knscope.tui.widgets.cells import Column
 
 if TYPE_CHECKING:
     import polars as pl

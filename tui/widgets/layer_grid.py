@@ -15,9 +15,9 @@ from textual.reactive import reactive
 from textual.scroll_view import ScrollView
 from textual.strip import Strip
 
-from tui import keymap
-from tui.messages import BinEntered
-from tui.widgets.bars import bar
+from knscope.tui import keymap
+from knscope.tui.messages import BinEntered
+from knscope.tui.widgets.bars import bar
 
 LABEL = 4
 NUMBER = 4

@@ -9,10 +9,10 @@ from textual import events
 from textual.binding import BindingType
 from textual.widgets import TextArea
 
-from tui import keymap
+from knscope.tui import keymap
 
 if TYPE_CHECKING:
-    from store.reader import Reader
+    from knscope.store.reader import Reader
 
 WORDS = (
     "SELECT", "FROM", "WHERE", "GROUP BY ALL", "ORDER BY", "LIMIT", "HAVING", "JOIN", "LEFT JOIN", "USING", "DISTINCT", "count",
@@ -104,7 +104,7 @@ class SqlEditor(TextArea):
         self._pane("action_leave")
 
     def _pane(self, method: str, *arguments: object) -> None:
-        from tui.panes.sql import SqlPane
+        from knscope.tui.panes.sql import SqlPane
 
         pane = next(node for node in self.ancestors if isinstance(node, SqlPane))
         getattr(pane, method)(*arguments)

@@ -12,9 +12,9 @@ from textual.geometry import Size
 from textual.reactive import reactive
 from textual.widget import Widget
 
-from store.view import View
-from tui.messages import Complaint, ThresholdMarked, ThresholdSet
-from tui.thresholds import Threshold, changed, thresholds, value_of
+from knscope.store.view import View
+from knscope.tui.messages import Complaint, ThresholdMarked, ThresholdSet
+from knscope.tui.thresholds import Threshold, changed, thresholds, value_of
 
 GAP = 2
 CHANGED = "*"

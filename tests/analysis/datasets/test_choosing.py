@@ -6,8 +6,8 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from analysis.datasets import choose_langs, load, rank_templates, sample, usability
-from store.errors import UserError
+from knscope.analysis.datasets import choose_langs, load, rank_templates, sample, usability
+from knscope.store.errors import UserError
 
 
 @pytest.fixture(scope="module")

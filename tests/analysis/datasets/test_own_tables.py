@@ -8,8 +8,8 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from analysis.datasets import COLUMNS, load
-from store.errors import UserError
+from knscope.analysis.datasets import COLUMNS, load
+from knscope.store.errors import UserError
 
 HEADER = ",".join(COLUMNS)
 TZ = "tz,P36,en,The capital of [X] is [Y],Tanzania,Dodoma"

@@ -6,8 +6,8 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from analysis.datasets import COLUMNS, Dataset, load
-from store.errors import UserError
+from knscope.analysis.datasets import COLUMNS, Dataset, load
+from knscope.store.errors import UserError
 
 
 def reasons(dataset: Dataset) -> dict[tuple[str, str, str], int]:

@@ -3,7 +3,7 @@
 import polars as pl
 import pytest
 
-from analysis.demo.facts import FACTS_CSV, load_facts
+from knscope.analysis.demo.facts import FACTS_CSV, load_facts
 
 LANGS = {"en", "zh", "fr", "de", "es"}
 RELATIONS = {"P30", "P36", "P37", "P38"}

@@ -10,11 +10,12 @@ import polars as pl
 import pytest
 from rich.console import Console
 
-from analysis.demo import circuits, measure, train
-from analysis.demo.recipes import MODELS, RECIPES, Recipe
-from analysis.demo.split import demo_sample
-from analysis.models import load_model
-from analysis.prompts import Query, encode
+from knscope.analysis.demo import circuits, train
+from knscope.analysis.demo import measure as demo_measure
+from knscope.analysis.demo.recipes import MODELS, RECIPES, Recipe
+from knscope.analysis.demo.split import demo_sample
+from knscope.analysis.engine.models import load_model
+from knscope.analysis.prompts.encode import Query, encode
 
 TOLERANCE = 0.02
 MULTILINGUAL = [recipe for recipe in RECIPES if len(recipe.langs) > 1]
@@ -26,17 +27,17 @@ def stated_circuits() -> dict[str, dict[str, Any]]:
 
 @pytest.mark.parametrize("recipe", RECIPES, ids=lambda recipe: recipe.name)
 def test_the_committed_models_reach_their_stated_figures(recipe: Recipe) -> None:
-    stated = {one.lang: one for one in measure.read_figures() if one.model == recipe.name}
+    stated = {one.lang: one for one in demo_measure.read_figures() if one.model == recipe.name}
     assert set(stated) == set(recipe.langs)
-    for one in measure.measure(recipe, langs=recipe.langs[:2]):
+    for one in demo_measure.measure(recipe, langs=recipe.langs[:2]):
         assert one.known_trained == pytest.approx(stated[one.lang].known_trained, abs=TOLERANCE)
         assert one.known_held_out == pytest.approx(stated[one.lang].known_held_out, abs=TOLERANCE)
         assert one.mean_p == pytest.approx(stated[one.lang].mean_p, abs=TOLERANCE)
         assert one.several_tokens == pytest.approx(stated[one.lang].several_tokens)
 
 
-@pytest.mark.parametrize("one", measure.read_figures(), ids=lambda one: f"{one.model}-{one.lang}")
-def test_every_model_knows_most_of_what_it_was_taught_and_of_what_it_was_not(one: measure.Figures) -> None:
+@pytest.mark.parametrize("one", demo_measure.read_figures(), ids=lambda one: f"{one.model}-{one.lang}")
+def test_every_model_knows_most_of_what_it_was_taught_and_of_what_it_was_not(one: demo_measure.Figures) -> None:
     assert one.known_trained >= 0.90
     assert one.known_held_out >= 0.75
     assert one.p10 < 0.5 < one.p90  # neither certain nor ignorant of everything
@@ -94,8 +95,8 @@ def test_the_folders_are_ordinary_safe_and_small() -> None:
 def test_training_from_the_seed_reaches_the_stated_figures_again(tmp_path: Path) -> None:
     recipe = next(recipe for recipe in RECIPES if recipe.name == "gpt2-en")
     train.save(*train.train(recipe, Console(stderr=True)), tmp_path)
-    stated = next(one for one in measure.read_figures() if one.model == recipe.name)
-    (again,) = measure.measure(recipe, folder=tmp_path)
+    stated = next(one for one in demo_measure.read_figures() if one.model == recipe.name)
+    (again,) = demo_measure.measure(recipe, folder=tmp_path)
     assert again.known_trained == pytest.approx(stated.known_trained, abs=TOLERANCE)
     assert again.known_held_out == pytest.approx(stated.known_held_out, abs=TOLERANCE)
 

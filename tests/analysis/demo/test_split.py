@@ -6,8 +6,8 @@ import sys
 import polars as pl
 import pytest
 
-from analysis.demo.facts import load_facts
-from analysis.demo.split import demo_sample, fold, is_held_out, subject_key, with_split
+from knscope.analysis.demo.facts import load_facts
+from knscope.analysis.demo.split import demo_sample, fold, is_held_out, subject_key, with_split
 
 
 def test_a_country_belongs_to_one_fold_that_never_changes() -> None:
@@ -72,5 +72,5 @@ def test_a_larger_sample_contains_the_smaller_one() -> None:
 
 
 def test_the_split_needs_no_torch() -> None:
-    code = "import sys, analysis.demo.split; assert 'torch' not in sys.modules"
+    code = "import sys, knscope.analysis.demo.split; assert 'torch' not in sys.modules"
     subprocess.run([sys.executable, "-c", code], check=True)

@@ -8,9 +8,9 @@ import polars as pl
 import pytest
 from matplotlib.axes import Axes
 
-from analysis.figures.drawing import draw, is_drawn, write_figure
-from analysis.tables import Table
-from store import UserError
+from knscope.analysis.figures.drawing import draw, is_drawn, write_figure
+from knscope.analysis.statistics.table import Table
+from knscope.store import UserError
 
 LAYERS = pl.DataFrame(
     {"layer": [0, 1, 2], "en": [1, 2, 1], "en share": [0.25, 0.5, 0.25], "LIKN share": [None, 1.0, 0.0]}

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import store
-from analysis.runs import job
-from analysis.runs.__main__ import make_executor
-from analysis.runs.plan import RunConfig
-from store import runs as run_files
+from knscope import store
+from knscope.analysis.runs import job
+from knscope.analysis.runs.__main__ import make_executor
+from knscope.analysis.runs.plan import RunConfig
+from knscope.store import runs as run_files
 
 
 def execute(place: Path, wanted: RunConfig) -> str:

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from analysis.runs.inspection import check_config, check_data
+from knscope.analysis.runs.inspection import check_config, check_data
 
 ROWS = (
     "1,P36,en,the capital of [X] is [Y],france,paris",

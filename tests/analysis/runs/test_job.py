@@ -18,11 +18,11 @@ import polars as pl
 import psutil
 import pytest
 
-import store
-from analysis.runs import client, plan
-from analysis.runs.plan import ModelSource, RunConfig
-from analysis.runs.status import Observer
-from store import runs as run_files
+from knscope import store
+from knscope.analysis.runs import plan, protocol
+from knscope.analysis.runs.plan import ModelSource, RunConfig
+from knscope.analysis.runs.status import Observer
+from knscope.store import runs as run_files
 from tests.analysis.runs.inline_job import execute
 
 
@@ -128,7 +128,7 @@ def test_a_run_killed_again_and_again_ends_in_the_same_store(
 ) -> None:
     """The process is the whole machine of the run here: SIGKILL takes planner and worker alike."""
     server = multiprocessing.get_context("forkserver")
-    server.set_forkserver_preload(["analysis.runs.worker", "tests.analysis.runs.inline_job"])
+    server.set_forkserver_preload(["knscope.analysis.runs.worker", "tests.analysis.runs.inline_job"])
     place, wanted = tmp_path / "killed.knstore", small(tiny_models, tiny_facts)
     for shards in (1, 3, 4, 6):  # the moments: so many shards, then a little later
         child = server.Process(target=execute, args=(place, wanted), daemon=True)
@@ -159,7 +159,7 @@ def test_a_worker_that_dies_is_replaced_and_a_cancelled_run_keeps_what_it_has(
     small_finished: Path, tmp_path: Path, tiny_models: Mapping[str, Path], tiny_facts: Path
 ) -> None:
     place, wanted = tmp_path / "worker.knstore", small(tiny_models, tiny_facts, engine="process", processes=1)
-    run = client.start_job(place, wanted)
+    run = protocol.start_job(place, wanted)
     until(lambda: bool(committed(place, run)))
     assert os.getsid(run_files.read_run(place, run).provenance["pid"]) != os.getsid(0), "a job has its own session"
     killed = children(place, run)
@@ -167,7 +167,7 @@ def test_a_worker_that_dies_is_replaced_and_a_cancelled_run_keeps_what_it_has(
         os.kill(child, signal.SIGKILL)
     until(lambda: ended(place, run) or not set(children(place, run)) <= set(killed))
     until(lambda: len(committed(place, run)) > 2 or ended(place, run))
-    client.cancel_job(place, run)
+    protocol.cancel_job(place, run)
     until(lambda: ended(place, run))
     record = run_files.read_run(place, run)
     assert record.status in ("cancelled", "done") and not record.failures
@@ -184,7 +184,7 @@ def test_a_run_killed_at_random_moments_again_and_again_ends_in_the_same_store(
     wanted = config(tiny_models, tiny_facts, models=both, engine="process", processes=2)
     moments = random.Random(0)
     for _ in range(15):
-        run = client.start_job(place, wanted)
+        run = protocol.start_job(place, wanted)
         until(lambda run=run: "pid" in run_files.read_run(place, run).provenance)  # type: ignore[misc]
         time.sleep(moments.uniform(0.0, 12.0))
         kill_job(place, run)
@@ -198,7 +198,7 @@ def test_a_worker_that_dies_is_replaced_and_nothing_is_missing(
 ) -> None:
     place = tmp_path / "worker.knstore"
     both = tuple(ModelSource(str(folder)) for folder in tiny_models.values())
-    run = client.start_job(place, config(tiny_models, tiny_facts, models=both, engine="process", processes=1))
+    run = protocol.start_job(place, config(tiny_models, tiny_facts, models=both, engine="process", processes=1))
     until(lambda: bool(committed(place, run)))
     assert os.getsid(run_files.read_run(place, run).provenance["pid"]) != os.getsid(0), "a job has its own session"
     for child in children(place, run):
@@ -271,12 +271,12 @@ def kill_job(place: Path, run: str) -> None:
 def test_a_model_is_stored_with_its_first_results_and_not_before(
     tmp_path: Path, tiny_models: Mapping[str, Path], tiny_facts: Path
 ) -> None:
-    from analysis.runs.plan import Unit, load_facts
-    from analysis.runs.worker import Worker
+    from knscope.analysis.runs.plan import Unit, load_facts
+    from knscope.analysis.runs.worker import Worker
 
     place, source = store.create(tmp_path / "loaded.knstore"), str(tiny_models["encoder"])
     rows = load_facts(config(tiny_models, tiny_facts, facts=1)).rows
-    worker = Worker(place, run_files.new_name(), client.WorkerSettings("cpu"))
+    worker = Worker(place, run_files.new_name(), protocol.WorkerSettings("cpu"))
     worker.compute(Unit("load", source), lambda: False)
     assert not list(place.rglob("*.parquet"))
     for phase in ("predict", "attribute"):
@@ -290,16 +290,16 @@ def test_a_unit_that_goes_on_with_a_stored_model_is_refused_by_another_one_and_l
     tmp_path: Path, tiny_models: Mapping[str, Path], tiny_facts: Path
 ) -> None:
     """Another precision, or other weights in the same place: the results would be filed under a model that never gave them."""
-    from analysis.errors import ModelError
-    from analysis.runs.plan import Unit, load_facts
-    from analysis.runs.worker import Worker
+    from knscope.analysis.errors import ModelError
+    from knscope.analysis.runs.plan import Unit, load_facts
+    from knscope.analysis.runs.worker import Worker
 
     place, source = store.create(tmp_path / "moved.knstore"), str(tiny_models["encoder"])
     rows = tuple(load_facts(config(tiny_models, tiny_facts, facts=1)).rows[:1])
-    worker = Worker(place, run_files.new_name(), client.WorkerSettings("cpu"))
+    worker = Worker(place, run_files.new_name(), protocol.WorkerSettings("cpu"))
     _, row = worker.compute(Unit("load", source), lambda: False)
     assert row is not None
-    half = Worker(place, run_files.new_name(), client.WorkerSettings("cpu", "bfloat16"))
+    half = Worker(place, run_files.new_name(), protocol.WorkerSettings("cpu", "bfloat16"))
     for phase in ("load", "predict"):
         unit = Unit(phase, source, queries=rows if phase == "predict" else (), model=plan.model_hash(row))
         with pytest.raises(ModelError, match="holds another model now"):

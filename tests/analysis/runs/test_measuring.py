@@ -9,19 +9,21 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-import store
-from analysis import models, prompts, replay
-from analysis.figures.drawing import draw
-from analysis.ranking import COMPARED
-from analysis.runs import job, measuring, plan, truth
-from analysis.runs.__main__ import make_executor
-from analysis.runs.measuring import Task, tasks
-from analysis.runs.plan import ModelSource, RunConfig
-from analysis.runs.status import RunStatus
-from analysis.tables import faithfulness, stability
-from store import runs as run_files
-from store.view import View
-from tui.cli import run_app
+from knscope import store
+from knscope.analysis.engine import models, replay
+from knscope.analysis.faithfulness import table as faithfulness_table
+from knscope.analysis.faithfulness.judge import COMPARED
+from knscope.analysis.figures.drawing import draw
+from knscope.analysis.prompts import encode
+from knscope.analysis.runs import job, measuring, plan, truth
+from knscope.analysis.runs.__main__ import make_executor
+from knscope.analysis.runs.measuring import Task, tasks
+from knscope.analysis.runs.plan import ModelSource, RunConfig
+from knscope.analysis.runs.status import RunStatus
+from knscope.analysis.stability import table as stability_table
+from knscope.store import runs as run_files
+from knscope.store.view import View
+from knscope.tui.cli import run_app
 
 
 @pytest.fixture(scope="module")
@@ -30,8 +32,8 @@ def known_facts(tmp_path_factory, tiny_models, tiny_facts):
     frame = pl.read_csv(tiny_facts)
     loaded = models.load_model(str(tiny_models["encoder"]), dtype="float32", device="cpu", threads=1)
     engine = replay.Engine(loaded)
-    rows = [prompts.Query(*row) for row in frame.iter_rows()]
-    said = engine.predict([prompts.encode(loaded, row) for row in rows])
+    rows = [encode.Query(*row) for row in frame.iter_rows()]
+    said = engine.predict([encode.encode(loaded, row) for row in rows])
     words = [loaded.tokenizer.convert_ids_to_tokens(int(one.argmax[0])) for one in said]
     # one object a (fact, language): that of its first template, on which it is therefore known
     place = tmp_path_factory.mktemp("known") / "known.csv"
@@ -56,7 +58,7 @@ def test_truth_is_measured_on_known_main_queries_only_and_tasks_share_them_out(t
     parts = [truth.measure(one, lambda done, total: True) for one in (replace(wanted, part=i, of=2) for i in range(2))]
     joined = sorted(json.dumps(row) for part in parts for row in part["rows"])
     assert joined == sorted(json.dumps(row) for row in whole["rows"])
-    [primary, by_truth, group] = faithfulness.build([whole], draws=20)
+    [primary, by_truth, group] = faithfulness_table.build([whole], draws=20)
     assert set(primary.frame["method"]) <= {"bkn", "grad_x_act", "random"}
     assert by_truth.frame.height and group.frame.height == 3
 
@@ -118,7 +120,7 @@ def test_a_model_that_is_not_there_is_one_message_and_exit_code_2(tmp_path, know
 
 
 def test_without_a_known_fact_there_is_a_table_that_says_so():
-    [table] = faithfulness.build([{"model": "m", "rows": [], "groups": []}])
+    [table] = faithfulness_table.build([{"model": "m", "rows": [], "groups": []}])
     assert table.frame.is_empty() and "no known fact" in table.notes[0]
 
 
@@ -136,7 +138,7 @@ def inline(place: Path, config: RunConfig):
 def test_stability_compares_templates_rules_precisions_and_seeds_in_one_table(
     tmp_path, tiny_models, tiny_facts, capsys, monkeypatch
 ):
-    monkeypatch.setattr("tui.commands.run.compute", inline)
+    monkeypatch.setattr("knscope.tui.commands.run.compute", inline)
     kept = tmp_path / "kept.knstore"
     assert (
         run_app(
@@ -157,7 +159,7 @@ def test_stability_compares_templates_rules_precisions_and_seeds_in_one_table(
     [table] = json.loads(capsys.readouterr().out)["tables"]
     rows = {(row["what"], row["variant"]): row for row in table["rows"]}
     assert {what for what, _ in rows} == {"templates", "nodes", "precision", "seeds", "floor"}
-    assert {variant for what, variant in rows if what == "precision"} == set(stability.DTYPES)
+    assert {variant for what, variant in rows if what == "precision"} == set(stability_table.DTYPES)
     assert rows["precision", "float64"]["jaccard"] == pytest.approx(1.0, abs=0.05)
     assert rows["nodes", "right 20"]["jaccard"] > rows["floor", "another fact"]["jaccard"] - 1e-9
     for row in table["rows"]:
@@ -180,16 +182,16 @@ def test_stability_of_one_fact_on_one_template_has_rows_but_no_number_where_ther
         RunConfig((ModelSource(str(tiny_models["decoder"])),), str(facts), methods=("bkn",), what=("attribution",)),
     )
     with store.open(place) as reader:
-        table = stability.build(reader, View(reader.models()[0], "bkn", ("en",)), draws=10)
+        table = stability_table.build(reader, View(reader.models()[0], "bkn", ("en",)), draws=10)
     assert table.frame["what"].to_list() == ["floor"]
     assert table.frame.select("sets", "jaccard", "interval").row(0) == (0, None, None)
     assert [axes.get_title(loc="left") for axes in draw(table).axes] == ["floor"]
 
 
 def test_the_stability_table_names_a_rule_with_the_tolerance_that_is_not_the_usual_one():
-    assert stability._rule("amig") == "gauss-lobatto 5, doubled as needed"
-    assert stability._rule("amig+tolerance=0.05") == "gauss-lobatto 5, doubled as needed to 0.05"
-    assert stability._rule("bkn+tolerance=0.05") == "left 20"
+    assert stability_table._rule("amig") == "gauss-lobatto 5, doubled as needed"
+    assert stability_table._rule("amig+tolerance=0.05") == "gauss-lobatto 5, doubled as needed to 0.05"
+    assert stability_table._rule("bkn+tolerance=0.05") == "left 20"
 
 
 def test_every_compared_method_has_a_name_and_measuring_loads_no_torch():

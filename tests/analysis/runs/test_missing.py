@@ -10,20 +10,20 @@ from typing import ClassVar
 import polars as pl
 import pytest
 
-import store
-from analysis.method import NUMERICS_VERSION
-from analysis.prompts import Query
-from analysis.runs import desk as room
-from analysis.runs.client import WorkerSettings
-from analysis.runs.desk import Desk, DeskState, Task
-from analysis.runs.executors import Outcome
-from analysis.runs.missing import SCAN_PASSES, missing, model_row, source_of
-from analysis.runs.plan import Unit, model_hash, scan_key
-from analysis.sources import BUNDLED
-from store import runs as run_files
-from store.reader import Reader
-from store.shards import write_shard
-from store.view import View
+from knscope import store
+from knscope.analysis.attribution.method import NUMERICS_VERSION
+from knscope.analysis.engine.sources import BUNDLED
+from knscope.analysis.prompts.encode import Query
+from knscope.analysis.runs import desk as room
+from knscope.analysis.runs.desk import Desk, DeskState, Task
+from knscope.analysis.runs.missing import SCAN_PASSES, missing, model_row, source_of
+from knscope.analysis.runs.plan import Unit, model_hash, scan_key
+from knscope.analysis.runs.process_pool import Outcome
+from knscope.analysis.runs.protocol import WorkerSettings
+from knscope.store import runs as run_files
+from knscope.store.reader import Reader
+from knscope.store.shards import write_shard
+from knscope.store.view import View
 from tests.tui.made_store import LANGS, make
 
 

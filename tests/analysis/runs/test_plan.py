@@ -6,15 +6,15 @@ from pathlib import Path
 
 import pytest
 
-from analysis.claims import derange
-from analysis.errors import ModelError
-from analysis.prompts import Query
-from analysis.runs import late, plan
-from analysis.runs.plan import ModelSource, RunConfig, ScanItem, Unit
-from analysis.runs.remaining import remaining
-from analysis.tables import claim_sets
-from analysis.tables.edit_sets import WantedEdit
-from store.errors import UserError
+from knscope.analysis.edits.choose import WantedEdit
+from knscope.analysis.errors import ModelError
+from knscope.analysis.factcheck import choose as factcheck_choose
+from knscope.analysis.factcheck.claims import derange
+from knscope.analysis.prompts.encode import Query
+from knscope.analysis.runs import plan, units_from_sets
+from knscope.analysis.runs.plan import ModelSource, RunConfig, ScanItem, Unit
+from knscope.analysis.runs.remaining import remaining
+from knscope.store.errors import UserError
 
 
 def query(fact: str, template: str = "t", lang: str = "en", relation: str = "R") -> Query:
@@ -130,9 +130,9 @@ def test_what_is_left_of_a_unit_is_what_has_no_key_in_the_store() -> None:
         plan.prediction_key("h", ids[0]),
         plan.attribution_key("h", ids[1], "amig"),
         plan.scan_key("h", ids[1], "amig", "kn", 4, (1, 3)),
-        late.claim_key("h", ids[2], "amig", (2, 1)),
-        late.edit_key("h", ids[0], (1,), "zero"),
-        late.edit_key("h", ids[1], (2,), "zero"),
+        units_from_sets.claim_key("h", ids[2], "amig", (2, 1)),
+        units_from_sets.edit_key("h", ids[0], (1,), "zero"),
+        units_from_sets.edit_key("h", ids[1], (2,), "zero"),
     }
     three = tuple(query(str(n)) for n in range(3))
 
@@ -185,9 +185,11 @@ def test_a_querys_other_right_answers_travel_with_it_and_are_no_part_of_what_it_
 
 def test_a_wrong_object_is_never_another_right_answer(borders: list[Query]) -> None:
     wanted = [WantedEdit("1", "amig", "en", row.fact, (1,), (row,)) for row in borders]
-    wrong = {query.fact: one for query, one in late.wrong_objects(wanted).items()}
+    wrong = {query.fact: one for query, one in units_from_sets.wrong_objects(wanted).items()}
     assert wrong == {"pe": "France", "es": "Bolivia", "br": "Chile", "bo": "Brazil"}
-    right = claim_sets.right_answers({(row.fact, "en"): row for row in borders}, {r.fact: r.subject for r in borders})
+    right = factcheck_choose.right_answers(
+        {(row.fact, "en"): row for row in borders}, {r.fact: r.subject for r in borders}
+    )
     assert right["P47", "en", "Peru"] == {"Chile", "Brazil", "Bolivia"}
     for seed in range(20):
         dealt = derange([row.object for row in borders], [right["P47", "en", row.subject] for row in borders], seed)

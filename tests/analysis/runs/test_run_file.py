@@ -8,12 +8,12 @@ from pathlib import Path
 
 import pytest
 
-import store
-from analysis.runs import job
-from analysis.runs.executors import Outcome
-from analysis.runs.plan import ModelSource, RunConfig, Unit
-from store import compaction, snapshot
-from store import runs as run_files
+from knscope import store
+from knscope.analysis.runs import job
+from knscope.analysis.runs.plan import ModelSource, RunConfig, Unit
+from knscope.analysis.runs.process_pool import Outcome
+from knscope.store import compaction, snapshot
+from knscope.store import runs as run_files
 
 
 class Endless:

@@ -7,15 +7,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from analysis import attribution
-from analysis.degenerate import control_neurons, drop_candidates
-from analysis.prompts import Query
-from analysis.runs import plan
-from analysis.runs.client import WorkerSettings
-from analysis.runs.plan import ModelSource, RunConfig, Unit
-from analysis.runs.schedule import Schedule, scan_item
-from analysis.runs.slots import Slot, Slots
-from analysis.sites import Site
+from knscope.analysis.attribution import integrate
+from knscope.analysis.dkn.measure import control_neurons, drop_candidates
+from knscope.analysis.engine.sites import Site
+from knscope.analysis.prompts.encode import Query
+from knscope.analysis.runs import plan
+from knscope.analysis.runs.plan import ModelSource, RunConfig, Unit
+from knscope.analysis.runs.protocol import WorkerSettings
+from knscope.analysis.runs.schedule import Schedule, scan_item
+from knscope.analysis.runs.slots import Slot, Slots
 
 MODEL = {"weights_hash": "w", "tokenizer_hash": "t", "dtype": "float32", "attention": "sdpa"}
 
@@ -233,7 +233,7 @@ def test_a_fact_is_never_parted_over_units_because_its_neurons_are_a_mean_over_t
 
 
 def test_a_gpu_gets_as_many_queries_at_a_time_as_the_engine_looks_at_but_several_units_of_them() -> None:
-    assert plan.UNIT_ROWS == attribution.WINDOW and plan.UNIT_ROWS_GPU == attribution.WINDOW_GPU
+    assert plan.UNIT_ROWS == integrate.WINDOW and plan.UNIT_ROWS_GPU == integrate.WINDOW_GPU
     wanted = rows(facts=100, templates=5)
     for gpus, most in ((0, 32), (1, 256), (2, 250), (4, 125), (100, 32)):
         shelf = Shelf()

@@ -9,16 +9,16 @@ from typing import Any
 
 import pytest
 
-import store
-from analysis.errors import ModelError
-from analysis.runs import executors, job, plan
-from analysis.runs.client import ModelWorker, WorkerSettings
-from analysis.runs.executors import Outcome
-from analysis.runs.plan import ModelSource, RunConfig, Unit
-from analysis.runs.slots import Slot, Slots, fault
-from store import runs as run_files
-from store import shards
-from store.errors import UserError
+from knscope import store
+from knscope.analysis.errors import ModelError
+from knscope.analysis.runs import job, plan, process_pool
+from knscope.analysis.runs.plan import ModelSource, RunConfig, Unit
+from knscope.analysis.runs.process_pool import Outcome
+from knscope.analysis.runs.protocol import ModelWorker, WorkerSettings
+from knscope.analysis.runs.slots import Slot, Slots, fault
+from knscope.store import runs as run_files
+from knscope.store import shards
+from knscope.store.errors import UserError
 from tests.analysis.runs.inline_job import execute
 from tests.analysis.runs.test_schedule import MODEL, Shelf, rows
 
@@ -44,7 +44,7 @@ class Made(Slots[Slot]):
         assert unit is not None
         self.tried.append((slot.settings.device, unit))
         if said := self.wrong(slot.settings.device, unit):
-            return [executors.failed(unit, number, said)]
+            return [process_pool.failed(unit, number, said)]
         slot.sources.add(unit.source)
         model = self.shelf.compute(unit)
         return [Outcome(unit, stored=unit.size if unit.phase != "load" else 1, model=model)]
@@ -179,10 +179,13 @@ def test_a_run_on_a_device_that_is_not_there_and_on_one_that_is_does_all(
 
 
 def test_a_worker_that_dies_while_it_loads_is_no_fault_of_the_unit(tmp_path: Path) -> None:
-    executor, unit = executors.ProcessExecutor(tmp_path, "run", [WorkerSettings("cpu")], tmp_path), Unit("predict", "m")
+    executor, unit = (
+        process_pool.ProcessExecutor(tmp_path, "run", [WorkerSettings("cpu")], tmp_path),
+        Unit("predict", "m"),
+    )
     for loaded, cause in (([], "load"), (["m"], "unit")):
         slot = executor._slots[0]
-        slot.unit, slot.number, slot.deaths = unit, 1, executors.MAX_DEATHS - 1
+        slot.unit, slot.number, slot.deaths = unit, 1, process_pool.MAX_DEATHS - 1
         executor._handle(0, None, {"event": "state", "state": "ready", "number": 1, "loaded": loaded})
         (outcome,) = executor._handle(0, None, {"event": "ended", "code": -9})
         assert outcome.cause == cause and "died 3 times (signal 9)" in str(outcome.error)
@@ -191,7 +194,7 @@ def test_a_worker_that_dies_while_it_loads_is_no_fault_of_the_unit(tmp_path: Pat
 def test_of_a_unit_whose_worker_died_only_what_is_not_stored_is_done_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    executor = executors.ProcessExecutor(tmp_path, "run", [WorkerSettings("cpu")], tmp_path)
+    executor = process_pool.ProcessExecutor(tmp_path, "run", [WorkerSettings("cpu")], tmp_path)
     sent: list[Unit] = []
     monkeypatch.setattr(executor, "_send", lambda slot, unit: sent.append(unit))
     whole, part = Unit("predict", "m", queries=tuple(rows())), Unit("predict", "m", queries=tuple(rows()[:3]))
@@ -204,7 +207,7 @@ def test_of_a_unit_whose_worker_died_only_what_is_not_stored_is_done_again(
 
 
 def test_a_cancelled_unit_whose_worker_dies_is_not_begun_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    executor = executors.ProcessExecutor(tmp_path, "run", [WorkerSettings("cpu")], tmp_path)
+    executor = process_pool.ProcessExecutor(tmp_path, "run", [WorkerSettings("cpu")], tmp_path)
     sent: list[Unit] = []
     monkeypatch.setattr(executor, "_send", lambda slot, unit: sent.append(unit))
     unit = executor._slots[0].unit = Unit("predict", "m", queries=tuple(rows()))
@@ -262,4 +265,4 @@ def test_sigterm_stops_a_worker_as_cancel_does_and_then_ends_it(
 def test_gpus_are_counted_up_to_the_first_name_that_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
     for visible, count in (("0,-1,1", 1), ("0,1", 2), ("", 0), ("-1", 0), ("0,,1", 1)):
         monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
-        assert executors._gpu_count() == count
+        assert process_pool._gpu_count() == count

@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-import store
-from analysis.runs.status import Observer, RunStatus
-from store import runs as run_files
+from knscope import store
+from knscope.analysis.runs.status import Observer, RunStatus
+from knscope.store import runs as run_files
 
 See = Callable[..., RunStatus]
 

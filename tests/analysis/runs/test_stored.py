@@ -4,11 +4,11 @@ from pathlib import Path
 
 import pytest
 
-import store
-from analysis.runs import job
-from analysis.runs.plan import ModelSource, RunConfig
-from store import runs as run_files
-from store import shards
+from knscope import store
+from knscope.analysis.runs import job
+from knscope.analysis.runs.plan import ModelSource, RunConfig
+from knscope.store import runs as run_files
+from knscope.store import shards
 from tests.store import synthetic, writer
 
 

@@ -6,12 +6,19 @@ from pathlib import Path
 import pytest
 import torch
 
-import store
-from analysis.runs.plan import ModelSource, RunConfig
-from analysis.tables import Table, dkn, edits, factcheck, kn, layers, likn, summary
-from store import runs as run_files
-from store.reader import Reader
-from store.view import View
+from knscope import store
+from knscope.analysis.attribution import kn_table
+from knscope.analysis.dkn import table as dkn_table
+from knscope.analysis.edits import table as edits_table
+from knscope.analysis.factcheck import table as factcheck_table
+from knscope.analysis.layers import table as layers_table
+from knscope.analysis.likn import table as likn_table
+from knscope.analysis.report import summary
+from knscope.analysis.runs.plan import ModelSource, RunConfig
+from knscope.analysis.statistics.table import Table
+from knscope.store import runs as run_files
+from knscope.store.reader import Reader
+from knscope.store.view import View
 from tests import families
 from tests.analysis.runs.inline_job import execute
 
@@ -24,12 +31,12 @@ ke,P36,en,The capital of [X] is [Y],Kenya,Nairobi
 ke,P36,zh,[X]的首都是[Y],肯尼亚,内罗毕
 """
 TABLES: dict[str, Callable[[Reader, View], Table]] = {
-    "kn": kn.build,
-    "layers": layers.build,
-    "likn": likn.build,
-    "dkn": dkn.build,
-    "edits": lambda reader, view: edits.build(reader, view, draws=50),
-    "factcheck": lambda reader, view: factcheck.build(reader, view, draws=50),
+    "kn": kn_table.build,
+    "layers": layers_table.build,
+    "likn": likn_table.build,
+    "dkn": dkn_table.build,
+    "edits": lambda reader, view: edits_table.build(reader, view, draws=50),
+    "factcheck": lambda reader, view: factcheck_table.build(reader, view, draws=50),
 }
 
 

@@ -1,0 +1,114 @@
+"""Where the paths of a query start: one per word hidden (eq. 3), at zero, or at the mean over hidden sub-word tokens."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from knscope.analysis.attribution.method import MethodConfig
+from knscope.analysis.engine.circuit import Circuit
+from knscope.analysis.engine.replay import Engine, Ints, Prepared, Variant
+from knscope.analysis.prompts.encode import EncodedQuery
+
+
+@dataclass(frozen=True)
+class Paths:
+    """The paths of queries of one shape, as parallel arrays; a state is a query at a step."""
+
+    state: Tensor
+    path: Ints
+    """The word's index; 0 where there is one path."""
+    word: list[str]
+    start: list[Tensor]
+    """w' by layer: (paths, width), or (paths, tokens, width) where all positions are on the path."""
+
+    def __len__(self) -> int:
+        return len(self.path)
+
+
+@dataclass(frozen=True)
+class _Hidden:
+    """A sequence of one query with something replaced: word or token number `place`. Read in the variant's states."""
+
+    variant: Variant
+    place: int
+
+
+def prepare(
+    engine: Engine, circuit: Circuit, queries: Sequence[EncodedQuery], method: MethodConfig, logits: bool = True
+) -> tuple[Prepared, Paths]:
+    """Record the queries, with what they predict or without, and, in the same passes, read where their paths start."""
+    hidden = [each for index, query in enumerate(queries) for each in _hidden(engine, index, query, method)]
+    variants = list(dict.fromkeys(each.variant for each in hidden))
+    prepared = engine.prepare(queries, variants, logits=logits, whole=method.positions == "all", circuit=circuit)
+    reading = ((variant, state) for variant in variants for state in variant.states)
+    row = {key: index for index, key in enumerate(reading)}
+    by_state: list[list[tuple[int, int]]] = [[] for _ in prepared.gold]  # (row read, place)
+    for each in hidden:
+        for state in each.variant.states:
+            by_state[state].append((row[each.variant, state], each.place))
+    of_path: list[int] = []
+    places: list[int] = []
+    words: list[str] = []
+    reads: list[list[int]] = []
+    for state, read in enumerate(by_state):
+        query, step = divmod(state, prepared.n_steps)
+        if method.baseline == "per_word":
+            for one, place in _kept(engine, queries[query], step, read, method):
+                of_path.append(state)
+                places.append(place)
+                words.append(queries[query].words[place].text)
+                reads.append([one])
+        else:
+            of_path.append(state)
+            places.append(0)
+            words.append("")
+            reads.append([one for one, _ in read])
+    both = zip(prepared.activations, prepared.extra, strict=True)
+    start = [_starts(clean, extra, reads, method.baseline) for clean, extra in both]
+    states = torch.tensor(of_path, device=engine.loaded.device, dtype=torch.long)
+    return prepared, Paths(states, np.array(places, np.int64), words, start)
+
+
+def _hidden(engine: Engine, index: int, query: EncodedQuery, method: MethodConfig) -> list[_Hidden]:
+    """Query number `index` with each of its words, or each of its tokens, replaced."""
+    if method.baseline == "zero":
+        return []
+    steps, substitute = len(query.steps), engine.loaded.substitute
+    shared, decodes = engine.loaded.causal, engine.loaded.kind == "decoder"
+    found = []
+    for step in [steps - 1] if shared else range(steps):
+        ids = query.steps[step].ids
+        states = tuple(range(index * steps, (index + 1) * steps)) if shared else (index * steps + step,)
+        changes = [word.tokens for word in query.words]
+        if method.baseline == "mean_tokens":
+            source = ids.index(engine.loaded.start) if shared and not decodes else len(ids)
+            changes = [(place,) for place in range(source)]
+        for place, tokens in enumerate(changes):
+            changed = tuple(substitute if at in tokens else token for at, token in enumerate(ids))
+            # A step's own sequence ends at its position: later tokens, filled in for later steps, are none of its tokens.
+            reading = tuple(s for s in states if not decodes or tokens[0] <= query.steps[s - index * steps].position)
+            found.append(_Hidden(Variant(changed, reading), place))
+    return found
+
+
+def _kept(
+    engine: Engine, query: EncodedQuery, step: int, read: list[tuple[int, int]], method: MethodConfig
+) -> list[tuple[int, int]]:
+    """Without the path of the word at a decoder's answer position, where that is asked and other words remain."""
+    if method.last_word == "keep" or engine.loaded.kind != "decoder":
+        return read
+    position = query.steps[step].position
+    return [entry for entry in read if position not in query.words[entry[1]].tokens] or read
+
+
+def _starts(clean: Tensor, extra: Tensor, reads: list[list[int]], baseline: str) -> Tensor:
+    if baseline == "zero":
+        return torch.zeros_like(clean)
+    if baseline == "per_word":
+        return extra[torch.tensor([read for (read,) in reads], device=extra.device)]
+    return torch.stack([extra[torch.tensor(read, device=extra.device)].mean(0) for read in reads])

@@ -1,0 +1,223 @@
+"""Algorithm 1's measurements: what is left of p(answer) when one neuron, or two, are taken away (eq. 9-10).
+
+For a fact's n neurons of highest mean rel, every neuron alone and every pair is ablated on the main query. Nothing here
+knows a threshold: which pairs are degenerate is a question to what is stored. Two controls take the same road: neurons
+outside N from the same layers, and neurons outside N with the same single drops.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+import numpy.typing as npt
+
+from knscope.analysis.engine.edits import FlatEdits
+from knscope.analysis.engine.logits import Edited
+
+if TYPE_CHECKING:
+    from knscope.analysis.engine.replay import Engine
+    from knscope.analysis.engine.sites import Site
+    from knscope.analysis.prompts.encode import EncodedQuery
+
+Floats = npt.NDArray[np.float64]
+Ints = npt.NDArray[np.int64]
+Bools = npt.NDArray[np.bool_]
+
+N_SCANNED = 20
+FLOOR = 0.05  # a neuron below this share of the query's maximum is outside N at every threshold kept in the store
+
+
+@dataclass(frozen=True)
+class Scan:
+    """Singles, then pairs, of one query. `first`, `second` index `neurons`; `second` is -1 for a single.
+
+    `p`, `p_root`, `rank`, `argmax_kept` (rows,) are after the ablation, `*_before` without one. `argmax_kept`: every
+    step still predicts the gold token.
+    """
+
+    neurons: Ints
+    first: Ints
+    second: Ints
+    p: Floats
+    p_root: Floats
+    rank: Ints
+    argmax_kept: Bools
+    p_before: float
+    p_root_before: float
+    known_before: bool
+
+    @property
+    def n(self) -> int:
+        return len(self.neurons)
+
+    @property
+    def single_drops(self) -> Floats:
+        """Relative drop of p(answer) for each neuron alone, (n,); 0 where nothing could be lost."""
+        return relative_drop(self.p_before, self.p[: self.n])
+
+
+def relative_drop(before: float, after: Floats) -> Floats:
+    """(before − after) / before, and 0 for a probability that was 0 already."""
+    return (before - after) / before if before > 0 else np.zeros_like(after)
+
+
+def rank_neurons(scores: Sequence[npt.NDArray[np.floating]], n: int = N_SCANNED) -> tuple[Ints, Floats]:
+    """The n neurons of highest mean rel over templates (rel = score / the query's maximum) and that mean, best first.
+
+    `scores` holds one dense (n_neurons,) array a template. A template without a positive score counts as all zero; only
+    neurons of positive mean rel are returned, so there may be fewer than n. Ties go to the lower index.
+    """
+    mean = mean_rel(scores)
+    order = np.argsort(-mean, kind="stable")[:n]
+    order = order[mean[order] > 0]
+    return order.astype(np.int64), mean[order]
+
+
+def mean_rel(scores: Sequence[npt.NDArray[np.floating]]) -> Floats:
+    """Mean over templates of score / the template's maximum, (n_neurons,) in double precision."""
+    total = np.zeros(len(scores[0]))
+    for one in scores:
+        highest = float(one.max())
+        if highest > 0:
+            total += one.astype(np.float64) / highest
+    return total / len(scores)
+
+
+def scan(engine: Engine, query: EncodedQuery, neurons: npt.ArrayLike, shifts: npt.ArrayLike | None = None) -> Scan:
+    """Ablate each of `neurons` (n,) alone and each of the n(n−1)/2 pairs.
+
+    An ablated neuron becomes 0, or its entry in `shifts` (n,) when given (a mean, another fact's activation).
+    """
+    chosen = np.asarray(neurons, dtype=np.int64)
+    values = np.zeros(len(chosen)) if shifts is None else np.asarray(shifts, dtype=np.float64)
+    first, second = _singles_and_pairs(len(chosen))
+    return _scan(chosen, _ablate(engine, query, chosen, values, first, second), np.arange(len(first)))
+
+
+def scan_roles(
+    engine: Engine, query: EncodedQuery, chosen: npt.ArrayLike, rel: Floats, roles: Collection[str], seed: int
+) -> Iterator[tuple[str, Scan]]:
+    """Scans of the fact's own neurons (`kn`) and of its two controls (`layer_control`, `drop_control`), as `roles` asks.
+
+    What does not wait for another's result is ablated together: all but the pairs of the drop-matched control, whose
+    neurons are known once the candidates' single drops are.
+
+    :param rel: (n_neurons,) highest rel over the fact's templates, which says what is outside N
+    """
+    own = np.asarray(chosen, dtype=np.int64)
+    layered, matched = "layer_control" in roles, "drop_control" in roles
+    control = control_neurons(rel, own, engine.loaded.sites, seed) if layered else own[:0]
+    candidates = drop_candidates(rel, own) if matched else own[:0]
+    neurons = np.concatenate([own, control, candidates])
+    parts, place = [], 0
+    for size, paired in ((len(own), "kn" in roles), (len(control), True), (len(candidates), False)):
+        first, second = _singles_and_pairs(size) if paired else (np.arange(size), np.full(size, -1))
+        parts.append((first + place, np.where(second < 0, -1, second + place)))
+        place += size
+    ends = np.cumsum([0, *(len(first) for first, _ in parts)])
+    first, second = (np.concatenate([part[i] for part in parts]) for i in (0, 1))
+    found = _ablate(engine, query, neurons, np.zeros(len(neurons)), first, second)
+    if "kn" in roles:
+        yield "kn", _scan(own, found, np.arange(ends[0], ends[1]))
+    if layered:
+        yield "layer_control", _scan(control, found, np.arange(ends[1], ends[2]))
+    if matched:
+        drops = relative_drop(found.before.p, found.p_answer)
+        partners = match_drops(drops[: len(own)], drops[ends[2] :])
+        yield "drop_control", _scan_known(engine, query, candidates[partners], found, ends[2] + partners)
+
+
+def _scan_known(engine: Engine, query: EncodedQuery, neurons: Ints, singles: Edited, rows: Ints) -> Scan:
+    """A scan whose singles are `rows` of what was ablated before: only the pairs are left to do."""
+    first, second = _singles_and_pairs(len(neurons))
+    n = len(neurons)
+    pairs = _ablate(engine, query, neurons, np.zeros(n), first[n:], second[n:])
+    p, ranks = np.concatenate([singles.p[rows], pairs.p]), np.concatenate([singles.ranks[rows], pairs.ranks])
+    return _scan(neurons, Edited(singles.before, p, ranks), np.arange(len(first)))
+
+
+def _singles_and_pairs(n: int) -> tuple[Ints, Ints]:
+    """Places of the first and the second neuron of each ablation, -1 for no second."""
+    upper, lower = np.triu_indices(n, 1)
+    first = np.concatenate([np.arange(n), upper]).astype(np.int64)
+    return first, np.concatenate([np.full(n, -1), lower]).astype(np.int64)
+
+
+def _ablate(engine: Engine, query: EncodedQuery, neurons: Ints, values: Floats, first: Ints, second: Ints) -> Edited:
+    """Row r has neurons[first[r]], and neurons[second[r]] where there is one, set to their values."""
+    pairs = np.flatnonzero(second >= 0)
+    rows = np.concatenate([np.arange(len(first)), pairs])
+    members = np.concatenate([first, second[pairs]])
+    edits = FlatEdits(rows, neurons[members], np.zeros(len(rows)), values[members])
+    return engine.edited_rows(query, edits, len(first))
+
+
+def _scan(neurons: Ints, found: Edited, rows: Ints) -> Scan:
+    """The scan of `neurons` from its rows of what was ablated: singles, then pairs."""
+    first, second = _singles_and_pairs(len(neurons))
+    p = found.p_answer[rows]
+    root, rank, known = p ** (1 / found.p.shape[1]), found.ranks[rows, 0], found.known[rows]
+    before = found.before
+    return Scan(neurons, first, second, p, root, rank, known, before.p, before.p_root, before.known)
+
+
+def layer_of(neurons: npt.ArrayLike, sites: Sequence[Site]) -> Ints:
+    """Place in `sites` of each flat neuron."""
+    ends = np.array([site.offset + site.width for site in sites])
+    return np.searchsorted(ends, np.asarray(neurons), side="right").astype(np.int64)
+
+
+def control_neurons(
+    rel: npt.NDArray[np.floating], chosen: npt.ArrayLike, sites: Sequence[Site], seed: int, floor: float = FLOOR
+) -> Ints:
+    """As many neurons as `chosen`, one for one from the same layers, drawn among those below `floor` in `rel`.
+
+    `rel` (n_neurons,) is the highest over the fact's templates, of which each one's maximum is 1. A layer with too few
+    of them gives its lowest ones that are not chosen; a layer chosen whole has none to give, and the result is shorter.
+    """
+    rng = np.random.default_rng(seed)
+    picked = np.asarray(chosen, dtype=np.int64)
+    layers = layer_of(picked, sites)
+    found: dict[int, list[int]] = {}
+    for layer in np.unique(layers):
+        site = sites[layer]
+        everyone = np.arange(site.offset, site.offset + site.width)
+        outside = np.setdiff1d(everyone, picked)
+        wanted = min(int((layers == layer).sum()), len(outside))
+        pool = outside[rel[outside] < floor]
+        if len(pool) < wanted:
+            pool = outside[np.argsort(rel[outside], kind="stable")[:wanted]]
+        found[int(layer)] = rng.choice(pool, size=wanted, replace=False).tolist()
+    drawn = [found[int(layer)].pop() for layer in layers if found[int(layer)]]
+    return np.array(drawn, dtype=np.int64)
+
+
+def drop_candidates(
+    rel: npt.NDArray[np.floating], chosen: npt.ArrayLike, outside: float = 0.2, budget: int = 5 * N_SCANNED
+) -> Ints:
+    """Neurons to look for equal single drops among: the `budget` highest in `rel` that are neither chosen nor in N.
+
+    `rel` (n_neurons,) is the highest over the fact's templates: above `outside` on one of them a neuron may be in N.
+    """
+    allowed = rel <= outside
+    allowed[np.asarray(chosen, dtype=np.int64)] = False
+    candidates = np.flatnonzero(allowed)
+    return candidates[np.argsort(-rel[candidates], kind="stable")[:budget]].astype(np.int64)
+
+
+def match_drops(wanted: npt.ArrayLike, available: npt.ArrayLike) -> Ints:
+    """For each wanted drop the place of the nearest available one, each used once, largest wanted drop first.
+
+    With fewer available than wanted the smallest wanted drops stay without a partner and are left out.
+    """
+    drops, stock = np.asarray(wanted, dtype=np.float64), np.asarray(available, dtype=np.float64)
+    free = np.ones(len(stock), dtype=np.bool_)
+    partner = np.full(len(drops), -1, dtype=np.int64)
+    for i in np.argsort(-drops, kind="stable")[: len(stock)]:
+        distance = np.where(free, np.abs(stock - drops[i]), np.inf)
+        partner[i] = int(np.argmin(distance))
+        free[partner[i]] = False
+    return partner[partner >= 0]

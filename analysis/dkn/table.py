@@ -1,0 +1,120 @@
+"""Degenerate pairs (eq. 9-10), as the paper counts them and strictly, beside both controls; degenerate or redundant."""
+
+from __future__ import annotations
+
+import numpy as np
+import polars as pl
+
+from knscope.analysis.statistics.bootstrap import cluster_sums, replicate
+from knscope.analysis.statistics.table import Table
+from knscope.analysis.stored.facts import subject_of
+from knscope.store.reader import Reader
+from knscope.store.view import View
+
+ROLES = {"kn": "knowledge neurons", "layer_control": "others, same layers", "drop_control": "others, same single drops"}
+_ELIGIBLE = """
+    SELECT m.role, l.fact, l.lang, sum(m.n * (m.n - 1) // 2)::BIGINT AS pairs
+    FROM ({scans}) m JOIN place l USING (place) WHERE m.n > 1 GROUP BY ALL
+"""
+NOTES = (
+    "pairs of the 20 strongest neurons whose members are both in N (controls: standing in for such, none in N), main query",
+    "paper: both singles lose at most T_low, the pair more than T_high; strict: and less together than apart (I < -delta)",
+    "expressed: the answer is still first after each single, and lost after the pair; intervals resample subjects",
+    "degenerate: each neuron of the pair is also in N of other facts (same language) that the other is not; redundant: both "
+    "in N of the same other facts, or of none; one-sided: neither",
+)
+
+
+def pairs(reader: Reader, view: View) -> Table:
+    """The degenerate pairs of knowledge neurons, strongest interaction first."""
+    frame = reader.dkn_service(view).drop("paper").rename({"serves": "kind"})
+    title = f"degenerate pairs: {view.model}, {view.method}"
+    ordered = frame.sort("interaction", "fact", "lang", nulls_last=True)
+    return Table("dkn_pairs", title, ordered, (*NOTES[1:], *_uncertain(frame)))
+
+
+def build(reader: Reader, view: View) -> Table:
+    """Counts and rates by language (and over all of them), for the facts' neurons and for each control."""
+    own = reader.dkn_service(view).with_columns(pl.lit("kn").alias("role"))
+    controls = reader.dkn(view).filter(pl.col("role") != "kn")
+    degenerate = pl.concat([own, controls], how="diagonal")
+    found = degenerate.group_by("role", "fact", "lang").agg(
+        pl.col("strict", "expressed").sum(),
+        paper=pl.len(),
+        degenerate=(pl.col("serves") == "degenerate").sum(),
+        redundant=(pl.col("serves") == "redundant").sum(),
+    )
+    eligible = reader.sql(_ELIGIBLE.format(scans=reader.macro_sql("scan_mask", view)))
+    subject = subject_of(reader)
+    counts = eligible.join(found, on=["role", "fact", "lang"], how="left").fill_null(0)
+    counts = counts.with_columns(pl.Series("subject", [subject[fact] for fact in counts["fact"]], pl.String))
+    langs = [lang for lang in view.langs if lang in set(counts["lang"])]
+    groups = [(lang, counts.filter(pl.col("lang") == lang)) for lang in langs]
+    if len(langs) > 1:
+        groups.append(("all", counts))
+    rows = [
+        {"lang": lang, "neurons": name, **_rates(frame.filter(pl.col("role") == role), role)}
+        for lang, frame in groups
+        for role, name in ROLES.items()
+    ]
+    odd = (
+        ("T_low is above T_high: the pair may lose less than one of its neurons alone",)
+        if view.t_low > view.t_high
+        else ()
+    )
+    limits = f"T_low {view.t_low:g}, T_high {view.t_high:g} ({view.drop}), delta {view.delta:g}"
+    title = f"degenerate pairs: {view.model}, {view.method}"
+    return Table(
+        "dkn",
+        title,
+        pl.DataFrame(rows, schema=_SCHEMA),
+        (limits, *odd, _sizes(reader, view), *NOTES, *_uncertain(degenerate)),
+    )
+
+
+def _rates(counts: pl.DataFrame, role: str) -> dict[str, object]:
+    """One line: pairs looked at, degenerate ones, their rates, and the strict rate's interval over subjects.
+
+    Neurons outside N serve no fact, so controls are neither degenerate nor redundant.
+    """
+    low = high = None
+    if counts.height:
+        columns = counts.select("strict", "pairs").to_numpy().astype(np.float64)
+        interval = replicate(
+            cluster_sums(columns, counts["subject"].to_numpy()), lambda s: s[..., 0] / s[..., 1]
+        ).interval()
+        low, high = interval.low, interval.high
+    total = {name: int(counts[name].sum()) for name in ("pairs", "paper", "strict", "expressed")}
+    return {
+        "facts": counts["fact"].n_unique(),
+        **total,
+        "paper_rate": total["paper"] / total["pairs"] if total["pairs"] else None,
+        "strict_rate": total["strict"] / total["pairs"] if total["pairs"] else None,
+        "strict_low": low,
+        "strict_high": high,
+        **{name: int(counts[name].sum()) if role == "kn" else None for name in ("degenerate", "redundant")},
+    }
+
+
+def _uncertain(degenerate: pl.DataFrame) -> tuple[str, ...]:
+    """How many pairs cannot be judged by the strict rule; nothing where all can."""
+    count = degenerate["interaction"].null_count()
+    pairs = "pair is" if count == 1 else "pairs are"
+    return (f"{count:,} {pairs} too near certainty for an interaction, and not strict",) if count else ()
+
+
+def _sizes(reader: Reader, view: View) -> str:
+    """How many sets are too large to be scanned whole, and how many too small to hold a pair."""
+    sizes = reader.kn(view).group_by("fact", "lang").len()
+    large = int((sizes["len"] > 20).sum())
+    single = int((sizes["len"] < 2).sum())
+    return f"{sizes.height:,} sets N: {large:,} hold more than the 20 scanned, {single:,} fewer than two"
+
+
+_SCHEMA = {
+    "lang": pl.String,
+    "neurons": pl.String,
+    **dict.fromkeys(("facts", "pairs", "paper", "strict", "expressed"), pl.Int64),
+    **dict.fromkeys(("paper_rate", "strict_rate", "strict_low", "strict_high"), pl.Float64),
+    **dict.fromkeys(("degenerate", "redundant"), pl.Int64),
+}

@@ -1,0 +1,244 @@
+"""Which sets of neurons tables 1 and 2 edit at a View's thresholds, and which queries each edit is read on.
+
+The run computes what of this is not stored; the table looks it up. Both ask here, so they cannot differ.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from itertools import permutations
+
+import numpy as np
+import numpy.typing as npt
+import polars as pl
+
+from knscope.analysis.edits.sets import (
+    Ablation,
+    cross_language_sets,
+    draw_irrelevant,
+    half_templates,
+    label_seed,
+    size_matched,
+)
+from knscope.analysis.edits.suppression import Sources, Suppressions
+from knscope.analysis.prompts.encode import Query
+from knscope.analysis.stored.facts import FIELDS, StoredFacts, stored_facts
+from knscope.analysis.stored.neuron_sets import Neurons, gather, pair_of
+from knscope.store.reader import Reader
+from knscope.store.view import View
+
+Ints = npt.NDArray[np.int64]
+EQUAL_SIZE = ", equal size"
+GROUPS = ("1", "2", "1 held-out", "2 held-out")
+_ATTRIBUTED = "SELECT DISTINCT query FROM attribution WHERE model = $model AND method = $method"
+
+
+@dataclass(frozen=True)
+class WantedEdit:
+    """One edited set of one fact. `lang` is the language read; `reads` the fact's own query, then irrelevant facts'.
+
+    `operations`: each way to suppress, then `enhance`, with the queries whose activations they put in.
+    """
+
+    group: str
+    name: str
+    lang: str
+    fact: str
+    neurons: tuple[int, ...]
+    reads: tuple[Query, ...]
+    operations: Sources = field(default_factory=lambda: {"suppress": (), "enhance": ()}, compare=False)
+
+
+def irrelevant(reader: Reader, view: View, seed: int = 0, facts: StoredFacts | None = None) -> pl.DataFrame:
+    """Irrelevant facts of every fact of the View's model: fact, other, same_relation, and `new` for those not stored.
+
+    A fact that has some stored keeps them, whatever was added since: they are drawn once.
+    """
+    known = facts or stored_facts(reader, view.model)
+    old = reader.sql(
+        "SELECT fact, other, same_relation FROM irrelevant WHERE model = $model ORDER BY ALL", {"model": view.model}
+    )
+    about = known.frame.group_by("fact", maintain_order=True).agg(
+        pl.col("relation").first(), pl.col("answer_tokens"), (pl.col("known").mean() >= 0.5)
+    )
+    names = about["fact"].to_list()
+    drawn = draw_irrelevant(
+        names,
+        about["relation"].to_list(),
+        [known.subject[name] for name in names],
+        [{token for tokens in row for token in tokens} for row in about["answer_tokens"].to_list()],
+        about["known"].to_list(),
+        seed=seed,
+    )
+    fresh = pl.DataFrame(
+        {
+            "fact": [names[i] for i in drawn.fact],
+            "other": [names[i] for i in drawn.other],
+            "same_relation": drawn.same_relation.tolist(),
+        },
+        schema={"fact": pl.String, "other": pl.String, "same_relation": pl.Boolean},
+    ).join(old, on="fact", how="anti", maintain_order="left")
+    return pl.concat([old.with_columns(new=pl.lit(False)), fresh.with_columns(new=pl.lit(True))])
+
+
+def wanted(reader: Reader, view: View, seed: int = 0, suppress: Sequence[Ablation] = ("zero",)) -> list[WantedEdit]:
+    """Every edit that tables 1 and 2 show for a View.
+
+    Table 1: N of each stored method, and each method's top n with n the smallest |N| among them; Table 2: two languages
+    (`pair_of`), both directions, facts with a common neuron only. Held out: the main rows of both with N from half of a
+    fact's templates, read on a template of the other half. `suppress`: the ways to, beside doubling.
+    """
+    facts = stored_facts(reader, view.model)
+    others: dict[str, list[str]] = {}
+    for fact, other in irrelevant(reader, view, seed, facts).select("fact", "other").iter_rows():
+        others.setdefault(fact, []).append(other)
+    asked = _Asked(facts, others)
+    by_method = {method: gather(reader, view.with_(method=method)) for method in reader.methods(view.model)}
+    if view.method not in by_method:
+        return []
+    found = list(_table_1(by_method, asked))
+    if len(view.langs) > 1:
+        found += _table_2(by_method[view.method].of_langs(pair_of(view.langs)), asked, seed)
+    found += _held_out(view, _halved(reader, view, list(by_method), facts, seed), asked, seed)
+    return found if tuple(suppress) == ("zero",) else list(_suppressed(found, Suppressions(facts, seed), suppress))
+
+
+def _suppressed(edits: Sequence[WantedEdit], ways: Suppressions, suppress: Sequence[Ablation]) -> Iterator[WantedEdit]:
+    """The same edits in other ways; those that none of these can suppress are left out."""
+    for edit in edits:
+        operations = ways.operations(suppress, edit.fact, edit.lang, {query.fact for query in edit.reads})
+        if len(operations) > 1:
+            yield replace(edit, operations=operations)
+
+
+@dataclass(frozen=True)
+class _Asked:
+    facts: StoredFacts
+    others: Mapping[str, Sequence[str]]
+
+    def reads(self, fact: str, lang: str, own: Query | None = None) -> tuple[Query, ...]:
+        """The query that shows the effect on the fact, then its irrelevant facts'; empty where the fact has none."""
+        main = own or self.facts.main.get((fact, lang))
+        if main is None:
+            return ()
+        aside = (self.facts.main.get((other, lang)) for other in self.others.get(fact, ()))
+        return (main, *(query for query in aside if query is not None))
+
+
+def ordered_set(neurons: Neurons, fact: int, lang: int) -> Ints:
+    """N at the View's thresholds, best first."""
+    ranked = neurons.ranked.get(fact, lang)
+    return ranked[np.isin(ranked, neurons.sets.get(fact, lang))]
+
+
+def _table_1(by_method: Mapping[str, Neurons], asked: _Asked) -> Iterator[WantedEdit]:
+    places = {method: {fact: i for i, fact in enumerate(one.facts)} for method, one in by_method.items()}
+    first = next(iter(by_method.values()))
+    for k, lang in enumerate(first.langs):
+        for fact in first.facts:
+            if not all(fact in place for place in places.values()):
+                continue
+            sets = {method: ordered_set(one, places[method][fact], k) for method, one in by_method.items()}
+            reads = asked.reads(fact, lang)
+            if not reads or min(len(one) for one in sets.values()) == 0:
+                continue
+            for method, neurons in sets.items():
+                yield WantedEdit("1", method, lang, fact, tuple(neurons.tolist()), reads)
+            if len(sets) > 1:
+                for method, neurons in size_matched(sets, {m: len(one) for m, one in sets.items()}).items():
+                    yield WantedEdit("1", f"{method}{EQUAL_SIZE}", lang, fact, tuple(neurons.tolist()), reads)
+
+
+@dataclass(frozen=True)
+class _HeldOut:
+    """N of half of a fact's templates, and a query on the other half to read it on, by fact and language."""
+
+    sets: Mapping[str, Mapping[tuple[str, str], Ints]]
+    read: Mapping[tuple[str, str], Query]
+
+
+def _halved(reader: Reader, view: View, methods: Sequence[str], facts: StoredFacts, seed: int) -> _HeldOut:
+    """The sets of every method; a fact attributed on a single template holds nothing out."""
+    common = _on_common_templates(reader, view, methods, facts)
+    fit: list[str] = []
+    read: dict[tuple[str, str], Query] = {}
+    for (fact, lang), rows in common.group_by("fact", "lang", maintain_order=True):
+        first, rest = half_templates(rows["template"].to_list(), seed)
+        if rest:
+            fit += rows.filter(pl.col("template").is_in(first))["query"].to_list()
+            row = rows.filter(pl.col("template") == rest[0]).row(0, named=True)
+            read[str(fact), str(lang)] = Query(*(row[name] for name in FIELDS))
+    sites = reader.sql('SELECT layer, "offset" FROM site WHERE model = $model', {"model": view.model})
+    sets: dict[str, dict[tuple[str, str], Ints]] = {method: {} for method in methods}
+    for method in methods if fit else ():
+        kn = reader.kn(view.with_(method=method, queries=tuple(fit))).join(sites, on="layer")
+        flat = kn.with_columns(flat=pl.col("offset") + pl.col("neuron")).sort("rel", "flat", descending=[True, False])
+        for fact, lang, neurons in flat.group_by("fact", "lang").agg("flat").iter_rows():
+            sets[method][fact, lang] = np.array(neurons, dtype=np.int64)
+    return _HeldOut(sets, read)
+
+
+def _on_common_templates(reader: Reader, view: View, methods: Sequence[str], facts: StoredFacts) -> pl.DataFrame:
+    """Attributed queries of the View's languages, those that every method has which has the fact: were each to halve its own
+    templates, what is held out of one method would be what another one chose by."""
+    mine = facts.frame.filter(pl.col("lang").is_in(view.langs))
+    found = [
+        mine.join(
+            reader.sql(_ATTRIBUTED, {"model": view.model, "method": method}), on="query", how="semi"
+        ).with_columns(method=pl.lit(method))
+        for method in methods
+    ]
+    with_fact = pl.col("method").n_unique().over("fact", "lang")
+    with_query = pl.col("method").n_unique().over("query")
+    both = pl.concat(found).filter(with_query == with_fact)
+    return both.unique("query").drop("method").sort("fact", "lang", "template", "query")
+
+
+def _held_out(view: View, halves: _HeldOut, asked: _Asked, seed: int) -> Iterator[WantedEdit]:
+    """The rows of tables 1 and 2 with N from one half of the templates, read on a template of the other half."""
+    for fact, lang in sorted(halves.read):
+        reads = asked.reads(fact, lang, halves.read[fact, lang])
+        if all((fact, lang) in sets for sets in halves.sets.values()):
+            for method, held in halves.sets.items():
+                yield WantedEdit("1 held-out", method, lang, fact, tuple(held[fact, lang].tolist()), reads)
+    own = halves.sets[view.method]
+    for a, b in permutations(pair_of(view.langs)) if len(view.langs) > 1 else ():
+        for fact in sorted({fact for fact, lang in own if lang == a}):
+            if (fact, b) not in own or (fact, b) not in halves.read or not np.isin(own[fact, a], own[fact, b]).any():
+                continue
+            reads = asked.reads(fact, b, halves.read[fact, b])
+            rows = cross_language_sets(own[fact, a], own[fact, b], [], label_seed(seed, fact))
+            for name in ("LIKN", "Mono-KN", "Seq-KN", "Union"):
+                yield WantedEdit("2 held-out", name, b, fact, tuple(rows[name].tolist()), reads)
+
+
+def _table_2(neurons: Neurons, asked: _Asked, seed: int) -> list[WantedEdit]:
+    same_relation, _ = neurons.keys.eligible()
+    found = []
+    for a, b in permutations(range(2)):
+        lang = neurons.langs[b]
+        mine = [ordered_set(neurons, i, a) for i in range(len(neurons.facts))]
+        theirs = [ordered_set(neurons, i, b) for i in range(len(neurons.facts))]
+        shared = [one[np.isin(one, other)] for one, other in zip(mine, theirs, strict=True)]
+        sizes = np.array([len(one) for one in shared])
+        for i in np.flatnonzero(sizes).tolist():
+            fact = neurons.facts[i]
+            reads = asked.reads(fact, lang)
+            partner = _mismatched(i, sizes, same_relation[i], label_seed(seed, fact))
+            if not reads or partner is None:
+                continue
+            rows = cross_language_sets(mine[i], theirs[i], shared[partner], label_seed(seed, fact))
+            for name, one in rows.items():
+                found.append(WantedEdit("2", name, lang, fact, tuple(one.tolist()), reads))
+    return found
+
+
+def _mismatched(i: int, sizes: Ints, eligible: npt.NDArray[np.bool_], seed: Sequence[int]) -> int | None:
+    """A fact of the same relation with another answer, drawn among those that share as much, else the most."""
+    candidates = np.flatnonzero(eligible & (sizes > 0))
+    if len(candidates) == 0:
+        return None
+    reach = np.minimum(sizes[candidates], sizes[i])
+    best = candidates[reach == reach.max()]
+    return int(np.random.default_rng(seed).choice(best))

@@ -1,0 +1,291 @@
+"""A loaded model as a chain of blocks with sites in them, and the hooks that let a pass read and rewrite both.
+
+Nothing is left on the model after a pass, whatever happens in it.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+from torch import Tensor, nn
+
+from knscope.analysis.engine.callbacks import LayerOf, OnBlock, OnModule, OnProduct, OnTensor
+from knscope.analysis.engine.devices import Home
+from knscope.analysis.engine.models import LoadedModel
+from knscope.analysis.engine.product import is_plain, matrix
+from knscope.analysis.engine.seq2seq import Sourced
+from knscope.analysis.engine.sites import Site
+from knscope.analysis.engine.vocabulary import in_pieces
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How a model is replayed: the fastest way that is proven at load.
+
+    enter: `own` - each row enters at its own block, and the model is called with one row of ids; `shared` - all rows
+    enter at one block and bring their own ids; `start` - no replay, every pass is a full forward.
+    prefix: causal models compute the answer position alone, over cached keys and values.
+    cut: where all tokens but the answer's are dropped: after the last `block`, before the `head`, or `none`.
+    tail: an entering row skips its block up to the neurons, which no edit of that block can change.
+    narrow: the last block's MLP runs for the answer position alone, and so do the modules named in `alone`.
+    bring: what rows enter with. `neurons`; `product` - the change of what the second MLP linear makes of them, which is
+    added to that of the prompt as it is; `sum` - that change too, added to what the block gave out: where no norm
+    follows the MLP, and then nothing of the block is run.
+    """
+
+    enter: str
+    prefix: bool = False
+    cut: str = "none"
+    tail: bool = False
+    narrow: bool = False
+    alone: tuple[str, ...] = ()
+    bring: str = "neurons"
+
+    @property
+    def skips(self) -> bool:
+        """Whether entering rows leave out what precedes the neurons in their block."""
+        return self.tail or self.bring == "sum"
+
+    @property
+    def needs_tail(self) -> bool:
+        """Whether entering rows run what follows the neurons in their block, and that alone."""
+        return self.tail and self.bring != "sum"
+
+    def __str__(self) -> str:
+        if self.enter == "start":
+            return "full forward"
+        how = "each row from its own block" if self.enter == "own" else "from the lowest edited block"
+        tail = {"neurons": "tail", "product": "product", "sum": "sum"}[self.bring]
+        noted = ((self.prefix, "cached prefix"), (self.skips, tail), (self.narrow, "narrow"))
+        notes = [text for on, text in noted if on]
+        return f"replay {how}" + (f" ({', '.join(notes)})" if notes else "")
+
+    @property
+    def detail(self) -> str:
+        """The same, with where the answer's tokens are taken out."""
+        where = {"block": ", cut after the last block", "head": ", cut before the head"}
+        return f"{self}{where.get(self.cut, '')}"
+
+
+FULL = Recipe("start")
+
+
+@dataclass(frozen=True)
+class Recording:
+    """What a recording pass kept of its n clean sequences of equal length, and of every place read.
+
+    before[block], after[block]: (n, tokens, hidden), what entered and left the block; extras[block]: what else it
+    returned; cache[block]: keys and values (n, heads, tokens, d); sites[layer]: (reads, width); logits: (clean reads,
+    vocabulary). Blocks and caches are empty where the recipe needs none.
+    """
+
+    ids: Tensor
+    before: list[Tensor]
+    after: list[Tensor]
+    extras: list[tuple[Any, ...] | None]
+    cache: list[tuple[Tensor, Tensor]]
+    sites: list[Tensor]
+    logits: Tensor
+
+
+@dataclass(frozen=True)
+class Rows:
+    """The rows of one replay, in the order in which they enter.
+
+    sequence, position: (rows,) which recorded sequence each row continues and where its answer stands; layer: (rows,)
+    the lowest layer it is edited at, ascending. With a prefix all positions are equal.
+    """
+
+    sequence: Tensor
+    position: Tensor
+    layer: Sequence[int]
+
+
+class Circuit:
+    """The modules of a loaded model by block and by layer."""
+
+    def __init__(
+        self, loaded: LoadedModel, pre_act: bool = False, activation_functions: Sequence[nn.Module] = ()
+    ) -> None:
+        """`pre_act`: sites are the outputs of the first MLP linear instead of the inputs of the second, with
+        `activation_functions` between them, by layer, where these are known."""
+        model, anatomy = loaded.model, loaded.anatomy
+        self.model, self.anatomy, self.decodes, self.pre_act = model, anatomy, loaded.kind == "decoder", pre_act
+        self.n_blocks, self._home = len(anatomy.blocks), Home.of(model)
+        self._blocks: dict[nn.Module, list[int]] = {}
+        for index, block in enumerate(anatomy.blocks):
+            self._blocks.setdefault(model.get_submodule(block.module), []).append(index)
+        self._sites: dict[nn.Module, dict[int, int]] = {}
+        self._feeders: dict[nn.Module, int] = {}
+        for site in anatomy.sites:
+            module = model.get_submodule(site.feeders[0] if pre_act else site.module)
+            self._sites.setdefault(module, {})[site.block] = site.layer
+            if site.block == self.n_blocks - 1:
+                self._feeders |= {model.get_submodule(name): site.layer for name in site.feeders}
+        second = [model.get_submodule(site.module) for site in anatomy.sites]
+        self._linears = second if all(map(is_plain, second)) else []
+        self._activation_functions = activation_functions
+        self._head = model.get_output_embeddings()
+        self._hidden_name = {
+            module: next(iter(inspect.signature(module.forward).parameters)) for module in self._blocks
+        }
+
+    @property
+    def has_one_site_a_block(self) -> bool:
+        return len({site.block for site in self.anatomy.sites}) == len(self.anatomy.sites)
+
+    @property
+    def is_linear(self) -> bool:
+        """Whether sites are followed by a plain matrix, all of them."""
+        return bool(self._linears) and not self.pre_act
+
+    def brings(self, wanted: str) -> str:
+        """What rows of a recipe that wants them to bring `wanted` can bring here: that, or `neurons`."""
+        known = self._activation_functions and wanted == "sum" if self.pre_act else True
+        return wanted if self._linears and known else "neurons"
+
+    def change(self, layer: int, neurons: Tensor, clean: Tensor) -> Tensor:
+        """By how much what the second MLP linear gives out changes, (..., hidden), where `clean` neurons (..., width)
+        become others. Differentiable in them."""
+        if self.pre_act:
+            function = self._activation_functions[layer]
+            neurons, clean = function(neurons).to(neurons.device), function(clean).to(clean.device)
+        return self.product(layer, neurons - clean)
+
+    def product(self, layer: int, change: Tensor) -> Tensor:
+        """By how much what the second MLP linear gives out changes: (..., hidden) of a change of neurons (..., width)."""
+        weights = matrix(self._linears[layer])
+        return (change.to(weights.device) @ weights.t()).to(change.device)
+
+    def product_back(self, layer: int, gradient: Tensor) -> Tensor:
+        """Gradient (..., width) at the neurons of one (..., hidden) at what the second MLP linear gives out."""
+        weights = matrix(self._linears[layer])
+        return (gradient.to(weights.device) @ weights).to(gradient.device)
+
+    def tokens(self, ids: Tensor) -> int:
+        """Tokens that the blocks see of ids (rows, …): all, or those of the decoder behind a source."""
+        return ids.shape[1] - (self.model.source_length(ids) if isinstance(self.model, Sourced) else 0)
+
+    def site_of(self, block: int) -> Site | None:
+        return next((site for site in self.anatomy.sites if site.block == block), None)
+
+    @contextmanager
+    def wired(
+        self,
+        on_block: OnBlock,
+        on_site: OnTensor,
+        on_head: Callable[[Tensor], Tensor] | None = None,
+        on_feeder: OnTensor | None = None,
+        on_alone: tuple[Sequence[str], OnModule] | None = None,
+        on_product: OnProduct | None = None,
+        head: bool = True,
+    ) -> Iterator[None]:
+        """Route every block, every site, the head's input, the input of the last block's MLP, the named modules of the
+        last block and second MLP linears through callbacks. Without `head` it gives out what it is given."""
+        current, home = -1, self._home
+        on_block, on_site = home.blocks(on_block), home.tensors(on_site)
+
+        def block_forward(module: nn.Module, indices: list[int]) -> Callable[..., Any]:
+            forward, name, calls = module.forward, self._hidden_name[module], iter(indices)
+
+            def routed(*args: Any, **kwargs: Any) -> Any:
+                nonlocal current
+                current = next(calls)
+                if not args:  # the hidden states always come first for the callbacks
+                    args = (kwargs.pop(name),)
+                return on_block(current, forward, args, kwargs)
+
+            return routed
+
+        def layer_of(by_block: dict[int, int]) -> int:
+            return by_block[current]
+
+        def in_last() -> bool:
+            return current == self.n_blocks - 1
+
+        alone = [self.model.get_submodule(name) for name in on_alone[0]] if on_alone else []
+        products = self._sites if on_product else {}
+        with self._undone([*alone, *products]) as handles:
+            for module, by_block in self._sites.items():
+                if self.pre_act:
+                    handles.append(module.register_forward_hook(_site_output(on_site, layer_of, by_block)))
+                else:
+                    handles.append(module.register_forward_pre_hook(_site_input(on_site, layer_of, by_block)))
+            for module, layer in self._feeders.items() if on_feeder else ():
+                assert on_feeder is not None
+                handles.append(module.register_forward_pre_hook(_feeder_input(home.tensors(on_feeder), layer, in_last)))
+            if on_head is not None:
+                at_head = home.head(on_head)
+                handles.append(self._head.register_forward_pre_hook(lambda _, args: (at_head(args[0]), *args[1:])))
+            for module, indices in self._blocks.items():
+                module.forward = block_forward(module, indices)
+            for module in alone:
+                assert on_alone is not None
+                module.forward = _alone_forward(module.forward, home.modules(on_alone[1]), in_last)
+            for module, by_block in products.items():
+                assert on_product is not None
+                module.forward = _site_product(module.forward, home.products(on_product), layer_of, by_block)
+            vocabulary = in_pieces(self._head) if head else _same
+            if vocabulary is not None:
+                self._head.forward = vocabulary
+            yield
+
+    @contextmanager
+    def _undone(self, others: Sequence[nn.Module]) -> Iterator[list[Any]]:
+        """A list for the handles of hooks: they are removed, and blocks, head and `others` get their own forward back,
+        come what may."""
+        handles: list[Any] = []
+        before = {module: module.__dict__.get("forward") for module in (*self._blocks, self._head, *others)}
+        try:
+            yield handles
+        finally:
+            for handle in handles:
+                handle.remove()
+            for module, own in before.items():
+                module.__dict__.pop("forward", None)
+                if own is not None:
+                    module.__dict__["forward"] = own
+
+
+def _same(x: Tensor, *_args: Any) -> Tensor:
+    return x
+
+
+def _site_input(on_site: OnTensor, layer_of: LayerOf, by_block: dict[int, int]) -> Callable[..., Any]:
+    def hook(_module: nn.Module, args: tuple[Any, ...]) -> tuple[Any, ...] | None:
+        new = on_site(layer_of(by_block), args[0])
+        return None if new is None else (new, *args[1:])
+
+    return hook
+
+
+def _site_output(on_site: OnTensor, layer_of: LayerOf, by_block: dict[int, int]) -> Callable[..., Any]:
+    def hook(_module: nn.Module, _args: tuple[Any, ...], output: Tensor) -> Tensor | None:
+        return on_site(layer_of(by_block), output)
+
+    return hook
+
+
+def _site_product(
+    forward: Callable[..., Any], on_product: OnProduct, layer_of: LayerOf, by_block: dict[int, int]
+) -> Callable[..., Any]:
+    return lambda x: on_product(layer_of(by_block), forward, x)
+
+
+def _feeder_input(change: OnTensor, layer: int, in_last: Callable[[], bool]) -> Callable[..., Any]:
+    def hook(_module: nn.Module, args: tuple[Any, ...]) -> tuple[Any, ...] | None:
+        new = change(layer, args[0]) if in_last() else None
+        return None if new is None else (new, *args[1:])
+
+    return hook
+
+
+def _alone_forward(forward: Callable[..., Any], change: OnModule, in_last: Callable[[], bool]) -> Callable[..., Any]:
+    def routed(x: Tensor, *args: Any) -> Any:
+        return change(forward, x) if in_last() and not args else forward(x, *args)
+
+    return routed

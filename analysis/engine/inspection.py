@@ -1,0 +1,139 @@
+"""What is known about a model before it is used: its neurons, how edits of them are computed, and what a query costs."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import asdict, dataclass, replace
+from typing import Any
+
+from knscope.analysis.attribution.integrate import attribute
+from knscope.analysis.attribution.method import PRESETS
+from knscope.analysis.attribution.quadrature import nodes_and_weights
+from knscope.analysis.engine.models import LoadedModel, probe_ids
+from knscope.analysis.engine.replay import Engine
+from knscope.analysis.engine.sites import Site
+from knscope.analysis.prompts.encode import EncodedQuery, Query, Step, Word
+
+_TOKENS = 12
+_WORDS = 6
+
+
+@dataclass(frozen=True)
+class QueryCost:
+    """One query of 12 tokens, 6 words and one answer token."""
+
+    method: str
+    rows: int
+    """Rows of all passes together, before any path asks for more nodes."""
+    seconds: float
+    """Measured on one path, times the number of paths."""
+    rows_a_pass: int
+    mib_a_pass: float
+
+
+@dataclass(frozen=True)
+class ModelReport:
+    model: str
+    source: str
+    revision: str
+    architecture: str
+    kind: str
+    dtype: str
+    attention: str
+    device: str
+    context: int
+    parameters: int
+    layers: int
+    neurons: int
+    weights_hash: str
+    tokenizer_hash: str
+    computed_by: str
+    computed_by_all_positions: str
+    computed_by_long: str | None
+    """Prompts of `long_from` tokens or more; None where their length makes no difference."""
+    long_from: int | None
+    error: float
+    """Largest relative difference to full forwards in the proof at load, of logits and gradients."""
+    not_faster_because: tuple[tuple[str, str], ...]
+    """Faster ways that are not exact on this model, each with why."""
+    proving_seconds: float
+    costs: tuple[QueryCost, ...]
+    sites: tuple[Site, ...]
+
+    def to_json(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+def inspect(loaded: LoadedModel, memory_bytes: int | None = None) -> ModelReport:
+    """Prove the model's sites and passes, and time one path per method. Raises ModelError where they cannot be proven."""
+    started = time.perf_counter()
+    engine = Engine(loaded, memory_bytes)
+    proving = time.perf_counter() - started
+    identity, proof = loaded.identity, engine.proof
+    differs = proof.recipe_long != proof.recipe
+    return ModelReport(
+        model=loaded.label,
+        source=identity.source,
+        revision=identity.revision,
+        architecture=identity.architecture,
+        kind=loaded.kind,
+        dtype=identity.dtype,
+        attention=identity.attention,
+        device=str(loaded.device),
+        context=loaded.context,
+        parameters=sum(parameter.numel() for parameter in loaded.model.parameters()),
+        layers=len(loaded.sites),
+        neurons=loaded.n_neurons,
+        weights_hash=identity.weights_hash,
+        tokenizer_hash=identity.tokenizer_hash,
+        computed_by=str(proof.recipe),
+        computed_by_all_positions=str(proof.recipe_whole),
+        computed_by_long=str(proof.recipe_long) if differs else None,
+        long_from=proof.longest_prefix if differs else None,
+        error=proof.error,
+        not_faster_because=tuple(dict.fromkeys(proof.refused)),
+        proving_seconds=round(proving, 3),
+        costs=tuple(_cost(engine, name) for name in ("amig", "bkn")),
+        sites=loaded.sites,
+    )
+
+
+def _cost(engine: Engine, name: str) -> QueryCost:
+    method = PRESETS[name]
+    paths = _WORDS if method.baseline == "per_word" else 1
+    tokens = min(_TOKENS, engine.loaded.context)
+    query = sample_query(engine.loaded, tokens, words=1)
+    timed = replace(method, rule="endpoints") if method.is_adaptive else method  # no path asks for more nodes
+    list(attribute(engine, [query], timed))  # a first one waits for libraries to wake up
+    start = time.perf_counter()
+    list(attribute(engine, [query], timed))
+    seconds = (time.perf_counter() - start) * paths
+    at, _ = nodes_and_weights(method.rule, method.nodes)
+    # where a path ends is one row for all, its start one of its own
+    rows = paths * len(engine.loaded.sites) * len({0.0, *at[at < 1]}) + int(1 in at)
+    computed = 1 if engine.recipe.prefix else tokens
+    held = min(rows, engine.capacity(computed, gradient=True))
+    cost = engine.proof.cost
+    return QueryCost(name, rows, round(seconds, 4), held, round(held * (cost.token * computed + cost.head) / 2**20, 1))
+
+
+def sample_query(loaded: LoadedModel, tokens: int, words: int, steps: int = 1, seed: int = 0) -> EncodedQuery:
+    """A query of ordinary tokens that say nothing: for timing. The answer stands last (decoders) or last but one."""
+    sequence = probe_ids(loaded.model, loaded.tokenizer, rows=seed + 1, tokens=tokens + steps)[seed].tolist()
+    gold = tuple(sequence[-steps:])
+    made = []
+    for step in range(steps):
+        if loaded.kind == "encoder":
+            first = tokens - steps - 1
+            ids = sequence[:tokens]
+            ids[first : first + steps] = [*gold[:step], *[loaded.substitute] * (steps - step)]
+            made.append(Step(tuple(ids), first + step, gold[step]))
+        elif loaded.kind == "encoder-decoder":
+            source = [token for token in sequence if token != loaded.start][:tokens]
+            made.append(Step((*source, loaded.start, loaded.substitute, *gold[:step]), 1 + step, gold[step]))
+        else:
+            ids = [*sequence[:tokens], *gold[:step]]
+            made.append(Step(tuple(ids), len(ids) - 1, gold[step]))
+    places = range(1, 1 + words)
+    query = Query(str(seed), "sample", "", "[X] [Y]", "", "")
+    return EncodedQuery(query, "", ("",) * steps, tuple(made), tuple(Word(str(i), (i,)) for i in places))

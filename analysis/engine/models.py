@@ -1,0 +1,364 @@
+"""Load a model by hub id or folder: safetensors only, no remote code, dtype explicit; and say exactly which model it
+is."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.util
+import json
+import logging
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+import transformers
+from safetensors import SafetensorError
+from torch import Tensor, nn
+from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForMaskedLM, AutoModelForSeq2SeqLM, AutoTokenizer
+from transformers.models.auto import modeling_auto
+from transformers.utils import logging as hf_logging
+
+from knscope.analysis.engine.seq2seq import Sourced
+from knscope.analysis.engine.sites import Anatomy, Site, find_sites
+from knscope.analysis.engine.sources import cached_commit, check_folder, is_path, split_revision
+from knscope.analysis.errors import ModelError
+from knscope.analysis.prompts.encode import BLANK, HIDDEN
+
+DTYPES = {"float32": torch.float32, "float64": torch.float64, "bfloat16": torch.bfloat16, "float16": torch.float16}
+_ONE_AT_A_TIME = threading.Lock()
+"""transformers replaces `tie_weights` and torch's initialisers while it loads: two threads that load at once can leave
+the replacements behind for good, and every later model of the process untied."""
+
+
+@dataclass(frozen=True)
+class ModelIdentity:
+    """Two models with the same hashes, dtype and attention implementation give the same results."""
+
+    name: str
+    source: str
+    revision: str
+    architecture: str
+    dtype: str
+    attention: str
+    weights_hash: str
+    tokenizer_hash: str
+
+    @property
+    def label(self) -> str:
+        """`<name>@<8 hex>`, or `<name>-<dtype>@<8 hex>` where that is not float32: how tables and people call the model."""
+        parts = (self.weights_hash, self.tokenizer_hash, self.dtype, self.attention)
+        name = self.name if self.dtype == "float32" else f"{self.name}-{self.dtype}"
+        return f"{name}@{hashlib.sha256(':'.join(parts).encode()).hexdigest()[:8]}"
+
+
+@dataclass(frozen=True)
+class LoadedModel:
+    """A model ready for reading and editing its neurons: in evaluation mode, no parameter requires a gradient."""
+
+    model: Any
+    tokenizer: Any
+    kind: str
+    """`encoder` (fills masks), `decoder` (predicts the next token) or `encoder-decoder` (says what a sentinel stands for)."""
+    identity: ModelIdentity
+    anatomy: Anatomy
+    context: int
+    """Tokens it can read."""
+
+    @property
+    def label(self) -> str:
+        return self.identity.label
+
+    @property
+    def sites(self) -> tuple[Site, ...]:
+        return self.anatomy.sites
+
+    @property
+    def n_neurons(self) -> int:
+        return self.anatomy.n_neurons
+
+    @property
+    def device(self) -> torch.device:
+        return next(self.model.parameters()).device  # type: ignore[no-any-return]
+
+    @property
+    def dtype(self) -> torch.dtype:
+        return DTYPES[self.identity.dtype]
+
+    @property
+    def substitute(self) -> int:
+        """The token that stands for a hidden word in eq. 3: <mask>, <eos> for decoders, a sentinel where both are."""
+        if self.kind == "encoder-decoder":
+            return int(self.tokenizer.convert_tokens_to_ids(HIDDEN))
+        return int(self.tokenizer.mask_token_id if self.kind == "encoder" else self.tokenizer.eos_token_id)
+
+    @property
+    def causal(self) -> bool:
+        """Whether all steps of a query are read off the longest of its sequences."""
+        return self.kind != "encoder"
+
+    @property
+    def start(self) -> int:
+        """Encoder-decoders: the token that the decoder's input begins with."""
+        assert isinstance(self.model, Sourced)
+        return self.model.start
+
+
+def load_model(
+    source: str | Path,
+    *,
+    dtype: str = "float32",
+    device: str = "cpu",
+    threads: int | None = None,
+    site_pattern: str | None = None,
+) -> LoadedModel:
+    """A model from a folder or a hub id (`org/name`, `org/name@revision`): from the local cache if it is there.
+
+    `device` is one device, or several joined by `+` (`cuda:0+cuda:1`) that hold one model's layers in turn. `threads`
+    sets torch's threads for this process. `site_pattern` names the second MLP linears of an unknown family.
+    Raises ModelError with what is wrong and what to do.
+    """
+    if dtype not in DTYPES:
+        raise ModelError(f"unknown dtype {dtype!r}; choose one of {', '.join(DTYPES)}")
+    placed = _placement(device)
+    if threads is not None:
+        torch.set_num_threads(threads)
+    text = str(Path(source).expanduser()) if is_path(str(source)) else str(source)
+    check_folder(text)
+    name, revision = split_revision(text)
+    with _ONE_AT_A_TIME, _quiet(), _explained(text):
+        config = _fetch(AutoConfig, name, revision)
+        commit = cached_commit(text) or revision  # a branch must not move between two files
+        auto, kind = _auto_class(config, text)
+        model, report = _fetch(
+            auto,
+            name,
+            commit,
+            config=config,
+            dtype=DTYPES[dtype],
+            use_safetensors=True,
+            output_loading_info=True,
+            **placed,
+        )
+        tokenizer = _fetch(AutoTokenizer, name, commit, use_fast=True)
+    missing = sorted(report["missing_keys"])
+    if missing:
+        raise ModelError(
+            f"{text}: the weights lack {len(missing)} tensors of {type(model).__name__} (such as {missing[0]}), "
+            "which would be random; use a checkpoint that holds its language-model head"
+        )
+    if placed:
+        _check_placed(model, text, device)
+    else:
+        model = model.to(device)
+    label = (Path(text).resolve() if Path(text).is_dir() else Path(name)).name
+    return wrap_model(model, tokenizer, kind, name=label, source=text, revision=commit or "", site_pattern=site_pattern)
+
+
+def _fetch(auto: Any, name: str, revision: str | None, **options: Any) -> Any:
+    """What is on this machine, else what the hub has; never code."""
+    options |= {"revision": revision or "main", "trust_remote_code": False}
+    try:
+        return auto.from_pretrained(name, local_files_only=True, **options)
+    except OSError:
+        if is_path(name):
+            raise
+        return auto.from_pretrained(name, **options)
+
+
+def _placement(device: str) -> dict[str, Any]:
+    """Options of `from_pretrained` that spread a model over several devices; none for a single one."""
+    devices = device.split("+")
+    if any(one.startswith("cuda") for one in devices) and not torch.cuda.is_available():
+        raise ModelError(f"device {device} is not available: torch sees no CUDA device here; use --device cpu")
+    if len(devices) == 1:
+        return {}
+    if not all(one.startswith("cuda") for one in devices):
+        raise ModelError(f"device {device}: a model is spread over GPUs only, as in cuda:0+cuda:1")
+    if importlib.util.find_spec("accelerate") is None:
+        raise ModelError(
+            f"device {device} spreads a model over several, which needs accelerate: pip install 'knscope[split]'"
+        )
+    numbers = [torch.device(one).index or 0 for one in devices]
+    room = {number: torch.cuda.mem_get_info(number)[0] for number in numbers}
+    return {"device_map": "balanced", "max_memory": room}
+
+
+def _check_placed(model: Any, text: str, device: str) -> None:
+    where = {parameter.device.type for parameter in model.parameters()}
+    if where != {"cuda"}:
+        raise ModelError(f"{text}: does not fit on {device} together; name more devices or use --dtype bfloat16")
+
+
+def wrap_model(
+    model: Any,
+    tokenizer: Any,
+    kind: str,
+    *,
+    name: str,
+    source: str = "memory",
+    revision: str = "",
+    site_pattern: str | None = None,
+) -> LoadedModel:
+    """A LoadedModel of a transformers model and fast tokenizer already in memory. Raises ModelError."""
+    if not getattr(tokenizer, "is_fast", False):
+        raise ModelError(
+            f"{source}: its tokenizer has no fast version, so tokens cannot be traced to characters; convert it first"
+        )
+    needed = "mask" if kind == "encoder" else "eos"
+    if kind == "encoder-decoder" and tokenizer.convert_tokens_to_ids(HIDDEN) in (None, tokenizer.unk_token_id):
+        raise ModelError(
+            f"{source}: its tokenizer has no {BLANK} and {HIDDEN}, which say where the answer and a hidden word were; "
+            "of encoder-decoders those like t5 and mt5 work"
+        )
+    if getattr(tokenizer, f"{needed}_token_id") is None:
+        raise ModelError(
+            f"{source}: its tokenizer has no {needed} token, which a hidden word is replaced by; "
+            "add one to its configuration"
+        )
+    _check_vocabulary(model, tokenizer, source)
+    model.eval().requires_grad_(False)
+    architecture = type(model).__name__
+    if kind == "encoder-decoder":
+        model = Sourced(model)
+    dtype = str(next(model.parameters()).dtype).removeprefix("torch.")
+    attention = str(getattr(model.config, "_attn_implementation", None) or "eager")
+    identity = ModelIdentity(
+        name, source, revision, architecture, dtype, attention, _weights_hash(model), _tokenizer_hash(tokenizer)
+    )
+    probe = probe_ids(model, tokenizer, rows=1, tokens=7)
+    within = f"{model.decoder}." if isinstance(model, Sourced) else ""
+    return LoadedModel(
+        model, tokenizer, kind, identity, find_sites(model, probe, site_pattern, within), _context(model, tokenizer)
+    )
+
+
+def _check_vocabulary(model: Any, tokenizer: Any, source: str) -> None:
+    """transformers makes an empty tokenizer of a folder that has none, and takes one of another model."""
+    rows = model.get_input_embeddings().weight.shape[0]
+    if len(tokenizer) <= len(tokenizer.all_special_ids):
+        raise ModelError(
+            f"{source}: its tokenizer knows no token but special ones; its files (tokenizer.json, or a vocabulary) are missing"
+        )
+    if tokenizer.vocab_size > rows:
+        raise ModelError(
+            f"{source}: its tokenizer has {tokenizer.vocab_size} tokens and the model only {rows}; "
+            "they do not belong together"
+        )
+
+
+def probe_ids(model: Any, tokenizer: Any, rows: int, tokens: int) -> Tensor:
+    """(rows, tokens) of ordinary token ids, the same at every call, no two rows alike; behind a source of five where the
+    model wants one."""
+    vocabulary = model.get_input_embeddings().weight.shape[0]
+    special = set(tokenizer.all_special_ids)
+    generator = torch.Generator().manual_seed(0)
+    shuffled = torch.randperm(vocabulary, generator=generator).tolist()
+    ordinary = [token for token in shuffled if token not in special]
+    ids = [ordinary[index % len(ordinary)] for index in range(rows * tokens)]
+    found = torch.tensor(ids, device=next(model.parameters()).device).view(rows, tokens)
+    if not isinstance(model, Sourced):
+        return found
+    source = found.roll(1, dims=1).repeat(1, 5)[:, :5]
+    return torch.cat([source, torch.full_like(found[:, :1], model.start), found[:, 1:]], dim=1)
+
+
+def _auto_class(config: Any, source: str) -> tuple[Any, str]:
+    """Which head to load: what the checkpoint says it is, else what its model type has (fills masks before next
+    token)."""
+    if getattr(config, "is_encoder_decoder", False):
+        if config.model_type in modeling_auto.MODEL_FOR_SEQ_TO_SEQ_CAUSAL_LM_MAPPING_NAMES:
+            return AutoModelForSeq2SeqLM, "encoder-decoder"
+        raise ModelError(f"{source}: {config.model_type} is an encoder-decoder without a language-model head")
+    masked, causal = modeling_auto.MODEL_FOR_MASKED_LM_MAPPING_NAMES, modeling_auto.MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
+    for architecture in config.architectures or ():
+        if architecture in masked.values():
+            return AutoModelForMaskedLM, "encoder"
+        if architecture in causal.values():
+            return AutoModelForCausalLM, "decoder"
+    if config.model_type in masked and not getattr(config, "is_decoder", False):
+        return AutoModelForMaskedLM, "encoder"
+    if config.model_type in causal:
+        return AutoModelForCausalLM, "decoder"
+    raise ModelError(
+        f"{source}: {config.model_type} has no head that fills masks or predicts the next token; "
+        "use an encoder with a masked-LM head or a decoder with a causal-LM head"
+    )
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """No progress bars or chatter of the library on a terminal that is not its own."""
+    level = hf_logging.get_verbosity()
+    hf_logging.set_verbosity(logging.ERROR)
+    hf_logging.disable_progress_bar()  # type: ignore[no-untyped-call]
+    try:
+        yield
+    finally:
+        hf_logging.set_verbosity(level)
+        hf_logging.enable_progress_bar()  # type: ignore[no-untyped-call]
+
+
+@contextmanager
+def _explained(source: str) -> Iterator[None]:
+    """What the library raises for a bad source, as one sentence that says what to do."""
+    try:
+        yield
+    except ModelError:
+        raise
+    except (OSError, ValueError, KeyError, ImportError, RuntimeError, SafetensorError) as error:
+        first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        if "trust_remote_code" in str(error) or "custom code" in str(error):
+            why = (
+                "wants to run code of its own, which is never done here; use a model that transformers supports itself"
+            )
+        elif isinstance(error, SafetensorError):
+            why = f"holds weights that are damaged or incomplete ({first}); copy or download them again"
+        elif "mismatched_sizes" in str(error):
+            why = "holds weights of other shapes than its config.json says; take both from the same checkpoint"
+        elif "safetensors" in str(error):
+            why = f"has no safetensors weights ({first})"
+        elif not Path(source).is_dir():
+            why = f"is no folder here, not in the local cache, and could not be had from the hub ({first})"
+        else:
+            why = f"cannot be loaded by transformers {transformers.__version__} ({first})"
+        raise ModelError(f"{source}: {why}") from error
+
+
+def _context(model: Any, tokenizer: Any) -> int:
+    """Tokens the model can read: what the configuration says, less the rows that some position tables keep for
+    padding."""
+    limits = [int(tokenizer.model_max_length)]
+    for name in ("max_position_embeddings", "n_positions", "max_seq_len"):
+        value = getattr(model.config, name, None)
+        if isinstance(value, int) and value > 0:
+            limits.append(value)
+    for name, module in model.named_modules():
+        if isinstance(module, nn.Embedding) and "position" in name and module.padding_idx is not None:
+            limits.append(module.num_embeddings - module.padding_idx - 1)
+    return min(limits)
+
+
+def _weights_hash(model: Any) -> str:
+    """sha256 of every tensor and of the configuration that says how they are used."""
+    config = {
+        k: v
+        for k, v in model.config.to_dict().items()
+        if k not in ("_name_or_path", "transformers_version", "architectures")
+    }
+    config = {
+        k: v for k, v in config.items() if k not in ("dtype", "torch_dtype", "_commit_hash", "_attn_implementation")
+    }
+    digest = hashlib.sha256(json.dumps(config, sort_keys=True, default=str).encode())
+    for name, tensor in sorted(model.state_dict().items()):
+        digest.update(f"{name}:{tensor.dtype}:{tuple(tensor.shape)}".encode())
+        digest.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data)
+    return digest.hexdigest()
+
+
+def _tokenizer_hash(tokenizer: Any) -> str:
+    special = json.dumps(tokenizer.special_tokens_map, sort_keys=True, default=str)
+    return hashlib.sha256((tokenizer.backend_tokenizer.to_str() + special).encode()).hexdigest()

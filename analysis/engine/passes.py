@@ -1,0 +1,353 @@
+"""Two kinds of forward pass: one that records a prompt, and one that starts again in the middle of it.
+
+A recording keeps what enters and leaves each block, and for causal models the keys and values of the prefix. A replay
+then computes only what an edit can change: blocks below the lowest edited one hand their input through, each row enters
+at the block of its own first edit (so one pass serves rows of all layers, and the head runs once), and after the last
+block only the answer position goes on. An edit at a site touches nothing of its own block but what follows the neurons,
+at the edited position: so an entering row runs that tail alone, and takes the rest of the block's output from the
+recording. Where the MLP's result is added last, not even the tail: its change is added to what the block gave out.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+from transformers import DynamicCache
+
+from knscope.analysis.engine.callbacks import hidden_of, with_hidden
+from knscope.analysis.engine.circuit import Circuit, Recipe, Recording, Rows
+
+Edit = Callable[[Tensor, Tensor], Tensor]
+"""(activations (rows, tokens, width), answer position of each row (rows,)) -> new activations."""
+
+
+def record(
+    circuit: Circuit, ids: Tensor, n_clean: int, sequence: Tensor, position: Tensor, n_logits: int, recipe: Recipe,
+    whole: bool = False,
+) -> Recording:  # fmt: skip
+    """One forward without gradient of ids (sequences, tokens), the first `n_clean` of which may be replayed later.
+
+    sequence, position: (reads,) where activations are read; the head runs on the first `n_logits` of them, if any. `whole`
+    keeps the activations of all tokens of the read sequences: sites[layer] is then (reads, tokens, width).
+    """
+    before: list[Tensor] = []
+    after: list[Tensor] = []
+    extras: list[tuple[Any, ...] | None] = []
+    sites: list[Tensor] = [torch.empty(0)] * len(circuit.anatomy.sites)
+    kept = n_clean if recipe.enter != "start" else 0
+    asked, places, tokens = sequence[:n_logits], position[:n_logits], circuit.tokens(ids)
+
+    def cut(h: Tensor) -> Tensor:
+        return h[asked, places][:, None] if n_logits else h[:1, :1]
+
+    def on_block(index: int, forward: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        out = forward(*args, **kwargs)
+        if kept:
+            if recipe.bring != "sum":
+                before.append(args[0][:kept])
+            after.append(hidden_of(out)[:kept])
+            extras.append(None if isinstance(out, Tensor) else tuple(out[1:]))
+        last = index == circuit.n_blocks - 1 and recipe.cut == "block"
+        return with_hidden(out, cut(hidden_of(out))) if last else out
+
+    def on_site(layer: int, x: Tensor) -> None:
+        x = x.view(ids.shape[0], tokens, -1)
+        sites[layer] = x[sequence] if whole else x[sequence, position]
+
+    caching = recipe.prefix and kept > 0
+    on_head = cut if recipe.cut == "head" else None
+    with torch.no_grad(), circuit.wired(on_block, on_site, on_head, head=n_logits > 0):
+        out = circuit.model(input_ids=ids, **({"use_cache": caching} if circuit.decodes else {}))
+    every = out.logits.to(ids.device)
+    logits = every[asked, places] if recipe.cut == "none" else every[:n_logits, 0]
+    cache = [(layer.keys[:kept], layer.values[:kept]) for layer in out.past_key_values.layers] if caching else []
+    return Recording(ids[:n_clean], before, after, extras, cache, sites, logits)
+
+
+def replay(
+    circuit: Circuit,
+    recording: Recording,
+    rows: Rows,
+    values: Mapping[int, Tensor],
+    recipe: Recipe,
+    later: Mapping[int, Edit] | None = None,
+) -> Tensor:
+    """Logits (rows, vocabulary) at each row's answer position.
+
+    values[layer]: what the rows that enter at `layer` bring, as `brought` says: (its rows, width) at the answer position,
+    or (its rows, tokens, width) at all. `later` edits layers above a row's first. Differentiable in `values`.
+    """
+    return _Replay(circuit, recording, rows, values, recipe, later or {}).run()
+
+
+def brought(circuit: Circuit, recipe: Recipe, layer: int, neurons: Tensor, clean: Tensor) -> Tensor:
+    """What rows bring whose neurons at `layer` become `neurons` where the prompt's are `clean`, both (rows, [tokens,]
+    width): these neurons, or (rows, [tokens,] hidden)."""
+    return neurons if recipe.bring == "neurons" else circuit.change(layer, neurons, clean)
+
+
+@dataclass(frozen=True)
+class _Entry:
+    """Rows lo..hi of the pass enter at one layer; they continue `sequences`, row r being copy slot // n of one of n."""
+
+    lo: int
+    hi: int
+    sequences: Tensor
+    slot: Tensor
+    copies: int
+
+
+class _Replay:
+    """One pass. Row numbers are places in `rows` throughout."""
+
+    def __init__(
+        self,
+        circuit: Circuit,
+        recording: Recording,
+        rows: Rows,
+        values: Mapping[int, Tensor],
+        recipe: Recipe,
+        later: Mapping[int, Edit],
+    ) -> None:
+        self.circuit, self.recording, self.rows = circuit, recording, rows
+        self.values, self.recipe, self.later = values, recipe, later
+        self.sites = circuit.anatomy.sites
+        counts = Counter(rows.layer)
+        ends = {layer: sum(counts[low] for low in counts if low <= layer) for layer in values}
+        self.ranges = {layer: (ends[layer] - counts[layer], ends[layer]) for layer in values}
+        last = circuit.n_blocks - 1
+        full = recipe.enter == "start"
+        entering = Counter(0 if full else self.sites[layer].block for layer in rows.layer)
+        self.entered = [0]  # entered[b]: rows whose block is below b
+        for block in range(last + 1):
+            self.entered.append(self.entered[-1] + entering[block])
+        self.lowest = 0 if full else min(entering)
+        self.prefix = int(rows.position[0]) if recipe.prefix else 0
+        self.tokens = 1 if recipe.prefix else circuit.tokens(recording.ids)
+        self.position = torch.zeros_like(rows.position) if recipe.prefix else rows.position
+        self.entries: dict[int, _Entry] = {}  # by block
+        self.now: _Entry | None = None  # set while a block's tail runs
+        self.cache: DynamicCache | None = None
+        self.tail_cache: DynamicCache | None = None
+
+    def run(self) -> Tensor:
+        ids, kwargs = self.recording.ids, {}
+        ids = ids[:1] if self.recipe.enter == "own" else ids[self.rows.sequence]
+        if self.recipe.needs_tail:
+            self.entries = {self.sites[layer].block: self._entry(*self.ranges[layer]) for layer in self.values}
+        if self.recipe.prefix:
+            ids = ids[:, self.prefix : self.prefix + 1]
+            self.cache, self.tail_cache = self._caches()
+            kwargs = {"past_key_values": self.cache, "use_cache": True}
+        elif self.circuit.decodes:
+            kwargs = {"use_cache": False}
+        narrow = self.recipe.narrow and self.tokens > 1
+        on_head = self._cut if self.recipe.cut == "head" else None
+        on_feeder, on_alone = (self._on_feeder, (self.recipe.alone, self._on_alone)) if narrow else (None, None)
+        on_product = self._on_product if self.recipe.bring == "product" else None
+        with self.circuit.wired(self._on_block, self._on_site, on_head, on_feeder, on_alone, on_product):
+            logits = self.circuit.model(input_ids=ids, **kwargs).logits.to(self.position.device)
+        cut = (logits if self.recipe.cut != "none" else _take(logits, self.position)).squeeze(1)  # (rows, vocabulary)
+        assert isinstance(cut, Tensor)
+        return cut
+
+    # --- blocks ---
+
+    def _on_block(self, index: int, forward: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        if self.recipe.enter == "start":
+            return forward(*args, **kwargs)
+        if index < self.lowest:
+            extra = self.recording.extras[index]
+            return args[0] if extra is None else (args[0], *extra)
+        start, end = self.entered[index], self.entered[index + 1]
+        cutting = index == self.circuit.n_blocks - 1 and self.recipe.cut == "block"
+        out: Any = None
+        hidden: list[Tensor] = []
+        if end > start and not self.recipe.skips:
+            clean = self._clean(self.recording.before[index], self.rows.sequence[start:end])
+            args = (torch.cat([args[0], clean]) if start else clean, *args[1:])
+            start = end
+        if start:
+            out = forward(*args, **kwargs)
+            hidden.append(_take(hidden_of(out), self.position[:start]) if cutting else hidden_of(out))
+        if end > start and self.recipe.bring == "sum":
+            hidden.append(self._sum(index, cutting))
+            extra = self.recording.extras[index]
+            out = out if start else hidden[0] if extra is None else (hidden[0], *extra)
+        elif end > start:
+            out, new = self._enter(index, forward, args, kwargs, cutting)
+            hidden.append(new)
+        return with_hidden(out, hidden[0] if len(hidden) == 1 else torch.cat(hidden))
+
+    def _enter(
+        self, index: int, forward: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any], cutting: bool
+    ) -> tuple[Any, Tensor]:
+        """The block for entering rows: once per sequence up to the neurons, then its tail once per row."""
+        entry = self.entries[index]
+        clean = self._clean(self.recording.before[index], entry.sequences)
+        if self.cache is not None:
+            args = tuple(self.tail_cache if each is self.cache else each for each in args)
+            kwargs = {name: self.tail_cache if each is self.cache else each for name, each in kwargs.items()}
+        self.now = entry
+        out = forward(clean, *args[1:], **kwargs)
+        self.now = None
+        tail = hidden_of(out)  # (copies, sequences, tokens, hidden), right at the tokens that were edited
+        tail = tail.reshape(-1, self.tokens, tail.shape[-1])[entry.slot]
+        site = self.circuit.site_of(index)
+        assert site is not None
+        position = self.position[entry.lo : entry.hi]
+        whole = self.values[site.layer].dim() == 3
+        if cutting or self.tokens == 1:
+            return out, _take(tail, position)
+        if whole:
+            return out, tail
+        rest = self.recording.after[index][self.rows.sequence[entry.lo : entry.hi]]
+        everyone = torch.arange(len(position), device=position.device)
+        return out, rest.index_put_((everyone, position), tail[everyone, position])  # a gathered copy: ours to write to
+
+    def _sum(self, index: int, cutting: bool) -> Tensor:
+        """What the block gave out, with the changes that its entering rows bring."""
+        site = self.circuit.site_of(index)
+        assert site is not None
+        lo, hi = self.ranges[site.layer]
+        change, position = self.values[site.layer], self.position[lo:hi]
+        after = self._clean(self.recording.after[index], self.rows.sequence[lo:hi])  # (rows, tokens, hidden)
+        change = (change if change.dim() == 3 else change[:, None]).to(after.dtype)
+        if cutting or self.tokens == 1:
+            return _take(after, position) + _take(change, position)
+        if change.shape[1] == self.tokens:
+            return after + change
+        everyone = torch.arange(len(position), device=position.device)
+        return after.index_put_(
+            (everyone, position), change[:, 0], accumulate=True
+        )  # a gathered copy: ours to write to
+
+    def _clean(self, recorded: Tensor, sequences: Tensor) -> Tensor:
+        return recorded[sequences, self.prefix : self.prefix + 1] if self.recipe.prefix else recorded[sequences]
+
+    def _cut(self, h: Tensor) -> Tensor:
+        return h if h.shape[1] == 1 else _take(h, self.position)
+
+    # --- sites ---
+
+    def _on_site(self, layer: int, x: Tensor) -> Tensor | None:
+        if self.now is not None:
+            return None if self.recipe.bring == "product" else self._tail_values(layer, self.now)
+        if layer not in self.later and (self.recipe.skips or layer not in self.values):
+            return None
+        start, end = self.entered[self.sites[layer].block], self.entered[self.sites[layer].block + 1]
+        full = self.recipe.enter == "start"
+        active = len(self.rows.layer) if full else start if self.recipe.skips else end
+        new = x.view(active, -1, x.shape[-1])
+        position = self.position[:active]
+        if new.shape[1] == 1:  # a narrow last block
+            position = torch.zeros_like(position)
+        if layer in self.values and not self.recipe.skips:
+            lo, hi = self.ranges[layer]
+            new = _Put.apply(new, self.values[layer].to(x.dtype), lo, hi, position)  # type: ignore[no-untyped-call]
+        if layer in self.later:
+            new = self.later[layer](new, position)
+        return new.view(x.shape)
+
+    def _on_product(self, layer: int, forward: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
+        return forward(x) if self.now is None else forward(x) + self._tail_values(layer, self.now)
+
+    def _tail_values(self, layer: int, entry: _Entry) -> Tensor:
+        """What the entering rows bring as (copies, sequences, 1 or tokens, width or hidden)."""
+        values, n = self.values[layer], len(entry.sequences)
+        values = values if values.dim() == 3 else values[:, None]
+        padded = values.new_zeros((entry.copies * n, *values.shape[1:])).index_copy(0, entry.slot, values)
+        return padded.view(entry.copies, n, *values.shape[1:])
+
+    def _on_feeder(self, _layer: int, x: Tensor) -> Tensor | None:
+        """The last block's MLP for the answer position alone; what the residual adds elsewhere is never read."""
+        return None if self.now is not None else _take(x, self.position[: x.shape[0]])
+
+    def _on_alone(self, forward: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
+        """A module of the last block for the answer position alone; every position then gets its result, unread."""
+        if self.now is not None or x.shape[:2] != (self.entered[-2], self.tokens):
+            return forward(x)
+        return forward(_take(x, self.position[: len(x)])).expand(-1, self.tokens, -1)
+
+    def _entry(self, lo: int, hi: int) -> _Entry:
+        sequences, which, counts = torch.unique(self.rows.sequence[lo:hi], return_inverse=True, return_counts=True)
+        order = which.argsort(stable=True)
+        starts = counts.cumsum(0) - counts
+        copy = torch.empty_like(which)
+        copy[order] = torch.arange(hi - lo, device=which.device) - starts[which[order]]
+        return _Entry(lo, hi, sequences, copy * len(sequences) + which, int(counts.max()))
+
+    # --- prefix ---
+
+    def _caches(self) -> tuple[DynamicCache, DynamicCache]:
+        """The prefix of the rows that run each block, and of the sequences that only run its tail."""
+        config, one = self.circuit.model.config, self.rows.sequence[:1]
+        cache, tail = DynamicCache(config=config), DynamicCache(config=config)
+        for index, (keys, values) in enumerate(self.recording.cache):
+            keys, values = keys[:, :, : self.prefix], values[:, :, : self.prefix]
+            active = self.rows.sequence[: self.entered[index if self.recipe.skips else index + 1]]
+            active = active if len(active) else one  # blocks that hand their input through: read for its length only
+            cache.update(_rows_of(keys, active), _rows_of(values, active), index)
+            entering = self.entries[index].sequences if index in self.entries else one
+            tail.update(_rows_of(keys, entering), _rows_of(values, entering), index)
+        return cache, tail
+
+
+def _rows_of(recorded: Tensor, sequences: Tensor) -> Tensor:
+    """recorded[sequences], not copied where there is but one to take."""
+    if len(recorded) == 1:
+        return recorded.expand(len(sequences), *recorded.shape[1:])
+    return recorded[sequences.to(recorded.device)]
+
+
+def _take(h: Tensor, position: Tensor) -> Tensor:
+    """(rows, tokens, ...) at one position each: (rows, 1, ...)."""
+    if h.shape[1] == 1:
+        return h
+    taken = _Take.apply(h, position)  # type: ignore[no-untyped-call]
+    assert isinstance(taken, Tensor)
+    return taken
+
+
+class _Take(torch.autograd.Function):
+    """h[row, position[row]], whose backward writes each place once instead of adding up an index."""
+
+    @staticmethod
+    def forward(ctx: Any, h: Tensor, position: Tensor) -> Tensor:
+        everyone = torch.arange(len(position), device=h.device)
+        ctx.shape, ctx.index = h.shape, (everyone, position)
+        return h[everyone, position][:, None]
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None]:
+        grad = grads[0].new_zeros(ctx.shape)
+        grad[ctx.index] = grads[0][:, 0]
+        return grad, None
+
+
+class _Put(torch.autograd.Function):
+    """Rows lo..hi of x (rows, tokens, width) with `values` at their positions (or in place of all tokens).
+
+    The gradient of those rows' old activations is left as it comes: nothing that needs one lies below a row's first
+    edit.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, values: Tensor, lo: int, hi: int, position: Tensor) -> Tensor:
+        ctx.lo, ctx.hi, ctx.whole = lo, hi, values.dim() == 3
+        ctx.index = (torch.arange(lo, hi, device=x.device), position[lo:hi])
+        new = x.clone()
+        if ctx.whole:
+            new[lo:hi] = values
+        else:
+            new[ctx.index] = values
+        return new
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, Tensor, None, None, None]:
+        return grads[0], grads[0][ctx.lo : ctx.hi] if ctx.whole else grads[0][ctx.index], None, None, None

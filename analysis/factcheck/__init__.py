@@ -1,0 +1,1 @@
+"""Fact checking with degenerate knowledge neurons (table 3)."""

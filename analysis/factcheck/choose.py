@@ -1,0 +1,95 @@
+"""Which claims table 3 judges, and which neurons are read on each, at no particular threshold.
+
+The run computes what of this is not stored; the table looks it up.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from knscope.analysis.factcheck.claims import claim_neurons, derange, split_subjects
+from knscope.analysis.prompts.encode import Query
+from knscope.analysis.prompts.questions import ASKED
+from knscope.analysis.stored.facts import StoredFacts, stored_facts
+from knscope.store.reader import Reader
+from knscope.store.view import View
+
+_SCANNED = """
+    SELECT DISTINCT q.relation, q.lang, s."offset" + n.neuron AS flat
+    FROM scan c JOIN query q USING (query) JOIN scan_neuron n USING (key)
+    JOIN site s ON s.model = c.model AND s.layer = n.layer
+    WHERE c.model = $model AND c.method = $method AND c.role = 'kn' ORDER BY ALL
+"""
+
+
+@dataclass(frozen=True)
+class WantedClaim:
+    """A fact's main query with the claimed object in place of its own.
+
+    `main` is the id of the fact's own main query; `neurons` (flat) are those scanned in the relation and language, and as
+    many random ones of the same layers.
+    """
+
+    query: Query
+    main: str
+    correct: bool
+    part: str
+    neurons: tuple[int, ...]
+
+
+def parts(reader: Reader, model: str, seed: int = 0) -> dict[str, str]:
+    """The part of each fact of the data: that of its subject, over all relations and languages."""
+    return _parts(stored_facts(reader, model), seed)
+
+
+def _parts(facts: StoredFacts, seed: int) -> dict[str, str]:
+    """A typed question counts for nothing here: it must not deal the claims of others anew."""
+    subject = {fact: facts.subject[fact] for fact, relation in facts.relation.items() if relation != ASKED}
+    by_subject = split_subjects(subject.values(), seed)
+    return {fact: by_subject[label] for fact, label in subject.items()}
+
+
+def scanned_neurons(reader: Reader, view: View) -> dict[tuple[str, str], list[int]]:
+    """Flat neurons whose ablations are stored, by relation and language: all that 𝒟 can hold at any threshold."""
+    found: dict[tuple[str, str], list[int]] = {}
+    for relation, lang, flat in reader.sql(_SCANNED, {"model": view.model, "method": view.method}).iter_rows():
+        found.setdefault((relation, lang), []).append(flat)
+    return found
+
+
+def wanted(reader: Reader, view: View, seed: int = 0) -> list[WantedClaim]:
+    """Right and wrong claims of every fact with a main query in the View's languages, where neurons were scanned."""
+    facts = stored_facts(reader, view.model)
+    part = _parts(facts, seed)
+    widths = reader.sql('SELECT width FROM site WHERE model = $model ORDER BY "offset"', {"model": view.model})
+    scanned = scanned_neurons(reader, view)
+    groups: dict[tuple[str, str, str], list[Query]] = {}
+    for (fact, lang), query in sorted(facts.main.items()):
+        if fact in part and (query.relation, lang) in scanned and lang in view.langs:
+            groups.setdefault((query.relation, lang, part[fact]), []).append(query)
+    right = right_answers(facts.main, facts.subject)
+    found = []
+    for (relation, lang, name), queries in groups.items():
+        watched, others = claim_neurons(scanned[relation, lang], widths["width"].to_numpy(), seed)
+        neurons = tuple(np.concatenate([watched, others]).tolist())
+        answers = [right[relation, lang, facts.subject[query.fact]] for query in queries]
+        wrong = derange([query.object for query in queries], answers, seed)
+        for query, other in zip(queries, wrong, strict=True):
+            if other is None:
+                continue
+            found.append(WantedClaim(query, query.id, True, name, neurons))
+            found.append(WantedClaim(replace(query, object=other), query.id, False, name, neurons))
+    return found
+
+
+def right_answers(
+    main: Mapping[tuple[str, str], Query], subject: Mapping[str, str]
+) -> dict[tuple[str, str, str], set[str]]:
+    """Every right object of a (relation, language, subject): those stored as facts, and their alternatives."""
+    found: dict[tuple[str, str, str], set[str]] = {}
+    for (fact, lang), query in main.items():
+        found.setdefault((query.relation, lang, subject[fact]), set()).update((query.object, *query.alternatives))
+    return found

@@ -1,0 +1,1 @@
+"""Which attribution method agrees with brute-force ablation on this model."""

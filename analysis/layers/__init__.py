@@ -1,0 +1,1 @@
+"""How neuron sets spread over the layers (figures 3 to 5)."""

@@ -1,0 +1,276 @@
+"""Matched against mismatched facts: is what the languages share about this fact, or about any fact?
+
+For fact i the shared set is L_i = N_0(i) ∩ R_i with R_i the intersection of the other languages' sets. The control
+takes R from another fact j: |N_0(i) ∩ R_j|, (a) j of the same relation with another answer, (b) j of another relation
+and subject. Everything below is read from one (F, F) table of these sizes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from knscope.analysis.likn.chance import UniformChance, benjamini_hochberg, uniform_chance
+from knscope.analysis.likn.neuron_sets import Bools, Ints, NeuronSets
+from knscope.analysis.statistics.bootstrap import DRAWS, Interval, cluster_sums, replicate
+
+Floats = npt.NDArray[np.float64]
+Verdict = Literal["own", "relation", "generic", "chance", "empty", "undecided"]
+
+PARTNERS = 1_000  # mismatched partners a fact at most; with fewer eligible all are used once, which is exact
+ALPHA = 0.05
+
+
+@dataclass(frozen=True)
+class FactKeys:
+    """What decides which facts mismatch: integer codes, `relation` and `subject` (F,), `answer` (F, K) by language."""
+
+    relation: Ints
+    subject: Ints
+    answer: Ints
+
+    @classmethod
+    def from_labels(cls, relation: Sequence[str], subject: Sequence[str], answer: Sequence[Sequence[str]]) -> FactKeys:
+        codes = {text: i for i, text in enumerate(dict.fromkeys(text for row in answer for text in row))}
+        answers = np.array([[codes[text] for text in row] for row in answer], dtype=np.int64)
+        answers = answers.reshape(len(answer), -1 if answer else 0)
+        return cls(
+            np.unique(np.asarray(relation, dtype=np.str_), return_inverse=True)[1].astype(np.int64),
+            np.unique(np.asarray(subject, dtype=np.str_), return_inverse=True)[1].astype(np.int64),
+            answers,
+        )
+
+    def select(self, facts: npt.ArrayLike, langs: Sequence[int] | None = None) -> FactKeys:
+        rows = np.asarray(facts)
+        answer = self.answer[rows]
+        if langs is not None:  # without a fact nobody knows how many languages there are
+            answer = answer[:, list(langs)] if len(self.answer) else np.empty((0, len(langs)), np.int64)
+        return FactKeys(self.relation[rows], self.subject[rows], answer)
+
+    def eligible(self) -> tuple[Bools, Bools]:
+        """(F, F) masks of the partners j of fact i: (a) and (b)."""
+        same_relation = self.relation[:, None] == self.relation
+        other_subject = self.subject[:, None] != self.subject
+        same_answer = np.zeros_like(same_relation)
+        for column in self.answer.T:
+            same_answer |= column[:, None] == column
+        return same_relation & other_subject & ~same_answer, ~same_relation & other_subject
+
+
+@dataclass(frozen=True)
+class Mismatched:
+    """One control. Per fact: how many partners, the mean size shared with them, and p; None where no partner exists.
+
+    p = (1 + #{partners sharing ≥ matched}) / (1 + #partners). Partners are distinct, so it is exact under exchange.
+    `interval` is of the mean of matched − mismatched, subjects resampled; `effects` (F,) are its per-fact parts, and
+    `p_overall` compares the total over all facts with totals of seeded re-pairings.
+    """
+
+    partners: Ints
+    mean: tuple[float | None, ...]
+    p: tuple[float | None, ...]
+    interval: Interval
+    p_overall: float | None
+
+    @property
+    def average(self) -> float | None:
+        known = [value for value in self.mean if value is not None]
+        return float(np.mean(known)) if known else None
+
+
+@dataclass(frozen=True)
+class Overlap:
+    """Everything about one choice of languages. Arrays are over `facts`: those attributed in all of them."""
+
+    facts: Ints
+    sizes: Ints
+    uniform: UniformChance
+    q_uniform: Floats
+    same_relation: Mismatched
+    other_relation: Mismatched
+    verdicts: tuple[Verdict, ...]
+
+    @property
+    def coverage(self) -> float | None:
+        """Share of facts with a non-empty intersection."""
+        return float(np.mean(self.uniform.observed > 0)) if len(self.facts) else None
+
+    @property
+    def observed(self) -> float | None:
+        return float(np.mean(self.uniform.observed)) if len(self.facts) else None
+
+    @property
+    def expected(self) -> float | None:
+        return float(np.mean(self.uniform.expected)) if len(self.facts) else None
+
+
+def shared_with(sets: NeuronSets) -> Ints:
+    """(F, F): |N_0(i) ∩ R_j|, the diagonal being the matched size. One language: R is that language's own set."""
+    matrices = sets.matrices()
+    others = matrices[1] if len(matrices) > 1 else matrices[0]
+    for other in matrices[2:]:
+        others = others.multiply(other).tocsr()
+    return np.asarray((matrices[0] @ others.T).toarray(), dtype=np.int64)
+
+
+def _choose_partners(eligible: Bools, limit: int, rng: np.random.Generator) -> Bools:
+    """At most `limit` distinct partners a row, drawn without replacement."""
+    crowded = np.flatnonzero(eligible.sum(axis=1) > limit)
+    if len(crowded) == 0:
+        return eligible
+    chosen = eligible.copy()
+    for row in crowded:
+        candidates = np.flatnonzero(eligible[row])
+        chosen[row] = False
+        chosen[row, rng.choice(candidates, size=limit, replace=False)] = True
+    return chosen
+
+
+def _effects(shared: Floats, partners: Bools) -> tuple[Floats, Floats]:
+    """Row means over partners, and per-fact parts whose mean is mean(matched − mismatched).
+
+    A fact enters the mismatched mean twice, as the fact itself and as partner of others; each part carries both, so
+    that resampling facts reproduces the variance of the whole (the linear part of the statistic).
+    """
+    counts = partners.sum(axis=1)
+    used = counts > 0
+    means = np.where(used, (shared * partners).sum(axis=1) / np.maximum(counts, 1), 0.0)
+    as_partner = (partners * (shared - means[:, None]) / np.maximum(counts, 1)[:, None]).sum(axis=0)
+    return means, np.where(used, np.diag(shared) - means, 0.0) - as_partner
+
+
+def _repaired_totals(shared: Ints, partners: Bools, draws: int, rng: np.random.Generator) -> Ints:
+    """Totals of `draws` re-pairings, each fact with one random partner of its own."""
+    total = np.zeros(draws, dtype=np.int64)
+    for row in np.flatnonzero(partners.any(axis=1)):
+        candidates = np.flatnonzero(partners[row])
+        total += shared[row, candidates[rng.integers(0, len(candidates), draws)]]
+    return total
+
+
+def mismatch(
+    shared: Ints, eligible: Bools, subject: Ints, *, limit: int = PARTNERS, draws: int = DRAWS, seed: int = 0
+) -> Mismatched:
+    """Compare the diagonal of `shared` (F, F) with its eligible entries."""
+    rng = np.random.default_rng(seed)
+    partners = _choose_partners(eligible, limit, rng)
+    counts = partners.sum(axis=1).astype(np.int64)
+    matched = np.diag(shared)
+    at_least = ((shared >= matched[:, None]) & partners).sum(axis=1)
+    means, effects = _effects(shared.astype(np.float64), partners)
+    used = counts > 0
+    mean = tuple(float(m) if u else None for m, u in zip(means, used, strict=True))
+    p = tuple(float((1 + a) / (1 + c)) if c else None for a, c in zip(at_least, counts, strict=True))
+    # a fact without a partner of its own may still be one for others: it keeps its part, but is not counted
+    columns = np.stack([effects, used.astype(np.float64)], axis=1)
+    touched = used | partners.any(axis=0)
+    interval = Interval(None, None, None)
+    overall = None
+    if used.any():
+        sums = cluster_sums(columns[touched], subject[touched])
+        interval = replicate(sums, lambda s: s[..., 0] / s[..., 1], draws=draws, seed=seed).interval()
+        totals = _repaired_totals(shared, partners, limit, rng)
+        overall = float((1 + (totals >= matched[used].sum()).sum()) / (1 + limit))
+    return Mismatched(counts, mean, p, interval, overall)
+
+
+def _verdict(
+    observed: int, p_uniform: float, p_same: float | None, partners: int, p_other: float | None, alpha: float
+) -> Verdict:
+    if observed == 0:
+        return "empty"
+    if p_uniform > alpha:
+        return "chance"
+    if p_same is not None and p_same <= alpha:
+        return "own"
+    if p_same is None or p_same == 1 / (1 + partners):  # above every partner, but these are too few to tell
+        return "undecided"
+    return "relation" if p_other is not None and p_other <= alpha else "generic"
+
+
+def overlap(
+    sets: NeuronSets,
+    keys: FactKeys,
+    *,
+    limit: int = PARTNERS,
+    draws: int = DRAWS,
+    seed: int = 0,
+    alpha: float = ALPHA,
+) -> Overlap:
+    """What the languages of `sets` share, against uniform chance and against mismatched facts.
+
+    The first language is the one whose set stays in place when facts are mismatched. `keys` describes the same facts.
+    Verdicts: `own` above (a), the only one that may be called language-independent neurons of this fact; `relation`
+    above (b) but not (a); `generic` above chance only; `chance`; `empty`; `undecided` where no partner of (a) shares as
+    much, but there are none or too few of them for p ≤ alpha.
+    """
+    facts = np.flatnonzero(sets.present.all(axis=1)).astype(np.int64)
+    sets, keys = sets.select(facts), keys.select(facts)
+    uniform = uniform_chance(sets)
+    shared = shared_with(sets)
+    same, other = keys.eligible()
+    a = mismatch(shared, same, keys.subject, limit=limit, draws=draws, seed=seed)
+    b = mismatch(shared, other, keys.subject, limit=limit, draws=draws, seed=seed + 1)
+    verdicts = tuple(
+        _verdict(int(n), float(p), p_same, int(count), p_other, alpha)
+        for n, p, p_same, count, p_other in zip(uniform.observed, uniform.p, a.p, a.partners, b.p, strict=True)
+    )
+    return Overlap(facts, sets.sizes(), uniform, benjamini_hochberg(uniform.p), a, b, verdicts)
+
+
+@dataclass(frozen=True)
+class NeuronRole:
+    """A neuron shared by the languages in some facts: in how many, and in which share of their mismatched partners."""
+
+    neuron: int
+    facts: int
+    share_same: float | None
+    share_other: float | None
+    role: Literal["own", "relation", "generic", "undecided"]
+
+
+def neuron_roles(sets: NeuronSets, keys: FactKeys, *, at_most: float = 0.05) -> list[NeuronRole]:
+    """Name every neuron that is in some L: `own` to its facts, shared by the `relation`, or `generic` (a hub).
+
+    A neuron is shared by a control when the other languages' sets of more than `at_most` of the partners hold it.
+    Descriptive: the claim about a fact is `overlap`'s. Sorted by the number of facts, then by neuron.
+    """
+    facts = np.flatnonzero(sets.present.all(axis=1))
+    sets, keys = sets.select(facts), keys.select(facts)
+    matrices = sets.matrices()
+    others = matrices[1] if len(matrices) > 1 else matrices[0]
+    for other in matrices[2:]:
+        others = others.multiply(other).tocsr()
+    in_all = np.asarray(matrices[0].multiply(others).toarray(), dtype=np.bool_)
+    held = np.asarray(others.toarray(), dtype=np.bool_)
+    names = np.unique(sets.neurons)
+    same, other_relation = keys.eligible()
+    found = []
+    for column in np.flatnonzero(in_all.any(axis=0)):
+        owners = in_all[:, column]
+        a = _held_share(held[:, column], same[owners])
+        b = _held_share(held[:, column], other_relation[owners])
+        role: Literal["own", "relation", "generic", "undecided"] = "own"
+        if a is None:
+            role = "undecided"
+        elif a > at_most:
+            role = "relation" if b is not None and b <= at_most else "generic"
+        found.append(NeuronRole(int(names[column]), int(owners.sum()), a, b, role))
+    return sorted(found, key=lambda one: (-one.facts, one.neuron))
+
+
+def _held_share(held: Bools, partners: Bools) -> float | None:
+    return float((held & partners).sum() / partners.sum()) if partners.any() else None
+
+
+def share_tokens(answers: Sequence[Collection[str]]) -> bool:
+    """Whether any two languages' answers have a token in common (cognates make sharing neurons trivial).
+
+    `answers` holds one collection of tokens a language. Tokens of a single punctuation or space mark do not count.
+    """
+    plain = [{token for token in tokens if any(sign.isalnum() for sign in token)} for tokens in answers]
+    return any(not plain[i].isdisjoint(plain[j]) for i in range(len(plain)) for j in range(i))

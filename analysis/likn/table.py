@@ -1,0 +1,197 @@
+"""What the languages share (eq. 8): coverage, uniform chance, and the control that decides, mismatched facts."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from itertools import combinations
+
+import numpy as np
+import polars as pl
+
+from knscope.analysis.likn.chance import benjamini_hochberg
+from knscope.analysis.likn.mismatch import ALPHA, FactKeys, Overlap, overlap, share_tokens
+from knscope.analysis.likn.neuron_sets import NeuronSets, equal_size
+from knscope.analysis.statistics.table import Table
+from knscope.analysis.stored.neuron_sets import Neurons, gather
+from knscope.store.reader import Reader
+from knscope.store.view import View
+
+NOTES = (
+    "L: neurons in N of every language; size: mean |N| by language; coverage: facts with a non-empty L; observed: mean |L|",
+    "chance: |L| of sets drawn at random within layers. Mismatched facts decide: a, the other languages' sets from a fact "
+    "of the same relation with another answer; b, from one of another relation",
+    "low, high: interval of observed - a over subjects, of the facts that have a partner in (a); p_a, p_b: against re-paired "
+    "facts; own: facts above a (p ≤ 0.05); own_q: of which q ≤ 0.05 over facts. Only what is above a may be called "
+    "language-independent; above chance but not a: shared by the relation, or generic",
+    "top n: the same with the n neurons of highest mean rel of each language, n the median |N| of the first one",
+)
+FACT_NOTES = (
+    "a, b: mean shared with mismatched facts of the same relation and of other ones; p: (1 + mismatched that share at least as "
+    "much) / (1 + mismatched); q: Benjamini-Hochberg over facts, descriptive. The claim about all facts is the interval of likn",
+    "verdict: own (above a), relation (above b), generic (above chance), chance, empty, undecided (too few facts to compare with)",
+)
+
+
+@dataclass(frozen=True)
+class Row:
+    """One line of the table: a choice of facts and set sizes. None where nothing can be said."""
+
+    sets: str
+    langs: str
+    facts: int
+    size: str
+    coverage: float | None
+    observed: float | None
+    chance: float | None
+    a: float | None
+    b: float | None
+    low: float | None
+    high: float | None
+    p_a: float | None
+    p_b: float | None
+    own: int
+    own_q: int
+
+
+def build(reader: Reader, view: View, seed: int = 0, between: Callable[[], None] = lambda: None) -> Table:
+    """Split by shared answer tokens, by relation, and for each pair of languages; each at the thresholds and at equal set size.
+
+    `between` is called before each line: whoever has better things to do with the processor may wait in it.
+    """
+    rows: list[Row] = []
+    if len(view.langs) > 1:
+        neurons = gather(reader, view)
+        rows = table_rows(neurons, seed, between) + pair_rows(neurons, seed, between)
+    frame = pl.DataFrame([asdict(row) for row in rows], schema=_SCHEMA)
+    notes = NOTES if rows else ("one language only: there is nothing to share; choose two or more with --langs",)
+    return Table("likn", f"neurons shared by {' + '.join(view.langs)}: {view.model}, {view.method}", frame, notes)
+
+
+def table_rows(neurons: Neurons, seed: int = 0, between: Callable[[], None] = lambda: None) -> list[Row]:
+    """What `build` shows of all languages together, from sets in memory."""
+    if not neurons.facts:
+        return []
+    all_present = neurons.sets.present.all(axis=1)
+    equal, size = equal_size(neurons.sets, neurons.ranked)
+    everyone = np.ones(len(neurons.facts), dtype=np.bool_)
+    cognate = np.array([_cognate(row) for row in neurons.tokens], dtype=np.bool_)
+    parts: list[tuple[str, np.ndarray]] = []
+    if (cognate & all_present).any() and (~cognate & all_present).any():
+        parts += [("shared answer token", cognate), ("no shared token", ~cognate)]
+    relation = np.array(neurons.relations)
+    names = dict.fromkeys(neurons.relations)
+    if len(names) > 1:
+        parts += [(f"relation {name}", relation == name) for name in names]
+    choices = [("at the thresholds", neurons.sets, everyone), (f"top {size} of each", equal, everyone)]
+    choices += [(name, neurons.sets, chosen) for name, chosen in parts]
+    choices += [(f"top {size}, {name}", equal, chosen) for name, chosen in parts]
+    rows = []
+    for name, sets, chosen in choices:
+        between()
+        rows.append(one_row(name, neurons.langs, sets, neurons.keys, chosen, seed))
+    return rows
+
+
+def facts(reader: Reader, view: View, seed: int = 0) -> Table:
+    """One row a fact attributed in all languages: what they share of it, against chance and against mismatched facts."""
+    neurons = gather(reader, view)
+    found = overlap(neurons.sets, neurons.keys, seed=seed) if len(view.langs) > 1 and neurons.facts else None
+    columns: dict[str, Sequence[object]] = dict.fromkeys(_FACT_SCHEMA, ())
+    if found is not None:
+        a, b, uniform = found.same_relation, found.other_relation, found.uniform
+        columns = {
+            "fact": [neurons.facts[i] for i in found.facts],
+            "relation": [neurons.relations[i] for i in found.facts],
+            "shared token": [_cognate(neurons.tokens[i]) for i in found.facts],
+            "size": [" ".join(map(str, row)) for row in found.sizes.tolist()],
+            "observed": uniform.observed.tolist(),
+            "chance": uniform.expected.tolist(),
+            "p_chance": uniform.p.tolist(),
+            "q_chance": found.q_uniform.tolist(),
+            **{f"{name} {what}": getattr(one, what) for name, one in (("a", a), ("b", b)) for what in ("mean", "p")},
+            "a q": adjusted(a.p),
+            "verdict": found.verdicts,
+        }
+    title = f"neurons shared by {' + '.join(view.langs)}, by fact: {view.model}, {view.method}"
+    return Table("likn_facts", title, pl.DataFrame(columns, schema=_FACT_SCHEMA, strict=False), FACT_NOTES)
+
+
+def adjusted(p: Sequence[float | None]) -> list[float | None]:
+    """Benjamini-Hochberg over the facts that have a p; None for the others."""
+    known = [value for value in p if value is not None]
+    found = iter(benjamini_hochberg(known).tolist())
+    return [None if value is None else next(found) for value in p]
+
+
+def pair_rows(neurons: Neurons, seed: int = 0, between: Callable[[], None] = lambda: None) -> list[Row]:
+    """Every two of three or more languages, at the thresholds (what the overlap matrix is made of) and at equal size."""
+    if len(neurons.langs) < 3:
+        return []
+    pairs = [neurons.of_langs(pair) for pair in combinations(neurons.langs, 2)]
+    everyone = np.ones(len(neurons.facts), dtype=np.bool_)
+    rows, equally = [], []
+    for two in pairs:
+        between()
+        name = " + ".join(two.langs)
+        rows.append(one_row(name, two.langs, two.sets, two.keys, everyone, seed))
+        between()
+        equal, size = equal_size(two.sets, two.ranked)
+        equally.append(one_row(f"top {size}, {name}", two.langs, equal, two.keys, everyone, seed))
+    return rows + equally
+
+
+def one_row(name: str, langs: Sequence[str], sets: NeuronSets, keys: FactKeys, chosen: np.ndarray, seed: int) -> Row:
+    """The overlap of the chosen facts (F,) as a line."""
+    places = np.flatnonzero(chosen)
+    found = overlap(sets.select(places), keys.select(places), seed=seed)
+    a, b = found.same_relation, found.other_relation
+    sizes = found.sizes.mean(axis=0) if len(found.facts) else np.zeros(len(langs))
+    return Row(
+        sets=name,
+        langs="+".join(langs),
+        facts=len(found.facts),
+        size=" ".join(f"{size:.1f}" for size in sizes),
+        coverage=found.coverage,
+        observed=found.observed,
+        chance=found.expected,
+        a=a.average,
+        b=b.average,
+        low=a.interval.low,
+        high=a.interval.high,
+        p_a=a.p_overall,
+        p_b=b.p_overall,
+        own=_own(found),
+        own_q=sum(
+            verdict == "own" and q is not None and q <= ALPHA
+            for verdict, q in zip(found.verdicts, adjusted(a.p), strict=True)
+        ),
+    )
+
+
+def _own(found: Overlap) -> int:
+    return sum(verdict == "own" for verdict in found.verdicts)
+
+
+def _cognate(tokens: Sequence[tuple[str, ...] | None]) -> bool:
+    return share_tokens([part for part in tokens if part is not None])
+
+
+_SCHEMA = {
+    "sets": pl.String,
+    "langs": pl.String,
+    "facts": pl.Int64,
+    "size": pl.String,
+    **dict.fromkeys(list(Row.__dataclass_fields__)[4:-2], pl.Float64),
+    "own": pl.Int64,
+    "own_q": pl.Int64,
+}
+_FACT_SCHEMA = {
+    "fact": pl.String,
+    "relation": pl.String,
+    "shared token": pl.Boolean,
+    "size": pl.String,
+    "observed": pl.Int64,
+    **dict.fromkeys(("chance", "p_chance", "q_chance", "a mean", "a p", "b mean", "b p", "a q"), pl.Float64),
+    "verdict": pl.String,
+}

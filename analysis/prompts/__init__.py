@@ -1,0 +1,1 @@
+"""A fact and a template as tokens: words, answer position, answer tokens."""

@@ -1,0 +1,29 @@
+"""A question that a person types, as a query beside those of a data set."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from knscope.analysis.prompts.encode import Query
+from knscope.store.errors import UserError
+
+ASKED = "asked"
+"""Relation of questions about no stored fact. They belong to no relation of the data, so no claim is made of them."""
+
+
+def question(values: Mapping[str, str], relation: str = ASKED) -> Query:
+    """The query that `template`, `subject`, `object`, `lang` and perhaps `fact` mean: [X] may be left out where the
+    subject stands, and [Y] at the end.
+
+    :raises UserError: the prompt has no place for the subject
+    """
+    template, subject = values["template"], values["subject"]
+    if "[X]" not in template:
+        if subject not in template.replace("[Y]", ""):
+            raise UserError(f"The prompt names neither [X] nor {subject}: The capital of [X] is [Y]")
+        template = template.replace(subject, "[X]", 1)
+    if "[Y]" not in template:
+        template = template.rstrip()
+        template += " [Y]" if template.isascii() else "[Y]"
+    fact = values.get("fact") or f"{ASKED}: {subject} → {values['object']}"
+    return Query(fact, relation, values["lang"], template, subject, values["object"])

@@ -1,0 +1,92 @@
+"""Everything a paper takes from a store, chapter by chapter: the tables of each View, and where the results come from."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+import polars as pl
+
+from knscope.analysis.dkn import table as dkn_table
+from knscope.analysis.edits import table as edits_table
+from knscope.analysis.factcheck import table as factcheck_table
+from knscope.analysis.layers import enrichment as layers_enrichment
+from knscope.analysis.likn import table as likn_table
+from knscope.analysis.report import facts_known
+from knscope.analysis.statistics.table import Table
+from knscope.analysis.stored.neuron_sets import pair_of
+from knscope.store import runs
+from knscope.store.reader import Reader
+from knscope.store.view import View
+
+_MODELS = """
+    SELECT model, architecture, dtype, n_layers AS layers, n_neurons AS neurons, source, revision, weights_hash, tokenizer_hash
+    FROM model ORDER BY model
+"""
+
+
+@dataclass(frozen=True)
+class Chapter:
+    """The tables of one View."""
+
+    view: View
+    tables: tuple[Table, ...]
+
+    @property
+    def thresholds(self) -> str:
+        """Everything that the tables depend on and that is no result."""
+        view = self.view
+        taus = ", ".join(f"τ {lang} {tau:g}" for lang, tau in view.taus)
+        pairs = f"T_low {view.t_low:g}, T_high {view.t_high:g} ({view.drop}), δ {view.delta:g}, t {view.dkn_share:g}"
+        which = f"; relations {', '.join(view.relations)}" if view.relations else ""
+        known = "; known queries only" if view.known else ""
+        return f"{taus}; template share {view.template_share:g}; {pairs}; λ {view.lam:g}{which}{known}"
+
+
+def chapter(reader: Reader, view: View) -> Chapter:
+    """The tables of a View for which something is stored.
+
+    Table 1 compares all stored methods, so edits stand with a model's first. Edits and claims are about the paper's two
+    languages where a View has more, as in the summary: each language has sets of its own to be edited.
+    """
+    pair = view.with_(langs=pair_of(view.langs))
+    first = view.method == reader.methods(view.model)[0]
+    tables = [layers_enrichment.build(reader, view)]
+    tables += [likn_table.build(reader, view)] if len(view.langs) > 1 else []
+    tables += [dkn_table.build(reader, view)] if reader.keys("scan") else []
+    tables += [edits_table.build(reader, pair)] if first and reader.keys("edit") else []
+    tables += [factcheck_table.build(reader, pair)] if reader.keys("claim") else []
+    return Chapter(view, tuple(table for table in tables if not table.frame.is_empty()))
+
+
+def sources(reader: Reader) -> tuple[Table, ...]:
+    """What is known, by which models, computed by which runs."""
+    models = Table("models", "models", reader.sql(_MODELS), aside=("weights_hash", "tokenizer_hash"))
+    return facts_known.build(reader), models, _runs(reader)
+
+
+def _runs(reader: Reader) -> Table:
+    rows = []
+    for record in runs.read_runs(reader.path):
+        where = record.provenance
+        begun = datetime.fromtimestamp(record.started, UTC).isoformat(" ", "minutes") if record.started else None
+        libraries = where.get("libraries", {})
+        rows.append(
+            {
+                "run": record.run,
+                "status": record.status,
+                "started": begun,
+                "results": record.computed,
+                "failed": len(record.failures),
+                "dataset": where.get("dataset"),
+                "dataset_hash": where.get("dataset_hash"),
+                "methods": ", ".join(where.get("methods", {})),
+                "seed": where.get("seed"),
+                "device": where.get("device"),
+                "host": where.get("host"),
+                "knscope": where.get("code"),
+                "numerics": where.get("numerics_version"),
+                **{name: libraries.get(name) for name in ("torch", "transformers")},
+            }
+        )
+    return Table("runs", "runs", pl.DataFrame(rows, infer_schema_length=None), aside=("dataset_hash",))

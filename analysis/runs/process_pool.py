@@ -1,0 +1,268 @@
+"""Who computes the units of a run: this process (inline) or child processes that are replaced when they die. Same
+interface.
+"""
+
+from __future__ import annotations
+
+import os
+import queue
+import shutil
+import subprocess
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from itertools import takewhile
+from pathlib import Path
+from typing import Any, Protocol
+
+import psutil
+
+from knscope.analysis.engine.sources import weight_bytes
+from knscope.analysis.runs import plan
+from knscope.analysis.runs.plan import RunConfig, Unit
+from knscope.analysis.runs.protocol import ModelWorker, WorkerSettings
+from knscope.analysis.runs.slots import Cause, Slot, Slots, fault
+
+MAX_CPU_WORKERS = 8
+MAX_DEATHS = 3  # of workers on one unit, before the unit counts as failed
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of a submitted unit: `error` is None when it is committed; `stored` counts results, `model` comes
+    with a load.
+    """
+
+    unit: Unit
+    error: str | None = None
+    stored: int = 0
+    model: Mapping[str, Any] | None = None
+    fatal: bool = False
+    """The error is one that a person can put right, or no part of the unit would do better."""
+    cut: bool = False
+    """Its worker was told to stop, though not by `cancel`: what is left is to be done elsewhere."""
+    cause: Cause = "unit"
+    """Of the error."""
+    slot: int = 0
+
+
+class Executor(Protocol):
+    """Takes units while it has a free slot and hands back outcomes in any order."""
+
+    rest: Callable[[Unit], Unit | None]
+    """What is left to do of a unit whose worker has died; None: nothing. Whoever has a schedule says so."""
+
+    def free(self) -> list[int]: ...
+
+    def holds(self, slot: int) -> frozenset[str]:
+        """Sources of the models the slot has loaded."""
+
+    def slots(self) -> list[str]:
+        """What each slot computes on, free or not; slots of one name are alike."""
+
+    def submit(self, slot: int, unit: Unit) -> None: ...
+
+    def outcomes(self, timeout: float) -> list[Outcome]: ...
+
+    def busy(self) -> bool: ...
+
+    def gpus(self) -> int:
+        """Slots that compute on a GPU; 0 where one of them does not."""
+
+    def under_way(self) -> int:
+        """Results that units not finished yet have computed so far."""
+
+    def cancel(self) -> None: ...
+
+    def close(self) -> None: ...
+
+
+class Computes(Protocol):
+    """What `worker.Worker` offers to whoever runs it in the same process."""
+
+    @property
+    def loaded(self) -> list[str]: ...
+
+    def compute(self, unit: Unit, cancelled: Callable[[], bool]) -> tuple[int, Mapping[str, Any] | None]: ...
+
+
+class InlineExecutor(Slots[Slot]):
+    """One slot, in this process: for debugging, and for a GPU box where one process is all there should be."""
+
+    def __init__(self, worker: Computes, cancelled: Callable[[], bool], settings: WorkerSettings) -> None:
+        super().__init__([Slot(settings)])
+        self._worker = worker
+        self._cancelled = cancelled
+
+    def submit(self, slot: int, unit: Unit) -> None:
+        self._slots[slot].unit = unit
+
+    def outcomes(self, timeout: float) -> list[Outcome]:
+        (slot,) = self._slots
+        unit, slot.unit = slot.unit, None
+        if unit is None:
+            return []
+        try:
+            stored, model = self._worker.compute(unit, self._cancelled)
+        except Exception as error:  # noqa: BLE001 - whatever a unit does, the run goes on and reports it
+            return [failed(unit, 0, fault(error, unit.source not in self._worker.loaded))]
+        slot.sources = {unit.source}
+        return [Outcome(unit, stored=stored, model=model)]
+
+    def under_way(self) -> int:
+        """A unit is done within one call, so nobody can ask in between."""
+        return 0
+
+    def cancel(self) -> None:
+        """Nothing to do: `cancelled` is asked between rows."""
+
+    def close(self) -> None:
+        """Nothing to free: the process ends with the run."""
+
+
+@dataclass
+class _Process(Slot):
+    worker: ModelWorker | None = None
+    number: int = 0
+    """Of the present unit."""
+    computed: int = 0
+    """Results of the present unit."""
+
+
+class ProcessExecutor(Slots[_Process]):
+    """One child process a slot; a child that dies is replaced, and its unit tried again a few times."""
+
+    def __init__(self, store_path: Path, run: str, settings: list[WorkerSettings], logs: Path) -> None:
+        super().__init__([_Process(one) for one in settings])
+        self._store_path = store_path
+        self._run = run
+        self._logs = logs
+        self._events: queue.SimpleQueue[tuple[int, ModelWorker | None, Mapping[str, Any]]] = queue.SimpleQueue()
+        self._numbers = 0
+
+    def under_way(self) -> int:
+        return sum(slot.computed for slot in self._slots if slot.unit is not None)
+
+    def submit(self, slot: int, unit: Unit) -> None:
+        self._slots[slot].deaths, self._slots[slot].cancelled = 0, False
+        self._send(slot, unit)
+
+    def _send(self, slot: int, unit: Unit) -> None:
+        held = self._slots[slot]
+        self._numbers += 1
+        held.unit, held.number, held.computed = unit, self._numbers, 0
+        if held.worker is None:
+            held.worker = self._start(slot)
+            held.sources = set()
+        held.worker.compute(unit, held.number)
+
+    def outcomes(self, timeout: float) -> list[Outcome]:
+        outcomes: list[Outcome] = []
+        try:
+            slot, worker, event = self._events.get(timeout=timeout)
+            while True:
+                outcomes.extend(self._handle(slot, worker, event))
+                slot, worker, event = self._events.get_nowait()
+        except queue.Empty:
+            return outcomes
+
+    def cancel(self) -> None:
+        for slot in self._slots:
+            slot.cancelled = True
+            if slot.worker and slot.unit:
+                slot.worker.cancel()
+
+    def close(self) -> None:
+        for slot in self._slots:
+            if slot.worker:
+                slot.worker.close()
+                slot.worker = None
+
+    def _start(self, slot: int) -> ModelWorker:
+        box: list[ModelWorker] = []
+
+        def put(event: Mapping[str, Any]) -> None:
+            self._events.put((slot, box[0] if box else None, event))
+
+        worker = ModelWorker(
+            self._store_path, self._run, put, self._logs / f"worker-{slot}.log", self._slots[slot].settings
+        )
+        box.append(worker)
+        return worker
+
+    def _handle(self, slot: int, worker: ModelWorker | None, event: Mapping[str, Any]) -> list[Outcome]:
+        held = self._slots[slot]
+        if worker is not None and worker is not held.worker:
+            return []  # a late word of a worker that has been replaced
+        if event["event"] == "ended":
+            return self._died(slot, int(event["code"]))
+        if held.unit is None or event.get("number") != held.number:
+            return []
+        if event["event"] == "progress":
+            held.computed = int(event["done"])
+        if event["event"] == "state":
+            held.sources = set(event.get("loaded", ()))
+        if event["event"] not in ("done", "error"):
+            return []
+        unit, held.unit = held.unit, None
+        if event["event"] == "error":
+            return [failed(unit, slot, event)]
+        held.sources = set(event.get("loaded", ()))
+        cut = bool(event.get("cut")) and not held.cancelled
+        return [Outcome(unit, stored=int(event["stored"]), model=event.get("model"), cut=cut)]
+
+    def _died(self, slot: int, code: int) -> list[Outcome]:
+        held = self._slots[slot]
+        unit, held.worker, held.unit = held.unit, None, None
+        if unit is None:
+            return []
+        held.deaths += 1
+        left = None if held.cancelled else self.rest(unit)
+        if left is None:
+            return [Outcome(unit)]
+        if held.deaths < MAX_DEATHS:
+            self._send(slot, left)
+            return []
+        how = f"signal {-code}" if code < 0 else f"exit code {code}"
+        log = self._logs / f"worker-{slot}.log"
+        loading = unit.source not in held.sources
+        message = f"the worker process died {MAX_DEATHS} times ({how}); see {log}"
+        return [failed(left, slot, {"message": message, "fatal": loading, "cause": "load" if loading else "unit"})]
+
+
+def failed(unit: Unit, slot: int, said: Mapping[str, Any]) -> Outcome:
+    """The outcome of a unit whose worker said what `slots.fault` says."""
+    cause = said.get("cause", "unit")
+    return Outcome(unit, str(said["message"]), fatal=bool(said.get("fatal")), cause=cause, slot=slot)
+
+
+def settings_of(config: RunConfig) -> list[WorkerSettings]:
+    """One worker a named device; on CPU one torch thread each, as many as there are processors and room for the
+    models.
+    """
+    if config.device not in ("auto", "cpu"):
+        devices = config.device.split(",")
+    elif config.device == "auto" and (gpus := _gpu_count()):
+        devices = [f"cuda:{number}" for number in range(gpus)]
+    else:
+        devices = ["cpu"] * (config.processes or _cpu_workers(config))
+    return [WorkerSettings(device, config.dtype, config.memory) for device in devices]
+
+
+def _cpu_workers(config: RunConfig) -> int:
+    sizes = [weight_bytes(model.source) for model in config.models]
+    if None in sizes:
+        return 1  # a model still to be fetched may be of any size
+    room = psutil.virtual_memory().available // max(*(6 * size for size in sizes if size), 2**29)
+    return int(max(1, min(plan.cpu_count(), MAX_CPU_WORKERS, room)))
+
+
+def _gpu_count() -> int:
+    """GPUs this process may use, without loading torch to ask."""
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if visible is not None:
+        # CUDA reads the list up to the first name that is none.
+        return len(list(takewhile(lambda name: name.strip() not in ("", "-1"), visible.split(","))))
+    if shutil.which("nvidia-smi") is None:
+        return 0
+    listing = subprocess.run(["nvidia-smi", "-L"], capture_output=True, text=True, check=False)
+    return sum(line.startswith("GPU ") for line in listing.stdout.splitlines())

@@ -1,0 +1,1 @@
+"""Whether N stays the same across templates, precision and seeds."""

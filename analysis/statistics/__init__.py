@@ -1,0 +1,1 @@
+"""Intervals, and the table type that every experiment returns."""

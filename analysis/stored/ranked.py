@@ -1,0 +1,79 @@
+"""The neurons of a fact in a language, best first: by mean rel over its templates, as scans choose theirs (METHOD §5).
+
+Rows hold rel from the floor up, so a neuron that some template has below it, or negative, has no row there: its values of
+that fact are read from the dense scores instead.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+import polars as pl
+
+from knscope.store.reader import Reader
+from knscope.store.view import View
+
+_CHOSEN = """
+    WITH chosen AS (
+        SELECT a.key, a.query, q.fact, q.lang, a.max_score
+        FROM attribution a JOIN query q USING (query)
+        WHERE a.model = $model AND a.method = $method AND list_contains($langs, q.lang)
+          AND (len($relations) = 0 OR list_contains($relations, q.relation))
+          AND (len($facts) = 0 OR list_contains($facts, q.fact)) AND (len($queries) = 0 OR list_contains($queries, q.query))
+          AND (NOT $known OR a.query IN (SELECT query FROM prediction WHERE model = $model AND known))
+    )
+"""
+_SUMS = (
+    _CHOSEN
+    + """
+    , counted AS (SELECT *, count(*) OVER (PARTITION BY fact, lang) AS templates FROM chosen)
+    SELECT fact, lang, s.layer, s.neuron, sum(s.rel) / any_value(templates) AS rel, count(*) < any_value(templates) AS partly
+    FROM counted JOIN score s USING (key) GROUP BY fact, lang, s.layer, s.neuron
+"""
+)
+_KEYS = (
+    _CHOSEN
+    + "SELECT fact, lang, list(key ORDER BY key) AS keys, list(max_score ORDER BY key) AS highest FROM chosen GROUP BY ALL"
+)
+
+
+def ranked(reader: Reader, view: View) -> pl.DataFrame:
+    """Every neuron with a stored score on a query of the View: fact, lang, layer, neuron, rel (its mean), best first.
+
+    Ties go by layer and neuron. Depends on no threshold, and is kept while the store does not change.
+    """
+    names = {
+        "model": view.model,
+        "method": view.method,
+        "langs": list(view.langs),
+        "relations": list(view.relations),
+        "facts": list(view.facts),
+        "queries": list(view.queries),
+        "known": view.known,
+    }
+    return reader.kept(("ranked", *(str(value) for value in names.values())), lambda: _ranked(reader, names))
+
+
+def _ranked(reader: Reader, names: Mapping[str, object]) -> pl.DataFrame:
+    rows = reader.sql(_SUMS, names)
+    if rows["partly"].any():
+        rows = _completed(reader, rows, names)
+    return rows.drop("partly").sort("rel", "layer", "neuron", descending=[True, False, False])
+
+
+def _completed(reader: Reader, rows: pl.DataFrame, names: Mapping[str, object]) -> pl.DataFrame:
+    """The same with the mean over all templates where only some have a row."""
+    sites = reader.sql('SELECT layer, "offset" FROM site WHERE model = $model', {"model": names["model"]})
+    placed = rows.with_row_index("at").join(sites, on="layer", how="left", maintain_order="left")
+    wanted = placed.filter("partly").with_columns(flat=pl.col("offset") + pl.col("neuron"))
+    rel = rows["rel"].to_numpy().copy()
+    keys = {(fact, lang): (keys, highest) for fact, lang, keys, highest in reader.sql(_KEYS, names).iter_rows()}
+    for (fact, lang), part in wanted.group_by("fact", "lang"):
+        flat = part["flat"].to_numpy()
+        total = np.zeros(len(flat))
+        for key, highest in zip(*keys[str(fact), str(lang)], strict=True):
+            if highest > 0:
+                total += reader.dense(key)[flat].astype(np.float64) / highest
+        rel[part["at"].to_numpy()] = total / len(keys[str(fact), str(lang)][0])
+    return rows.with_columns(rel=pl.Series(rel))

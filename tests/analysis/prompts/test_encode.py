@@ -1,0 +1,199 @@
+"""Words, answer tokens and positions, in scripts with and without spaces."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+import pytest
+from tokenizers import Tokenizer, models, pre_tokenizers
+
+from knscope.analysis.errors import UnusableQuery
+from knscope.analysis.prompts.encode import Query, encode, encode_statement
+from knscope.analysis.prompts.words import word_spans
+from tests.random_models import byte_level, wordpiece
+
+
+@dataclass(frozen=True)
+class Pretend:
+    """What encoding needs of a model."""
+
+    tokenizer: Any
+    kind: str
+    context: int = 40
+
+
+ENCODER = Pretend(wordpiece(), "encoder")
+DECODER = Pretend(byte_level(), "decoder")
+
+
+def ask(template: str, subject: str = "Tanzania", answer: str = "Dodoma") -> Query:
+    return Query("f", "P36", "en", template, subject, answer)
+
+
+def words(text: str) -> list[str]:
+    return [text[start:end] for start, end in word_spans(text)]
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("The capital, of (Guinea-Bissau)...", ["The", "capital", "of", "Guinea-Bissau"]),
+        ("坦桑尼亚的首都是", list("坦桑尼亚的首都是")),
+        ("用Python写的。", ["用", "Python", "写", "的"]),
+        ("コンゴ・共和国", list("コンゴ共和国")),
+        ("ไทย ลาว", ["ไ", "ท", "ย", "ล", "า", "ว"]),
+        ("น้ำ", ["น้", "ำ"]),
+        ("서울은 수도", ["서울은", "수도"]),
+        ("क्या है", ["क्या", "है"]),
+        (" - . 。", []),
+        ("", []),
+    ],
+)
+def test_words_are_runs_without_space_or_characters_of_unspaced_scripts(text: str, expected: list[str]) -> None:
+    assert words(text) == expected
+
+
+def test_word_spans_are_shifted_by_where_the_text_starts() -> None:
+    assert word_spans("a b", 10) == [(10, 11), (12, 13)]
+
+
+def test_an_encoder_gets_one_mask_per_answer_token_and_gold_ones_fill_in() -> None:
+    found = encode(ENCODER, ask("[X] 的 首都 是 [Y]", "坦", "多马"))
+    mask = ENCODER.tokenizer.mask_token_id
+    assert found.answer_tokens == ("多", "马")
+    first, second = found.steps
+    assert [first.ids[first.position], first.ids[first.position + 1]] == [mask, mask]
+    assert second.ids[first.position] == first.gold and second.ids[second.position] == mask
+    assert second.position == first.position + 1
+    assert found.prompt == "坦 的 首都 是 [MASK] [MASK]"
+
+
+def test_an_answer_in_the_middle_of_an_encoders_text_keeps_words_on_both_sides() -> None:
+    found = encode(ENCODER, ask("[Y] is the capital of [X] ."))
+    tokens = ENCODER.tokenizer.convert_ids_to_tokens(list(found.steps[0].ids))
+    assert [w.text for w in found.words] == ["is", "the", "capital", "of", "Tanzania"]
+    assert tokens[found.steps[0].position] == "[MASK]"
+    assert all(found.steps[0].position not in word.tokens for word in found.words)
+
+
+def test_words_own_all_their_tokens_and_punctuation_and_specials_belong_to_none() -> None:
+    found = encode(ENCODER, ask("[X] ' s capital is [Y] .", "Dodoma Tanzania", "Paris"))
+    tokens = ENCODER.tokenizer.convert_ids_to_tokens(list(found.steps[0].ids))
+    owned = {place for word in found.words for place in word.tokens}
+    assert [w.text for w in found.words] == ["Dodoma", "Tanzania", "s", "capital", "is"]
+    assert {tokens[place] for place in range(len(tokens)) if place not in owned} == {
+        "[CLS]",
+        "[SEP]",
+        "[MASK]",
+        "'",
+        ".",
+    }
+
+
+def test_subject_and_template_never_share_a_word() -> None:
+    found = encode(ENCODER, ask("[X]的首都是[Y]", "Kenya法国", "巴"))
+    assert [w.text for w in found.words] == ["Kenya", "法", "国", "的", "首", "都", "是"]
+
+
+def test_a_decoders_answer_has_its_leading_space_and_the_prompt_is_a_prefix() -> None:
+    found = encode(DECODER, ask("The capital of [X] is [Y]"))
+    assert found.answer_tokens == ("ĠDodoma",)
+    assert found.prompt == "The capital of Tanzania is"
+    (step,) = found.steps
+    assert DECODER.tokenizer.decode(list(step.ids)) == "The capital of Tanzania is"
+    assert step.position == len(step.ids) - 1
+
+
+def test_a_decoder_reads_step_t_after_the_gold_tokens_before_it() -> None:
+    found = encode(DECODER, ask("[X]'s is [Y]", "Kenya", "Dodomabi"))
+    first, second = found.steps
+    assert second.ids == (*first.ids, first.gold)
+    assert second.position == first.position + 1
+
+
+def test_punctuation_after_the_answer_is_cut_for_a_decoder_and_text_is_refused() -> None:
+    assert encode(DECODER, ask("[X] is [Y] .")).steps == encode(DECODER, ask("[X] is [Y]")).steps
+    with pytest.raises(UnusableQuery) as caught:
+        encode(DECODER, ask("[Y] is the capital of [X]"))
+    assert caught.value.reason == "answer-not-last"
+    assert "fact f (P36, en)" in str(caught.value)
+
+
+def test_han_answers_have_no_space_and_bytes_of_one_character_go_together() -> None:
+    found = encode(DECODER, ask("[X]的首都是[Y]", "法国", "巴黎"))
+    assert len(found.steps) >= 2
+    assert DECODER.tokenizer.decode([step.gold for step in found.steps]) == "巴黎"
+    assert [w.text for w in found.words] == list("法国的首都是")
+
+
+def test_a_statement_has_no_mask_left_and_is_read_at_the_answers_tokens() -> None:
+    for loaded, answer in ((ENCODER, "Dodoma"), (DECODER, "Dodomabi")):
+        found = encode_statement(loaded, ask("The capital of [X] is [Y]", answer=answer))
+        assert all(step.ids[step.position] == step.gold for step in found.steps)
+        assert loaded.tokenizer.mask_token_id not in found.steps[0].ids
+
+
+@pytest.mark.parametrize(
+    ("loaded", "query", "reason"),
+    [
+        (ENCODER, ask("The capital of [X] is Dodoma"), "no-answer-slot"),
+        (ENCODER, ask("[Y] of [X] is [Y]"), "no-answer-slot"),
+        (ENCODER, ask("The capital is [Y]"), "no-subject-slot"),
+        (ENCODER, ask("[X] is [Y]", subject=" "), "empty-subject"),
+        (ENCODER, ask("[X] is [Y]", subject="\u200b"), "empty-subject"),
+        (ENCODER, ask("[X] is [Y]", answer=""), "empty-answer"),
+        (ENCODER, ask("[X] is [Y]", answer="\u200b"), "empty-answer"),
+        (ENCODER, ask("[X] is [Y]", answer="Xyzzy"), "unknown-answer"),
+        (ENCODER, ask("[X] is [MASK] [Y]"), "literal-mask"),
+        (ENCODER, ask("[X] is [Y]" + " is" * 60), "too-long"),
+        (ENCODER, ask(". [X] . [Y] .", subject="'"), "no-words"),
+        (ENCODER, ask("[X] is Do[Y]", answer="doma"), "token-straddles"),
+        (DECODER, ask("The capital of [X] is Pa[Y]", answer="ris"), "token-straddles"),
+    ],
+)
+def test_an_unusable_row_says_why(loaded: Pretend, query: Query, reason: str) -> None:
+    with pytest.raises(UnusableQuery) as caught:
+        encode(loaded, query)
+    assert caught.value.reason == reason
+
+
+def test_a_prompt_that_tokenises_differently_alone_is_refused() -> None:
+    """A tokenizer that cuts `ab c` as `a`, `b`, `c` but `ab` as one token."""
+    bpe = models.BPE({"a": 0, "b": 1, "c": 2, "ab": 3, "bc": 4, "<e>": 5}, [("b", "c"), ("a", "b")])
+    tokenizer = Tokenizer(bpe)
+    tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
+    from transformers import PreTrainedTokenizerFast
+
+    fast = PreTrainedTokenizerFast(tokenizer_object=tokenizer, eos_token="<e>")
+    with pytest.raises(UnusableQuery) as caught:
+        encode(Pretend(fast, "decoder"), ask("[X]b[Y]", "a", "c"))
+    assert caught.value.reason in ("token-straddles", "prompt-not-prefix")
+    assert encode(Pretend(fast, "decoder"), ask("[X]b [Y]", "a", "c")).answer_tokens == ("c",)
+
+
+def test_a_querys_id_depends_on_every_field_and_on_nothing_else() -> None:
+    base = ask("[X] is [Y]")
+    changed = [Query(*(f"{v}x" if i == n else v for i, v in enumerate(vars(base).values()))) for n in range(6)]
+    assert len({base.id, *(query.id for query in changed)}) == 7
+    assert base.id == ask("[X] is [Y]").id and len(base.id) == 16
+
+
+@pytest.mark.parametrize("model", [ENCODER, DECODER], ids=["encoder", "decoder"])
+def test_a_prefix_is_read_before_the_template_and_changes_neither_words_nor_answer(model: Pretend) -> None:
+    plain = ask("The capital of [X] is [Y]")
+    few = replace(plain, prefix="[X] is [Y]. The capital of Kenya is Nairobi.\n")
+    before, after = encode(model, plain), encode(model, few)
+    shift = after.steps[0].position - before.steps[0].position
+    assert shift > 0 and after.prompt.startswith(few.prefix)
+    assert [word.text for word in after.words] == [word.text for word in before.words]
+    assert [word.tokens for word in after.words] == [tuple(t + shift for t in w.tokens) for w in before.words]
+    assert [step.gold for step in after.steps] == [step.gold for step in before.steps]
+    tail = [step.ids[before.steps[0].position :] for step in before.steps]
+    assert [step.ids[after.steps[0].position :] for step in after.steps] == tail
+
+
+def test_a_prefix_is_part_of_what_a_query_is_and_none_leaves_its_name_as_it_was() -> None:
+    plain = ask("The capital of [X] is [Y]")
+    assert replace(plain, prefix="Answer briefly. ").id != plain.id
+    assert replace(plain, prefix="").id == plain.id

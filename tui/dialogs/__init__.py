@@ -1,0 +1,1 @@
+"""Dialogs: choose, form, text, help, and the welcome screen."""

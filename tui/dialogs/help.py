@@ -1,0 +1,45 @@
+"""What `?` shows: what the pane is, then every key, from the keymap."""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Mapping
+
+from rich.text import Text
+
+from knscope.tui import keymap
+from knscope.tui.panes.pane import Pane
+
+WIDTH = 14
+ROOM = 54
+
+
+def _wrapped(text: str) -> str:
+    """Hanging under its own beginning."""
+    return f"\n{'':<{WIDTH + 2}}".join(textwrap.wrap(text, ROOM)) + "\n"
+
+
+def help_text(pane: Pane | None, remap: Mapping[str, str]) -> Text:
+    """Context first; all keys after it."""
+    text = Text()
+    if pane is not None and pane.HELP:
+        text.append(f"{pane.TITLE}\n", style="bold")
+        text.append(f"{pane.help_text()}\n")
+    for group in keymap.GROUPS:
+        text.append(f"\n{group}\n", style="bold")
+        for action in keymap.ACTIONS:
+            if action.group == group:
+                keys = " ".join(keymap.glyph(key) for key in keymap.keys_of(action, remap))
+                text.append(f"  {keys:<{WIDTH}}", style="bold")
+                text.append(_wrapped(action.help))
+    text.append("\nMouse\n", style="bold")
+    for what, happens in (
+        ("click", "focus a pane, mark a row, a threshold, a bin"),
+        ("double click", "go in"),
+        ("click a title", "sort by that column"),
+        ("wheel", "scroll; over a threshold, change it"),
+        ("shift + drag", "mark text as the terminal itself does, for copying"),
+    ):
+        text.append(f"  {what:<{WIDTH}}", style="bold")
+        text.append(_wrapped(happens))
+    return text

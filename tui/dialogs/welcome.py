@@ -1,0 +1,72 @@
+"""What one sees without a store."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, ClassVar, cast
+
+from textual.app import ComposeResult
+from textual.binding import Binding, BindingType
+from textual.containers import Vertical
+from textual.screen import Screen
+from textual.widgets import Static
+
+from knscope.store.errors import UserError
+from knscope.store.layout import expanded
+from knscope.tui.dialogs.form import Field, FormScreen
+
+if TYPE_CHECKING:
+    from knscope.tui.app import Knscope
+
+TEXT = """\
+Which neurons of a language model hold a fact, in which languages,
+and which of them back each other up.
+
+  d   analyse the bundled facts with the bundled models, and look on
+  o   open a store
+  q   leave
+
+Or on the command line:
+
+  knscope run STORE --model FOLDER --data FILE.csv
+  knscope open STORE
+"""
+
+
+class WelcomeScreen(Screen[None]):
+    """Offers the demo and any store."""
+
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("d,enter", "demo", "demo", show=False),
+        Binding("o", "open", "open", show=False),
+        Binding("q,escape,ctrl+c,ctrl+q", "app.exit", "leave", show=False),
+    ]
+
+    def compose(self) -> ComposeResult:
+        with Vertical(id="welcome") as box:
+            box.border_title = "knscope"
+            yield Static(TEXT, markup=False)
+            yield Static("", classes="bad", markup=False)
+
+    def action_demo(self) -> None:
+        from knscope.tui.commands import demo
+
+        try:
+            place = demo.default_store()
+            demo.resume(place, demo.demo_config(60))
+        except UserError as error:
+            self.query_one(".bad", Static).update(str(error))
+            return
+        cast("Knscope", self.app).open_store(place)
+
+    def action_open(self) -> None:
+        def answer(values: dict[str, str] | None) -> None:
+            if not values:
+                return
+            try:
+                place = expanded(values["store"])
+            except UserError as error:
+                self.query_one(".bad", Static).update(str(error))
+            else:
+                cast("Knscope", self.app).open_store(place)
+
+        self.app.push_screen(FormScreen("open a store", [Field("store", "folder", hint="my.knstore")]), answer)

@@ -1,0 +1,106 @@
+"""Two views of one store side by side: the figures that a change of thresholds, method or model moves."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from rich.text import Text
+
+from knscope.tui.panes.likn import overlaps
+from knscope.tui.widgets import cells
+
+if TYPE_CHECKING:
+    from knscope.store.reader import Reader
+    from knscope.store.view import View
+
+Figures = dict[str, float | None]
+
+
+def figures(reader: Reader, view: View) -> Figures:
+    """What a view comes to. None where nothing is stored to say it from."""
+    import polars as pl
+
+    stored = reader.live.overlap(view)
+    facts = {row["lang_a"]: row for row in stored.filter(pl.col("lang_a") == pl.col("lang_b")).iter_rows(named=True)}
+    found: Figures = {}
+    for lang in view.langs:
+        own = facts.get(lang, {"facts": 0, "shared": 0})
+        found[f"facts with neurons, {lang}"] = float(own["facts"])
+        found[f"neurons a fact, {lang}"] = own["shared"] / own["facts"] if own["facts"] else None
+    if len(view.langs) > 1:
+        shared = overlaps(stored, view.langs)
+        found["shared by all, a fact"] = shared.shared / shared.facts if shared.facts else None
+        found["facts that share"] = float(shared.covered)
+    rates = {
+        row["role"]: row
+        for row in reader.live.dkn_rate(view).group_by("role").agg(pl.col("pairs", "paper", "strict").sum()).to_dicts()
+    }
+    of_kn, control = rates.get("kn"), rates.get("layer_control")
+    for kind in ("paper", "strict"):
+        found[f"pairs, {kind}"] = float(of_kn[kind]) if of_kn else None
+        found[f"of eligible pairs, {kind}"] = of_kn[kind] / of_kn["pairs"] if of_kn and of_kn["pairs"] else None
+        found[f"control, {kind}"] = control[kind] / control["pairs"] if control and control["pairs"] else None
+    return found
+
+
+def agreement(reader: Reader, a: View, b: View) -> Figures:
+    """By language, how far N is the same in both: neurons in both over neurons in either, mean over facts with any. Of two models
+    nothing can be said: their neurons are others."""
+    import polars as pl
+
+    if a.model != b.model:
+        return {}
+    place = ["fact", "lang"]
+    of_a, of_b = (reader.kn(view).select(*place, "layer", "neuron") for view in (a, b))
+    both = of_a.join(of_b, on=[*place, "layer", "neuron"]).group_by(place).agg(both=pl.len())
+    either = pl.concat([of_a, of_b]).unique().group_by(place).agg(either=pl.len()).join(both, on=place, how="left")
+    means = either.group_by("lang").agg((pl.col("both").fill_null(0) / pl.col("either")).mean())
+    shared = dict(means.iter_rows())
+    return {f"neurons in both, {lang}": shared.get(lang) for lang in a.langs if lang in b.langs}
+
+
+def _shown(name: str, value: float | None) -> str:
+    if value is None:
+        return cells.NOTHING
+    if name.startswith(("of eligible", "control")):
+        return cells.percent(value)
+    return f"{value:,.0f}" if name.startswith(("facts", "pairs")) else f"{value:.2f}"
+
+
+def differences(a: View, b: View) -> list[tuple[str, str, str]]:
+    """Fields that are not the same: name, in A, in B."""
+    rows = []
+    for name in a.__dataclass_fields__:
+        one, other = getattr(a, name), getattr(b, name)
+        if name == "taus":
+            both = {lang: (a.tau.get(lang), b.tau.get(lang)) for lang in dict.fromkeys((*a.langs, *b.langs))}
+            rows += [(f"τ {lang}", cells.plain(x), cells.plain(y)) for lang, (x, y) in both.items() if x != y]
+        elif one != other:
+            x, y = (" ".join(v) if isinstance(v, tuple) else cells.plain(v) for v in (one, other))
+            rows.append((name, x, y))
+    return rows
+
+
+def side_by_side(a: View, b: View, of_a: Figures, of_b: Figures, agree: Figures | None = None) -> Text:
+    """The table A | B: what differs first, then every figure and its change."""
+    text = Text(no_wrap=True)
+    text.append(f"{'':<28}{'A':>16}{'B':>16}\n", style="bold")
+    for name, one, other in differences(a, b):
+        short = [each.partition("@")[0][-15:] if "@" in each else each[-15:] for each in (one, other)]
+        if short[0] == short[1]:
+            short = [one[-15:], other[-15:]]
+        text.append(f"{name:<28}{short[0]:>16}{short[1]:>16}\n")
+    text.append(f"\n{'':<28}{'A':>12}{'B':>12}{'B - A':>12}\n", style="bold")
+    for name in dict.fromkeys((*of_a, *of_b)):
+        one_value, other_value = of_a.get(name), of_b.get(name)
+        change = None if one_value is None or other_value is None else other_value - one_value
+        sign = "" if change is None or change < 0 else "+"
+        moved = "=" if change == 0 else sign + _shown(name, change)
+        text.append(f"{name:<28}{_shown(name, one_value):>12}{_shown(name, other_value):>12}")
+        text.append(f"{moved:>12}\n", style="dim" if change in (0, None) else "bold")
+    if agree:
+        text.append(f"\n{'':<28}{'Jaccard':>12}\n", style="bold")
+        for name, value in agree.items():
+            text.append(f"{name:<28}{cells.NOTHING if value is None else f'{value:.2f}':>12}\n")
+    text.rstrip()
+    return text

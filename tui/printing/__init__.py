@@ -1,0 +1,1 @@
+"""Tables, files, LaTeX and the report page: what the command line prints and writes."""

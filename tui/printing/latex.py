@@ -1,0 +1,64 @@
+"""A table as LaTeX: a `table` with booktabs' rules, its notes as comments, to be \\input into a paper."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Any
+
+from knscope.tui.printing.output import cell
+
+if TYPE_CHECKING:
+    from knscope.analysis.statistics.table import Table
+
+_SPECIAL = {
+    "\\": r"\textbackslash{}", "{": r"\{", "}": r"\}", "$": r"\$", "&": r"\&", "%": r"\%", "#": r"\#", "_": r"\_",
+    "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "<": r"\textless{}", ">": r"\textgreater{}",
+    "…": r"\ldots{}", "–": "--", "λ": r"$\lambda$", "τ": r"$\tau$", "δ": r"$\delta$", "≤": r"$\leq$", "≥": r"$\geq$",
+    "→": r"$\rightarrow$", "∞": r"$\infty$",
+}  # fmt: skip
+_INTERVAL = re.compile(r"^(-?\d\S*)…(-?\d\S*)$")
+_POWER = re.compile(r"^(-?\d(?:\.\d+)?)e([+-]\d+)$")
+
+
+def latex(table: Table) -> str:
+    """One `table` environment, without the columns that a text table leaves out. Needs \\usepackage{booktabs}."""
+    shown = table.frame.drop(table.aside)
+    numeric = [dtype.is_numeric() for dtype in shown.schema.values()]
+    lines = [
+        f"% {table.title}",
+        *(f"% {line}" for note in table.notes for line in note.splitlines()),
+        r"\begin{table}",
+        r"  \centering",
+        rf"  \caption{{{escaped(table.title)}}}",
+        rf"  \label{{tab:{table.name.replace('_', '-')}}}",
+        rf"  \begin{{tabular}}{{{''.join('r' if one else 'l' for one in numeric)}}}",
+        r"    \toprule",
+        _row(escaped(name.replace("_", " ")) for name in shown.columns),
+        r"    \midrule",
+        *(_row(_cell(value) for value in row) for row in shown.iter_rows()),
+        r"    \bottomrule",
+        r"  \end{tabular}",
+        r"\end{table}",
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def escaped(text: str) -> str:
+    """Any text as LaTeX prints it."""
+    return "".join(_SPECIAL.get(character, character) for character in text)
+
+
+def _row(cells: Any) -> str:
+    return f"    {' & '.join(cells)} \\\\"
+
+
+def _cell(value: Any) -> str:
+    text = cell(value)
+    if isinstance(value, str) and (ends := _INTERVAL.match(value)):
+        return f"$[{ends[1]}, {ends[2]}]$"
+    power = _POWER.match(text) if isinstance(value, float) else None
+    if power:
+        return rf"${power[1]}\cdot 10^{{{int(power[2])}}}$"
+    if isinstance(value, (int, float)) and text.startswith("-"):
+        return f"${text}$"
+    return escaped(text)

@@ -1,0 +1,117 @@
+"""A report as a folder: one page to read, and every table and figure as a file of its own for a paper."""
+
+from __future__ import annotations
+
+import re
+import shutil
+from collections.abc import Iterable, Sequence
+from html import escape
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from knscope.tui.printing import writing
+from knscope.tui.printing.output import cell
+
+if TYPE_CHECKING:
+    from knscope.analysis.report.chapters import Chapter
+    from knscope.analysis.statistics.table import Table
+
+LONG = 24
+"""Rows of a table above which the page shows it only when asked."""
+_TABLE_FILES, _FIGURE_FILES = ("csv", "tex"), ("pdf", "svg")
+_STYLE = """
+body { font: 15px/1.5 system-ui, sans-serif; color: #222; max-width: 75rem; margin: 2rem auto; padding: 0 1rem }
+h2 { margin-top: 3rem; border-bottom: 1px solid #ccc } h3 { margin-top: 2rem }
+table { border-collapse: collapse; font-size: 13px; font-variant-numeric: tabular-nums }
+th, td { padding: 2px 10px 2px 0; text-align: left; vertical-align: top } th { border-bottom: 1px solid #999 }
+.number { text-align: right } .wide { overflow-x: auto } .notes { color: #666; font-size: 13px }
+figure { margin: 1rem 0 } svg { max-width: 100%; height: auto }
+"""
+
+
+class Report:
+    """Writes into a new folder, which takes its name when the report is whole."""
+
+    def __init__(self, folder: Path, title: str) -> None:
+        from knscope.store.errors import UserError
+
+        if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+            raise UserError(f"{folder} exists; name a new folder, or remove it first")
+        self._folder, self._title = folder, title
+        self._parts: list[str] = []
+        self._place = folder.with_name(f".{folder.name}.part")
+
+    def write(self, sources: Sequence[Table], chapters: Iterable[Chapter]) -> tuple[int, int]:
+        """Everything; returns how many tables and figures there are.
+
+        :raises UserError: where a file cannot be written; nothing is left then
+        """
+        from knscope.store.errors import UserError
+
+        shutil.rmtree(self._place, ignore_errors=True)  # of one that was killed
+        try:
+            for part in ("tables", "figures"):
+                (self._place / part).mkdir(parents=True, exist_ok=True)
+            self._parts.append(f"<h1>{escape(self._title)}</h1>")
+            figures = sum(self._table(table, table.name) for table in sources)
+            count = len(sources)
+            for chapter in chapters:
+                figures += self._chapter(chapter)
+                count += len(chapter.tables)
+            self._page()
+            self._folder.parent.mkdir(parents=True, exist_ok=True)
+            self._place.replace(self._folder)
+        except OSError as error:
+            raise UserError(f"{self._folder} cannot be written ({error.strerror}); name another place") from error
+        finally:
+            shutil.rmtree(self._place, ignore_errors=True)
+        return count, figures
+
+    def _chapter(self, chapter: Chapter) -> int:
+        view = chapter.view
+        self._parts.append(f"<h2>{escape(view.model)}, {escape(view.method)}</h2>")
+        self._parts.append(f"<p class=notes>{escape(', '.join(view.langs))}. {escape(chapter.thresholds)}</p>")
+        return sum(self._table(table, f"{view.model}-{view.method}-{table.name}") for table in chapter.tables)
+
+    def _table(self, table: Table, name: str) -> int:
+        """One table's files and its part of the page; 1 if it has a figure."""
+        from knscope.analysis.figures.drawing import is_drawn
+
+        stem = re.sub(r"[^\w.+=-]+", "-", name)
+        for ending in _TABLE_FILES:
+            writing.write([table], self._place / "tables" / f"{stem}.{ending}")
+        drawn = is_drawn(table)
+        files = [f"tables/{stem}.{ending}" for ending in _TABLE_FILES]
+        self._parts.append(f"<h3>{escape(table.title)}</h3>")
+        if drawn:
+            for ending in _FIGURE_FILES:
+                writing.write([table], self._place / "figures" / f"{stem}.{ending}")
+            files += [f"figures/{stem}.{ending}" for ending in _FIGURE_FILES]
+            self._parts.append(f'<figure><img src="figures/{escape(stem)}.svg" alt="{escape(table.title)}"></figure>')
+        self._parts += [_html(table), _notes(table)]
+        links = " · ".join(f'<a href="{escape(one)}">{escape(Path(one).suffix)}</a>' for one in files)
+        self._parts.append(f"<p class=notes>{links}</p>")
+        return int(drawn)
+
+    def _page(self) -> None:
+        body = "\n".join(self._parts)
+        head = f"<meta charset=utf-8><title>{escape(self._title)}</title><style>{_STYLE}</style>"
+        (self._place / "report.html").write_text(f"<!doctype html><html>{head}\n{body}\n</html>\n", encoding="utf-8")
+
+
+def _html(table: Table) -> str:
+    shown = table.frame.drop(table.aside)
+    kinds = [" class=number" if dtype.is_numeric() else "" for dtype in shown.schema.values()]
+    head = "".join(f"<th{kind}>{escape(name)}</th>" for name, kind in zip(shown.columns, kinds, strict=True))
+    rows = "\n".join(
+        f"<tr>{''.join(f'<td{kind}>{escape(cell(value))}</td>' for value, kind in zip(row, kinds, strict=True))}</tr>"
+        for row in shown.iter_rows()
+    )
+    whole = f"<div class=wide><table><tr>{head}</tr>\n{rows}</table></div>"
+    if shown.height <= LONG:
+        return whole
+    return f"<details><summary>{shown.height:,} rows</summary>{whole}</details>"
+
+
+def _notes(table: Table) -> str:
+    return f"<ul class=notes>{''.join(f'<li>{escape(note)}</li>' for note in table.notes)}</ul>" if table.notes else ""

@@ -1,0 +1,1 @@
+"""The terminal itself: driver, clipboard, typed-ahead keys, GPUs, pictures and themes."""

@@ -1,0 +1,1 @@
+"""The workbench's one screen and what goes on around it."""
