@@ -1,7 +1,7 @@
 """Results on disk: immutable shards, a live reader over them, and SQL. Knows no model and no screen.
 
-    from knscope import store
-    reader = store.open("my.knstore")                   # also while others write it
+    import knscope
+    reader = knscope.open("my.knstore")                 # also while others write it
     view = reader.view(taus={"en": 0.3, "zh": 0.2})     # model and method may be left out where there is one
     reader.kn(view)                                     # a polars frame; also likn, dkn, layer_hist, edits, factcheck
     reader.sql("SELECT count(*) FROM attribution")      # any SQL over every table and macro
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 __all__ = ["Reader", "UserError", "View", "create", "open"]
 
 
-def open(path: Path | str, memory_limit: str = "2GB") -> Reader:  # noqa: A001 - store.open is what a person types
+def open(path: Path | str, memory_limit: str = "2GB") -> Reader:  # noqa: A001 - knscope.open is what a person types
     """Open a store for reading, also while others write it, or where nothing may be written.
 
     :param memory_limit: of DuckDB, as it writes sizes; what does not fit goes to a temporary folder
