@@ -138,7 +138,7 @@ def test_shards_that_can_be_listed_and_not_entered_are_named_and_never_set_aside
     assert snapshot.publish(filled.path).exists() and compaction.compact(filled.path) == (3, 3)
 
 
-@pytest.mark.parametrize("make", [store.create, knscope.store.open, shards.verify, snapshot.publish])
+@pytest.mark.parametrize("make", [store.create, store.open, shards.verify, snapshot.publish])
 def test_a_store_that_may_not_be_read_is_refused_and_not_shown_as_empty(
     filled: made.Made, monkeypatch: pytest.MonkeyPatch, make: Callable[[Path], object]
 ) -> None:
@@ -277,7 +277,7 @@ def test_what_a_killed_publish_spilled_is_removed_as_well(filled: made.Made) -> 
     assert not spilled.exists() and (filled.path / snapshot.SNAPSHOT).is_file()
 
 
-@pytest.mark.parametrize("make", [store.create, knscope.store.open, snapshot.publish])
+@pytest.mark.parametrize("make", [store.create, store.open, snapshot.publish])
 def test_a_folder_whose_name_is_no_text_is_refused_before_anything_is_made(
     tmp_path: Path, make: Callable[[Path], object]
 ) -> None:
