@@ -3,6 +3,9 @@
 A large shard is committed like any other; then the small ones are noted as replaced and removed. A reader that has the small ones ignores
 the large one by its keys and finds dense scores in it once the small files are gone; one that looks in between sees results twice and
 counts them once. A writer only ever adds shards. Killed at any moment, a compaction leaves at most copies, which the next one removes.
+
+Two compactions of one store may coincide: nothing is locked. A shard is removed only by who has committed one that holds its rows, so no
+row is ever without a shard. Where shards vanish while they are merged, somebody else has merged them, and they are left to that one.
 """
 
 from __future__ import annotations
@@ -10,6 +13,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import operator
+import random
 import shutil
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -19,7 +23,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from knscope.store import ledger
-from knscope.store.dense import DamagedShardError, Scores
+from knscope.store.dense import DamagedShardError, MissingShardError, Scores
 from knscope.store.errors import UserError
 from knscope.store.ingest import KEYED, NATURAL, fresh_rows, together
 from knscope.store.layout import check, time_of
@@ -43,7 +47,9 @@ def compact(store: Path | str, progress: Callable[[int, int], None] = lambda don
     folder = check(store)
     before = list(list_shards(folder))
     done, refused = 0, dict[str, str]()
-    for run in dict.fromkeys(path.parent.parent for path in before):
+    folders = list({path.parent.parent for path in before})
+    random.shuffle(folders)  # two compactions that begin together seldom do the same work
+    for run in folders:
         _sweep(folder, run)
         for group in _groups([path for path in before if path.parent.parent == run]):
             if len(group) > 1 and run.name not in refused:
@@ -74,20 +80,21 @@ def _groups(paths: Sequence[Path]) -> Iterator[list[Path]]:
 
 
 def _merge(store: Path, run: Path, paths: Sequence[Path]) -> None:
-    shards = []
-    for path in paths:
-        with contextlib.suppress(DamagedShardError):
-            shard = read_shard(path, "rows")
-            if shard.dense is not None or "attribution" not in shard.tables:
-                shards.append(shard)
-    if len(shards) < 2:
+    """Replace small shards by a large one. Damaged ones are left out, and where one is gone, all are left to who removed it."""
+    try:
+        shards = _whole(paths)
+        if len(shards) < 2:
+            return
+        tables, dense = merged(shards)
+    except DamagedShardError:
         return
     try:
-        (run / ledger.LEDGER).open(
-            "a"
-        ).close()  # before anything is written: a copy that replaces nothing only takes room
-        tables, dense = merged(shards)
-        _open_as(run / SHARDS / write_shard(store, run.name, tables, dense), shards)
+        # Before anything is written: a copy that replaces nothing only takes room.
+        (run / ledger.LEDGER).open("a").close()
+        name = write_shard(store, run.name, tables, dense, merges=[shard.path.name for shard in shards])
+        if not name:
+            return
+        _open_as(run / SHARDS / name, shards)
         for shard in shards:
             ledger.note(run, shard.path.name, "-")
     except OSError as error:
@@ -99,15 +106,39 @@ def _merge(store: Path, run: Path, paths: Sequence[Path]) -> None:
         _remove(shard.path)
 
 
+def _whole(paths: Sequence[Path]) -> list[Shard]:
+    """Those that are as they were written. Raises MissingShardError where one is not there any more."""
+    shards = []
+    for path in paths:
+        try:
+            shard = read_shard(path, "rows")
+        except MissingShardError:
+            raise
+        except DamagedShardError:
+            continue
+        if shard.dense is not None or "attribution" not in shard.tables:
+            shards.append(shard)
+    return shards
+
+
 def _open_as(shard: Path, others: Sequence[Shard]) -> None:
     """Whoever could read one of the others can read the shard: the umask of who compacts closes no one's results."""
-    for path in (shard, *shard.iterdir()):
-        like = [other.path if path == shard else other.path / MANIFEST for other in others]
-        own, *modes = (place.stat().st_mode & 0o777 for place in (path, *like))
-        wanted = functools.reduce(operator.or_, modes, own)
-        if wanted != own:
-            with contextlib.suppress(OSError):  # a disk without permissions
+    places = zip(*((other.path, other.path / MANIFEST) for other in others), strict=True)
+    folder, file = (functools.reduce(operator.or_, map(_mode, paths)) for paths in places)
+    with contextlib.suppress(OSError):  # a disk without permissions, or the shard has been merged again
+        for path in (shard, *shard.iterdir()):
+            own = _mode(path)
+            wanted = own | (folder if path == shard else file)
+            if wanted != own:
                 path.chmod(wanted)
+
+
+def _mode(path: Path) -> int:
+    """Who may do what with it; nobody anything, once it is gone."""
+    try:
+        return path.stat().st_mode & 0o777
+    except OSError:
+        return 0
 
 
 def merged(shards: Sequence[Shard]) -> tuple[dict[str, pa.Table], Scores | None]:

@@ -104,20 +104,25 @@ class Reader:
         Raises UserError where it does not fit; what was there before still answers.
         """
         with self._lock:
-            here = (path for path in list_shards(self.path) if path.name not in self._seen)
-            fresh = [path for path in here if self._doubts.due(path.name)]
             before = self.generation
-            for start in range(0, len(fresh), SHARDS_AT_ONCE):
-                self._take_in(fresh[start : start + SHARDS_AT_ONCE])
+            for _ in range(_TRIES):
+                here = (path for path in list_shards(self.path) if path.name not in self._seen)
+                fresh = [path for path in here if self._doubts.due(path.name)]
+                whole = True
+                for start in range(0, len(fresh), SHARDS_AT_ONCE):
+                    whole &= self._take_in(fresh[start : start + SHARDS_AT_ONCE])
+                if whole:
+                    break
             return self.generation > before
 
-    def _take_in(self, paths: Sequence[Path]) -> None:
+    def _take_in(self, paths: Sequence[Path]) -> bool:
+        """False where some were gone: they have been merged, and what replaces them is there."""
         if len(paths) > READING_THREADS:
             with ThreadPoolExecutor(READING_THREADS) as pool:
                 read = list(pool.map(self._read, paths))
         else:
             read = [self._read(path) for path in paths]
-        shards = [shard for shard in read if shard is not None]
+        shards = [shard for shard in read if isinstance(shard, Shard)]
         if shards:
             with self.cursor() as cursor:
                 try:
@@ -132,12 +137,13 @@ class Reader:
                 self.damaged.pop(str(shard.path), None)
             self.generation += 1
             self.changed |= dict.fromkeys(models, self.generation)
+        return not any(isinstance(shard, MissingShardError) for shard in read)
 
-    def _read(self, path: Path) -> Shard | None:
+    def _read(self, path: Path) -> Shard | MissingShardError | None:
         try:
             return read_shard(path, self._check)
-        except MissingShardError:
-            return None  # compacted meanwhile: what replaces it is there, and is found with the next look
+        except MissingShardError as error:
+            return error
         except DamagedShardError as error:
             self.damaged[str(path)] = str(error)
             if self._doubts.in_vain(path.name):
@@ -171,16 +177,14 @@ class Reader:
 
         Raises KeyError for a key that is not stored; UserError where no copy of it can be read.
         """
-        try:
-            return self._intake.scores(key, self.damaged)
-        except MissingShardError:
-            self.poll()  # a compaction moved it
-        except DamagedShardError as error:
-            raise gone_or_damaged(error) from error
-        try:
-            return self._intake.scores(key, self.damaged)
-        except DamagedShardError as error:
-            raise gone_or_damaged(error) from error
+        trouble = DamagedShardError()
+        for _ in range(_TRIES):
+            try:
+                return self._intake.scores(key, self.damaged)
+            except DamagedShardError as error:
+                trouble = error
+            self.poll()  # a compaction may have moved it
+        raise gone_or_damaged(trouble) from trouble
 
     def models(self) -> list[str]:
         return sorted({model for model, _, _ in self.catalog()["attributed"]} | set(self.catalog()["models"]))

@@ -13,7 +13,7 @@ import os
 import secrets
 import shutil
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
@@ -54,19 +54,25 @@ class Shard:
 
 
 def write_shard(
-    store: Path, run: str, frames: Mapping[str, pa.Table | pl.DataFrame], dense: npt.NDArray[np.float32] | None = None
+    store: Path,
+    run: str,
+    frames: Mapping[str, pa.Table | pl.DataFrame],
+    dense: npt.NDArray[np.float32] | None = None,
+    merges: Sequence[str] = (),
 ) -> str:
     """Commit results; returns the shard's name, which sorts by time within a run.
 
     :param frames: rows by table name; columns are those of schema.sql, in any order
     :param dense: float32 (rows, neurons); `dense_row` of table attribution points into it
+    :param merges: shards of the run whose rows these are. Another process may be merging them, too: where it was quicker, nothing is
+        committed and the name is empty
     :raises UserError: when the folder cannot be written (disk full, read-only); nothing is left behind
     :raises ValueError: when a frame does not fit the schema
     """
     ready = {name: _fitting(name, frame) for name, frame in frames.items()}
     folder = run_folder(store, run) / SHARDS
-    name = f"{time.time_ns():019d}-{secrets.token_hex(4)}"
-    temporary = folder / f"{TEMPORARY}{name}"
+    name = _merged_name(merges) if merges else f"{time.time_ns():019d}-{secrets.token_hex(4)}"
+    temporary = folder / f"{TEMPORARY}{name}-{secrets.token_hex(4)}"
     try:
         if not store.is_dir():  # a store that was deleted stays deleted
             raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT))
@@ -83,8 +89,9 @@ def write_shard(
         write_json(temporary / MANIFEST, manifest)
         for path in (temporary / MANIFEST, temporary):
             _flush(path)
-        temporary.rename(folder / name)
-        _flush(folder)
+        if not _commit(temporary, folder / name, merges):
+            shutil.rmtree(temporary, ignore_errors=True)
+            return ""
         ledger.note(folder.parent, name)
     except OSError as error:
         shutil.rmtree(temporary, ignore_errors=True)
@@ -93,6 +100,25 @@ def write_shard(
             "what is stored is kept and not computed again"
         ) from error
     return name
+
+
+def _merged_name(merges: Sequence[str]) -> str:
+    """The same for everybody who merges the same shards; it sorts where the last of them did."""
+    return f"{max(merges)[:19]}-{hashlib.md5('/'.join(merges).encode()).hexdigest()[:8]}"
+
+
+def _commit(temporary: Path, final: Path, merges: Sequence[str]) -> bool:
+    """Rename a finished folder; False where a shard that it merges is gone, or the same ones have been merged already."""
+    if not all(final.with_name(name).is_dir() for name in merges):
+        return False
+    try:
+        temporary.rename(final)
+    except OSError as error:
+        if error.errno in (errno.ENOTEMPTY, errno.EEXIST):
+            return False
+        raise
+    _flush(final.parent)
+    return True
 
 
 def _write_table(rows: pa.Table, path: Path) -> None:

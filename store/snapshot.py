@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import secrets
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from itertools import islice
 from pathlib import Path
 
@@ -31,7 +31,8 @@ STORAGE = "v1.0.0"
 """The oldest DuckDB that opens the file."""
 MEMORY = "1GB"
 SHARDS_AT_ONCE = 64
-
+LOOKS = 5
+"""How often to look for what came, or was merged, while shards were read."""
 
 _HELD = {
     "held": ("shards that these results come from", {"shard": "run/shard", "tables": "which definition of the tables"}),
@@ -50,24 +51,23 @@ _HELD = {
 def publish(store: Path | str) -> Path:
     """Write STORE/results.duckdb anew; returns its path. Damaged shards are left out. Raises UserError where it cannot be written.
 
-    Where shards came while it was written, and a run that ended meanwhile may have published fewer, it is written once more.
+    Where shards came while it was written, or were merged, it is written once more: a run that ended meanwhile may have published fewer.
     """
     folder = check(store)
-    before = _names(folder)
-    final = _publish(folder)
-    return final if _names(folder) == before else _publish(folder)
+    for _ in range(2):
+        found = _publish(folder)
+        if set(list_shards(folder)) == found:
+            break
+    return folder / SNAPSHOT
 
 
-def _names(folder: Path) -> set[str]:
-    return {path.name for path in list_shards(folder)}
-
-
-def _publish(folder: Path) -> Path:
+def _publish(folder: Path) -> set[Path]:
+    """Write it; the shards that were there when it was made."""
     final = folder / SNAPSHOT
     sweep(folder, f".{SNAPSHOT}-*")  # of processes that were killed: drafts, and the folders that DuckDB spilled into
     temporary = folder / f".{SNAPSHOT}-{secrets.token_hex(4)}"
     try:
-        _build(folder, temporary)
+        found = _build(folder, temporary)
         with temporary.open("rb") as file:
             os.fsync(file.fileno())
         temporary.replace(final)
@@ -79,25 +79,31 @@ def _publish(folder: Path) -> Path:
     finally:
         for left in (temporary, temporary.with_name(f"{temporary.name}.wal")):
             left.unlink(missing_ok=True)
-    return final
+    return found
 
 
-def _build(folder: Path, path: Path) -> None:
+def _build(folder: Path, path: Path) -> set[Path]:
     with duckdb.connect(config={"memory_limit": MEMORY, "temp_directory": f"{path}.tmp"}) as connection:
         place = str(path).replace("'", "''")
         connection.execute(f"ATTACH '{place}' AS results (STORAGE_VERSION '{STORAGE}')")
         connection.execute("USE results")
         prepare(connection)
         intake = Intake()
-        held = []
-        shards = _readable(folder)
-        while some := list(islice(shards, SHARDS_AT_ONCE)):
-            intake.take_in(connection, some)
-            held += [place_of(shard.path) for shard in some]
-        _record(connection, held, intake)
+        taken, seen = set[Path](), set[Path]()
+        for _ in range(LOOKS):
+            found = set(list_shards(folder))
+            if found <= seen:
+                break
+            shards = _readable(sorted(found - seen))
+            while some := list(islice(shards, SHARDS_AT_ONCE)):
+                intake.take_in(connection, some)
+                taken.update(shard.path for shard in some)
+            seen |= found
+        _record(connection, taken & found, intake)
         connection.execute("CHECKPOINT")
         connection.execute("USE memory")
         connection.execute("DETACH results")
+    return found
 
 
 def place_of(shard: Path) -> str:
@@ -105,9 +111,15 @@ def place_of(shard: Path) -> str:
     return f"{shard.parent.parent.name}/{shard.name}"
 
 
-def _record(connection: duckdb.DuckDBPyConnection, held: list[str], intake: Intake) -> None:
-    """What a reader needs to know to start from here."""
-    copies = [(key, place_of(dense.path.parent), row) for key, found in intake.dense.items() for dense, row in found]
+def _record(connection: duckdb.DuckDBPyConnection, shards: set[Path], intake: Intake) -> None:
+    """What a reader needs to know to start from here: in which of these shards the results are."""
+    held = sorted(map(place_of, shards))
+    copies = [
+        (key, place_of(dense.path.parent), row)
+        for key, found in intake.dense.items()
+        for dense, row in found
+        if dense.path.parent in shards
+    ]
     columns: dict[str, list[object]] = {
         name: [copy[index] for copy in copies] for index, name in enumerate(_HELD["dense_place"][1])
     }
@@ -130,8 +142,8 @@ def _record(connection: duckdb.DuckDBPyConnection, held: list[str], intake: Inta
             connection.execute(f"COMMENT ON COLUMN {name}.{column} IS {sql_literal(meaning)}")
 
 
-def _readable(folder: Path) -> Iterator[Shard]:
-    for path in list_shards(folder):
+def _readable(paths: Iterable[Path]) -> Iterator[Shard]:
+    for path in paths:
         try:
             yield read_shard(path)
         except DamagedShardError:

@@ -171,10 +171,10 @@ def test_a_run_that_cannot_be_written_is_named_and_the_others_are_compacted(
     other = made.make(filled.path, facts=4, per_shard=2, model="other@00000002")
     write = compaction.write_shard
 
-    def refused(place: Path, run: str, *given: Any) -> str:
+    def refused(place: Path, run: str, *given: Any, **named: Any) -> str:
         if run == filled.run:
             raise store.UserError(f"{run}: results cannot be written (Permission denied)")
-        return write(place, run, *given)
+        return write(place, run, *given, **named)
 
     monkeypatch.setattr(compaction, "write_shard", refused)
     with pytest.raises(store.UserError, match=f"{filled.run} could not be compacted, the rest is"):
