@@ -1,4 +1,4 @@
-"""The one exception for mistakes a person can mend."""
+"""The exceptions that end a command without being a fault of the program."""
 
 from __future__ import annotations
 
@@ -8,3 +8,7 @@ class UserError(Exception):
 
     The command line prints the text alone and exits with code 2; the workbench shows it in place.
     """
+
+
+class ReaderGone(Exception):  # noqa: N818 - no error: whoever reads a pipe has read enough
+    """The reader of what is written has closed the pipe, as `head` does. The command line ends with exit code 0."""

@@ -2,32 +2,29 @@
 
 from __future__ import annotations
 
+import io
 import json
 import math
+import re
 import shutil
 import tempfile
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import polars as pl
+from polars import selectors
 
-from knscope.store.errors import UserError
+from knscope.store.errors import ReaderGone, UserError
 
-
-def write_table(frame: pl.DataFrame, path: Path, format: Literal["csv", "parquet"]) -> None:  # noqa: A002 - as a person types it
-    """Write a file whole or not at all. Raises UserError."""
-    with whole(path) as temporary:
-        if format == "parquet":
-            frame.write_parquet(temporary)
-        else:
-            temporary.write_text(as_csv(frame), encoding="utf-8")
+_FORMULA = r"^[=+\-@＝＋－＠\t\r\n]"
+"""How a text begins that spreadsheet programs take for a formula."""
 
 
 @contextmanager
 def whole(path: Path) -> Iterator[Path]:
-    """A place beside `path` to write to, which takes its name once written. Raises UserError where that fails.
+    """A place beside `path` to write to, which takes its name once written. Raises UserError where that fails, ReaderGone of a pipe.
 
     Links are followed, and a device or pipe is written into: taking its name would put a file in its place.
     """
@@ -44,8 +41,8 @@ def whole(path: Path) -> Iterator[Path]:
                     shutil.copyfileobj(written, device)
             else:
                 temporary.replace(path.resolve())
-        except BrokenPipeError:
-            raise  # who read has read enough, as of stdout
+        except BrokenPipeError as error:
+            raise ReaderGone from error
         except OSError as error:
             raise UserError(f"{path} cannot be written ({error.strerror or error}); name another place") from error
 
@@ -60,6 +57,23 @@ def as_csv(frame: pl.DataFrame, separator: str = ",") -> str:
     nested = [name for name, kind in frame.schema.items() if kind.is_nested()]
     flat = frame.with_columns(pl.col(name).map_elements(_json, return_dtype=pl.String) for name in nested)
     return flat.with_columns(pl.col(pl.Binary).bin.encode("hex")).write_csv(separator=separator)
+
+
+def as_parquet(frame: pl.DataFrame) -> bytes:
+    """Made in memory: what polars writes to a full disk itself fails with an error that does not say so."""
+    made = io.BytesIO()
+    frame.write_parquet(made)
+    return made.getvalue()
+
+
+def for_spreadsheets(frame: pl.DataFrame) -> str:
+    """CSV that spreadsheet programs open as text: UTF-8 with its mark, and an apostrophe before what they take for a formula."""
+
+    def literal(text: pl.Expr) -> pl.Expr:
+        return pl.when(text.str.contains(_FORMULA)).then("'" + text).otherwise(text).name.keep()
+
+    texts = frame.with_columns(literal(selectors.string(include_categorical=True).cast(pl.String)))
+    return "\ufeff" + as_csv(texts.rename(lambda name: f"'{name}" if re.match(_FORMULA, name) else name))
 
 
 def as_json_text(document: Any, indent: int = 2) -> str:

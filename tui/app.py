@@ -2,25 +2,28 @@
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import os
 import sys
 import traceback
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
 from textual.app import App, SystemCommand
 from textual.binding import BindingType
 from textual.driver import Driver
+from textual.filter import LineFilter
 from textual.screen import Screen
 
 from knscope.store.errors import UserError
 from knscope.tui import config, keymap, state
 from knscope.tui.config import Settings
 from knscope.tui.dialogs.welcome import WelcomeScreen
+from knscope.tui.printing.format import visible
 from knscope.tui.session import Session
-from knscope.tui.terminal.driver import drawing_alone, end_by_signal
+from knscope.tui.terminal.driver import HARMLESS, drawing_alone, end_by_signal
 from knscope.tui.terminal.themes import THEMES
 from knscope.tui.terminal.typeahead import OneKeyAtATime
 from knscope.tui.workbench.screen import WorkbenchScreen
@@ -105,9 +108,12 @@ class Knscope(OneKeyAtATime):
         assert bench is not None
         return lambda: self.call_later(bench.action_do, action_id)
 
+    def get_line_filters(self) -> Sequence[LineFilter]:
+        return [*super().get_line_filters(), HARMLESS]
+
     def say(self, text: str, severity: str = "warning") -> None:
         """A line at the corner that goes by itself."""
-        self.notify(text, severity=severity, timeout=6 if severity != "information" else 3, markup=False)  # type: ignore[arg-type]
+        self.notify(visible(text), severity=severity, timeout=6 if severity != "information" else 3, markup=False)  # type: ignore[arg-type]
 
     def leave(self, code: int = 0) -> None:
         """Keep what the next sitting starts from, and end."""
@@ -124,14 +130,12 @@ class Knscope(OneKeyAtATime):
         if self.is_headless:  # tests want to see it
             super()._handle_exception(error)
             return
-        log = state.state_folder() / "crash.log"
-        text = "".join(traceback.format_exception(error))
-        try:
-            log.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-            log.write_text(text, encoding="utf-8")
-            place = f"; what happened is in {log}"
-        except OSError:
-            place = ""
+        log, place = state.file("crash.log"), ""
+        if log is not None:
+            with contextlib.suppress(OSError):
+                log.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+                log.write_text("".join(traceback.format_exception(error)), encoding="utf-8", errors="backslashreplace")
+                place = f"; what happened is in {log}"
         self.fatal = f"the workbench failed ({type(error).__name__}: {error}){place}; the stored results are untouched"
         self.exit(return_code=1)
 
@@ -152,7 +156,7 @@ def run_workbench(store: Path | None, flags: Mapping[str, Any] | None = None) ->
     if in_browser:
         fatal, code = _run(Knscope(path, settings))
     else:
-        with drawing_alone(state.state_folder() / "workbench.log") as driver:
+        with drawing_alone(state.file("workbench.log")) as driver:
             fatal, code = _run(Knscope(path, settings, driver))
     if fatal:
         raise UserError(fatal)

@@ -6,43 +6,77 @@ only opens the workbench goes there directly: loading the other commands would p
 
 from __future__ import annotations
 
+import contextlib
 import gc
+import io
 import sys
+import traceback
 from pathlib import Path
 
 
 def main() -> None:
     """Run the command line and leave with its exit code; a person's error is a message, never a traceback."""
-    sys.exit(run_app(sys.argv[1:]))
+    from knscope.store.errors import ReaderGone, UserError
+    from knscope.tui.printing import streams
+
+    streams.take_over()
+    try:
+        code = run_app(sys.argv[1:])
+    except Exception:  # noqa: BLE001 - a fault of the program; its traceback may quote data, so it is printed as data are
+        from knscope.tui.printing.output import say
+
+        say(traceback.format_exc())
+        code = 1
+    with contextlib.suppress(ReaderGone, UserError):  # of a command that failed: its exit code says so already
+        sys.stdout.flush()
+    sys.exit(code)
 
 
 def run_app(arguments: list[str]) -> int:
     """The exit code of one command line."""
-    try:
-        if _opens_a_store(arguments):
-            _open(Path(arguments[1]) if arguments else None)
-        else:
-            from knscope.tui.commands.tree import app
+    from knscope.store.errors import ReaderGone
 
-            app(arguments, prog_name="knscope")
-    except SystemExit as leave:
-        return leave.code if isinstance(leave.code, int) else int(leave.code is not None)
+    try:
+        code = _command(arguments)
+        sys.stdout.flush()
+        return code
     except KeyboardInterrupt:
         return 130
-    except BrokenPipeError:
-        _detach_stdout()
+    except ReaderGone:
         return 0
     except Exception as error:
-        from knscope.analysis.errors import ModelError
-        from knscope.store.errors import UserError
-
-        if not isinstance(error, UserError | ModelError):
+        if (text := _mistake(error)) is None:
             raise
         from knscope.tui.printing.output import say
 
-        say(f"knscope: {error}")
+        say(text)
         return 2
-    return 0
+
+
+def _command(arguments: list[str]) -> int:
+    try:
+        if _opens_a_store(arguments):
+            _open(Path(arguments[1]) if arguments else None)
+            return 0
+        from knscope.tui.commands.tree import app
+
+        return app(arguments, prog_name="knscope", standalone_mode=False) or 0
+    except SystemExit as leave:
+        return leave.code if isinstance(leave.code, int) else int(leave.code is not None)
+
+
+def _mistake(error: Exception) -> str | None:
+    """What to tell the person who made a mistake; None for an error of the program."""
+    from knscope.analysis.errors import ModelError
+    from knscope.store.errors import UserError
+
+    if isinstance(error, UserError | ModelError):
+        return f"knscope: {error}"
+    if callable(show := getattr(error, "show", None)):  # Typer: wrong usage
+        told = io.StringIO()
+        show(told)
+        return told.getvalue().rstrip()
+    return None
 
 
 def _opens_a_store(arguments: list[str]) -> bool:
@@ -60,14 +94,6 @@ def _open(store: Path | None) -> None:
         run_workbench(store)
     finally:
         gc.enable()
-
-
-def _detach_stdout() -> None:
-    """`knscope … | head` closes the pipe; what Python flushes at exit must not complain about it."""
-    import os
-
-    with Path(os.devnull).open("wb") as nowhere:
-        os.dup2(nowhere.fileno(), sys.stdout.fileno())
 
 
 if __name__ == "__main__":

@@ -19,7 +19,7 @@ import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import platformdirs
 
@@ -50,9 +50,26 @@ class Settings:
         return "none" if {"SSH_TTY", "SSH_CONNECTION"} & set(environ) else "basic"
 
 
-def config_file(environ: Mapping[str, str] = os.environ) -> Path:
-    """`$KNSCOPE_CONFIG`, or config.toml in the XDG config folder."""
-    return Path(environ.get("KNSCOPE_CONFIG") or Path(platformdirs.user_config_dir(APP), "config.toml"))
+def own_folder(kind: Literal["config", "state", "data"]) -> Path | None:
+    """knscope's folder of a kind, as XDG places it; None where there is no home directory."""
+    find = {
+        "config": platformdirs.user_config_dir,
+        "state": platformdirs.user_state_dir,
+        "data": platformdirs.user_data_dir,
+    }
+    try:
+        folder = Path(find[kind](APP))
+    except RuntimeError:
+        return None
+    return folder if folder.is_absolute() else None
+
+
+def config_file(environ: Mapping[str, str] = os.environ) -> Path | None:
+    """`$KNSCOPE_CONFIG`, or config.toml in the XDG config folder; None where there is no home directory."""
+    if named := environ.get("KNSCOPE_CONFIG"):
+        return Path(named)
+    folder = own_folder("config")
+    return folder / "config.toml" if folder else None
 
 
 def load(
@@ -63,7 +80,7 @@ def load(
     :raises UserError: a file that is no TOML, an unknown setting, a value of the wrong type
     """
     path = path or config_file(environ)
-    settings = _checked(Settings(), _read(path), str(path))
+    settings = _checked(Settings(), _read(path) if path else {}, str(path))
     names = [one.name for one in fields(Settings) if one.name != "keys"]
     from_environment = {
         name: environ[f"KNSCOPE_{name.upper()}"] for name in names if f"KNSCOPE_{name.upper()}" in environ
@@ -77,7 +94,7 @@ def load(
 def _read(path: Path) -> dict[str, Any]:
     try:
         return tomllib.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return {}
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise UserError(f"{path}: {error}; correct the file, or move it away to start with the defaults") from error

@@ -13,17 +13,13 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import platformdirs
-
-from knscope.tui.config import APP
+from knscope.tui.config import own_folder
 
 
-def state_folder() -> Path:
-    return Path(platformdirs.user_state_dir(APP))
-
-
-def _file(name: str) -> Path:
-    return state_folder() / f"{name}.json"
+def file(name: str) -> Path | None:
+    """A file of the state folder; None where there is no home directory."""
+    folder = own_folder("state")
+    return folder / name if folder else None
 
 
 def session_name(store: Path) -> str:
@@ -33,7 +29,8 @@ def session_name(store: Path) -> str:
 
 def read(name: str) -> dict[str, Any]:
     """What was kept under a name; empty where nothing was or where it is damaged."""
-    path = _file(name)
+    if (path := file(f"{name}.json")) is None:
+        return {}
     try:
         found = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
@@ -47,7 +44,8 @@ def read(name: str) -> dict[str, Any]:
 
 def write(name: str, value: Mapping[str, Any]) -> None:
     """Replace what is kept under a name. A folder that cannot be written costs the memory, not the work."""
-    path = _file(name)
+    if (path := file(f"{name}.json")) is None:
+        return
     with contextlib.suppress(OSError):
         path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         fresh = path.with_suffix(f".{os.getpid()}")
@@ -58,4 +56,6 @@ def write(name: str, value: Mapping[str, Any]) -> None:
 def last_store() -> Path | None:
     """The store opened last, if it is still there."""
     path = read("last").get("store")
-    return Path(path) if isinstance(path, str) and Path(path, "store.json").is_file() else None
+    with contextlib.suppress(OSError, ValueError):
+        return Path(path) if isinstance(path, str) and Path(path, "store.json").is_file() else None
+    return None

@@ -6,6 +6,7 @@ import math
 from dataclasses import dataclass
 
 from knscope.store.view import View
+from knscope.tui.printing.format import one_line
 
 
 @dataclass(frozen=True)
@@ -52,7 +53,7 @@ def thresholds(view: View) -> tuple[Threshold, ...]:
     """All thresholds of a view, one τ a language first."""
     return (
         *(
-            Threshold(f"tau:{lang}", f"τ {lang}", 0.01, 0.0, 0.99, "counts above this share of the maximum")
+            Threshold(f"tau:{lang}", f"τ {one_line(lang)}", 0.01, 0.0, 0.99, "counts above this share of the maximum")
             for lang in view.langs
         ),
         *_OTHERS,

@@ -23,6 +23,7 @@ from knscope.tui.commands import common
 from knscope.tui.commands.demo import resume
 from knscope.tui.commands.run import exit_code
 from knscope.tui.printing import output
+from knscope.tui.printing.format import cell
 
 
 @pytest.fixture(scope="module")
@@ -286,7 +287,7 @@ def test_a_narrow_terminal_costs_the_last_columns_and_never_a_label_or_a_digit(r
 
 
 def test_what_a_terminal_would_obey_is_shown_as_a_dot() -> None:
-    assert output.cell("Ta\x1b[31mnzania\x00") == "Ta·[31mnzania·" and output.cell("坦桑尼亚") == "坦桑尼亚"
+    assert cell("Ta\x1b[31mnzania\x00") == "Ta·[31mnzania·" and cell("坦桑尼亚") == "坦桑尼亚"
 
 
 def test_a_bundled_model_is_known_by_its_name_unless_a_folder_has_it(

@@ -45,6 +45,6 @@ def test_over_ssh_nothing_is_animated() -> None:
 def test_a_damaged_memory_is_set_aside() -> None:
     state.write("theme", {"name": "nord"})
     assert state.read("theme") == {"name": "nord"}
-    (state.state_folder() / "theme.json").write_text("{")
+    state.file("theme.json").write_text("{")
     assert state.read("theme") == {}
-    assert (state.state_folder() / "theme.damaged").exists()
+    assert state.file("theme.damaged").exists()

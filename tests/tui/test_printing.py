@@ -16,9 +16,11 @@ from knscope.analysis.layers import table as layers_table
 from knscope.analysis.runs import plan
 from knscope.analysis.statistics.table import Table
 from knscope.store import UserError, export
+from knscope.store.errors import ReaderGone
 from knscope.tui.cli import run_app
 from knscope.tui.commands import common, measure, results
-from knscope.tui.printing import output
+from knscope.tui.printing import output, writing
+from knscope.tui.printing.format import cell
 
 TWO = [Table("first", "the first", pl.DataFrame({"a": [1]})), Table("second", "the second", pl.DataFrame({"b": [2]}))]
 
@@ -29,7 +31,7 @@ def test_a_label_of_one_word_is_not_broken_while_columns_can_be_left_out(
     label = "bert-multi@c4919b59"
     frame = pl.DataFrame({"model": [label], "lang": ["en"], **{f"a_long_number_{i}": [0.5] for i in range(5)}})
     assert output.fitted([19, 4, 15, 15, 15, 15, 15], [False, False, *[True] * 5], 60, [19, 4, *[15] * 5])[0] == 19
-    monkeypatch.setattr(output, "console", lambda needed=0: output.Console(width=60, highlight=False))
+    monkeypatch.setattr(output, "console", lambda needed=0: output._console(width=60))
     output.print_table(Table("t", "", frame))
     printed = capsys.readouterr().out
     assert label in printed and "more columns with --format csv: a_long_number_1" in printed
@@ -38,7 +40,7 @@ def test_a_label_of_one_word_is_not_broken_while_columns_can_be_left_out(
 def test_names_of_columns_are_text_and_no_markup(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(output, "console", lambda needed=0: output.Console(width=20, highlight=False))
+    monkeypatch.setattr(output, "console", lambda needed=0: output._console(width=20))
     frame = pl.DataFrame({"[/red]": ["a"], "b": [1], "[bold]\x1b[2J": [1_000_000], "[/x]": [1]})
     output.print_table(Table("t", "", frame))
     printed = capsys.readouterr().out
@@ -46,7 +48,7 @@ def test_names_of_columns_are_text_and_no_markup(
 
 
 def test_large_numbers_are_written_short_and_bytes_as_hex() -> None:
-    assert [output.cell(value) for value in (1e300, -2.5e12, 123456.0, b"ab")] == [
+    assert [cell(value) for value in (1e300, -2.5e12, 123456.0, b"ab")] == [
         "1.00e+300",
         "-2.50e+12",
         "123,456",
@@ -66,7 +68,7 @@ def test_a_format_of_one_table_says_which_tables_it_leaves_out(capsys: pytest.Ca
 def test_a_command_without_formats_names_the_option_it_has(
     made_store: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(output, "console", lambda needed=0: output.Console(width=60, highlight=False))
+    monkeypatch.setattr(output, "console", lambda needed=0: output._console(width=60))
     assert run_app(["status", str(made_store)]) == 0
     printed = capsys.readouterr().out
     assert "more columns with --json: " in printed and "--format" not in printed
@@ -85,21 +87,21 @@ def test_writing_to_a_device_pipe_or_link_leaves_it_what_it_is(tmp_path: Path) -
     target.write_text("before")
     link.symlink_to(target)
     for place in (pipe, link):
-        export.write_table(pl.DataFrame({"a": [1]}), place, "csv")
+        writing.write(TWO[:1], place, "csv")
     assert os.read(reading, 100) == b"a\n1\n" and stat.S_ISFIFO(pipe.stat().st_mode)
     os.close(reading)
     assert link.is_symlink() and target.read_text() == "a\n1\n"
     assert {path.name for path in tmp_path.iterdir() if path.is_file()} == {"link.csv", "target.csv"}
     with pytest.raises(UserError, match="cannot be written"):
-        export.write_table(pl.DataFrame({"a": [1]}), tmp_path / "missing" / "a.csv", "csv")
+        writing.write(TWO[:1], tmp_path / "missing" / "a.csv")
 
 
 def test_a_reader_of_a_pipe_that_has_read_enough_is_no_error_of_a_person(tmp_path: Path) -> None:
-    reading, writing = os.pipe()
+    reading, end = os.pipe()
     os.close(reading)
-    with pytest.raises(BrokenPipeError):
-        export.write_table(pl.DataFrame({"a": [1]}), Path(f"/dev/fd/{writing}"), "csv")
-    os.close(writing)
+    with pytest.raises(ReaderGone):
+        writing.write(TWO[:1], Path(f"/dev/fd/{end}"), "csv")
+    os.close(end)
 
 
 @pytest.mark.parametrize("option", ["--tau", "--langs", "--relations"])

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
-
-if TYPE_CHECKING:
-    pass
 
 Store = Annotated[Path, typer.Argument(metavar="STORE", help="A folder of results, by habit named *.knstore.")]
 Model = Annotated[str | None, typer.Option("--model", help="Model, by name or a unique prefix of its label.")]
 Method = Annotated[str | None, typer.Option("--method", help="Attribution method; needed where several are stored.")]
-Format = Annotated[str, typer.Option("--format", help="table, csv, json, latex or parquet.")]
+Format = Annotated[
+    str,
+    typer.Option(
+        "--format", help="table, csv, json, latex, parquet, or spreadsheet: CSV that Excel opens without formulas."
+    ),
+]
 Output = Annotated[
     Path | None,
     typer.Option(

@@ -57,10 +57,17 @@ def _finish(store: Path, config: RunConfig) -> None:
 
 
 def default_store() -> Path:
-    """`~/.local/share/knscope/demo.knstore`, or what XDG_DATA_HOME says."""
-    import platformdirs
+    """`~/.local/share/knscope/demo.knstore`, or what XDG_DATA_HOME says.
 
-    return Path(platformdirs.user_data_dir("knscope"), "demo.knstore")
+    :raises UserError: where there is no home directory
+    """
+    from knscope.store.errors import UserError
+    from knscope.tui.config import own_folder
+
+    folder = own_folder("data")
+    if folder is None:
+        raise UserError("there is no home directory for the results; name a place: knscope demo --store FOLDER")
+    return folder / "demo.knstore"
 
 
 def bundled_models() -> tuple[ModelSource, ...]:

@@ -33,6 +33,7 @@ def inspect_model(
 
     from knscope.analysis.engine.sources import absolute_source
     from knscope.tui.printing import output
+    from knscope.tui.printing.format import cell
 
     _check_options(model, device, dtype)
     report = _child("inspect", absolute_source(model), "--device", device, "--dtype", dtype)
@@ -42,8 +43,7 @@ def inspect_model(
     sites, costs = (pl.DataFrame(report.pop(name)) for name in ("sites", "costs"))
     ways = _ways(report)
     what, how = (
-        pl.DataFrame({"what": list(rows), "value": [output.cell(value) for value in rows.values()]})
-        for rows in (report, ways)
+        pl.DataFrame({"what": list(rows), "value": [cell(value) for value in rows.values()]}) for rows in (report, ways)
     )
     neurons = "neurons are the inputs of the listed modules (each block's second MLP linear), proven on a forward pass"
     proven = "every way is compared at load with full forwards of this very model"

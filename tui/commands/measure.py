@@ -193,8 +193,9 @@ def _config(
 
 def _emit(tables: list[Table], form: str, out: Path | None, as_json: bool, extra: dict[str, Any] | None = None) -> None:
     from knscope.tui.printing import output
+    from knscope.tui.printing.format import document
 
     if as_json:
-        output.write_json({"tables": [output.as_json(table) for table in tables], **(extra or {})})
+        output.write_json(document(tables) | (extra or {}))
     if out is not None or not as_json:
         output.emit(tables, form, out)

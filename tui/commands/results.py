@@ -265,7 +265,7 @@ def _holds_data(form: str, out: Path | None, as_json: bool) -> bool:
     output.check(form, out)
     if out is not None:
         return writing.format_of(out, None if form == "table" else form) in writing.DATA
-    return form in writing.DATA
+    return form in (*writing.DATA, "spreadsheet")
 
 
 def view_of(

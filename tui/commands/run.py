@@ -107,6 +107,7 @@ def follow_run(store: Path, name: str, cancel_on_interrupt: bool = True) -> RunS
     """Show a run's progress until it ends; ctrl+c asks it to stop at the next unit. Failures are told on stderr."""
     from knscope.analysis.runs import protocol, status
     from knscope.tui.printing import output
+    from knscope.tui.printing.format import duration
 
     observer = status.Observer(store)
     with output.progress_bar() as bar:
@@ -114,7 +115,7 @@ def follow_run(store: Path, name: str, cancel_on_interrupt: bool = True) -> RunS
             try:
                 seen = observer.run(name)
                 over = seen.status not in status.ACTIVE
-                text = seen.status if over else f"{seen.status}, {output.duration(seen.left)} left"
+                text = seen.status if over else f"{seen.status}, {duration(seen.left)} left"
                 bar.show(seen.record.done, seen.record.total, text, last=over)
                 if over:
                     break
@@ -167,6 +168,7 @@ def status(store: Store, as_json: Json = False) -> None:
 
     from knscope.analysis.runs.status import Observer
     from knscope.tui.printing import output
+    from knscope.tui.printing.format import duration
 
     seen = Observer(store).settled()
     if as_json:
@@ -178,7 +180,7 @@ def status(store: Store, as_json: Json = False) -> None:
         "done": [one.record.done for one in seen],
         "of": [one.record.total for one in seen],
         "per second": [one.rate for one in seen],
-        "time left": [output.duration(one.left) for one in seen],
+        "time left": [duration(one.left) for one in seen],
         "failures": [len(one.record.failures) for one in seen],
         "what": [describe(one.record.config) for one in seen],
     }

@@ -9,8 +9,11 @@ from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Vertical
 from textual.screen import ModalScreen
-from textual.widgets import OptionList, Static
+from textual.widgets import OptionList
 from textual.widgets.option_list import Option
+
+from knscope.tui.printing.format import one_line
+from knscope.tui.widgets.line import PlainText
 
 
 class ChooseScreen(ModalScreen[tuple[str, ...] | None]):
@@ -39,10 +42,11 @@ class ChooseScreen(ModalScreen[tuple[str, ...] | None]):
                 options = (Option(self._label(value, label)) for value, label in self._options)
                 yield OptionList(*options, id="list", compact=True, markup=False)
             else:
-                yield Static("nothing to choose from yet", id="list")
+                yield PlainText("nothing to choose from yet", id="list")
 
     def _label(self, value: str, label: str) -> str:
         """Marked or not is a sign, never a colour alone."""
+        label = one_line(label)
         return f"[{'x' if value in self._marked else ' '}] {label}" if self._several else label
 
     def on_mount(self) -> None:

@@ -9,10 +9,12 @@ from typing import ClassVar
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Horizontal, Vertical
+from textual.content import Content
 from textual.screen import ModalScreen
-from textual.widgets import Label, Static
+from textual.widgets import Label
 
-from knscope.tui.widgets.line import Line
+from knscope.tui.printing.format import one_line
+from knscope.tui.widgets.line import Line, PlainText
 
 
 @dataclass(frozen=True)
@@ -41,16 +43,16 @@ class FormScreen(ModalScreen[dict[str, str] | None]):
 
     def compose(self) -> ComposeResult:
         with Vertical(id="box") as box:
-            box.border_title = self._title.replace("[", "\\[")
+            box.border_title = Content(one_line(self._title))
             box.border_subtitle = "enter goes on, esc leaves"
             if self._text:
-                yield Static(self._text, classes="hint", markup=False)
-                yield Static("", classes="gap")
+                yield PlainText(self._text, classes="hint")
+                yield PlainText(classes="gap")
             for field in self._fields:
                 with Horizontal(classes="field"):
                     yield Label(field.label, markup=False)
                     yield Line(field.value, field.hint, self._next, id=f"field-{field.name}")
-            yield Static("", classes="bad", markup=False)
+            yield PlainText(classes="bad")
 
     def on_mount(self) -> None:
         self.query(Line).first().focus()
@@ -65,7 +67,7 @@ class FormScreen(ModalScreen[dict[str, str] | None]):
         values = {field.name: box.value.strip() for field, box in zip(self._fields, inputs, strict=True)}
         for field, box in zip(self._fields, inputs, strict=True):
             if field.required and not values[field.name]:
-                self.query_one(".bad", Static).update(f"{field.label} is missing: {field.hint}")
+                self.query_one(".bad", PlainText).update(f"{field.label} is missing: {field.hint}")
                 self.set_focus(box)
                 return
         self.dismiss(values)

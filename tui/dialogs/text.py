@@ -9,8 +9,11 @@ from rich.text import Text
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Vertical, VerticalScroll
+from textual.content import Content
 from textual.screen import ModalScreen
-from textual.widgets import Static
+
+from knscope.tui.printing.format import one_line
+from knscope.tui.widgets.line import PlainText
 
 
 class TextScreen(ModalScreen[str | None]):
@@ -29,11 +32,11 @@ class TextScreen(ModalScreen[str | None]):
 
     def compose(self) -> ComposeResult:
         with Vertical(id="box") as box:
-            box.border_title = self._title.replace("[", "\\[")
+            box.border_title = Content(one_line(self._title))
             hints = [f"{key} {label}" for key, _, label in self._answers] + ["esc leaves"]
             box.border_subtitle = ", ".join(hints)
             with VerticalScroll(id="text"):
-                yield Static(self._text, markup=False)
+                yield PlainText(self._text)
 
     def on_mount(self) -> None:
         self.query_one("#text").focus()

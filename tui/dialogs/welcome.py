@@ -8,11 +8,11 @@ from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Vertical
 from textual.screen import Screen
-from textual.widgets import Static
 
 from knscope.store.errors import UserError
 from knscope.store.layout import expanded
 from knscope.tui.dialogs.form import Field, FormScreen
+from knscope.tui.widgets.line import PlainText
 
 if TYPE_CHECKING:
     from knscope.tui.app import Knscope
@@ -44,8 +44,8 @@ class WelcomeScreen(Screen[None]):
     def compose(self) -> ComposeResult:
         with Vertical(id="welcome") as box:
             box.border_title = "knscope"
-            yield Static(TEXT, markup=False)
-            yield Static("", classes="bad", markup=False)
+            yield PlainText(TEXT)
+            yield PlainText(classes="bad")
 
     def action_demo(self) -> None:
         from knscope.tui.commands import demo
@@ -54,7 +54,7 @@ class WelcomeScreen(Screen[None]):
             place = demo.default_store()
             demo.resume(place, demo.demo_config(60))
         except UserError as error:
-            self.query_one(".bad", Static).update(str(error))
+            self.query_one(".bad", PlainText).update(str(error))
             return
         cast("Knscope", self.app).open_store(place)
 
@@ -65,7 +65,7 @@ class WelcomeScreen(Screen[None]):
             try:
                 place = expanded(values["store"])
             except UserError as error:
-                self.query_one(".bad", Static).update(str(error))
+                self.query_one(".bad", PlainText).update(str(error))
             else:
                 cast("Knscope", self.app).open_store(place)
 

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 
 from rich.text import Text
 from textual.app import ComposeResult
-from textual.widgets import Static
 
 from knscope.tui.messages import NeuronWanted, RowEntered
 from knscope.tui.panes.pane import Pane, side_by_side
@@ -17,6 +16,7 @@ from knscope.tui.widgets import cells
 from knscope.tui.widgets.bars import spark
 from knscope.tui.widgets.cells import Column
 from knscope.tui.widgets.frame_table import FrameTable
+from knscope.tui.widgets.line import PlainText
 
 if TYPE_CHECKING:
     import polars as pl
@@ -136,7 +136,7 @@ class DknPane(Pane):
 
     def compose(self) -> ComposeResult:
         yield self.note
-        yield Static("", classes="summary")
+        yield PlainText("", classes="summary")
         yield FrameTable("dkn", empty="no such pair at these thresholds")
 
     def load(self, reader: Reader, shown: Shown) -> Pairs:

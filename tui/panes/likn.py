@@ -10,16 +10,17 @@ from typing import TYPE_CHECKING, cast
 from rich.text import Text
 from textual.app import ComposeResult
 from textual.timer import Timer
-from textual.widgets import Static
 from textual.worker import Worker, WorkerState
 
 from knscope.tui.messages import NeuronWanted, RowEntered
 from knscope.tui.panes.pane import FINISHED, SLOW, Pane
+from knscope.tui.printing.format import one_line
 from knscope.tui.selection import Shown
 from knscope.tui.widgets import cells
 from knscope.tui.widgets.bars import bar
 from knscope.tui.widgets.cells import Column
 from knscope.tui.widgets.frame_table import FrameTable
+from knscope.tui.widgets.line import PlainText
 
 if TYPE_CHECKING:
     import polars as pl
@@ -153,7 +154,7 @@ class LiknPane(Pane):
 
     def compose(self) -> ComposeResult:
         yield self.note
-        yield Static("", classes="summary")
+        yield PlainText("", classes="summary")
         yield FrameTable("likn", empty="the controls follow when the keys rest")
 
     def load(self, reader: Reader, shown: Shown) -> Overlaps:
@@ -166,7 +167,7 @@ class LiknPane(Pane):
 
     def paint(self, result: Overlaps, shown: Shown) -> None:
         self.entitle(f"LIKN · {shown.subject}")
-        summary, table = self.query_one(".summary", Static), self.query_one(FrameTable)
+        summary, table = self.query_one(".summary", PlainText), self.query_one(FrameTable)
         if self._timer is not None:
             self._timer.stop()
         self._awaited = None
@@ -200,7 +201,7 @@ class LiknPane(Pane):
         return (
             Column("layer", "layer", right=True),
             Column("neuron", "neuron", right=True),
-            *(Column(lang, lang.rjust(4), share, least=5) for lang in langs),
+            *(Column(lang, one_line(lang).rjust(4), share, least=5) for lang in langs),
             Column(
                 "in", f"in of {len(langs)}", everywhere, right=True, tone=lambda n: "good" if n == len(langs) else ""
             ),

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any
 
 from textual.app import ComposeResult
 from textual.message import Message
-from textual.widgets import Static
 
 from knscope.store.view import sql_literal
 from knscope.tui.messages import RowEntered
@@ -16,6 +15,7 @@ from knscope.tui.selection import Shown
 from knscope.tui.widgets import cells
 from knscope.tui.widgets.cells import Column
 from knscope.tui.widgets.frame_table import FrameTable
+from knscope.tui.widgets.line import PlainText
 
 if TYPE_CHECKING:
     import polars as pl
@@ -143,7 +143,7 @@ class NeuronPane(Pane):
 
     def compose(self) -> ComposeResult:
         yield self.note
-        yield Static("", classes="summary")
+        yield PlainText("", classes="summary")
         yield FrameTable("neurons", empty="no neuron is above the thresholds here")
 
     def load(self, reader: Reader, shown: Shown) -> tuple[Place, pl.DataFrame]:
@@ -161,7 +161,7 @@ class NeuronPane(Pane):
         place, frame = result
         self.entitle(f"{place.trail} · {shown.subject}")
         one = place.neuron is not None
-        summary, table = self.query_one(".summary", Static), self.query_one(FrameTable)
+        summary, table = self.query_one(".summary", PlainText), self.query_one(FrameTable)
         summary.display = one
         if one:
             self.summarise(describe(place, frame))

@@ -11,12 +11,13 @@ from rich.text import Text
 from textual.containers import Vertical
 from textual.content import Content
 from textual.geometry import Region
-from textual.widgets import Static
 from textual.worker import Worker, WorkerState
 
 from knscope.store.errors import UserError
+from knscope.tui.printing.format import one_line
 from knscope.tui.selection import Shown
 from knscope.tui.widgets.frame_table import FrameTable
+from knscope.tui.widgets.line import PlainText
 
 if TYPE_CHECKING:
     import polars as pl
@@ -70,7 +71,7 @@ class Pane(Vertical):
         self._painted_once = False
         self._said = ""
         self._summary: Text | str = ""
-        self.note = Static("", classes="note", markup=False)
+        self.note = PlainText("", classes="note")
         self.note.display = False
 
     @property
@@ -186,12 +187,17 @@ class Pane(Vertical):
             )
             self.log.error(f"{self.TITLE}: {error!r}")
 
+    @property
+    def title(self) -> str:
+        """What stands in the upper border."""
+        return self._entitled["border_title"]
+
     def entitle(self, above: str | None = None, below: str | None = None) -> None:
         """Other texts in the border. Sends the border's lines only, and only when they say something else."""
         for name, text in (("border_title", above), ("border_subtitle", below)):
             if text is not None and self._entitled.get(name) != text:
                 self._entitled[name] = text
-                setattr(self, f"_{name}", Content(text))
+                setattr(self, f"_{name}", Content(one_line(text)))
                 line = -1 if name == "border_title" else self.size.height
                 self.refresh(Region(-2, line, self.outer_size.width, 1))
 
@@ -200,7 +206,9 @@ class Pane(Vertical):
         if content != self._summary:
             lines = [str(each).count("\n") for each in (content, self._summary)]
             self._summary = content
-            self.query_one(".summary", Static).update(content, layout=lines[0] != lines[1] or isinstance(content, str))
+            self.query_one(".summary", PlainText).update(
+                content, layout=lines[0] != lines[1] or isinstance(content, str)
+            )
 
     def say(self, text: str) -> None:
         """Text in place of the content; empty brings the content back."""

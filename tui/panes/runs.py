@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from textual.app import ComposeResult
 from textual.binding import BindingType
-from textual.widgets import Static
 
 from knscope.tui import keymap
 from knscope.tui.panes.pane import Pane
@@ -14,6 +13,7 @@ from knscope.tui.widgets import cells
 from knscope.tui.widgets.bars import bar
 from knscope.tui.widgets.cells import Column
 from knscope.tui.widgets.frame_table import FrameTable
+from knscope.tui.widgets.line import PlainText
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -94,7 +94,7 @@ class RunsPane(Pane):
     def compose(self) -> ComposeResult:
         yield self.note
         yield FrameTable("runs", empty="no run yet; r computes what the view lacks, n asks one question")
-        yield Static("", id="run-text", markup=False)
+        yield PlainText("", id="run-text")
 
     def on_mount(self) -> None:
         self.entitle("runs")
@@ -135,7 +135,7 @@ class RunsPane(Pane):
         """Below the table: the marked run's message, configuration and failures."""
         if (text := describe(self.marked())) != self._text:
             self._text = text
-            self.query_one("#run-text", Static).update(text)
+            self.query_one("#run-text", PlainText).update(text)
 
 
 def describe(one: RunStatus | None) -> str:

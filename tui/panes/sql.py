@@ -6,7 +6,6 @@ import time
 from typing import TYPE_CHECKING, Any, cast
 
 from textual.app import ComposeResult
-from textual.widgets import Static
 from textual.worker import Worker, WorkerState
 
 from knscope.tui import state
@@ -15,6 +14,7 @@ from knscope.tui.panes.pane import FINISHED, Pane
 from knscope.tui.selection import Shown
 from knscope.tui.widgets import cells
 from knscope.tui.widgets.frame_table import FrameTable
+from knscope.tui.widgets.line import PlainText
 from knscope.tui.widgets.sql_editor import SqlEditor
 
 if TYPE_CHECKING:
@@ -51,7 +51,7 @@ class SqlPane(Pane):
         editor = SqlEditor(self._history[-1] if self._history else FIRST)
         editor.styles.height = self._rows
         yield editor
-        yield Static("", id="sql-state", markup=False)
+        yield PlainText("", id="sql-state")
         yield FrameTable("sql-result", empty="")
 
     def on_mount(self) -> None:
@@ -61,7 +61,7 @@ class SqlPane(Pane):
             editor.move_cursor(editor.document.end)
         else:
             editor.select_all()  # an example: the first key typed replaces it
-        self.query_one("#sql-state", Static).update("^r runs · tab completes · F7 F8 history")
+        self.query_one("#sql-state", PlainText).update("^r runs · tab completes · F7 F8 history")
 
     def follow(self, shown: Shown) -> None:
         """The result belongs to the statement, not to the selection."""
@@ -145,7 +145,7 @@ class SqlPane(Pane):
             self._state(str(event.worker.error).strip())
 
     def _state(self, text: str) -> None:
-        self.query_one("#sql-state", Static).update(text)
+        self.query_one("#sql-state", PlainText).update(text)
 
     # --- history
 

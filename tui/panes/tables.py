@@ -7,7 +7,6 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from textual.app import ComposeResult
-from textual.widgets import Static
 
 from knscope.store.view import sql_literal
 from knscope.tui.messages import RowEntered, RowMoved
@@ -16,6 +15,7 @@ from knscope.tui.selection import Shown
 from knscope.tui.widgets import cells
 from knscope.tui.widgets.cells import Column
 from knscope.tui.widgets.frame_table import FrameTable
+from knscope.tui.widgets.line import PlainText
 from knscope.tui.widgets.roc_plot import roc_text
 
 if TYPE_CHECKING:
@@ -86,7 +86,7 @@ class TablePane(Pane):
 
     def compose(self) -> ComposeResult:
         yield self.note
-        yield Static("", classes="summary", markup=False)
+        yield PlainText("", classes="summary")
         yield FrameTable(self.id or "")
 
     def help_text(self) -> str:
@@ -246,7 +246,7 @@ class ChecksPane(TablePane):
 
     def compose(self) -> ComposeResult:
         yield from super().compose()
-        roc = Static("", id="roc", markup=False)
+        roc = PlainText("", id="roc")
         roc.display = False
         yield roc
 
@@ -294,7 +294,7 @@ class ChecksPane(TablePane):
 
     def draw(self) -> None:
         """The curve of the row under the cursor: below the table where there is room, else in place of its other rows."""
-        table, roc = self.query_one(FrameTable), self.query_one("#roc", Static)
+        table, roc = self.query_one(FrameTable), self.query_one("#roc", PlainText)
         row, high = table.current, self.size.height
         below = high >= ROOMY
         roc.display = row is not None and (self.drawn or below) and not self.note.display

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Any
 
-from knscope.tui.printing.output import cell
+from knscope.tui.printing.format import cell, one_line
 
 if TYPE_CHECKING:
     from knscope.analysis.statistics.table import Table
@@ -25,8 +25,8 @@ def latex(table: Table) -> str:
     shown = table.frame.drop(table.aside)
     numeric = [dtype.is_numeric() for dtype in shown.schema.values()]
     lines = [
-        f"% {table.title}",
-        *(f"% {line}" for note in table.notes for line in note.splitlines()),
+        f"% {one_line(table.title)}",
+        *(f"% {one_line(line)}" for note in table.notes for line in note.split("\n")),
         r"\begin{table}",
         r"  \centering",
         rf"  \caption{{{escaped(table.title)}}}",
@@ -45,7 +45,7 @@ def latex(table: Table) -> str:
 
 def escaped(text: str) -> str:
     """Any text as LaTeX prints it."""
-    return "".join(_SPECIAL.get(character, character) for character in text)
+    return "".join(_SPECIAL.get(character, character) for character in one_line(text))
 
 
 def _row(cells: Any) -> str:

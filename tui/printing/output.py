@@ -2,25 +2,25 @@
 
 from __future__ import annotations
 
-import re
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rich.cells import cell_len
 from rich.console import Console
-from rich.markup import escape
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
+from rich.text import Text
+
+from knscope.tui.printing.format import cell, json_text, one_line, visible
 
 if TYPE_CHECKING:
     import polars as pl
 
     from knscope.analysis.statistics.table import Table
 
-FORMATS = ("table", "csv", "json", "latex", "parquet")
+FORMATS = ("table", "csv", "json", "latex", "parquet", "spreadsheet")
 GAP = 2  # cells around a column
 NARROWEST = 12  # a column of text is folded to this, no further
 LONGEST_WORD = 24  # nor narrower than its longest word of up to this: names of models are read whole
@@ -29,59 +29,59 @@ MAX_PRINTED = 60  # rows of a text table; the rest is counted, and comes with --
 
 
 def console(needed: int = 0) -> Console:
-    """stdout as text; without a terminal as wide as is needed, so that a pipe loses nothing."""
-    return Console(width=None if sys.stdout.isatty() else max(160, needed), highlight=False)
+    """stdout for text tables; without a terminal as wide as is needed, so that a pipe loses nothing."""
+    return _console(width=None if sys.stdout.isatty() else max(160, needed))
 
 
 def messages() -> Console:
-    return Console(stderr=True, highlight=False)
+    return _console(stderr=True)
+
+
+def _console(**options: Any) -> Console:
+    """Text is printed as it stands: no markup, no `:smile:`."""
+    return Console(highlight=False, markup=False, emoji=False, **options)
 
 
 def say(text: str) -> None:
     """A message for the person, on stderr."""
-    messages().print(_safe(text), soft_wrap=True)
+    messages().print(visible(text), soft_wrap=True)
 
 
-def write_text(text: str) -> None:
-    sys.stdout.write(text + "\n")
+def write_data(data: bytes) -> None:
+    """Data on stdout: to the byte, and on a terminal as far as they can be seen."""
+    if sys.stdout.isatty():
+        sys.stdout.write(visible(data.decode("utf-8-sig")))
+    else:
+        sys.stdout.flush()
+        sys.stdout.buffer.write(data)
 
 
 def write_json(document: Any) -> None:
     """One JSON document on stdout. Floats that are no numbers become null."""
-    from knscope.store.export import as_json_text
-
-    write_text(as_json_text(document))
+    write_data(f"{json_text(document)}\n".encode())
 
 
 def emit(tables: Sequence[Table], form: str = "table", output: Path | None = None, hint: str = HINT) -> None:
-    """Print or write a command's tables. CSV and Parquet hold one table: the first, which is the command's own.
+    """Print or write a command's tables. CSV and Parquet hold the first, which is the command's own.
 
     :param hint: what shows the columns and rows that a printed table leaves out
     :raises UserError: for a format that is unknown, or Parquet on a terminal
     """
     from knscope.store.errors import UserError
-    from knscope.store.export import as_csv
-    from knscope.tui.printing import latex, writing
+    from knscope.tui.printing import writing
 
     check(form, output)
-    frame = tables[0].frame
     if output is not None:
         say(writing.write(tables, output, None if form == "table" else form))
     elif form == "table":
         for table in tables:
             print_table(table, hint)
-    elif form == "json":
-        write_json(document(tables))
-    elif form == "csv":
-        sys.stdout.write(as_csv(frame))
-        say_left_out(tables)
-    elif form == "latex":
-        sys.stdout.write("\n".join(latex.latex(table) for table in tables))
-    elif sys.stdout.isatty():
+    elif form == "parquet" and sys.stdout.isatty():
         raise UserError("Parquet is not for a terminal; add -o FILE")
     else:
-        frame.write_parquet(sys.stdout.buffer)
-        say_left_out(tables)
+        write_data(writing.content(tables, form))
+        if form not in ("json", "latex"):
+            say_left_out(tables)
 
 
 def say_left_out(tables: Sequence[Table]) -> None:
@@ -108,15 +108,6 @@ def check(form: str, output: Path | None) -> None:
             raise UserError(f"{output} cannot be written: {why}; name another place")
 
 
-def document(tables: Sequence[Table]) -> dict[str, Any]:
-    """What --json prints and a .json file holds."""
-    return {"tables": [as_json(table) for table in tables]}
-
-
-def as_json(table: Table) -> dict[str, Any]:
-    return {"name": table.name, "title": table.title, "rows": table.frame.to_dicts(), "notes": list(table.notes)}
-
-
 def print_table(table: Table, hint: str = HINT) -> None:
     """A result as a text table with its notes below. Where it is too wide for the terminal, long texts are folded first, then
     the last columns are left out by name; numbers and row labels never."""
@@ -125,18 +116,18 @@ def print_table(table: Table, hint: str = HINT) -> None:
     shown = table.frame.drop(table.aside)
     cells = [[cell(value) for value in row] for row in shown.head(MAX_PRINTED).iter_rows()]
     numeric = [dtype.is_numeric() for dtype in shown.schema.values()]
-    names = [cell(name) for name in shown.columns]
+    names = [one_line(name) for name in shown.columns]
     needed = [max(map(cell_len, column)) for column in zip(names, *cells, strict=True)]
     out = console(sum(needed) + GAP * len(needed))
     words = [_longest_word(column) for column in zip(names, *cells, strict=True)]
     widths = fitted(needed, numeric, out.width, words)
     if table.title:
-        out.print(f"[bold]{_safe(table.title)}[/]", soft_wrap=True)
+        out.print(Text(visible(table.title), "bold"), soft_wrap=True)
     grid = Grid(header_style="bold", box=None)
     for name, number, width in zip(names, numeric, widths, strict=False):
-        grid.add_column(escape(name), justify="right" if number else "left", width=width, overflow="fold")
+        grid.add_column(name, justify="right" if number else "left", width=width, overflow="fold")
     for row in cells:
-        grid.add_row(*(escape(text) for text in row[: len(widths)]))
+        grid.add_row(*row[: len(widths)])
     out.print(grid)
     if table.frame.height > MAX_PRINTED:
         out.print(f"  … {MAX_PRINTED} of {table.frame.height:,} rows; {hint} prints them all")
@@ -144,9 +135,9 @@ def print_table(table: Table, hint: str = HINT) -> None:
         out.print("  (no rows)")
     left = (*names[len(widths) :], *table.aside)
     if left and not table.frame.is_empty():
-        out.print(f"  more columns with {hint}: {escape(_named(left))}", soft_wrap=True)
+        out.print(f"  more columns with {hint}: {_named(left)}", soft_wrap=True)
     for note in table.notes:
-        out.print(f"  {_safe(note)}", soft_wrap=True)
+        out.print(f"  {visible(note)}", soft_wrap=True)
     out.print()
 
 
@@ -184,44 +175,10 @@ def _named(aside: Sequence[str]) -> str:
     return ", ".join([*names, *(["the ends of the intervals"] if len(names) < len(aside) else [])])
 
 
-def cell(value: Any) -> str:
-    """A value as a person reads it: three significant decimals, – for what is not there."""
-    if value is None:
-        return "–"
-    if isinstance(value, bool):
-        return "yes" if value else "no"
-    if isinstance(value, float):
-        if value != 0 and abs(value) < 0.001:
-            return f"{value:.1e}"
-        if abs(value) < 1e9:
-            return f"{value:.3f}" if abs(value) < 100 else f"{value:,.0f}"
-        return f"{value:.2e}"
-    if isinstance(value, int):
-        return f"{value:,}"
-    if isinstance(value, bytes):
-        return value.hex()
-    if isinstance(value, list):
-        return " ".join(cell(part) for part in value)
-    return _CONTROL.sub("·", str(value))
-
-
 def one_table(name: str, title: str, frame: pl.DataFrame, *notes: str) -> Table:
     from knscope.analysis.statistics.table import Table
 
     return Table(name, title, frame, notes)
-
-
-def duration(seconds: float | None) -> str:
-    return "–" if seconds is None else str(timedelta(seconds=round(seconds)))
-
-
-_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
-"""What a terminal obeys instead of showing it; facts may hold it."""
-
-
-def _safe(text: str) -> str:
-    """Text as it stands: no markup, and nothing that a terminal obeys."""
-    return escape(_CONTROL.sub("·", text))
 
 
 class Bar:
@@ -239,7 +196,7 @@ class Bar:
         import time
 
         if self._progress is not None and self._task is not None:
-            self._progress.update(self._task, completed=done, total=total or None, description=escape(text))
+            self._progress.update(self._task, completed=done, total=total or None, description=one_line(text))
         elif last or time.monotonic() - self._last >= self.EVERY:
             self._last = time.monotonic()
             say(f"{done:,} of {total:,} results  {text}")
@@ -252,5 +209,5 @@ def progress_bar() -> Iterator[Bar]:
         yield Bar(None, None)
         return
     columns = (TextColumn("{task.completed:,} of {task.total:,}"), BarColumn(), TimeElapsedColumn())
-    with Progress(*columns, TextColumn("{task.description}"), console=err, transient=True) as progress:
+    with Progress(*columns, TextColumn("{task.description}", markup=False), console=err, transient=True) as progress:
         yield Bar(progress, progress.add_task("starting", total=None))

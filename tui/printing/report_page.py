@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
+import html
 import re
 import shutil
 from collections.abc import Iterable, Sequence
-from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from knscope.tui.printing import writing
-from knscope.tui.printing.output import cell
+from knscope.tui.printing.format import cell, visible
 
 if TYPE_CHECKING:
     from knscope.analysis.report.chapters import Chapter
@@ -97,6 +97,10 @@ class Report:
         body = "\n".join(self._parts)
         head = f"<meta charset=utf-8><title>{escape(self._title)}</title><style>{_STYLE}</style>"
         (self._place / "report.html").write_text(f"<!doctype html><html>{head}\n{body}\n</html>\n", encoding="utf-8")
+
+
+def escape(text: str) -> str:
+    return html.escape(visible(text))
 
 
 def _html(table: Table) -> str:

@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from knscope.tui.printing.format import document, json_text
+
 if TYPE_CHECKING:
     from knscope.analysis.statistics.table import Table
 
@@ -20,7 +22,7 @@ def format_of(path: Path, form: str | None = None) -> str:
     """
     from knscope.store.errors import UserError
 
-    ending, named = path.suffix.lstrip(".").lower(), {"latex": "tex"}.get(form or "", form)
+    ending, named = path.suffix.lstrip(".").lower(), {"latex": "tex", "spreadsheet": "csv"}.get(form or "", form)
     if named and ending in ENDINGS and ending != named:
         raise UserError(f"{path}: --format {form} and the name's ending say different things; leave one of them out")
     chosen = named or ending
@@ -30,6 +32,20 @@ def format_of(path: Path, form: str | None = None) -> str:
     return chosen
 
 
+def content(tables: Sequence[Table], form: str) -> bytes:
+    """What a file or stdout gets: csv, spreadsheet and parquet of the first table, json and latex of all."""
+    from knscope.store.export import as_csv, as_parquet, for_spreadsheets
+    from knscope.tui.printing.latex import latex
+
+    if form == "parquet":
+        return as_parquet(tables[0].frame)
+    if form == "json":
+        return (json_text(document(tables)) + "\n").encode()
+    if form in ("tex", "latex"):
+        return "\n".join(map(latex, tables)).encode()
+    return (for_spreadsheets if form == "spreadsheet" else as_csv)(tables[0].frame).encode()
+
+
 def write(tables: Sequence[Table], path: Path, form: str | None = None) -> str:
     """Write a file whole or not at all, and return what was written.
 
@@ -37,24 +53,17 @@ def write(tables: Sequence[Table], path: Path, form: str | None = None) -> str:
 
     :raises UserError: for an unknown format, a table without a figure, a place that cannot be written
     """
+    from knscope.store.export import whole
+
     chosen = format_of(path, form)
     if chosen in FIGURES:
         from knscope.analysis.figures.drawing import write_figure
 
         write_figure(tables, path, chosen)
         return f"figure written to {path}"
-    if chosen in ("tex", "json"):
-        from knscope.store.export import as_json_text, whole
-        from knscope.tui.printing.latex import latex
-        from knscope.tui.printing.output import document
-
-        with whole(path) as temporary:
-            text = "\n".join(map(latex, tables)) if chosen == "tex" else as_json_text(document(tables)) + "\n"
-            temporary.write_text(text, encoding="utf-8")
-    else:
-        from knscope.store.export import write_table
-
-        write_table(tables[0].frame, path, "parquet" if chosen == "parquet" else "csv")
+    made = content(tables, form or chosen)
+    with whole(path) as temporary:
+        temporary.write_bytes(made)
     aside = (
         f"; {', '.join(table.title for table in tables[1:])}: with .json"
         if chosen in ("csv", "parquet") and tables[1:]

@@ -10,8 +10,13 @@ import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+from rich.segment import Segment
 from textual.app import App
+from textual.color import Color
 from textual.drivers.linux_driver import LinuxDriver
+from textual.filter import LineFilter
+
+from knscope.tui.printing.format import one_line
 
 GRACE = 5
 """Seconds after a signal in which the workbench must have ended by itself."""
@@ -42,8 +47,23 @@ class _Screen:
         return True
 
 
+class Harmless(LineFilter):
+    """The last look at every line of every widget: a dot for what the terminal would obey, whatever forgot to put it there."""
+
+    def apply(self, segments: list[Segment], background: Color) -> list[Segment]:
+        """The same segments, or others that take as many cells."""
+        texts = [one_line(segment.text) for segment in segments]
+        if all(text == segment.text for text, segment in zip(texts, segments, strict=True)):
+            return segments
+        shown = [Segment(text, segment.style) for text, segment in zip(texts, segments, strict=True)]
+        return Segment.adjust_line_length(shown, Segment.get_line_length(segments))
+
+
+HARMLESS = Harmless()
+
+
 @contextlib.contextmanager
-def drawing_alone(log: Path) -> Iterator[type[LinuxDriver]]:
+def drawing_alone(log: Path | None) -> Iterator[type[LinuxDriver]]:
     """Until the end, descriptors 1 and 2 lead to `log`: what a C library prints cannot paint over the screen.
 
     Yields the driver that draws on the terminal itself.
@@ -83,8 +103,10 @@ def drawing_alone(log: Path) -> Iterator[type[LinuxDriver]]:
         yield Driver
 
 
-def _opened(log: Path) -> int:
+def _opened(log: Path | None) -> int:
     """The log's descriptor, appending; begun anew when it has grown large; nowhere where it cannot be written."""
+    if log is None:
+        return os.open(os.devnull, os.O_WRONLY)
     try:
         log.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         large = os.O_TRUNC if log.exists() and log.stat().st_size > _LARGEST_LOG else 0

@@ -6,12 +6,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from knscope.tui.printing.format import NOTHING, one_line
+
 if TYPE_CHECKING:
     import polars as pl
-
-
-NOTHING = "–"
-"""Stands for what is not stored or cannot be said; never an empty cell."""
+__all__ = ["NOTHING", "Column", "columns_of", "count", "percent", "plain", "power", "prob", "several", "signed", "tick"]
 
 
 @dataclass(frozen=True)
@@ -31,6 +30,10 @@ class Column:
     """Where the pane is too narrow the column with the highest number is left out first; 0: never."""
     tone: Callable[[Any], str] | None = None
     """Names the style of a value: `good`, `bad`, `dim` or nothing."""
+
+    def text(self, value: Any) -> str:
+        """A value as its cell shows it."""
+        return one_line(self.format(value))
 
 
 def prob(value: float | None) -> str:
@@ -61,7 +64,7 @@ def plain(value: Any) -> str:
         return f"{value:,}" if abs(value) >= 10_000 else str(value)
     if isinstance(value, list):
         return "[" + ", ".join(plain(part) for part in value) + "]"
-    return " ".join(str(value).split()) or "''"
+    return one_line(str(value)) or "''"
 
 
 def count(value: int | float | None) -> str:
@@ -86,6 +89,6 @@ def tick(value: bool | None) -> str:
 def columns_of(frame: pl.DataFrame) -> tuple[Column, ...]:
     """Columns for a frame nobody described: numbers to the right."""
     return tuple(
-        Column(name, name, plain, right=dtype.is_numeric() or dtype.is_temporal(), most=36)
+        Column(name, one_line(name), plain, right=dtype.is_numeric() or dtype.is_temporal(), most=36)
         for name, dtype in frame.schema.items()
     )

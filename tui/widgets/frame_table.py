@@ -173,7 +173,7 @@ class FrameTable(ScrollView, can_focus=True):
         if self.row_count > 2 * MEASURED:
             sample = pl.concat([sample, self.frame.tail(MEASURED)])
         self._natural = {
-            column.name: max((cell_len(column.format(value)) for value in sample[column.name]), default=0)
+            column.name: max((cell_len(column.text(value)) for value in sample[column.name]), default=0)
             for column in self.columns
         }
 
@@ -249,7 +249,7 @@ class FrameTable(ScrollView, can_focus=True):
             value = values[column.name]
             tone = column.tone(value) if column.tone else ""
             style = base + (self._style(f"table--{tone}") if tone else Style.null()) + over
-            segments.append(Segment(_align(column.format(value), wide, column.right) + " " * GAP, style))
+            segments.append(Segment(_align(column.text(value), wide, column.right) + " " * GAP, style))
         return Strip(segments).extend_cell_length(self.size.width, base + over).simplify()
 
     # --- moving

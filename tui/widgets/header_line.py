@@ -8,6 +8,8 @@ from textual.app import RenderResult
 from textual.reactive import reactive
 from textual.widget import Widget
 
+from knscope.tui.printing.format import one_line
+
 
 class HeaderLine(Widget):
     """Left to right by importance; what does not fit goes from the middle, never the run."""
@@ -21,8 +23,8 @@ class HeaderLine(Widget):
 
     def render(self) -> RenderResult:
         width = self.content_size.width
-        right = Text(self.run, style="bold" if self.run.startswith("▶") else "")
-        parts = [("bold", self.store), ("", self.what), ("dim", self.sample), ("dim", self.short)]
+        right = Text(one_line(self.run), style="bold" if self.run.startswith("▶") else "")
+        parts = [("bold", one_line(self.store)), ("", one_line(self.what)), ("dim", self.sample), ("dim", self.short)]
         left = Text(no_wrap=True)
         for style, text in parts:
             if text and left.cell_len + cell_len(text) + 3 + right.cell_len <= width:

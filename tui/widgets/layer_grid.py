@@ -17,6 +17,7 @@ from textual.strip import Strip
 
 from knscope.tui import keymap
 from knscope.tui.messages import BinEntered
+from knscope.tui.printing.format import one_line
 from knscope.tui.widgets.bars import bar
 
 LABEL = 4
@@ -110,7 +111,9 @@ class LayerGrid(ScrollView, can_focus=True):
         if y == 0:
             title = base + self._style("title")
             segments = [Segment("".ljust(LABEL), title)]
-            segments += [Segment(f"{bins.columns[i][: wide - 1]:>{NUMBER}}".ljust(wide), title) for i in indices]
+            segments += [
+                Segment(f"{one_line(bins.columns[i])[: wide - 1]:>{NUMBER}}".ljust(wide), title) for i in indices
+            ]
             return Strip(segments).extend_cell_length(width, title)
         values = bins.share if self.unit == "share" else bins.n
         top = max(values.values(), default=0) or 1

@@ -65,8 +65,7 @@ class Exporting(Bench):
 
         helpers = [name for name in frame.columns if name.startswith("_")] if pane.HELPERS else []
         kept = frame.drop(helpers)
-        title = str(pane.border_title or pane.TITLE)
-        return writing.write([Table(pane.TITLE.lower(), title, kept, aside=told_in_text(kept.schema))], path)
+        return writing.write([Table(pane.TITLE.lower(), pane.title, kept, aside=told_in_text(kept.schema))], path)
 
     def _result(self, pane: Pane) -> Table:
         reader, shown = self.session.reader, self.session.shown()
