@@ -54,7 +54,8 @@ CREATE TABLE prediction ( -- what a model answers to a query, unedited
     ranks INTEGER[],          -- rank of each answer token, from 1
     answer_tokens VARCHAR[],  -- as the tokenizer writes them
     argmax_tokens VARCHAR[],  -- what the model says at each step
-    n_words INTEGER,          -- words of the prompt: the paths of eq. 3
+    n_words INTEGER,          -- words of the prompt with tokens of their own: the paths of eq. 3
+    words_without_path INTEGER, -- words of the prompt that another word's tokens cover; null in older results
     prompt VARCHAR            -- the text the model was given
 );
 CREATE TABLE unusable ( -- queries a model cannot use, and why

@@ -18,6 +18,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Literal
 
 import numpy as np
@@ -38,6 +39,8 @@ ROWS_AT_ONCE = 64
 WRITING_THREADS = 4
 CHILDREN = ("score", "path", "scan_neuron", "ablation", "claim_neuron")
 """Tables whose rows belong to a keyed row; `key` is their first column."""
+LATER: Mapping[str, tuple[str, ...]] = MappingProxyType({"prediction": ("words_without_path",)})
+"""Columns that shards of an older version lack: they are read as null."""
 SHARDS = "shards"
 """A run's folder of them."""
 TEMPORARY = ".tmp-"
@@ -177,6 +180,10 @@ def _table(path: Path, table: str, expected: int) -> pa.Table:
     if rows.num_rows != expected:
         raise DamagedShardError(f"{path}: {table}.parquet has {rows.num_rows} rows, not {expected}")
     wanted = tables()[table].schema
+    for name in LATER.get(table, ()):
+        if name not in rows.schema.names:
+            place = wanted.get_field_index(name)
+            rows = rows.add_column(place, wanted.field(place), pa.nulls(rows.num_rows, wanted.field(place).type))
     if table in CHILDREN:
         wanted = wanted.set(0, pa.field("key", pa.dictionary(pa.int32(), pa.string())))
     if not rows.schema.equals(wanted):

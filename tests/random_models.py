@@ -6,7 +6,7 @@ from __future__ import annotations
 import copy
 
 import torch
-from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
+from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
 from transformers import BertConfig, BertForMaskedLM, GPT2Config, GPT2LMHeadModel, PreTrainedTokenizerFast
 
 from knscope.analysis.engine.models import LoadedModel, wrap_model
@@ -52,6 +52,42 @@ def byte_level() -> PreTrainedTokenizerFast:
     )
     tokenizer.train_from_iterator(LINES, trainer)
     return PreTrainedTokenizerFast(tokenizer_object=tokenizer, eos_token="<|endoftext|>", bos_token="<|endoftext|>")
+
+
+def pieces(model: str = "bpe", dummy_prefix: bool = True) -> PreTrainedTokenizerFast:
+    """Like SentencePiece's: ▁ for a space. `bpe` is like Llama's and Gemma's, rare characters as bytes; `unigram` like
+    XLM-R's, white space of any kind made one space, <s> and </s> around a text, and a mask that takes the space before it."""
+    special, characters = (
+        ["<unk>", "<s>", "</s>", "<mask>"],
+        sorted({*" ".join([*LINES, TEXT, "0123456789"]).replace(" ", "▁"), "▁"}),
+    )
+    if model == "bpe":
+        special += [f"<0x{byte:02X}>" for byte in range(256)]
+        tokenizer = Tokenizer(models.BPE(unk_token="<unk>", byte_fallback=True))
+        spaces = [normalizers.Replace(" ", "▁")]
+        tokenizer.normalizer = normalizers.Sequence([normalizers.Prepend("▁"), *spaces] if dummy_prefix else spaces)
+        tokenizer.pre_tokenizer = pre_tokenizers.Split("▁", "merged_with_next")
+        trainer = trainers.BpeTrainer(
+            vocab_size=420, special_tokens=special, initial_alphabet=characters, show_progress=False
+        )
+        tokenizer.train_from_iterator(LINES, trainer)
+    else:
+        learned = ["▁" + word for word in LINES[0].split()]
+        scored = (
+            [(token, 0.0) for token in special] + [(token, -2.0) for token in learned] + [(c, -8.0) for c in characters]
+        )
+        tokenizer = Tokenizer(models.Unigram(scored, unk_id=0))
+        tokenizer.normalizer = normalizers.Sequence([normalizers.NFKC(), normalizers.Replace(Regex(r"\s+"), " ")])
+        tokenizer.pre_tokenizer = pre_tokenizers.Metaspace(prepend_scheme="always" if dummy_prefix else "never")
+        ends = [(token, tokenizer.token_to_id(token)) for token in ("<s>", "</s>")]
+        tokenizer.post_processor = processors.TemplateProcessing(single="<s> $A </s>", special_tokens=ends)
+    names = {
+        "unk_token": "<unk>",
+        "bos_token": "<s>",
+        "eos_token": "</s>",
+        "mask_token": AddedToken("<mask>", lstrip=True, special=True),
+    }
+    return PreTrainedTokenizerFast(tokenizer_object=tokenizer, **names)
 
 
 def sentinels() -> PreTrainedTokenizerFast:

@@ -15,7 +15,7 @@ from typing import Any
 
 from knscope.analysis.errors import ModelError
 
-NUMERICS_VERSION = 4
+NUMERICS_VERSION = 5
 """Raised whenever the same options would give other values: stored results of an older version are then computed
 anew."""
 
@@ -45,6 +45,9 @@ class MethodConfig:
     baseline: str = "per_word"
     """Where paths start: one per word with its tokens masked (eq. 3), `zero`, or one `mean_tokens` path over all
     sub-word tokens."""
+    substitute: str = ""
+    """The token, as the tokenizer writes it, that takes the place of a hidden word. Empty: what the model has for it,
+    <mask> on encoders, <eos> on decoders. No meaning where the baseline is `zero`."""
     last_word: str = "keep"
     """Decoders: whether the path of the word at the answer position is taken (eq. 3) or left out. No meaning
     elsewhere."""
@@ -72,6 +75,11 @@ class MethodConfig:
                 raise ModelError(
                     f"method option {name}={getattr(self, name)!r} is unknown; choose one of {', '.join(allowed)}"
                 )
+        if not all(sign.isprintable() and sign not in ", " for sign in self.substitute):
+            raise ModelError(
+                f"method option substitute={self.substitute!r}: name a token without space and comma, as the tokenizer "
+                "writes it"
+            )
         if not 1 <= self.nodes <= 1000:
             raise ModelError(f"method option nodes={self.nodes} is out of range; give a whole number from 1 to 1000")
         if not 0 < self.tolerance <= 0.1:

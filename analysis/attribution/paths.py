@@ -78,15 +78,16 @@ def _hidden(engine: Engine, index: int, query: EncodedQuery, method: MethodConfi
     """Query number `index` with each of its words, or each of its tokens, replaced."""
     if method.baseline == "zero":
         return []
-    steps, substitute = len(query.steps), engine.loaded.substitute
-    shared, decodes = engine.loaded.causal, engine.loaded.kind == "decoder"
+    steps, loaded = len(query.steps), engine.loaded
+    substitute = loaded.token_id(method.substitute) if method.substitute else loaded.substitute
+    shared, decodes = loaded.causal, loaded.kind == "decoder"
     found = []
     for step in [steps - 1] if shared else range(steps):
         ids = query.steps[step].ids
         states = tuple(range(index * steps, (index + 1) * steps)) if shared else (index * steps + step,)
         changes = [word.tokens for word in query.words]
         if method.baseline == "mean_tokens":
-            source = ids.index(engine.loaded.start) if shared and not decodes else len(ids)
+            source = ids.index(loaded.start) if shared and not decodes else len(ids)
             changes = [(place,) for place in range(source)]
         for place, tokens in enumerate(changes):
             changed = tuple(substitute if at in tokens else token for at, token in enumerate(ids))

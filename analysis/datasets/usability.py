@@ -6,6 +6,7 @@ import polars as pl
 
 from knscope.analysis.datasets.languages import choose_langs
 from knscope.analysis.datasets.sampling import ends_in_answer
+from knscope.analysis.prompts.words import has_spaced_slot
 
 
 def usability(frame: pl.DataFrame, langs: Sequence[str] = ()) -> pl.DataFrame:
@@ -13,7 +14,8 @@ def usability(frame: pl.DataFrame, langs: Sequence[str] = ()) -> pl.DataFrame:
 
     facts; paired: those with prompts in all of the languages (`langs`, all when empty); unpaired: the others;
     templates; decoder_templates: those with nothing after [Y]; prompts; decoder_prompts; several_answers: facts whose
-    subject has other right objects. A relation that a language lacks altogether has a row of zeros.
+    subject has other right objects; spaced_templates: those of `spaced_slots`. A relation that a language lacks
+    altogether has a row of zeros.
     """
     kept = choose_langs(frame["lang"].unique(maintain_order=True), langs)
     frame = frame.filter(pl.col("lang").is_in(kept)).with_columns(
@@ -32,7 +34,19 @@ def usability(frame: pl.DataFrame, langs: Sequence[str] = ()) -> pl.DataFrame:
         decoder_prompts=pl.col("_last").sum(),
         several_answers=fact.filter(several).n_unique(),
     )
+    place = ["relation", "lang"]
+    spaced = spaced_slots(frame).group_by(place).agg(spaced_templates=pl.len())
+    counts = counts.join(spaced, on=place, how="left")
     grid = frame.select(pl.col("relation").unique().sort()).join(pl.DataFrame({"lang": kept}), how="cross")
-    return grid.join(counts, on=["relation", "lang"], how="left", maintain_order="left").with_columns(
+    return grid.join(counts, on=place, how="left", maintain_order="left").with_columns(
         pl.exclude("relation", "lang").fill_null(0).cast(pl.Int64)
+    )
+
+
+def spaced_slots(frame: pl.DataFrame) -> pl.DataFrame:
+    """Templates (relation, lang, template) with white space beside [X] or [Y] in a script written without spaces."""
+    each = frame.unique(["relation", "lang", "template"], maintain_order=True)
+    rows = each.select("template", "subject", "object").iter_rows()
+    return each.select("relation", "lang", "template").filter(
+        pl.Series([has_spaced_slot(*row) for row in rows], dtype=pl.Boolean)
     )

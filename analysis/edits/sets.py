@@ -14,6 +14,8 @@ from typing import Literal, get_args
 import numpy as np
 import numpy.typing as npt
 
+from knscope.analysis.prompts.words import without_blanks
+
 Ints = npt.NDArray[np.int64]
 Bools = npt.NDArray[np.bool_]
 Ablation = Literal["zero", "mean", "resample"]
@@ -42,7 +44,7 @@ def draw_irrelevant(
     facts: Sequence[str],
     relation: Sequence[str],
     subject: Sequence[str],
-    answer_tokens: Sequence[Collection[object]],
+    answer_tokens: Sequence[Collection[str]],
     known: Sequence[bool],
     *,
     n: int = N_IRRELEVANT,
@@ -50,11 +52,11 @@ def draw_irrelevant(
 ) -> Irrelevant:
     """Up to n irrelevant facts for each fact: another relation, another subject, no answer token in common.
 
-    `answer_tokens` holds each fact's answer tokens over all languages. Facts of the same `known` flag come first. Where
-    all facts are of one relation, others of that relation with another object are taken and marked. The draw depends
-    on the labels in `facts` and the seed, not on the order of rows.
+    `answer_tokens` holds each fact's answer tokens over all languages; white space alone is nothing in common. Facts of
+    the same `known` flag come first. Where all facts are of one relation, others of that relation with another object
+    are taken and marked. The draw depends on the labels in `facts` and the seed, not on the order of rows.
     """
-    tokens = [frozenset(one) for one in answer_tokens]
+    tokens = [frozenset(filter(without_blanks, one)) for one in answer_tokens]
     single = len(set(relation)) < 2
     order = sorted(range(len(facts)), key=lambda i: facts[i])
     rows: list[tuple[int, int, bool]] = []

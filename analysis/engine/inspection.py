@@ -47,6 +47,8 @@ class ModelReport:
     neurons: int
     weights_hash: str
     tokenizer_hash: str
+    substitute: str
+    """The token that takes the place of a hidden word (eq. 3) unless a method names another."""
     computed_by: str
     computed_by_all_positions: str
     computed_by_long: str | None
@@ -86,6 +88,7 @@ def inspect(loaded: LoadedModel, memory_bytes: int | None = None) -> ModelReport
         neurons=loaded.n_neurons,
         weights_hash=identity.weights_hash,
         tokenizer_hash=identity.tokenizer_hash,
+        substitute=str(loaded.tokenizer.convert_ids_to_tokens(loaded.substitute)),
         computed_by=str(proof.recipe),
         computed_by_all_positions=str(proof.recipe_whole),
         computed_by_long=str(proof.recipe_long) if differs else None,

@@ -90,10 +90,22 @@ class LoadedModel:
 
     @property
     def substitute(self) -> int:
-        """The token that stands for a hidden word in eq. 3: <mask>, <eos> for decoders, a sentinel where both are."""
+        """The token that stands for a hidden word in eq. 3 unless a method names another: <mask>, <eos> for decoders, a
+        sentinel where both are."""
         if self.kind == "encoder-decoder":
             return int(self.tokenizer.convert_tokens_to_ids(HIDDEN))
         return int(self.tokenizer.mask_token_id if self.kind == "encoder" else self.tokenizer.eos_token_id)
+
+    def token_id(self, token: str) -> int:
+        """The id of a token as the tokenizer writes it. Raises ModelError where the model has no such token."""
+        found = self.tokenizer.convert_tokens_to_ids(token)
+        unknown = found is None or (found == self.tokenizer.unk_token_id and token != self.tokenizer.unk_token)
+        if unknown or found >= self.model.get_input_embeddings().weight.shape[0]:
+            raise ModelError(
+                f"method option substitute={token}: {self.label} has no token of that name; write one of its vocabulary "
+                "as its tokenizer does, or leave the option out"
+            )
+        return int(found)
 
     @property
     def causal(self) -> bool:

@@ -16,6 +16,7 @@ import numpy.typing as npt
 
 from knscope.analysis.likn.chance import UniformChance, benjamini_hochberg, uniform_chance
 from knscope.analysis.likn.neuron_sets import Bools, Ints, NeuronSets
+from knscope.analysis.prompts.words import without_blanks
 from knscope.analysis.statistics.bootstrap import DRAWS, Interval, cluster_sums, replicate
 
 Floats = npt.NDArray[np.float64]
@@ -272,5 +273,5 @@ def share_tokens(answers: Sequence[Collection[str]]) -> bool:
 
     `answers` holds one collection of tokens a language. Tokens of a single punctuation or space mark do not count.
     """
-    plain = [{token for token in tokens if any(sign.isalnum() for sign in token)} for tokens in answers]
+    plain = [{token for token in tokens if any(sign.isalnum() for sign in without_blanks(token))} for tokens in answers]
     return any(not plain[i].isdisjoint(plain[j]) for i in range(len(plain)) for j in range(i))

@@ -2,18 +2,21 @@
 
     encode(loaded, Query("tz", "P36", "en", "The capital of [X] is [Y]", "Tanzania", "Dodoma"))
 
-Everything is read off ONE tokenisation, that of the filled sentence, through the offsets of a fast tokenizer: so
-spacing, leading spaces and scripts without spaces need no rule of their own. The core asks of `loaded` only
-`tokenizer`, `kind` and `context`.
+Everything is read off ONE tokenisation, that of the filled sentence, through the offsets of a fast tokenizer. The
+answer's tokens are those that overlap it, and every token of white space alone directly before them: the space
+between prompt and answer is part of what the model has to say. So the prompt that is printed is the prompt that is
+asked, token for token. The core asks of `loaded` only `tokenizer`, `kind` and `context`.
 """
 
 from __future__ import annotations
 
 import hashlib
 import unicodedata
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import Any, Protocol
+from itertools import takewhile
+from typing import Any, NamedTuple, Protocol
 
 from knscope.analysis.errors import UnusableQuery
 from knscope.analysis.prompts.words import Span, word_spans
@@ -21,8 +24,18 @@ from knscope.analysis.prompts.words import Span, word_spans
 BLANK, HIDDEN = "<extra_id_0>", "<extra_id_1>"
 """Sentinels of encoder-decoders: for the answer, and for a hidden word of eq. 3."""
 
-Token = tuple[int, Span]
-"""Id and span in the text (empty for special tokens) of one token."""
+
+class Token(NamedTuple):
+    id: int
+    span: Span
+    """Its characters in the text, without the white space around them."""
+    added: bool
+    """Whether the tokenizer puts it around every text ([CLS], <bos>)."""
+
+    @property
+    def blank(self) -> bool:
+        """White space alone."""
+        return not self.added and self.span[0] == self.span[1]
 
 
 @dataclass(frozen=True)
@@ -78,6 +91,8 @@ class EncodedQuery:
     answer_tokens: tuple[str, ...]
     steps: tuple[Step, ...]
     words: tuple[Word, ...]
+    words_without_path: int = 0
+    """Words of eq. 3 that have no token of their own: another word's tokens cover them."""
 
     @property
     def n_words(self) -> int:
@@ -104,8 +119,12 @@ class _Filled:
     text: str
     answer: Span
     tokens: list[Token]
-    places: list[int]
+    places: range
     words: list[Span]
+
+    @property
+    def ids(self) -> list[int]:
+        return [token.id for token in self.tokens]
 
 
 def encode(loaded: Encodable, query: Query) -> EncodedQuery:
@@ -115,28 +134,21 @@ def encode(loaded: Encodable, query: Query) -> EncodedQuery:
     empty-answer, unknown-answer, literal-mask, token-straddles, prompt-not-prefix, too-long, no-words.
     """
     filled = _fill(loaded, query)
-    ids = [token for token, _ in filled.tokens]
-    places, tokenizer = filled.places, loaded.tokenizer
-    gold = tuple(ids[place] for place in places)
+    ids, places, tokenizer = filled.ids, filled.places, loaded.tokenizer
+    gold = ids[places.start : places.stop]
     if loaded.kind == "encoder-decoder":
         return _with_source(loaded, query, filled)
     if loaded.kind == "encoder":
         masked = [tokenizer.mask_token_id if place in places else token for place, token in enumerate(ids)]
+        prompt = _text_with(tokenizer, filled, [tokenizer.mask_token] * len(places), masked)
         steps = []
         for place, token in zip(places, gold, strict=True):
             steps.append(Step(tuple(masked), place, token))
             masked[place] = token
-        prompt = _between(filled.text, filled.answer, " ".join([tokenizer.mask_token] * len(places)))
-        n_prompt = len(ids)
-    else:
-        n_prompt = places[0]
-        _check_prefix(loaded, filled, ids[:n_prompt], query)
-        steps = [Step(tuple(ids[:place]), place - 1, token) for place, token in zip(places, gold, strict=True)]
-        prompt = filled.text[: filled.answer[0]].rstrip()
-    words = _words(filled, n_prompt)
-    if not words:
-        raise _unusable("no-words", query, "the prompt has no word to mask; use a template with at least one word")
-    return EncodedQuery(query, prompt, tuple(tokenizer.convert_ids_to_tokens(list(gold))), tuple(steps), words)
+        return _encoded(loaded, query, filled, prompt, steps, filled.tokens)
+    prompt = _prompt_before(loaded, filled, query)
+    steps = [Step(tuple(ids[:place]), place - 1, token) for place, token in zip(places, gold, strict=True)]
+    return _encoded(loaded, query, filled, prompt, steps, filled.tokens[: places.start])
 
 
 def encode_statement(loaded: Encodable, query: Query) -> EncodedQuery:
@@ -147,62 +159,65 @@ def encode_statement(loaded: Encodable, query: Query) -> EncodedQuery:
     filled = _fill(loaded, query)
     if loaded.kind == "encoder-decoder":
         return _with_source(loaded, query, filled, stated=True)
-    ids = tuple(token for token, _ in filled.tokens)
-    steps = tuple(Step(ids, place, ids[place]) for place in filled.places)
-    tokens = tuple(loaded.tokenizer.convert_ids_to_tokens([ids[place] for place in filled.places]))
-    return EncodedQuery(query, filled.text, tokens, steps, _words(filled, len(ids)))
+    ids = tuple(filled.ids)
+    steps = [Step(ids, place, ids[place]) for place in filled.places]
+    return _encoded(loaded, query, filled, filled.text, steps, filled.tokens)
 
 
 def _with_source(loaded: Encodable, query: Query, filled: _Filled, stated: bool = False) -> EncodedQuery:
     """The encoder reads the text with a sentinel for the answer, the decoder a start token, the sentinel and the answer's
     tokens so far; places of steps are the decoder's. `stated`: at each token of the answer, read in."""
-    ids, tokenizer = [token for token, _ in filled.tokens], loaded.tokenizer
-    gold, blank = tuple(ids[place] for place in filled.places), tokenizer.convert_tokens_to_ids(BLANK)
+    ids, tokenizer = filled.ids, loaded.tokenizer
+    first, after = filled.places.start, filled.places.stop
+    gold, blank = tuple(ids[first:after]), tokenizer.convert_tokens_to_ids(BLANK)
     if blank in ids or loaded.start in ids:
         raise _unusable(
             "literal-mask", query, f"the text itself holds {BLANK} or padding; write [Y] where the answer goes"
         )
-    first, after = filled.places[0], filled.places[-1] + 1
-    front = (*ids[:first], blank, *ids[after:], loaded.start, blank)
+    source = [*ids[:first], blank, *ids[after:]]
+    front = (*source, loaded.start, blank)
     if stated:
         steps = [Step((*front, *gold), 2 + place, token) for place, token in enumerate(gold)]
     else:
         steps = [Step((*front, *gold[:place]), 1 + place, token) for place, token in enumerate(gold)]
+    found = _encoded(loaded, query, filled, _text_with(tokenizer, filled, [BLANK], source), steps, filled.tokens)
     moved = after - first - 1  # what follows the answer stands so much earlier
-    found = _words(filled, len(ids))
-    words = tuple(Word(w.text, tuple(t if t < first else t - moved for t in w.tokens)) for w in found)
+    words = tuple(Word(w.text, tuple(t if t < first else t - moved for t in w.tokens)) for w in found.words)
+    return replace(found, words=words)
+
+
+def _encoded(
+    loaded: Encodable, query: Query, filled: _Filled, prompt: str, steps: Sequence[Step], asked: Sequence[Token]
+) -> EncodedQuery:
+    """The query with the words that have tokens among those `asked`."""
+    words = _words(filled, asked)
     if not words:
         raise _unusable("no-words", query, "the prompt has no word to mask; use a template with at least one word")
-    prompt = _between(filled.text, filled.answer, BLANK)
-    return EncodedQuery(query, prompt, tuple(tokenizer.convert_ids_to_tokens(list(gold))), tuple(steps), words)
+    gold = tuple(loaded.tokenizer.convert_ids_to_tokens([filled.tokens[place].id for place in filled.places]))
+    return EncodedQuery(query, prompt, gold, tuple(steps), words, len(filled.words) - len(words))
 
 
 def _fill(loaded: Encodable, query: Query) -> _Filled:
     """Put subject and object into the template, tokenise once, and find the answer's tokens."""
-    text, answer, words, subjects = _sentence(query, cut=loaded.kind == "decoder")
-    tokens = _tokenise(loaded.tokenizer, text)
-    if loaded.kind == "decoder":  # what a tokenizer appends (an end token) is no part of a prompt
-        last = max((place for place, (_, span) in enumerate(tokens) if span[0] < span[1]), default=-1)
-        tokens = tokens[: last + 1]
-    if not any(_overlap(span, subject) for _, span in tokens for subject in subjects):
+    decoder, tokenizer = loaded.kind == "decoder", loaded.tokenizer
+    text, answer, words, subjects = _sentence(query, cut=decoder)
+    tokens = _tokenise(tokenizer, text)
+    if decoder:
+        tokens = _without_end(tokens)
+    if not any(_overlap(token.span, subject) for token in tokens for subject in subjects):
         raise _unusable("empty-subject", query, f"the tokenizer makes no token of the subject {query.subject!r}")
-    places = _answer_places(text, answer, tokens, query)
-    unknown = loaded.tokenizer.unk_token_id
-    if (
-        unknown is not None
-        and unknown != loaded.tokenizer.eos_token_id
-        and any(tokens[place][0] == unknown for place in places)
-    ):
+    filled = _Filled(text, answer, tokens, _answer_places(text, answer, tokens, query), words)
+    unknown, mask = tokenizer.unk_token_id, tokenizer.mask_token_id
+    gold = filled.ids[filled.places.start : filled.places.stop]
+    if unknown is not None and unknown != tokenizer.eos_token_id and unknown in gold:
         raise _unusable(
             "unknown-answer", query, f"the object {query.object!r} holds tokens unknown to the model's tokenizer"
         )
-    if loaded.tokenizer.mask_token_id is not None and any(
-        token == loaded.tokenizer.mask_token_id for token, _ in tokens
-    ):
+    if mask is not None and mask in filled.ids:
         raise _unusable("literal-mask", query, "the text itself holds the mask token; write [Y] where the answer goes")
     if len(tokens) > loaded.context:
         raise _unusable("too-long", query, f"{len(tokens)} tokens, and the model reads at most {loaded.context}")
-    return _Filled(text, answer, tokens, places, words)
+    return filled
 
 
 def _sentence(query: Query, cut: bool) -> tuple[str, Span, list[Span], list[Span]]:
@@ -240,68 +255,98 @@ def _sentence(query: Query, cut: bool) -> tuple[str, Span, list[Span], list[Span
 
 
 def _tokenise(tokenizer: Any, text: str) -> list[Token]:
-    """Ids with spans trimmed of white space: some tokenizers count the space before a word as part of its token."""
-    encoded = tokenizer(text, return_offsets_mapping=True, return_attention_mask=False, return_token_type_ids=False)
-    tokens: list[Token] = []
-    for token, (start, end) in zip(encoded["input_ids"], encoded["offset_mapping"], strict=True):
-        while start < end and text[start].isspace():
-            start += 1
-        while end > start and text[end - 1].isspace():
-            end -= 1
-        tokens.append((int(token), (start, end)))
+    """Tokens with spans trimmed of white space: some tokenizers count the space before a word as part of its token.
+
+    A special token that the text itself begins with (`<bos>` of a rendered chat template) is not added a second time.
+    """
+    encoded = tokenizer(
+        text,
+        return_offsets_mapping=True,
+        return_special_tokens_mask=True,
+        return_attention_mask=False,
+        return_token_type_ids=False,
+    )
+    names = ("input_ids", "offset_mapping", "special_tokens_mask")
+    tokens = [
+        Token(int(token), _trimmed(text, *span), bool(added))
+        for token, span, added in zip(*(encoded[name] for name in names), strict=True)
+    ]
+    start = sum(1 for _ in takewhile(lambda token: token.added, tokens))
+    begin = [token.id for token in tokens[:start]]
+    if start < len(tokens) and tokens[start].id in begin:
+        del tokens[begin.index(tokens[start].id) : start]
     return tokens
+
+
+def _trimmed(text: str, start: int, end: int) -> Span:
+    while start < end and text[start].isspace():
+        start += 1
+    while end > start and text[end - 1].isspace():
+        end -= 1
+    return start, end
+
+
+def _without_end(tokens: list[Token]) -> list[Token]:
+    """Without what the tokenizer appends (an end token): it is not part of a prompt."""
+    end = next((place for place in range(len(tokens), 0, -1) if not tokens[place - 1].added), 0)
+    return tokens[:end]
 
 
 def _overlap(token: Span, part: Span) -> bool:
     return token[0] < part[1] and token[1] > part[0] and token[0] < token[1]
 
 
-def _answer_places(text: str, answer: Span, tokens: list[Token], query: Query) -> list[int]:
-    places = [place for place, (_, span) in enumerate(tokens) if _overlap(span, answer)]
+def _answer_places(text: str, answer: Span, tokens: list[Token], query: Query) -> range:
+    """From the white space directly before the answer to its last token."""
+    places = [place for place, token in enumerate(tokens) if _overlap(token.span, answer)]
     if not places:
         raise _unusable("empty-answer", query, f"the tokenizer makes no token of the object {query.object!r}")
     for place in places:
-        start, end = tokens[place][1]
+        start, end = tokens[place].span
         if start < answer[0] or end > answer[1]:
             raise _unusable(
                 "token-straddles", query, f"the token {text[start:end]!r} covers both the object and its neighbour"
             )
-    return places
+    first = places[0]
+    while first and tokens[first - 1].blank:
+        first -= 1
+    return range(first, places[-1] + 1)
 
 
-def _check_prefix(loaded: Encodable, filled: _Filled, prompt: list[int], query: Query) -> None:
-    """The prompt alone must tokenise to what stands before the answer in the filled sentence, or the model is asked
-    something else."""
-    text = filled.text[: filled.answer[0]]
-    for candidate in (text.rstrip(), text):
-        tokens = [token for token, _ in _tokenise(loaded.tokenizer, candidate)] if candidate else []
-        if (
-            prompt
-            and tokens[: len(prompt)] == prompt
-            and set(tokens[len(prompt) :]) <= set(loaded.tokenizer.all_special_ids)
-        ):
-            return
+def _prompt_before(loaded: Encodable, filled: _Filled, query: Query) -> str:
+    """The text before the answer whose tokens are exactly those before the answer in the filled sentence: without the
+    white space at its end, or with as much of it as the last of these tokens holds."""
+    text, wanted = filled.text[: filled.answer[0]], filled.ids[: filled.places.start]
+    for end in range(len(text.rstrip()), len(text) + 1):
+        tokens = _without_end(_tokenise(loaded.tokenizer, text[:end]))
+        if wanted and [token.id for token in tokens] == wanted:
+            return text[:end]
     raise _unusable(
         "prompt-not-prefix", query, "the prompt's tokens change when the object follows; the answer cannot be predicted"
     )
 
 
-def _words(filled: _Filled, n_prompt: int) -> tuple[Word, ...]:
-    """Words with their tokens among the first `n_prompt`; a token covering several words belongs to the first."""
-    answer = set(filled.places)
+def _text_with(tokenizer: Any, filled: _Filled, marks: Sequence[str], ids: Sequence[int]) -> str:
+    """The text with marks (masks, a sentinel) for the answer, spaced or not, whichever the tokenizer reads as `ids`."""
+    before, after = filled.text[: filled.answer[0]], filled.text[filled.answer[1] :]
+    spaced, tight = before + " ".join(marks) + after, before.rstrip() + "".join(marks) + after
+    read = [token.id for token in _tokenise(tokenizer, spaced)]
+    if read != list(ids) and [token.id for token in _tokenise(tokenizer, tight)] == list(ids):
+        return tight
+    return spaced
+
+
+def _words(filled: _Filled, asked: Sequence[Token]) -> tuple[Word, ...]:
+    """Words with their tokens among those asked; a token covering several words belongs to the first."""
     owned: dict[Span, list[int]] = {}
-    for place, (_, (start, end)) in enumerate(filled.tokens[:n_prompt]):
-        if place not in answer and start < end:
-            owner = next((word for word in filled.words if word[0] < end and word[1] > start), None)
+    for place, token in enumerate(asked):
+        if place not in filled.places:
+            owner = next((word for word in filled.words if _overlap(token.span, word)), None)
             if owner:
                 owned.setdefault(owner, []).append(place)
     return tuple(
         Word(filled.text[start:end], tuple(owned[start, end])) for start, end in filled.words if (start, end) in owned
     )
-
-
-def _between(text: str, span: Span, middle: str) -> str:
-    return text[: span[0]] + middle + text[span[1] :]
 
 
 def _unusable(reason: str, query: Query, text: str) -> UnusableQuery:

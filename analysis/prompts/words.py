@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import re
 import unicodedata
 from bisect import bisect_right
 
 Span = tuple[int, int]
 """Start and end (exclusive) of a stretch of characters."""
 
+WITHOUT_PATH = (
+    "words: those of the prompts that have a path of eq. 3; words_without_path: those that have none of their own, since "
+    "another word's token covers them"
+)
 # Scripts written without spaces, by code point: Thai, Lao, Myanmar, Khmer, kana, Han and their extensions.
 _UNSPACED = (
     (0x0E00, 0x0EFF), (0x1000, 0x109F), (0x1780, 0x17FF), (0x19E0, 0x19FF), (0x1AA0, 0x1AAF), (0x2E80, 0x2FDF),
@@ -15,6 +20,9 @@ _UNSPACED = (
     (0x4E00, 0x9FFF), (0xA9E0, 0xA9FF), (0xAA60, 0xAA7F), (0xF900, 0xFAFF), (0xFF66, 0xFF9F), (0x1AFF0, 0x1B16F),
     (0x20000, 0x3FFFD),
 )  # fmt: skip
+_WRITTEN_BLANKS = re.compile(r"[\s▁ĠĊĉ]|<0x(09|0A|0D|20)>")
+"""White space as tokenizers write it: SentencePiece, byte-level, byte fallback."""
+_SLOT, _SPACED_SLOT = re.compile(r"\[[XY]\]"), re.compile(r"\s\[[XY]\]|\[[XY]\]\s")
 _STARTS = tuple(start for start, _ in _UNSPACED)
 
 
@@ -22,6 +30,21 @@ def is_unspaced(character: str) -> bool:
     """Whether the character belongs to a script in which each character counts as a word."""
     index = bisect_right(_STARTS, ord(character)) - 1
     return index >= 0 and ord(character) <= _UNSPACED[index][1]
+
+
+def without_blanks(token: str) -> str:
+    """A token, as the tokenizer writes it, without its white space: nothing is left of one of white space alone."""
+    return _WRITTEN_BLANKS.sub("", token)
+
+
+def has_spaced_slot(template: str, subject: str, answer: str) -> bool:
+    """Whether white space stands beside [X] or [Y] in a template of a script without spaces: one in which most words
+    are. A template without words is of the script of what is filled in."""
+    text = _SLOT.sub(" ", template)
+    if not word_spans(text):
+        text = f"{subject} {answer}"
+    first = [text[start] for start, _ in word_spans(text)]
+    return _SPACED_SLOT.search(template) is not None and 2 * sum(map(is_unspaced, first)) > len(first)
 
 
 def word_spans(text: str, start: int = 0) -> list[Span]:

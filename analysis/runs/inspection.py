@@ -15,7 +15,7 @@ from knscope.analysis.datasets.sampling import draw_balanced
 from knscope.analysis.engine import inspection, models, replay
 from knscope.analysis.errors import UnusableQuery
 from knscope.analysis.prompts import encode
-from knscope.analysis.prompts.encode import Query
+from knscope.analysis.prompts.encode import EncodedQuery, Query
 from knscope.analysis.runs import plan
 from knscope.analysis.runs.plan import ModelSource, RunConfig
 from knscope.analysis.runs.worker import resolve_device
@@ -36,6 +36,7 @@ def check_data(config: RunConfig) -> dict[str, Any]:
     `table`: facts; paired: those with a usable prompt in every language; usable: those with a usable prompt in this one;
     known: those known on one of their prompts; prompts, usable_prompts, known_prompts. `reasons`: relation, lang,
     reason, prompts, facts (left without any usable prompt; of `no-pair`, those that another language lacks), example.
+    `words`, by language: usable_prompts, words (of eq. 3), words_without_path.
     """
     loaded = models.load_model(
         config.models[0].source, dtype=config.dtype, device=resolve_device(config.device), threads=1
@@ -51,7 +52,7 @@ def check_data(config: RunConfig) -> dict[str, Any]:
     known = [one.query for one, said in zip(usable, engine.predict(usable), strict=True) if said.known]
     asked = [one.query for one in usable]
     places = dict.fromkeys((row.relation, row.lang) for row in rows)
-    langs = {lang for _, lang in places}
+    langs = dict.fromkeys(lang for _, lang in places)
     speaks: dict[str, set[str]] = {}
     for query in asked:
         speaks.setdefault(query.fact, set()).add(query.lang)
@@ -61,7 +62,7 @@ def check_data(config: RunConfig) -> dict[str, Any]:
             "lang": lang,
             "facts": len(_facts(rows, relation, lang)),
             "usable": len(can := _facts(asked, relation, lang)),
-            "paired": sum(speaks[fact] == langs for fact in can),
+            "paired": sum(speaks[fact] == set(langs) for fact in can),
             "known": len(_facts(known, relation, lang)),
             **{name: sum((query.relation, query.lang) == (relation, lang) for query in queries)
                for name, queries in (("prompts", rows), ("usable_prompts", asked), ("known_prompts", known))},
@@ -69,7 +70,22 @@ def check_data(config: RunConfig) -> dict[str, Any]:
         for relation, lang in places
     ]  # fmt: skip
     reasons = [*_reasons(errors, speaks), *_unpaired(asked, speaks, langs)]
-    return {"model": loaded.label, "kind": loaded.kind, "table": table, "reasons": reasons}
+    return {
+        "model": loaded.label,
+        "kind": loaded.kind,
+        "table": table,
+        "reasons": reasons,
+        "words": [_words([one for one in usable if one.query.lang == lang], lang) for lang in langs],
+    }
+
+
+def _words(usable: Sequence[EncodedQuery], lang: str) -> dict[str, Any]:
+    return {
+        "lang": lang,
+        "usable_prompts": len(usable),
+        "words": sum(one.n_words for one in usable),
+        "words_without_path": sum(one.words_without_path for one in usable),
+    }
 
 
 def _some_facts(config: RunConfig) -> Sequence[Query]:

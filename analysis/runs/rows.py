@@ -93,6 +93,7 @@ def prediction_row(key: str, model: str, encoded: Any, prediction: Any, argmax_t
         "answer_tokens": list(encoded.answer_tokens),
         "argmax_tokens": list(argmax_tokens),
         "n_words": encoded.n_words,
+        "words_without_path": encoded.words_without_path,
         "prompt": encoded.prompt,
     }
 

@@ -92,7 +92,9 @@ class Literal:
             return [x if whole else x[step.position] for x in self.activations(tuple(ids))]
 
         def hidden(places: tuple[int, ...]) -> list[int]:
-            return [self.loaded.substitute if i in places else token for i, token in enumerate(step.ids)]
+            name, tokenizer = self.method.substitute, self.loaded.tokenizer
+            put_in = tokenizer.get_vocab()[name] if name else self.loaded.substitute
+            return [put_in if i in places else token for i, token in enumerate(step.ids)]
 
         if self.method.baseline == "zero":
             return [[torch.zeros_like(x) for x in read(list(step.ids))]]

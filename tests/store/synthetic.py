@@ -148,7 +148,8 @@ def _fact_rows(rows: _Rows, size: Size, model: str, fact: int, lang: str) -> Non
         )
         rows.add(
             "prediction", key=named("p", model, query), model=model, query=query, p=p, p_root=p, rank=1 if known else 7,
-            known=known, p_steps=[p], ranks=[1], answer_tokens=["Town"], argmax_tokens=["Town"], n_words=5, prompt=template,
+            known=known, p_steps=[p], ranks=[1], answer_tokens=["Town"], argmax_tokens=["Town"],
+                    n_words=5, words_without_path=0, prompt=template,
         )  # fmt: skip
         for method in size.methods:
             scores = _scores(rng, size, model, fact, number)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import shutil
 import time
 from collections.abc import Callable
@@ -9,6 +11,8 @@ from pathlib import Path
 
 import numpy as np
 import polars as pl
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from polars.testing import assert_frame_equal
 
@@ -189,17 +193,27 @@ def test_a_store_that_was_deleted_is_not_made_again_by_who_still_writes(path: Pa
     assert not path.exists()
 
 
+def rewritten(shard: Path, table: str, rows: pa.Table) -> None:
+    """Put other rows into a shard, with the checksum they have."""
+    pq.write_table(rows, shard / f"{table}.parquet")
+    manifest = json.loads((shard / "manifest.json").read_text())
+    manifest["sha256"][f"{table}.parquet"] = hashlib.sha256((shard / f"{table}.parquet").read_bytes()).hexdigest()
+    (shard / "manifest.json").write_text(json.dumps(manifest))
+
+
+def test_a_column_that_older_shards_lack_is_null_in_them(path: Path) -> None:
+    for table, columns in shards.LATER.items():
+        old = next(each for each in shards.list_shards(path) if (each / f"{table}.parquet").exists())
+        before = shards.read_shard(old).tables[table]
+        rewritten(old, table, before.drop_columns(list(columns)))
+        found = shards.read_shard(old).tables[table]
+        assert found.schema == before.schema and found.drop_columns(list(columns)) == before.drop_columns(list(columns))
+        assert all(found[name].null_count == found.num_rows for name in columns)
+
+
 def test_shards_of_another_version_are_named_not_misread(path: Path) -> None:
     hurt = next(iter(shards.list_shards(path)))
-    frame = pl.read_parquet(hurt / "method.parquet").with_columns(colour=pl.lit("red"))
-    frame.write_parquet(hurt / "method.parquet")
-    manifest = (hurt / "manifest.json").read_text()
-    import hashlib
-    import json
-
-    value = json.loads(manifest)
-    value["sha256"]["method.parquet"] = hashlib.sha256((hurt / "method.parquet").read_bytes()).hexdigest()
-    (hurt / "manifest.json").write_text(json.dumps(value))
+    rewritten(hurt, "method", pl.read_parquet(hurt / "method.parquet").with_columns(colour=pl.lit("red")).to_arrow())
     with pytest.raises(DamagedShardError, match="other columns than this version"):
         shards.read_shard(hurt)
 

@@ -315,10 +315,12 @@ def test_a_model_is_told_line_by_line_and_as_one_document(
         "largest difference to full forwards",
         "rows_a_pass",
         "mlp.c_proj",
+        "substitute",
     ):
         assert line in told
     assert run_app(["models", "inspect", str(folder), "--json"]) == 0
     report = json.loads(capsys.readouterr().out)
+    assert report["substitute"] == "<eos>"
     assert report["error"] < 1e-4 and report["neurons"] == sum(site["width"] for site in report["sites"])
     assert [cost["method"] for cost in report["costs"]] == ["amig", "bkn"]
 
@@ -376,3 +378,4 @@ def test_method_lists_keep_the_options_of_each_method_together() -> None:
     assert common.methods("amig,bkn") == ("amig", "bkn")
     assert len(common.methods("bkn+nodes=10,positions=all,amig")) == 2
     assert common.methods("amig,amig") == ("amig",)
+    assert common.methods("amig+nodes=9,substitute=<a+b>,bkn") == ("amig+nodes=9,substitute=<a+b>", "bkn")

@@ -52,7 +52,7 @@ def methods(text: str) -> tuple[str, ...]:
 
     found: list[str] = []
     for part in words("--method", text):
-        if "=" in part and "+" not in part and found:
+        if "=" in part and "+" not in part.partition("=")[0] and found:
             found[-1] += f",{part}"
         else:
             found.append(part)

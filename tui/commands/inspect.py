@@ -46,11 +46,12 @@ def inspect_model(
         pl.DataFrame({"what": list(rows), "value": [cell(value) for value in rows.values()]}) for rows in (report, ways)
     )
     neurons = "neurons are the inputs of the listed modules (each block's second MLP linear), proven on a forward pass"
+    hidden = "substitute: what eq. 3 puts in place of a hidden word; --method amig+substitute=TOKEN names another"
     proven = "every way is compared at load with full forwards of this very model"
     query = "one query of 12 tokens, 6 words and one answer token, before any path asks for more nodes"
     output.emit(
         [
-            output.one_table("model", str(report["model"]), what),
+            output.one_table("model", str(report["model"]), what, hidden),
             output.one_table("edits", "how edits of neurons are computed", how, proven),
             output.one_table("cost", "what a query costs", costs, query),
             output.one_table("sites", "sites", sites, neurons),

@@ -42,7 +42,7 @@ GRID = [
     "amig-code+site=post_act",
     "bkn-eleuther+site=post_act",
     "amig+last_word=drop,multiplier=activation",
-    "amig+target=logprob",
+    "amig+target=logprob,substitute=s",
     "amig+target=logit,normalise=layer",
     "amig+positions=all",
     "bkn+rule=gauss-legendre,positions=all",

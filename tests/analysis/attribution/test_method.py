@@ -22,6 +22,7 @@ CONFIGS = st.builds(
     nodes=st.integers(2, 100),
     tolerance=st.floats(1e-9, 0.1),
     seed=st.integers(0, 5),
+    substitute=st.sampled_from(["", "<|endoftext|>", "Ġthe", "a=b+c"]),
 )
 
 
@@ -56,6 +57,8 @@ def test_options_are_sorted_and_written_against_the_nearest_preset() -> None:
         "amig+nodes=0",
         "amig+nodes=1",
         "amig+tolerance=x",
+        "amig+substitute=of the",
+        "amig+substitute=\x1b[31m",
         "amig+tolerance=0",
         "amig+tolerance=nan",
         "amig+tolerance=0.2",

@@ -6,7 +6,7 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from knscope.analysis.datasets import choose_langs, load, rank_templates, sample, usability
+from knscope.analysis.datasets import check_table, choose_langs, load, rank_templates, sample, usability
 from knscope.store.errors import UserError
 
 
@@ -105,6 +105,7 @@ def test_usability_counts_pairs_and_what_a_decoder_can_use(mpararel: Path) -> No
             "prompts": 8,
             "decoder_prompts": 4,
             "several_answers": 2,
+            "spaced_templates": 0,
         },
         {
             "relation": "P47",
@@ -117,8 +118,20 @@ def test_usability_counts_pairs_and_what_a_decoder_can_use(mpararel: Path) -> No
             "prompts": 6,
             "decoder_prompts": 3,
             "several_answers": 1,
+            "spaced_templates": 0,
         },
     ]
+
+
+def test_data_check_warns_of_spaces_beside_a_slot_where_a_script_has_none(tmp_path: Path) -> None:
+    data = tmp_path / "facts.csv"
+    rows = ["zh,[X] 的首都是 [Y],秘鲁,利马", "zh,[X]的首都是[Y],秘鲁,利马", "en,The capital of [X] is [Y],Peru,Lima"]
+    data.write_text("fact_id,relation,lang,template,subject,object\n" + "".join(f"1,P36,{row}\n" for row in rows))
+    table = check_table.build(str(data))[0]
+    assert dict(table.frame.select("lang", "spaced_templates").iter_rows()) == {"zh": 1, "en": 0}
+    (warning,) = (note for note in table.notes if note.startswith("warning"))
+    assert warning.startswith("warning: zh: white space stands beside [X] or [Y] in 1 of the templates")
+    assert "'[X] 的首都是 [Y]'" in warning
 
 
 def test_the_demo_has_every_fact_paired_and_one_template_with_text_after_the_answer(demo: pl.DataFrame) -> None:

@@ -157,6 +157,14 @@ def test_irrelevant_facts_differ_in_relation_subject_and_answer_and_match_in_kno
     assert len({tuple(drawn.other[drawn.fact == i]) for i in range(len(facts))}) > 20
 
 
+def test_answers_that_share_only_the_space_before_them_may_be_irrelevant_to_each_other():
+    tokens = [{"Ġ", "1", "9"}, {"Ġ", "8"}, {"▁", "德国"}, {"▁", "苹果"}]
+    drawn = draw_irrelevant(list("abcd"), list("rsrs"), list("abcd"), tokens, [True] * 4)
+    assert sorted(zip(drawn.fact.tolist(), drawn.other.tolist(), strict=True)) == [
+        (0, 1), (0, 3), (1, 0), (1, 2), (2, 1), (2, 3), (3, 0), (3, 2),
+    ]  # fmt: skip
+
+
 def test_the_draw_depends_on_labels_and_seed_and_not_on_the_order_of_rows():
     columns = _facts()
     order = np.random.default_rng(0).permutation(len(columns[0]))

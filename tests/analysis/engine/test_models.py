@@ -138,6 +138,18 @@ def test_a_tokenizer_without_mask_or_eos_is_refused() -> None:
         wrap_model(gpt2.model, tokenizer, "decoder", name="x")
 
 
+def test_a_method_can_name_any_token_of_the_vocabulary_and_no_other() -> None:
+    for loaded, unknown in ((random_models.bert(), "[UNK]"), (random_models.gpt2(), None)):
+        assert loaded.tokenizer.convert_ids_to_tokens(loaded.token_id("s")) == "s"
+        assert unknown is None or loaded.token_id(unknown) == loaded.tokenizer.unk_token_id
+        with pytest.raises(ModelError, match=r"substitute=xyzzy: .* has no token of that name"):
+            loaded.token_id("xyzzy")
+    loaded = random_models.gpt2()
+    loaded.tokenizer.add_tokens([f"<{number}>" for number in range(20)])  # more than the model has rows
+    with pytest.raises(ModelError, match="substitute=<19>"):
+        loaded.token_id("<19>")
+
+
 def test_unknown_dtypes_and_absent_devices_are_refused(tiny_models: Mapping[str, Path]) -> None:
     with pytest.raises(ModelError, match="unknown dtype"):
         load_model(tiny_models["encoder"], dtype="float8")

@@ -33,7 +33,7 @@ def parts(loaded: LoadedModel, ids: tuple[int, ...]) -> tuple[list[int], list[in
 
 def test_the_encoder_reads_the_prompt_with_a_sentinel_and_the_decoder_the_answer_so_far(t5: LoadedModel) -> None:
     found, token = encode(t5, QUERY), t5.tokenizer.convert_tokens_to_ids
-    assert found.prompt == "The capital of Kenya is <extra_id_0> French"
+    assert found.prompt == "The capital of Kenya is<extra_id_0> French"
     assert len(found.steps) == 2 == len(found.answer_tokens)
     for place, step in enumerate(found.steps):
         source, target = parts(t5, step.ids)

@@ -316,7 +316,9 @@ def test_nothing_breaks_without_facts_partners_neurons_or_a_second_language(rows
         assert all(value is None or math.isfinite(value) for value in values)
 
 
-def test_punctuation_is_no_shared_token():
+def test_punctuation_and_white_space_are_no_shared_tokens():
+    assert not share_tokens([["Ġ", "8"], ["Ġ", "法国"]])
+    assert not share_tokens([["<0x0A>", "8"], ["<0x0A>", "法国"]])
     assert share_tokens([["Ber", "lin"], ["Ber", "lín"]])
     assert not share_tokens([["Tokyo", "."], ["东京", "."]])
 

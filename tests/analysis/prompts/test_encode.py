@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from itertools import product
 from typing import Any
 
 import pytest
@@ -10,8 +11,8 @@ from tokenizers import Tokenizer, models, pre_tokenizers
 
 from knscope.analysis.errors import UnusableQuery
 from knscope.analysis.prompts.encode import Query, encode, encode_statement
-from knscope.analysis.prompts.words import word_spans
-from tests.random_models import byte_level, wordpiece
+from knscope.analysis.prompts.words import has_spaced_slot, word_spans
+from tests.random_models import byte_level, pieces, wordpiece
 
 
 @dataclass(frozen=True)
@@ -25,6 +26,23 @@ class Pretend:
 
 ENCODER = Pretend(wordpiece(), "encoder")
 DECODER = Pretend(byte_level(), "decoder")
+
+
+TOKENIZERS = {
+    "byte-level": byte_level(),
+    "SentencePiece with byte fallback": pieces(dummy_prefix=False),
+    "with a dummy prefix": pieces(),
+    "Unigram": pieces("unigram"),
+    "Unigram without a dummy prefix": pieces("unigram", dummy_prefix=False),
+    "word pieces": wordpiece(),
+}
+BLANKS = ("", " ", "\n", "\t", "   ", "\u3000", " \n")
+
+
+def ids_of(tokenizer: Any, text: str, end: bool = True) -> list[int]:
+    """All tokens of a text; without `end` those that a tokenizer puts behind every text are left out."""
+    ids = list(tokenizer(text)["input_ids"])
+    return ids if end or ids[-1:] != [tokenizer.convert_tokens_to_ids("</s>")] else ids[:-1]
 
 
 def ask(template: str, subject: str = "Tanzania", answer: str = "Dodoma") -> Query:
@@ -197,3 +215,83 @@ def test_a_prefix_is_part_of_what_a_query_is_and_none_leaves_its_name_as_it_was(
     plain = ask("The capital of [X] is [Y]")
     assert replace(plain, prefix="Answer briefly. ").id != plain.id
     assert replace(plain, prefix="").id == plain.id
+
+
+@pytest.mark.parametrize("name", [name for name in TOKENIZERS if name != "word pieces"])
+def test_a_decoder_is_asked_the_printed_prompt_and_answers_all_that_the_filled_sentence_adds(name: str) -> None:
+    tokenizer, refused = TOKENIZERS[name], set()
+    for blank, answer in product(BLANKS, ("1879", "Paris", "法国", "Apollo 11")):
+        whole = ids_of(tokenizer, f"Kenya is{blank}{answer}", end=False)
+        try:
+            found = encode(Pretend(tokenizer, "decoder"), ask(f"[X] is{blank}[Y]", "Kenya", answer))
+        except UnusableQuery as error:
+            refused.add((blank, answer, error.reason))
+            continue
+        assert found.prompt == "Kenya is"
+        assert list(found.steps[0].ids) == ids_of(tokenizer, found.prompt, end=False)
+        assert [*found.steps[0].ids, *(step.gold for step in found.steps)] == whole
+        asked = [whole[: len(whole) - left] for left in range(len(found.steps), 0, -1)]
+        assert [list(step.ids) for step in found.steps] == asked
+    assert all(blank == "" or reason == "unknown-answer" for blank, _, reason in refused)
+    assert len(refused) <= 8
+
+
+@pytest.mark.parametrize("name", [name for name in TOKENIZERS if TOKENIZERS[name].mask_token])
+def test_an_encoder_masks_the_white_space_before_the_answer_and_reads_the_printed_prompt(name: str) -> None:
+    tokenizer = TOKENIZERS[name]
+    afters = ("", " .", " is French") if name != "with a dummy prefix" else ("",)  # it adds one behind a mask as well
+    for blank, after in product(BLANKS, afters):
+        found = encode(Pretend(tokenizer, "encoder"), ask(f"[X] is{blank}[Y]{after}", "Kenya", "法国"))
+        whole, first = ids_of(tokenizer, f"Kenya is{blank}法国{after}"), found.steps[0].ids
+        assert list(first) == ids_of(tokenizer, found.prompt)
+        places = [place for place, token in enumerate(first) if token == tokenizer.mask_token_id]
+        assert places == [step.position for step in found.steps]
+        assert [step.gold for step in found.steps] == [whole[place] for place in places]
+        before = tokenizer.decode(first[: places[0]], skip_special_tokens=True)
+        assert before == before.rstrip() and before.endswith("is"), "white space is left unmasked before the answer"
+
+
+def test_white_space_within_a_token_of_the_prompt_stays_in_the_prompt_and_is_printed() -> None:
+    tokenizer = byte_level()
+    tokenizer.add_tokens([":\n"])
+    found = encode(Pretend(tokenizer, "decoder"), ask("[X] is:\n[Y]", "Kenya", "Paris"))
+    assert found.prompt == "Kenya is:\n" and list(found.steps[0].ids) == tokenizer(found.prompt)["input_ids"]
+
+
+@pytest.mark.parametrize("kind", ["decoder", "encoder"])
+def test_special_tokens_that_a_prefix_writes_out_are_not_added_a_second_time(kind: str) -> None:
+    model = Pretend(TOKENIZERS["Unigram"], kind)
+    plain, query = ask("The capital of [X] is [Y]", "Kenya", "Paris"), "The capital of Kenya is"
+    bare = encode(model, replace(plain, prefix="is "))
+    found = encode(model, replace(plain, prefix="<s>is "))
+    start = model.tokenizer.convert_tokens_to_ids("<s>")
+    assert found.prompt.startswith(f"<s>is {query}")
+    assert found.steps[0].ids.count(start) == bare.steps[0].ids.count(start) == 1
+
+
+def test_words_covered_by_another_words_token_are_counted() -> None:
+    tokenizer = byte_level()
+    tokenizer.add_tokens(["首都是"])
+    found = encode(Pretend(tokenizer, "decoder"), ask("[X]的首都是[Y]", "法国", "Paris"))
+    assert [word.text for word in found.words] == ["法", "国", "的", "首"]
+    assert found.words_without_path == 2
+    assert encode(DECODER, ask("The capital of [X] is [Y]")).words_without_path == 0
+
+
+@pytest.mark.parametrize(
+    ("template", "spaced"),
+    [
+        ("[X] 的首都是[Y]", True),
+        ("[X]的首都是 [Y]", True),
+        ("[X]的首都是\u3000[Y]", True),
+        ("[X]の首都は[Y]", False),
+        ("[X] 由 Apple 公司 发行于[Y]", True),
+        ("The capital of [X] is [Y]", False),
+        ("[X] means 人 in [Y]", False),
+        ("[X] 의 수도는 [Y]", False),
+        ("[X]: [Y]", True),
+        ("[X]：[Y]", False),
+    ],
+)
+def test_spaces_beside_a_slot_are_found_in_scripts_written_without_spaces(template: str, spaced: bool) -> None:
+    assert has_spaced_slot(template, "法国", "巴黎") is spaced

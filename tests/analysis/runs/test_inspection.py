@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from knscope.analysis.datasets import check_table
 from knscope.analysis.runs.inspection import check_config, check_data
 
 ROWS = (
@@ -54,6 +55,14 @@ def test_a_decoder_cannot_use_text_after_the_answer_and_loses_facts_that_have_no
     found = reasons(reports["decoder"])
     assert found["en", "answer-not-last"] == (1, 0) and found["fr", "answer-not-last"] == (1, 1)
     assert found["en", "no-pair"] == (1, 1) and found["fr", "no-pair"] == (1, 1)
+
+
+def test_words_are_counted_by_language_with_those_that_have_no_path(reports: Mapping[str, dict[str, Any]]) -> None:
+    assert reports["decoder"]["words"] == [
+        {"lang": "en", "usable_prompts": 2, "words": 10, "words_without_path": 0},
+        {"lang": "fr", "usable_prompts": 2, "words": 10, "words_without_path": 0},
+    ]
+    assert "words_without_path" in check_table.of_model(reports["decoder"])[1].frame.columns
 
 
 def test_a_known_fact_is_one_the_model_says_on_some_prompt(reports: Mapping[str, dict[str, Any]]) -> None:
