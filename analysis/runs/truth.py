@@ -105,7 +105,7 @@ def make_items(task: Task, mains: Mapping[tuple[str, str], EncodedQuery], known:
     relation = {query.query.fact: query.query.relation for query in mains.values()}
     subject = join_subjects((one.query.fact, one.query.lang, one.query.subject) for one in mains.values())
     tokens = {
-        fact: {step.gold for lang in langs if (fact, lang) in mains for step in mains[fact, lang].steps}
+        fact: {token for lang in langs if (fact, lang) in mains for token in mains[fact, lang].answer_tokens}
         for fact in facts
     }
     shares = [np.mean([known[mains[fact, lang].query.id] for lang in langs if (fact, lang) in mains]) for fact in facts]
