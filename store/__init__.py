@@ -5,7 +5,7 @@
     view = reader.view(taus={"en": 0.3, "zh": 0.2})     # model and method may be left out where there is one
     reader.kn(view)                                     # a polars frame; also likn, dkn, layer_hist, edits, factcheck
     reader.sql("SELECT count(*) FROM attribution")      # any SQL over every table and macro
-    reader.dense(key)                                   # (n_neurons,) float32, mapped from disk
+    reader.dense(key)                                   # (n_neurons,) float32
     reader.poll()                                       # take in what came since
 
 DuckDB, polars and Arrow are imported when a store is opened, not before: a command's help and the workbench's first

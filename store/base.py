@@ -16,11 +16,10 @@ import duckdb
 
 from knscope.store import schema
 from knscope.store.database import LARGE, NUMBERED, comments
-from knscope.store.dense import DENSE_FILE, Dense
+from knscope.store.dense import DamagedShardError
 from knscope.store.errors import UserError
 from knscope.store.intake import DenseRow, Intake
-from knscope.store.layout import read_json
-from knscope.store.shards import MANIFEST, list_shards
+from knscope.store.shards import list_shards, read_manifest
 from knscope.store.snapshot import SNAPSHOT, place_of
 
 FRESH = "fresh."
@@ -55,7 +54,7 @@ def start(instance: duckdb.DuckDBPyConnection, store: Path, temporary: Path) -> 
                 intake.taken[name] = last[0][0] + 1
             _join(instance)
             return intake, {there[shard].name for shard, _ in held}
-    except (duckdb.Error, LookupError, UserError):
+    except (duckdb.Error, LookupError, UserError, DamagedShardError):
         pass  # of an older version, or damaged: the shards answer
     instance.execute("DETACH base")
     return nothing
@@ -80,10 +79,10 @@ def _dense(instance: duckdb.DuckDBPyConnection, places: dict[str, Path]) -> dict
     found: dict[str, list[DenseRow]] = {}
     for key, shard, row in instance.execute("SELECT key, shard, dense_row FROM base.dense_place").fetchall():
         if shard not in matrices:
-            manifest = read_json(places[shard] / MANIFEST)
-            sums = manifest.get("dense_sums", ())
-            matrices[shard] = Dense(places[shard] / DENSE_FILE, len(sums) or manifest["rows"]["attribution"], sums)
-        found.setdefault(key, []).append((matrices[shard], row))
+            matrices[shard] = read_manifest(places[shard]).dense
+        if (dense := matrices[shard]) is None:
+            raise DamagedShardError(f"{places[shard]} has no dense scores")
+        found.setdefault(key, []).append((dense, row))
     return found
 
 

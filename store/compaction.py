@@ -22,7 +22,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from knscope.store import ledger
+from knscope.store import files, ledger
 from knscope.store.dense import DamagedShardError, MissingShardError, Scores
 from knscope.store.errors import UserError
 from knscope.store.ingest import KEYED, NATURAL, fresh_rows, together
@@ -90,7 +90,7 @@ def _merge(store: Path, run: Path, paths: Sequence[Path]) -> None:
         return
     try:
         # Before anything is written: a copy that replaces nothing only takes room.
-        (run / ledger.LEDGER).open("a").close()
+        files.append(run, ledger.LEDGER, "")
         name = write_shard(store, run.name, tables, dense, merges=[shard.path.name for shard in shards])
         if not name:
             return

@@ -17,7 +17,7 @@ import pyarrow as pa
 from knscope.store.dense import Scores
 from knscope.store.ingest import registered
 
-QUERIES_AT_ONCE = 64
+QUERIES_AT_ONCE, BYTES_AT_ONCE = 64, 256 << 20
 Step = Sequence[tuple["Missing", Scores]]
 """Some queries with their dense scores, (n_neurons,) each."""
 

@@ -5,14 +5,20 @@ from __future__ import annotations
 import json
 import os
 import uuid
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from knscope.store import files
 from knscope.store.errors import UserError
 
 FORMAT = 2
 """1: without the sums of dense rows, and `amig` left out the path of a decoder's last word."""
 STORE_FILE = "store.json"
+RUNS = "runs"
+"""The folder of a store's runs."""
+JSON_BYTES = 16 << 20
+"""Bytes of the largest JSON file that is read: a manifest of 100,000 dense rows has two million."""
 CLOSED = "not readable for this user; its owner can run chmod -R a+rX on it"
 
 
@@ -28,7 +34,10 @@ def create(path: Path | str) -> Path:
         write_json(
             folder / STORE_FILE, {"format": FORMAT}
         )  # first of all: two may begin at once, or one be killed here
-        (folder / "runs").mkdir(exist_ok=True)
+        (folder / RUNS).mkdir(exist_ok=True)
+        files.flush(folder)
+        with suppress(OSError):  # a parent that this user may not list
+            files.flush(folder.absolute().parent)
     except OSError as error:
         raise UserError(f"{folder}: a store cannot be made there ({error.strerror}); name another folder") from error
     return folder
@@ -49,9 +58,11 @@ def check(path: Path | str) -> Path:
     found = read_json(folder / STORE_FILE).get("format")
     if found != FORMAT:
         raise UserError(
-            f"{folder} has store format {found}, and this knscope reads format {FORMAT}; "
+            f"{folder} has store format {found!r:.40}, and this knscope reads format {FORMAT}; "
             "open it with the version that wrote it, or run the analysis again into a new folder"
         )
+    if (folder / RUNS).is_symlink():
+        raise UserError(f"{folder / RUNS} {files.A_LINK}")
     return folder
 
 
@@ -78,7 +89,7 @@ def _named(path: Path | str) -> Path:
 def _open_to_this_user(folder: Path) -> Path:
     """Refused here, or a store of somebody with a strict umask looks like an empty one."""
     try:
-        os.scandir(folder / "runs").close()
+        os.scandir(folder / RUNS).close()
     except PermissionError:
         raise UserError(f"{folder} is {CLOSED}") from None
     except OSError:
@@ -90,7 +101,7 @@ def time_of(folder: Path) -> float:
     """Now, by the clock that gives files in `folder` their times: on a shared disk another host's."""
     touched = folder / f".now-{uuid.uuid4().hex[:8]}"
     try:
-        touched.touch()
+        touched.touch(exist_ok=False)
         return touched.stat().st_mtime
     finally:
         touched.unlink(missing_ok=True)
@@ -100,7 +111,7 @@ def write_json(path: Path, value: dict[str, Any]) -> None:
     """Replace a JSON file atomically: a reader sees the old text or the new one, never a part."""
     temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}")
     try:
-        with temporary.open("w", encoding="utf-8") as file:
+        with temporary.open("x", encoding="utf-8") as file:
             json.dump(value, file, ensure_ascii=False, indent=1)
             file.flush()
             os.fsync(file.fileno())
@@ -110,11 +121,19 @@ def write_json(path: Path, value: dict[str, Any]) -> None:
 
 
 def read_json(path: Path) -> dict[str, Any]:
-    """Raises UserError where the file cannot be read."""
+    """Raises UserError where the file cannot be read, whatever it is."""
     try:
-        value = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise UserError(f"{path} cannot be read ({error}); the store may be damaged: knscope store verify") from error
+        text = files.read(path.parent, path.name, JSON_BYTES).decode()
+        value = json.loads(text)
+        if "\\u" in text:
+            json.dumps(value, ensure_ascii=False).encode()  # half a surrogate pair can be neither stored nor shown
+    except (OSError, ValueError, RecursionError) as error:
+        why = (
+            "it is nested too deeply"
+            if isinstance(error, RecursionError)
+            else getattr(error, "strerror", None) or error
+        )
+        raise UserError(f"{path} cannot be read ({why}); the store may be damaged: knscope store verify") from error
     if not isinstance(value, dict):
         raise UserError(f"{path} does not hold a JSON object; the store may be damaged: knscope store verify")
     return value

@@ -6,21 +6,20 @@ harm, since the ledger never decides what is read.
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
+from knscope.store import files
+from knscope.store.layout import RUNS
+
 LEDGER = "committed"
+_BYTES = 64 << 20
+"""Bytes of the largest ledger that is read: a million lines."""
+_REMOVE = "remove the file: shards are read without it"
 
 
 def note(run_folder: Path, shard: str, sign: str = "+") -> None:
     """Append one line in one write."""
-    descriptor = os.open(
-        run_folder / LEDGER, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o666
-    )  # the umask says who else may
-    try:
-        os.write(descriptor, f"{sign}{shard}\n".encode())
-    finally:
-        os.close(descriptor)
+    files.append(run_folder, LEDGER, f"{sign}{shard}\n")
 
 
 def replaced(run_folder: Path) -> set[str]:
@@ -29,18 +28,27 @@ def replaced(run_folder: Path) -> set[str]:
 
 
 def _signed(run_folder: Path, signs: str) -> set[str]:
-    return {line[1:] for line in _lines(run_folder) if line[:1] in signs}
+    try:
+        return {line[1:] for line in _lines(run_folder) if line[:1] in signs and files.is_plain(line[1:])}
+    except (OSError, ValueError):
+        return set()
 
 
 def deleted(store: Path) -> dict[str, str]:
-    """Shards that were committed, not replaced, and are not there: their paths, and what to do."""
+    """Shards that were committed, not replaced, and are not there, and ledgers that cannot be read: their paths, and what to do."""
     found = {}
-    for run in sorted(path.parent for path in (store / "runs").glob(f"*/{LEDGER}")):
-        committed = [line[1:] for line in _lines(run) if line.startswith("+")]
+    for run in (store / RUNS / name for name in files.folders(store / RUNS)):
         try:
-            gone = [name for name in committed if not (run / "shards" / name).is_dir()]
-        except PermissionError:
-            continue  # they may be whole: who can look says
+            lines = _lines(run)
+            committed = [line[1:] for line in lines if line.startswith("+")]
+            gone = [name for name in committed if files.is_plain(name) and not (run / "shards" / name).is_dir()]
+        except (FileNotFoundError, PermissionError):
+            continue  # the shards may be whole: who can look says
+        except (OSError, ValueError) as error:
+            found[str(run / LEDGER)] = f"{getattr(error, 'strerror', None) or error}; {_REMOVE}"
+            continue
+        if strange := sum(not files.is_plain(line[1:]) for line in lines):
+            found[str(run / LEDGER)] = f"{strange:,} of its lines name no shard; {_REMOVE}"
         if gone:
             taken = _signed(run, "-!")  # read after looking: a compaction notes what it replaces before it removes it
             for name in gone:
@@ -50,7 +58,5 @@ def deleted(store: Path) -> dict[str, str]:
 
 
 def _lines(run_folder: Path) -> list[str]:
-    try:
-        return (run_folder / LEDGER).read_text(encoding="utf-8").splitlines()
-    except (OSError, ValueError):
-        return []
+    """Raises OSError and ValueError where it cannot be read."""
+    return files.read(run_folder, LEDGER, _BYTES).decode().splitlines()

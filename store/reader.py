@@ -23,7 +23,7 @@ import polars as pl
 
 from knscope.store import base, extension, ledger
 from knscope.store.database import prepare
-from knscope.store.dense import DamagedShardError, MissingShardError, gone_or_damaged
+from knscope.store.dense import DamagedShardError, MissingShardError, Scores, gone_or_damaged
 from knscope.store.doubts import Doubts
 from knscope.store.errors import UserError
 from knscope.store.intake import Intake
@@ -173,7 +173,7 @@ class Reader:
         return frozenset(self._intake.keys[table])
 
     def dense(self, key: str) -> npt.NDArray[np.float32]:
-        """All scores of one attribution, (n_neurons,), a view of the file on disk, checked.
+        """All scores of one attribution, (n_neurons,), read from disk and checked.
 
         Raises KeyError for a key that is not stored; UserError where no copy of it can be read.
         """
@@ -380,9 +380,17 @@ class Reader:
         """Dense scores in the order in which they lie on disk."""
         place = {one.aq: self._intake.dense[one.key][-1] for one in missing}
         ordered = sorted(missing, key=lambda one: (str(place[one.aq][0].path), place[one.aq][1]))
-        for start in range(0, len(ordered), extension.QUERIES_AT_ONCE):
-            some = ordered[start : start + extension.QUERIES_AT_ONCE]
-            yield [(one, self.dense(one.key)) for one in some]
+        step: list[tuple[extension.Missing, Scores]] = []
+        for one in ordered:
+            step.append((one, self.dense(one.key)))
+            if (
+                len(step) == extension.QUERIES_AT_ONCE
+                or sum(scores.nbytes for _, scores in step) > extension.BYTES_AT_ONCE
+            ):
+                yield step
+                step = []
+        if step:
+            yield step
 
     def unreadable(self) -> str:
         """What to say beside a missing result when shards cannot be read; empty when all can."""

@@ -9,8 +9,13 @@ from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
+from knscope.store import files
 from knscope.store.errors import UserError
-from knscope.store.layout import CLOSED, read_json, write_json
+from knscope.store.layout import CLOSED, RUNS, read_json, write_json
+
+RUN_FILE = "run.json"
+DAMAGED = "damaged"
+"""The status of a run whose run.json cannot be used; its message says why."""
 
 
 @dataclass(frozen=True)
@@ -33,6 +38,62 @@ class RunRecord:
     message: str = ""
 
 
+@dataclass(frozen=True)
+class _Number:
+    most: float
+    least: float = 0
+    whole: bool = True
+
+    def holds(self, value: object) -> bool:
+        kinds = (int,) if self.whole else (int, float)
+        return type(value) in kinds and self.least <= value <= self.most  # type: ignore[operator]
+
+
+_SECONDS, _COUNT = _Number(1e11, whole=False), _Number(2**53)
+_SHAPE: dict[Any, Any] = {
+    "status": str,
+    "message": str,
+    "failures": [str],
+    **dict.fromkeys(("created", "started", "heartbeat"), _SECONDS),
+    **dict.fromkeys(("beat", "total", "done", "computed"), _COUNT),
+    "config": {
+        "models": [{"source": str, "langs": [str]}],
+        "data": str,
+        "facts": (_COUNT, None),
+        "seed": _COUNT,
+        **{
+            name: [str] for name in ("langs", "relations", "methods", "what", "scan_methods", "table_langs", "fact_ids")
+        },
+    },
+    "provenance": {
+        **dict.fromkeys(("host", "platform", "python", "code", "dataset", "dataset_hash", "device"), str),
+        "pid": _Number(2**31 - 1, least=1),
+        "numerics_version": _Number(2**31 - 1),
+        "seed": _COUNT,
+        "queries": _COUNT,
+        "libraries": {str: str},
+        "methods": {str: {}},
+        "models": {str: {"model": str}},
+    },
+}
+"""What run.json holds, as far as it is read: a type, a number, a list of one shape, alternatives, or an object by name (any name:
+`str`). More may be there, and less."""
+
+
+def _misfit(value: Any, shape: Any, where: str) -> str:
+    """The first place at which a value has another shape; empty where it fits."""
+    if isinstance(shape, tuple):
+        return where if all(_misfit(value, one, where) for one in shape) else ""
+    if isinstance(shape, list) and isinstance(value, list):
+        return next((bad for one in value if (bad := _misfit(one, shape[0], where))), "")
+    if isinstance(shape, dict) and isinstance(value, dict):
+        parts = ((one, shape.get(name, shape.get(str, object)), f"{where}.{name}") for name, one in value.items())
+        return next((bad for part in parts if (bad := _misfit(*part))), "")
+    if isinstance(shape, _Number):
+        return "" if shape.holds(value) else where
+    return "" if (value is None if shape is None else isinstance(shape, type) and isinstance(value, shape)) else where
+
+
 def new_name() -> str:
     """A run's id, which sorts by time. Nothing is written."""
     return time.strftime("%Y%m%d-%H%M%S", time.gmtime()) + "-" + secrets.token_hex(3)
@@ -43,21 +104,22 @@ def new_run(store: Path, config: dict[str, Any], run: str = "") -> str:
     run = run or new_name()
     try:
         (run_folder(store, run) / "shards").mkdir(parents=True)
+        write_run(store, RunRecord(run, config=config, created=time.time()))
+        files.flush(run_folder(store, run), store / RUNS, store)
     except OSError as error:
         raise UserError(
             f"{store} cannot be written ({error.strerror}); make it writable or name another store"
         ) from error
-    write_run(store, RunRecord(run, config=config, created=time.time()))
     return run
 
 
 def run_folder(store: Path, run: str) -> Path:
-    return store / "runs" / run
+    return store / RUNS / run
 
 
 def write_run(store: Path, record: RunRecord) -> None:
     """Replace run.json atomically."""
-    write_json(run_folder(store, record.run) / "run.json", asdict(record))
+    write_json(run_folder(store, record.run) / RUN_FILE, asdict(record))
 
 
 def beating(record: RunRecord) -> RunRecord:
@@ -67,40 +129,43 @@ def beating(record: RunRecord) -> RunRecord:
 
 def read_run(store: Path, run: str) -> RunRecord:
     """Raises UserError where the run does not exist or its file is damaged."""
-    path = run_folder(store, run) / "run.json"
+    path = run_folder(store, run) / RUN_FILE
     if not os.access(path.parent, os.X_OK) and path.parent.is_dir():
         raise UserError(f"{path.parent} is {CLOSED}")
-    if not path.exists():
-        raise UserError(f"{store} has no run {run!r}; it has {', '.join(_run_names(store)) or 'none'}")
+    if not os.path.lexists(path):
+        raise UserError(f"{store} has no run {run!r}; it has {', '.join(files.folders(store / RUNS)) or 'none'}")
     stored = read_json(path)
+    if where := _misfit(stored, _SHAPE, ""):
+        raise UserError(
+            f"{path}: {where.removeprefix('.')} is not what knscope writes there; the results of the run are read without it"
+        )
     known = {f.name for f in fields(RunRecord)}
     values = {name: value for name, value in stored.items() if name in known}
     return RunRecord(**(values | {"failures": tuple(values.get("failures", ())), "run": run}))
 
 
 def read_runs(store: Path) -> list[RunRecord]:
-    """All readable runs, oldest first; a folder without a readable run.json is passed over."""
+    """All runs, oldest first. One whose run.json cannot be used has the status `damaged`; a folder without one, or one that this user
+    may not look into, is passed over."""
     found = []
-    for name in _run_names(store):
-        try:
-            found.append(read_run(store, name))
-        except (UserError, TypeError, PermissionError):
-            continue
+    for name in files.folders(store / RUNS):
+        folder = run_folder(store, name)
+        if os.access(folder, os.X_OK) and os.path.lexists(folder / RUN_FILE):
+            try:
+                found.append(read_run(store, name))
+            except UserError as error:
+                found.append(RunRecord(name, DAMAGED, message=str(error)))
     return found
 
 
 def request_cancel(store: Path, run: str) -> None:
     """Ask a run to stop at its next unit boundary."""
     read_run(store, run)
-    (run_folder(store, run) / "cancel").touch()
+    try:
+        files.append(run_folder(store, run), "cancel", "")
+    except OSError as error:
+        raise UserError(f"run {run} cannot be asked to stop: {error.filename}: {error.strerror}") from error
 
 
 def cancel_requested(store: Path, run: str) -> bool:
     return (run_folder(store, run) / "cancel").exists()
-
-
-def _run_names(store: Path) -> list[str]:
-    try:
-        return sorted(entry.name for entry in os.scandir(store / "runs") if entry.is_dir())
-    except (FileNotFoundError, PermissionError):
-        return []

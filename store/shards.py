@@ -25,17 +25,22 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from knscope.store import ledger
+from knscope.store import files, ledger
 from knscope.store.dense import DENSE_FILE, DamagedShardError, Dense, MissingShardError, row_sums
 from knscope.store.errors import UserError
-from knscope.store.layout import CLOSED, check, read_json, write_json
-from knscope.store.runs import run_folder
+from knscope.store.layout import CLOSED, RUNS, check, read_json, write_json
+from knscope.store.runs import DAMAGED as BAD_RECORD
+from knscope.store.runs import RUN_FILE, read_runs, run_folder
 from knscope.store.schema import tables
 
 MANIFEST = "manifest.json"
-ROWS_AT_ONCE = 64
+BLOCK_BYTES = 64 << 20
+"""Dense scores that are read at once to be checked."""
+TABLE_BYTES, DECODED_BYTES = 1 << 30, 2 << 30
+"""Of the largest table that is read: its file, and what it takes in memory. A compaction makes files of 128 MiB."""
 WRITING_THREADS = 4
 CHILDREN = ("score", "path", "scan_neuron", "ablation", "claim_neuron")
 """Tables whose rows belong to a keyed row; `key` is their first column."""
@@ -43,6 +48,8 @@ LATER: Mapping[str, tuple[str, ...]] = MappingProxyType({"prediction": ("words_w
 """Columns that shards of an older version lack: they are read as null."""
 SHARDS = "shards"
 """A run's folder of them."""
+NAMES = ("key", "model", "method", "query", "fact")
+"""Columns that are never empty: rows are found by them."""
 TEMPORARY = ".tmp-"
 DAMAGED = ".damaged-"
 
@@ -81,17 +88,16 @@ def write_shard(
             raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT))
         temporary.mkdir(parents=True)
         manifest: dict[str, Any] = {"rows": {table: rows.num_rows for table, rows in ready.items()}}
-        files = {f"{table}.parquet": partial(_write_table, rows) for table, rows in ready.items()}
+        parts = {_file(table): partial(_write_table, rows) for table, rows in ready.items()}
         if dense is not None:
             scores = np.ascontiguousarray(dense, dtype=np.float32)
-            files[DENSE_FILE] = partial(np.save, arr=scores, allow_pickle=False)
+            parts[DENSE_FILE] = partial(np.save, arr=scores, allow_pickle=False)
             manifest["dense_sums"] = row_sums(scores)
         with ThreadPoolExecutor(WRITING_THREADS) as pool:  # a file is on its way to the disk while the next is written
-            sums = pool.map(lambda name: _written(temporary / name, files[name]), sorted(files))
-            manifest["sha256"] = dict(zip(sorted(files), sums, strict=True))
+            sums = pool.map(lambda name: _written(temporary / name, parts[name]), sorted(parts))
+            manifest["sha256"] = dict(zip(sorted(parts), sums, strict=True))
         write_json(temporary / MANIFEST, manifest)
-        for path in (temporary / MANIFEST, temporary):
-            _flush(path)
+        files.flush(temporary)
         if not _commit(temporary, folder / name, merges):
             shutil.rmtree(temporary, ignore_errors=True)
             return ""
@@ -120,7 +126,7 @@ def _commit(temporary: Path, final: Path, merges: Sequence[str]) -> bool:
         if error.errno in (errno.ENOTEMPTY, errno.EEXIST):
             return False
         raise
-    _flush(final.parent)
+    files.flush(final.parent)
     return True
 
 
@@ -134,17 +140,53 @@ def _write_table(rows: pa.Table, path: Path) -> None:
 def _written(path: Path, write: Callable[[Path], None]) -> str:
     """The checksum of a file that is written and on the disk."""
     write(path)
-    _flush(path)
-    return _checksum(path)
+    files.flush(path)
+    return _checksum(path.parent, path.name)
 
 
 def list_shards(store: Path) -> Iterator[Path]:
     """Committed shards of all runs, oldest first within a run. A folder that vanishes meanwhile is passed over, and so is one
-    that may not be read (`unreadable`)."""
-    for run in _entries(store / "runs"):
-        for shard in _entries(Path(run) / SHARDS):
-            if not Path(shard).name.startswith("."):
-                yield Path(shard)
+    that may not be read, or lies elsewhere (`unreadable`)."""
+    for run in files.folders(store / RUNS):
+        folder = store / RUNS / run / SHARDS
+        for shard in files.folders(folder):
+            yield folder / shard
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """What a shard's manifest.json says: rows by table, checksums by file, and the sum of every dense row."""
+
+    path: Path
+    rows: Mapping[str, int]
+    sha256: Mapping[str, str]
+    dense_sums: Sequence[int]
+
+    @property
+    def dense(self) -> Dense | None:
+        if DENSE_FILE not in self.sha256:
+            return None
+        return Dense(self.path / DENSE_FILE, len(self.dense_sums) or self.rows.get("attribution", 0), self.dense_sums)
+
+
+def read_manifest(shard: Path) -> Manifest:
+    """Raises UserError where it cannot be read; DamagedShardError where it is none, or names a file elsewhere."""
+    stored = read_json(shard / MANIFEST)
+    rows, sums, dense = (stored.get(name, {}) for name in ("rows", "sha256", "dense_sums"))
+    known = {table: count for table, count in rows.items() if table in tables()} if isinstance(rows, dict) else {}
+    if not (
+        isinstance(rows, dict)
+        and isinstance(sums, dict)
+        and isinstance(dense or [], list)
+        and all(type(count) is int for count in known.values())
+        and all(isinstance(one, str) for one in sums.values())
+    ):
+        raise DamagedShardError(f"{shard}: {MANIFEST} is not what knscope writes")
+    if strange := [name for name in (*rows, *sums) if not files.is_plain(name)]:
+        raise DamagedShardError(f"{shard}: {MANIFEST} names {strange[0]!r:.80}, which is no file of a shard")
+    if missing := [table for table in known if _file(table) not in sums]:
+        raise DamagedShardError(f"{shard}: {MANIFEST} has no checksum of {_file(missing[0])}")
+    return Manifest(shard, known, sums, dense or [])
 
 
 def read_shard(path: Path, dense: Literal["size", "rows", "bytes"] = "size") -> Shard:
@@ -153,32 +195,49 @@ def read_shard(path: Path, dense: Literal["size", "rows", "bytes"] = "size") -> 
     Raises DamagedShardError, naming the file; MissingShardError where the shard is not there any more.
     """
     try:
-        manifest = read_json(path / MANIFEST)
-        for name, expected in manifest["sha256"].items():
-            if (dense == "bytes" or name != DENSE_FILE) and _checksum(path / name) != expected:
-                raise DamagedShardError(f"{path}: {name} is not what was written (checksum differs)")
-        found = {table: _table(path, table, rows) for table, rows in manifest["rows"].items() if table in tables()}
-        sums = manifest.get("dense_sums", ())
-        rows = len(sums) or manifest["rows"].get("attribution", 0)
-        scores = Dense(path / DENSE_FILE, rows, sums) if DENSE_FILE in manifest["sha256"] else None
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, pa.ArrowException, UserError) as error:
+        manifest = read_manifest(path)
+        found = {table: _table(manifest, table) for table in manifest.rows}
+        for name in manifest.sha256.keys() - {_file(table) for table in found}:
+            if dense == "bytes" or name != DENSE_FILE:
+                _check(path, name, _checksum(path, name), manifest)
+        scores = manifest.dense
+        _check_dense(scores, found.get("attribution"), dense == "rows")
+    except DamagedShardError:
+        raise
+    except (OSError, UserError) as error:
         if _closed(path):
             raise DamagedShardError(f"{path}: {CLOSED}") from error
         if not path.exists():
             raise MissingShardError(f"{path} is gone") from error
-        raise DamagedShardError(f"{path}: {error}") from error
-    if scores is not None:
-        scores.map()
-        for start in range(0, scores.rows if dense == "rows" else 0, ROWS_AT_ONCE):
-            scores.block(range(start, min(start + ROWS_AT_ONCE, scores.rows)))
+        place = f"{Path(error.filename).name}: " if isinstance(error, OSError) and error.filename else ""
+        raise DamagedShardError(f"{path}: {place}{getattr(error, 'strerror', None) or error}") from error
     return Shard(path, found, scores)
 
 
-def _table(path: Path, table: str, expected: int) -> pa.Table:
+def _check(path: Path, name: str, checksum: str, manifest: Manifest) -> None:
+    if checksum != manifest.sha256[name]:
+        raise DamagedShardError(f"{path}: {name} is not what was written (checksum differs)")
+
+
+def _check_dense(scores: Dense | None, attributions: pa.Table | None, every_row: bool) -> None:
+    if scores is None:
+        return
+    at_once = max(1, BLOCK_BYTES // max(1, 4 * scores.neurons()))
+    for start in range(0, scores.rows if every_row else 0, at_once):
+        scores.block(range(start, min(start + at_once, scores.rows)))
+    if attributions is not None and attributions.num_rows:
+        lowest, highest = pc.min_max(attributions["dense_row"]).as_py().values()
+        if not (lowest is not None and 0 <= lowest <= highest < scores.rows):
+            raise DamagedShardError(
+                f"{scores.path} has {scores.rows} rows, and table attribution names {lowest} to {highest}"
+            )
+
+
+def _table(manifest: Manifest, table: str) -> pa.Table:
     """Keys of rows that belong to others are read as a dictionary: few texts, many rows."""
-    rows = pq.read_table(path / f"{table}.parquet", read_dictionary=["key"] if table in CHILDREN else None)
-    if rows.num_rows != expected:
-        raise DamagedShardError(f"{path}: {table}.parquet has {rows.num_rows} rows, not {expected}")
+    path, name, expected = manifest.path, _file(table), manifest.rows[table]
+    content = files.read(path, name, TABLE_BYTES)
+    _check(path, name, hashlib.sha256(content).hexdigest(), manifest)
     wanted = tables()[table].schema
     for name in LATER.get(table, ()):
         if name not in rows.schema.names:
@@ -186,17 +245,53 @@ def _table(path: Path, table: str, expected: int) -> pa.Table:
             rows = rows.add_column(place, wanted.field(place), pa.nulls(rows.num_rows, wanted.field(place).type))
     if table in CHILDREN:
         wanted = wanted.set(0, pa.field("key", pa.dictionary(pa.int32(), pa.string())))
-    if not rows.schema.equals(wanted):
-        raise DamagedShardError(f"{path}: {table}.parquet has other columns than this version of knscope writes")
+    coded = ["key"] if table in CHILDREN else None
+    try:
+        with pq.ParquetFile(pa.BufferReader(content), read_dictionary=coded) as file:
+            if file.metadata.num_rows != expected:
+                raise DamagedShardError(f"{path}: {name} has {file.metadata.num_rows} rows, not {expected}")
+            if not file.schema_arrow.equals(wanted):
+                raise DamagedShardError(f"{path}: {name} has other columns than this version of knscope writes")
+            if not _fits(file.metadata, content):
+                raise DamagedShardError(f"{path}: {name} would take more than {DECODED_BYTES >> 30} GiB of memory")
+            rows = file.read(use_threads=False)
+        rows.validate(full=True)
+    except (pa.ArrowException, OSError, ValueError, TypeError, MemoryError) as error:
+        raise DamagedShardError(f"{path}: {name} cannot be read ({error})") from error
+    if empty := [column for column in NAMES if column in wanted.names and rows[column].null_count]:
+        raise DamagedShardError(f"{path}: {name} has rows without a {empty[0]}")
     return rows
 
 
+def _fits(metadata: pq.FileMetaData, content: bytes) -> bool:
+    """Whether what a file holds fits in memory: a small one may repeat a long text, or a number, without end."""
+    chunks = [
+        metadata.row_group(g).column(c) for g in range(metadata.num_row_groups) for c in range(metadata.num_columns)
+    ]
+    size: int = sum(8 * chunk.num_values for chunk in chunks)
+    large = {
+        chunk.path_in_schema
+        for chunk in chunks
+        if chunk.physical_type == "BYTE_ARRAY" and chunk.num_values * chunk.total_uncompressed_size > DECODED_BYTES
+    }
+    if size > DECODED_BYTES or not large:
+        return size <= DECODED_BYTES
+    with pq.ParquetFile(pa.BufferReader(content), read_dictionary=sorted(large)) as file:
+        for column in file.read(columns=sorted(large), use_threads=False).itercolumns():
+            for chunk in column.chunks:
+                texts = chunk.flatten() if pa.types.is_list(chunk.type) else chunk
+                lengths = pc.binary_length(texts.dictionary).cast(pa.int64())
+                size += pc.sum(lengths.take(texts.indices)).as_py() or 0
+    return size <= DECODED_BYTES
+
+
 def verify(store: Path) -> dict[str, str]:
-    """Read every byte of every shard: its place below the store (run/shards/name), and why it is damaged, or nothing."""
+    """Read every byte of every shard: its place below the runs (run/shards/name), and why it is damaged, or nothing. Beside them
+    what else in the store is damaged."""
     folder = check(store)
     report = {}
     for path in list_shards(folder):
-        name = str(path.relative_to(folder / "runs"))
+        name = str(path.relative_to(folder / RUNS))
         try:
             read_shard(path, dense="bytes")
         except MissingShardError:
@@ -205,30 +300,43 @@ def verify(store: Path) -> dict[str, str]:
             report[name] = str(error).removeprefix(f"{path}: ").removeprefix(f"{path}/")
         else:
             report[name] = ""
+    report |= {f"{one.run}/{RUN_FILE}": one.message for one in read_runs(folder) if one.status == BAD_RECORD}
     others = ledger.deleted(folder) | unreadable(folder)
-    return report | {str(Path(path).relative_to(folder / "runs")): why for path, why in others.items()}
+    return report | {str(Path(path).relative_to(folder / RUNS)): why for path, why in others.items()}
 
 
 def unreadable(store: Path) -> dict[str, str]:
-    """Runs that this user may not look into (another one's, with a strict umask): their paths, and what to do."""
+    """What a reader passes over: runs that this user may not look into (another one's, with a strict umask), links out of the store
+    and the like. Their paths, and what to do."""
     found = {}
-    for run in _entries(store / "runs"):
+    for run in files.folders(store / RUNS):
+        folder = store / RUNS / run / SHARDS
         try:
-            os.scandir(Path(run) / SHARDS).close()
+            os.scandir(folder).close()
         except PermissionError:
-            found[run] = CLOSED
+            found[str(folder.parent)] = CLOSED
         except OSError:
             continue
-    return found
+        if folder.is_symlink():
+            found[str(folder)] = files.A_LINK
+        found |= {str(folder / name): why for name, why in files.strange(folder).items()}
+    return found | {str(store / RUNS / name): why for name, why in files.strange(store / RUNS).items()}
 
 
 def _closed(shard: Path) -> bool:
     """Whether this user may not read a shard, or a file of it. Nothing is said of whether it is whole."""
     try:
-        for file in os.scandir(shard):
-            os.close(os.open(file.path, os.O_RDONLY))
+        names = sorted(path.name for path in shard.iterdir())
     except OSError as error:
         return isinstance(error, PermissionError)
+    for name in names:
+        try:
+            with files.opened(shard, name):
+                pass
+        except PermissionError:
+            return True
+        except OSError:
+            continue
     return False
 
 
@@ -263,21 +371,10 @@ def _fitting(name: str, frame: pa.Table | pl.DataFrame) -> pa.Table:
     return rows.select(wanted).cast(table.schema)
 
 
-def _entries(folder: Path) -> list[str]:
-    try:
-        return sorted(entry.path for entry in os.scandir(folder) if entry.is_dir())
-    except (FileNotFoundError, NotADirectoryError, PermissionError):
-        return []
+def _file(table: str) -> str:
+    return f"{table}.parquet"
 
 
-def _checksum(path: Path) -> str:
-    with path.open("rb") as file:
+def _checksum(folder: Path, name: str) -> str:
+    with files.opened(folder, name) as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def _flush(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

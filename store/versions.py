@@ -16,7 +16,7 @@ import pyarrow.compute as pc
 from knscope.store.database import NUMBERED
 from knscope.store.errors import UserError
 from knscope.store.ingest import KEYED
-from knscope.store.layout import read_json
+from knscope.store.runs import read_run
 from knscope.store.shards import Shard
 
 
@@ -26,11 +26,12 @@ def version_of(shard: Shard) -> int | None:
     if methods is not None and methods.num_rows:
         found: int | None = pc.max(methods["numerics_version"]).as_py()
         return found
+    run = shard.path.parent.parent
     try:
-        stored = read_json(shard.path.parent.parent / "run.json").get("provenance", {}).get("numerics_version")
-    except (UserError, AttributeError):
+        stored: int | None = read_run(run.parent.parent, run.name).provenance.get("numerics_version")
+    except UserError:
         return None
-    return stored if isinstance(stored, int) else None
+    return stored
 
 
 def models_of(shard: Shard) -> set[str]:

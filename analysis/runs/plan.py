@@ -99,11 +99,17 @@ class RunConfig:
 
     @classmethod
     def from_json(cls, stored: Mapping[str, Any]) -> RunConfig:
+        """From what run.json holds. Raises UserError where that is none, or one of another version."""
         plain: dict[str, Any] = {
             name: tuple(value) if isinstance(value, list) else value for name, value in stored.items()
         }
-        plain["models"] = tuple(ModelSource(m["source"], tuple(m["langs"])) for m in stored["models"])
-        return cls(**plain)
+        try:
+            plain["models"] = tuple(ModelSource(m["source"], tuple(m["langs"])) for m in stored["models"])
+            return cls(**plain)
+        except (LookupError, TypeError, AttributeError, ValueError) as error:
+            raise UserError(
+                f"its configuration cannot be used ({type(error).__name__}: {error}); start a new run"
+            ) from error
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
-import numpy as np
 import pyarrow as pa
 import pytest
 from polars.testing import assert_frame_equal
@@ -46,7 +45,9 @@ def of_version(shard: Shard, version: int, model: str) -> dict[str, pa.Table]:
 
 def commit(path: Path, shard: Shard, version: int) -> None:
     assert shard.dense is not None
-    write_shard(path, runs.new_run(path, {}), of_version(shard, version, MODEL), np.array(shard.dense.map()))
+    write_shard(
+        path, runs.new_run(path, {}), of_version(shard, version, MODEL), shard.dense.block(range(shard.dense.rows))
+    )
 
 
 def check(got: Reader, first: Shard) -> None:

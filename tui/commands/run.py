@@ -193,8 +193,9 @@ def status(store: Store, as_json: Json = False) -> None:
 
 def describe(config: Any) -> str:
     """A run's configuration in a few words."""
-    names = ",".join(Path(model["source"]).name for model in config["models"])
-    return f"{names} · {Path(config['data']).name} · {','.join(config['methods'])} · {','.join(config['what'])}"
+    names = ",".join(Path(model.get("source", "")).name for model in config.get("models", ()))
+    lists = (",".join(config.get(name, ())) for name in ("methods", "what"))
+    return " · ".join((names, Path(config.get("data", "")).name, *lists))
 
 
 def cancel(

@@ -145,7 +145,7 @@ def describe(one: RunStatus | None) -> str:
     config: dict[str, Any] = dict(record.config)
     if not config.get("models"):
         return "\n".join([f"{record.run}: questions (n) and views (r) computed in a workbench", *_outcome(one)])
-    models = ", ".join(str(model["source"]).rsplit("/", 1)[-1] for model in config.get("models", ()))
+    models = ", ".join(str(model.get("source", "?")).rsplit("/", 1)[-1] for model in config.get("models", ()))
     methods = ", ".join(config.get("methods", ()))
     facts = config.get("facts") or "all"
     lines = [

@@ -146,4 +146,4 @@ class Running(Computing):
 
 
 def _models(config: Mapping[str, Any]) -> str:
-    return ",".join(str(model["source"]) for model in config.get("models", ()))
+    return ",".join(str(model.get("source", "")) for model in config.get("models", ()))

@@ -1,0 +1,115 @@
+"""Files of a store that somebody else may have made: opening one never waits, never leaves the store and never reads without end.
+
+A reader opens regular files under plain names, in folders that are no links. Everything else is an OSError that says what it is.
+"""
+
+from __future__ import annotations
+
+import errno
+import io
+import os
+import stat
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+MOST = 16 << 30
+"""Bytes of the largest file that is read; knscope writes dense scores of up to a few GiB."""
+A_LINK = "is a link, and nothing in a store may be one; put what it names in its place"
+_NOT_REGULAR = "it is no regular file"
+
+
+def is_plain(name: str) -> bool:
+    """Whether a name stays in its folder and can be shown: no path, nothing hidden, no control characters."""
+    return name.isprintable() and bool(name) and "/" not in name and not name.startswith(".")
+
+
+@contextmanager
+def opened(folder: Path, name: str, most: int = MOST) -> Iterator[io.BufferedReader]:
+    """A regular file of a folder, for reading.
+
+    :param most: bytes it may have
+    :raises OSError: of a link, a pipe, a device or a folder, of a name that leaves the folder, and of a file that is too large, too
+    """
+    if not is_plain(name):
+        raise OSError(errno.EINVAL, "this is no name of a file in its folder", str(folder / name))
+    with os.fdopen(_descriptor(folder / name, os.O_RDONLY), "rb") as file:
+        if (size := os.fstat(file.fileno()).st_size) > most:
+            raise OSError(
+                errno.EFBIG, f"it has {size:,} bytes, and knscope writes at most {most:,}", str(folder / name)
+            )
+        yield file
+
+
+def read(folder: Path, name: str, most: int = MOST) -> bytes:
+    """The content of a regular file of a folder. Raises OSError as `opened` does."""
+    with opened(folder, name, most) as file:
+        return file.read(most)
+
+
+def append(folder: Path, name: str, text: str) -> None:
+    """Add text to a regular file of a folder in one write; make the file where there is none. Raises OSError as `opened` does."""
+    descriptor = _descriptor(folder / name, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+    try:
+        os.write(descriptor, text.encode())
+    finally:
+        os.close(descriptor)
+
+
+def folders(parent: Path) -> list[str]:
+    """Names of the folders in a folder, sorted: no links, no hidden ones. None where it is a link itself or cannot be read."""
+    return [name for name, kind in _entries(parent) if kind == "folder"]
+
+
+def strange(parent: Path) -> dict[str, str]:
+    """Entries of a folder that a reader passes over and a person should know of: their names, and why."""
+    return {name: kind for name, kind in _entries(parent) if kind not in ("folder", "file")}
+
+
+def _entries(parent: Path) -> list[tuple[str, str]]:
+    """Names and kinds, hidden ones left out: folder, file, or what is wrong."""
+    try:
+        descriptor = os.open(parent, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+    except OSError:
+        return []
+    try:
+        with os.scandir(descriptor) as entries:
+            return sorted((entry.name, _kind(entry)) for entry in entries if not entry.name.startswith("."))
+    finally:
+        os.close(descriptor)
+
+
+def _kind(entry: os.DirEntry[str]) -> str:
+    if not is_plain(entry.name):
+        return "has a name that knscope gives to nothing; rename it"
+    if entry.is_symlink():
+        return A_LINK
+    if entry.is_dir(follow_symlinks=False):
+        return "folder"
+    return "file" if entry.is_file(follow_symlinks=False) else "is neither a file nor a folder; remove it"
+
+
+def _descriptor(path: Path, flags: int) -> int:
+    """An open regular file. The umask says who else may read one that is made."""
+    try:
+        descriptor = os.open(path, flags | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY, 0o666)
+    except OSError as error:
+        if error.errno == errno.ELOOP:
+            raise OSError(errno.ELOOP, f"it {A_LINK}", str(path)) from None
+        if error.errno == errno.ENXIO:  # a pipe without a reader, a socket
+            raise OSError(errno.ENXIO, _NOT_REGULAR, str(path)) from None
+        raise
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise OSError(errno.EINVAL, _NOT_REGULAR, str(path))
+    return descriptor
+
+
+def flush(*paths: Path) -> None:
+    """Wait until files, and folders with the names in them, are on the disk."""
+    for path in paths:
+        descriptor = os.open(path, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
