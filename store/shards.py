@@ -239,10 +239,6 @@ def _table(manifest: Manifest, table: str) -> pa.Table:
     content = files.read(path, name, TABLE_BYTES)
     _check(path, name, hashlib.sha256(content).hexdigest(), manifest)
     wanted = tables()[table].schema
-    for name in LATER.get(table, ()):
-        if name not in rows.schema.names:
-            place = wanted.get_field_index(name)
-            rows = rows.add_column(place, wanted.field(place), pa.nulls(rows.num_rows, wanted.field(place).type))
     if table in CHILDREN:
         wanted = wanted.set(0, pa.field("key", pa.dictionary(pa.int32(), pa.string())))
     coded = ["key"] if table in CHILDREN else None
@@ -250,7 +246,9 @@ def _table(manifest: Manifest, table: str) -> pa.Table:
         with pq.ParquetFile(pa.BufferReader(content), read_dictionary=coded) as file:
             if file.metadata.num_rows != expected:
                 raise DamagedShardError(f"{path}: {name} has {file.metadata.num_rows} rows, not {expected}")
-            if not file.schema_arrow.equals(wanted):
+            later = [place for place, column in enumerate(wanted.names) if _is_later(table, column, file.schema_arrow)]
+            stored = pa.schema([field for place, field in enumerate(wanted) if place not in later])
+            if not file.schema_arrow.equals(stored):
                 raise DamagedShardError(f"{path}: {name} has other columns than this version of knscope writes")
             if not _fits(file.metadata, content):
                 raise DamagedShardError(f"{path}: {name} would take more than {DECODED_BYTES >> 30} GiB of memory")
@@ -258,9 +256,15 @@ def _table(manifest: Manifest, table: str) -> pa.Table:
         rows.validate(full=True)
     except (pa.ArrowException, OSError, ValueError, TypeError, MemoryError) as error:
         raise DamagedShardError(f"{path}: {name} cannot be read ({error})") from error
+    for place in later:
+        rows = rows.add_column(place, wanted.field(place), pa.nulls(rows.num_rows, wanted.field(place).type))
     if empty := [column for column in NAMES if column in wanted.names and rows[column].null_count]:
         raise DamagedShardError(f"{path}: {name} has rows without a {empty[0]}")
     return rows
+
+
+def _is_later(table: str, column: str, stored: pa.Schema) -> bool:
+    return column in LATER.get(table, ()) and column not in stored.names
 
 
 def _fits(metadata: pq.FileMetaData, content: bytes) -> bool:
