@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from knscope.analysis.prompts.encode import Query
+from knscope.analysis.prompts.words import is_unspaced_text
 from knscope.store.errors import UserError
 
 ASKED = "asked"
@@ -24,6 +25,6 @@ def question(values: Mapping[str, str], relation: str = ASKED) -> Query:
         template = template.replace(subject, "[X]", 1)
     if "[Y]" not in template:
         template = template.rstrip()
-        template += " [Y]" if template.isascii() else "[Y]"
+        template += "[Y]" if is_unspaced_text(template.replace("[X]", " ")) else " [Y]"
     fact = values.get("fact") or f"{ASKED}: {subject} → {values['object']}"
     return Query(fact, relation, values["lang"], template, subject, values["object"])

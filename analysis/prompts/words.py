@@ -37,14 +37,18 @@ def without_blanks(token: str) -> str:
     return _WRITTEN_BLANKS.sub("", token)
 
 
-def has_spaced_slot(template: str, subject: str, answer: str) -> bool:
-    """Whether white space stands beside [X] or [Y] in a template of a script without spaces: one in which most words
-    are. A template without words is of the script of what is filled in."""
-    text = _SLOT.sub(" ", template)
-    if not word_spans(text):
-        text = f"{subject} {answer}"
+def is_unspaced_text(text: str) -> bool:
+    """Whether most words of a text are of scripts without spaces."""
     first = [text[start] for start, _ in word_spans(text)]
-    return _SPACED_SLOT.search(template) is not None and 2 * sum(map(is_unspaced, first)) > len(first)
+    return 2 * sum(map(is_unspaced, first)) > len(first)
+
+
+def has_spaced_slot(template: str, subject: str, answer: str) -> bool:
+    """Whether white space stands beside [X] or [Y] in a template of a script without spaces. One without words is of the
+    script of what is filled in."""
+    text = _SLOT.sub(" ", template)
+    filled = text if word_spans(text) else f"{subject} {answer}"
+    return _SPACED_SLOT.search(template) is not None and is_unspaced_text(filled)
 
 
 def word_spans(text: str, start: int = 0) -> list[Span]:

@@ -45,6 +45,7 @@ def main() -> int:
     check.add_argument("--facts", default="all")
     check.add_argument("--langs", default="")
     check.add_argument("--relations", default="")
+    check.add_argument("--prefix", default="")
     truth = parts.add_parser("faithfulness", help="hold methods against measured truth: one JSON object a line")
     truth.add_argument("task", help="a Task of analysis.runs.measuring, as JSON")
     options = parser.parse_args()
@@ -97,7 +98,8 @@ def report(options: argparse.Namespace) -> int:
                 facts = None if options.facts == "all" else int(options.facts)
                 langs, relations = (tuple(filter(None, text.split(","))) for text in (options.langs, options.relations))
                 config = inspection.check_config(options.model, options.data, facts, langs, relations)
-                document = inspection.check_data(replace(config, device=options.device, dtype=options.dtype))
+                asked = replace(config, device=options.device, dtype=options.dtype, prefix=options.prefix)
+                document = inspection.check_data(asked)
         except USER_ERRORS as error:
             sys.stderr.write(f"{ERROR}{error}\n")
             return 2

@@ -325,6 +325,18 @@ def test_a_model_is_told_line_by_line_and_as_one_document(
     assert [cost["method"] for cost in report["costs"]] == ["amig", "bkn"]
 
 
+def test_data_check_puts_the_text_of_a_file_before_every_template(
+    tiny_models: Mapping[str, Path], tiny_facts: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    prefix = tmp_path / "examples.txt"
+    prefix.write_text("the " * 50)
+    asked = ["data", "check", str(tiny_facts), "--model", str(tiny_models["decoder"]), "--facts", "1", "--json"]
+    assert run_app([*asked, "--prefix", f"@{prefix}"]) == 0
+    found = {table["name"]: table["rows"] for table in json.loads(capsys.readouterr().out)["tables"]}
+    assert {row["reason"] for row in found["unusable"]} == {"too-long"}
+    assert sum(row["usable_prompts"] for row in found["model"]) == 0
+
+
 def test_a_question_without_its_slots_or_subject_is_refused_before_a_model_is_loaded(
     tiny_models: Mapping[str, Path], capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -28,6 +28,9 @@ Json = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
 Device = Annotated[
     str, typer.Option(help="auto, cpu, cuda:0, several: cuda:0,cuda:1, or a model over both: cuda:0+cuda:1.")
 ]
+Prefix = Annotated[
+    str, typer.Option(help="Text before every template (an instruction, solved examples), or @FILE for a file's text.")
+]
 Dtype = Annotated[str, typer.Option(help="float32, float64, bfloat16 or float16.")]
 
 

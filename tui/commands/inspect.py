@@ -14,7 +14,7 @@ from typing import Annotated, Any
 import typer
 
 from knscope.tui.commands import common
-from knscope.tui.commands.common import Device, Dtype, Json
+from knscope.tui.commands.common import Device, Dtype, Json, Prefix
 
 models_app = typer.Typer(help="Look at a model before using it.", rich_markup_mode=None)
 data_app = typer.Typer(help="Look at data before using it.", rich_markup_mode=None)
@@ -88,6 +88,7 @@ def check(
     langs: Annotated[str | None, typer.Option(help="Languages, as in en,zh-hans.")] = None,
     relations: Annotated[str | None, typer.Option(help="Relations, as in P36,P37.")] = None,
     facts: Annotated[str, typer.Option(help="With --model: try so many facts, or all.")] = "200",
+    prefix: Prefix = "",
     device: Device = "auto",
     dtype: Dtype = "float32",
     as_json: Json = False,
@@ -105,7 +106,7 @@ def check(
     if model is not None:
         _check_options(model, device, dtype)
         options = ["--facts", facts, "--langs", langs or "", "--relations", relations or ""]
-        options += ["--device", device, "--dtype", dtype]
+        options += ["--device", device, "--dtype", dtype, f"--prefix={common.prefix(prefix)}"]
         report = _child("check", absolute_source(model), "--data", plan.absolute_data(data), *options)
         tables = [*tables, *check_table.of_model(report)]
     output.emit(tables, "json" if as_json else "table", hint="--json")

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, cast
 import typer
 
 from knscope.tui.commands import common
-from knscope.tui.commands.common import Device, Dtype, Json, Store
+from knscope.tui.commands.common import Device, Dtype, Json, Prefix, Store
 
 if TYPE_CHECKING:
     from knscope.analysis.runs.plan import RunConfig
@@ -43,9 +43,7 @@ def run(
     ] = 0,
     dtype: Dtype = "float32",
     memory: Annotated[str | None, typer.Option(help="Memory one process may fill with a batch, as in 8GiB.")] = None,
-    prefix: Annotated[
-        str, typer.Option(help="Text before every template (an instruction, solved examples), or @FILE.")
-    ] = "",
+    prefix: Prefix = "",
     seed: Annotated[int, typer.Option(help="Decides samples and controls.")] = 0,
     follow: Annotated[bool, typer.Option("--follow", help="Wait, with progress; ctrl+c cancels the run.")] = False,
     as_json: Json = False,
@@ -225,6 +223,7 @@ def query(
     object_: Annotated[str, typer.Option("--object", help="What [Y] is: the answer.")],
     lang: Annotated[str, typer.Option(help="Its language.")] = "en",
     method: Annotated[str, typer.Option("--method", help="Attribution method.")] = "amig",
+    prefix: Prefix = "",
     device: Device = "auto",
     dtype: Dtype = "float32",
     as_json: Json = False,
@@ -254,6 +253,7 @@ def query(
             device=device,
             dtype=dtype,
             processes=1,
+            prefix=common.prefix(prefix),
         )
         _check_question(config)
         code = _answer(Path(folder, "query.knstore"), config, as_json)

@@ -17,6 +17,8 @@ TYPED = {"template": "The capital of [X] is [Y]", "subject": "Tanzania", "object
         ("The capital of Tanzania is", "The capital of [X] is [Y]"),
         ("[Y] is the capital of Tanzania.", "[Y] is the capital of [X]."),
         ("Tanzania的首都是", "[X]的首都是[Y]"),
+        ("La capitale de Tanzania était", "La capitale de [X] était [Y]"),
+        ("Tanzania 의 수도는", "[X] 의 수도는 [Y]"),
     ],
 )
 def test_a_prompt_may_name_its_subject_and_end_where_the_answer_goes(prompt: str, template: str) -> None:
