@@ -21,6 +21,7 @@ from knscope.store.errors import UserError
 from knscope.store.intake import DenseRow, Intake
 from knscope.store.shards import list_shards, read_manifest
 from knscope.store.snapshot import SNAPSHOT, place_of
+from knscope.store.view import sql_literal
 
 FRESH = "fresh."
 """Where rows of large tables go that the snapshot does not hold."""
@@ -68,8 +69,7 @@ def _attach(instance: duckdb.DuckDBPyConnection, snapshot: Path, temporary: Path
     try:
         copy = folder / SNAPSHOT
         shutil.copyfile(snapshot, copy)
-        place = str(copy).replace("'", "''")
-        instance.execute(f"ATTACH '{place}' AS base (READ_ONLY)")
+        instance.execute(f"ATTACH {sql_literal(str(copy))} AS base (READ_ONLY)")
     finally:
         shutil.rmtree(folder, ignore_errors=True)
 

@@ -67,9 +67,9 @@ def check(path: Path | str) -> Path:
 
 
 def expanded(path: Path | str) -> Path:
-    """With `~` spelled out. Raises UserError where it names a user that there is not."""
+    """With `~` spelled out, unless something is there by that very name. Raises UserError where it names a user that there is not."""
     try:
-        return Path(path).expanduser()
+        return Path(path) if os.path.lexists(path) else Path(path).expanduser()
     except RuntimeError:
         raise UserError(f"{path}: there is no user of that name here; write the whole path") from None
 

@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import os
 import secrets
+import shutil
 from collections.abc import Iterable, Iterator
 from itertools import islice
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import duckdb
 import pyarrow as pa
@@ -33,6 +35,9 @@ MEMORY = "1GB"
 SHARDS_AT_ONCE = 64
 LOOKS = 5
 """How often to look for what came, or was merged, while shards were read."""
+READ_INTO = frozenset("?\\")
+"""Signs in a folder's name that DuckDB takes for more than a name, as it does the `word:` that a relative one may begin with."""
+
 
 _HELD = {
     "held": ("shards that these results come from", {"shard": "run/shard", "tables": "which definition of the tables"}),
@@ -67,7 +72,13 @@ def _publish(folder: Path) -> set[Path]:
     sweep(folder, f".{SNAPSHOT}-*")  # of processes that were killed: drafts, and the folders that DuckDB spilled into
     temporary = folder / f".{SNAPSHOT}-{secrets.token_hex(4)}"
     try:
-        found = _build(folder, temporary)
+        if READ_INTO.isdisjoint(str(folder.resolve())):
+            found = _build(folder, temporary.resolve())
+        else:
+            with TemporaryDirectory(prefix="knscope-") as scratch:
+                draft = Path(scratch) / SNAPSHOT
+                found = _build(folder, draft)
+                shutil.copyfile(draft, temporary)
         with temporary.open("rb") as file:
             os.fsync(file.fileno())
         temporary.replace(final)
@@ -84,8 +95,7 @@ def _publish(folder: Path) -> set[Path]:
 
 def _build(folder: Path, path: Path) -> set[Path]:
     with duckdb.connect(config={"memory_limit": MEMORY, "temp_directory": f"{path}.tmp"}) as connection:
-        place = str(path).replace("'", "''")
-        connection.execute(f"ATTACH '{place}' AS results (STORAGE_VERSION '{STORAGE}')")
+        connection.execute(f"ATTACH {sql_literal(str(path))} AS results (STORAGE_VERSION '{STORAGE}')")
         connection.execute("USE results")
         prepare(connection)
         intake = Intake()

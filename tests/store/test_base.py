@@ -18,9 +18,10 @@ from knscope.store import schema, snapshot
 from knscope.store.errors import UserError
 from knscope.store.reader import Reader
 from knscope.store.sandbox import Sandbox
-from knscope.store.shards import list_shards
+from knscope.store.shards import list_shards, verify
 from knscope.store.view import View
 from tests.store import synthetic
+from tests.store.made import make
 
 VIEW = View(synthetic.MODELS[0], "amig", synthetic.LANGS, taus=(("en", 0.1),))
 NAMES = ("queries", "kn", "likn", "layer_hist", "overlap", "dkn", "dkn_rate", "dkn_layers", "dkn_service")
@@ -132,3 +133,20 @@ def test_the_copy_cannot_be_reached_by_sql(based: Reader) -> None:
                 sandbox.run(way)
     assert sorted(temporary.iterdir()) == before
     assert based.queries(VIEW).height
+
+
+@pytest.mark.parametrize(
+    "name", ["s[1] {a,b}*", "s?x=1", 'it\'s "so"\n50%20', "back\\slash", "md:x", "lang=en/key=2/s"]
+)
+def test_a_store_works_whatever_its_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path(name).parent.mkdir(parents=True, exist_ok=True)
+    folder = make(Path(name), facts=1).path
+    with store.open(folder) as reader:
+        assert not reader.damaged
+        rows = reader.sql("SELECT count(*) FROM score").item()
+    snapshot.publish(folder)
+    with store.open(folder) as reader:
+        assert reader.generation == 1, "not started from results.duckdb"
+        assert reader.sql("SELECT count(*) FROM score").item() == rows > 0
+    assert set(verify(folder).values()) == {""}
