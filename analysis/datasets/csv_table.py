@@ -17,7 +17,8 @@ def load_csv(name: str, path: Path, langs: Sequence[str], relations: Sequence[st
     check_file(path)
     delimiter = _delimiter(path)
     try:
-        table = pl.read_csv(path, separator=delimiter, infer_schema=False, encoding="utf8")
+        with path.open("rb") as stream:
+            table = pl.read_csv(stream, separator=delimiter, infer_schema=False, encoding="utf8")
     except pl.exceptions.PolarsError as error:
         _explain(path, delimiter)
         raise UserError(f"{path}: cannot be read as CSV: {first_line(error)}") from error

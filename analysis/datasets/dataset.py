@@ -90,28 +90,32 @@ def with_alternatives(frame: pl.DataFrame) -> pl.DataFrame:
     alternatives is wrong.
     """
     frame = _with_optional_columns(frame)
-    facts = frame.select("relation", "lang", "subject", "object", "subject_uri", "object_uri").unique()
-    answers = _right_answers(facts)
-    several = answers.filter(pl.len().over("relation", "lang", "subject") > 1)
     fact = ["relation", "lang", "subject", "object"]
+    facts = frame.select(*fact, "subject_uri", "object_uri").unique()
+    given = frame.select(*fact[:3], answer="alternatives").filter(pl.col("answer").list.len() > 0).unique()
+    answers = pl.concat(
+        [_right_answers(facts), given.explode("answer").with_columns(pl.col("answer").str.strip_chars())]
+    )
+    several = answers.unique().filter(pl.col("answer") != "", pl.len().over(fact[:3]) > 1)
     others = (
         facts.select(fact)
         .unique()
         .join(several, on=fact[:3])
         .filter(pl.col("answer") != pl.col("object"))
         .group_by(fact)
-        .agg(others=pl.col("answer").sort())
+        .agg(alternatives=pl.col("answer").sort())
     )
-    joined = frame.join(others, on=fact, how="left", maintain_order="left")
-    found = pl.col("others").fill_null(pl.lit([], dtype=pl.List(pl.String)))
-    if frame["alternatives"].null_count() < frame.height:
-        given = pl.col("alternatives").fill_null(pl.lit([], dtype=pl.List(pl.String)))
-        found = given.list.set_union(found).list.set_difference(pl.concat_list("object")).list.sort()
-    return joined.with_columns(alternatives=found).drop("others")
+    nothing = pl.lit([], dtype=pl.List(pl.String))
+    return (
+        frame.drop("alternatives")
+        .join(others, on=fact, how="left", maintain_order="left")
+        .with_columns(pl.col("alternatives").fill_null(nothing))
+        .select(frame.columns)
+    )
 
 
 def _right_answers(facts: pl.DataFrame) -> pl.DataFrame:
-    """Every right answer (relation, lang, subject, answer), each once."""
+    """Right answers (relation, lang, subject, answer) by name, and by URI those that only another language's row has."""
     linked = facts.drop_nulls(["subject_uri", "object_uri"])
     pairs = linked.select("relation", "subject_uri", "object_uri").unique()
     several = pairs.filter(pl.len().over("relation", "subject_uri") > 1)
@@ -123,7 +127,7 @@ def _right_answers(facts: pl.DataFrame) -> pl.DataFrame:
         .join(names, on=["lang", "object_uri"])
         .select("relation", "lang", "subject", "answer")
     )
-    return pl.concat([facts.select("relation", "lang", "subject", answer="object"), by_uri]).unique()
+    return pl.concat([facts.select("relation", "lang", "subject", answer="object"), by_uri])
 
 
 def _with_optional_columns(frame: pl.DataFrame) -> pl.DataFrame:

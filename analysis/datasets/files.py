@@ -6,8 +6,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import polars as pl
-
 from knscope.store.errors import UserError
 
 MAX_TEXT_BYTES = 1 << 30
@@ -58,55 +56,37 @@ def json_lines(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
         except json.JSONDecodeError as error:
             what = error.msg.removesuffix(" at")  # "Unterminated string starting at"
             raise UserError(f"{path}, line {number}: not valid JSON: {what} at column {error.colno}") from error
+        except (ValueError, RecursionError) as error:  # a number of thousands of digits, brackets nested as deep
+            raise UserError(f"{path}, line {number}: this JSON cannot be read: {first_line(error)}") from error
         if not isinstance(value, dict):
             raise UserError(f"{path}, line {number}: a JSON object is needed, {type(value).__name__} is there")
         yield number, value
 
 
-def scan_published(files: Mapping[tuple[str, str], Path], fields: Mapping[str, pl.DataType]) -> pl.DataFrame:
-    """Read JSONL files, one a language and relation, together.
-
-    `files` maps (lang, relation) to a path, `fields` names what each line should have (null where it does not) and
-    its type. Gives those columns after relation (the field of that name, if it is among them), lang, file (name as in
-    its dataset) and line (from 1).
-    """
-    for path in files.values():
-        check_file(path)
-    paths = list(files.values())
-    origin = pl.LazyFrame(
-        {
-            "path": [str(path) for path in paths],
-            "lang": [lang for lang, _ in files],
-            "relation": [relation for _, relation in files],
-            "file": [f"{path.parent.name}/{path.name}" for path in paths],
-        },
-        schema=dict.fromkeys(("path", "lang", "relation", "file"), pl.String),
-    ).drop(fields.keys() & {"relation"})
-    rows = pl.scan_ndjson(paths, schema=dict(fields), include_file_paths="path")
-    try:
-        return (
-            rows.join(origin, on="path", how="left", maintain_order="left")
-            .with_columns(line=pl.int_range(1, pl.len() + 1).over("path"))
-            .select(*dict.fromkeys(("relation", "lang", "file", "line", *fields)))
-            .collect()
-        )
-    except pl.exceptions.PolarsError as error:
-        for path in paths:
-            for number, record in json_lines(path):
-                _check_types(f"{path}, line {number}", record, fields)
-        raise UserError(f"{paths[0].parent}: cannot be read as JSON lines: {first_line(error)}") from error
-
-
-def _check_types(place: str, record: Mapping[str, object], fields: Mapping[str, pl.DataType]) -> None:
-    for name, dtype in fields.items():
-        value = record.get(name)
-        kind, word = (int, "a whole number") if dtype == pl.Int64 else (str, "text")
-        if value is not None and not isinstance(value, kind):
-            raise UserError(f"{place}: {name} must be {word}, {json.dumps(value, ensure_ascii=False)[:40]} is there")
-
-
 def first_line(error: Exception) -> str:
     return str(error).strip().split("\n", 1)[0]
+
+
+def is_text(value: object) -> bool:
+    """Whether a JSON value is text that can be written down: half of a surrogate pair cannot."""
+    if not isinstance(value, str):
+        return False
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def texts(value: object) -> list[str] | None:
+    """A JSON value as right answers: a text is one, a list of texts several, null none; None where it is anything else."""
+    found: list[Any] = value if isinstance(value, list) else [] if value is None else [value]
+    return found if all(is_text(one) for one in found) else None
+
+
+def shown(record: Mapping[str, object], field: str) -> str:
+    """`field` of a record and what it holds, in few characters."""
+    return f"{field} {json.dumps(record.get(field))[:40]}"
 
 
 def check_record(place: str, record: Mapping[str, object], columns: Sequence[str]) -> None:
@@ -114,7 +94,7 @@ def check_record(place: str, record: Mapping[str, object], columns: Sequence[str
     for column in columns:
         if column not in record:
             raise UserError(f"{place}: {column!r} is missing; a row needs {', '.join(columns)}")
-        if not isinstance(record[column], str):
+        if not is_text(record[column]):
             raise UserError(f"{place}: {column} must be text, {json.dumps(record[column])[:40]} is there")
 
 

@@ -7,13 +7,13 @@ from typing import Any
 import polars as pl
 
 from knscope.analysis.datasets.dataset import COLUMNS, Dataset, make_dataset
-from knscope.analysis.datasets.files import check_file, check_record, json_lines
+from knscope.analysis.datasets.files import check_file, check_record, json_lines, texts
 from knscope.analysis.datasets.own_table import OPTIONAL, Source, check_table, stored_names
 from knscope.store.errors import UserError
 
 
 def load_jsonl(name: str, path: Path, langs: Sequence[str], relations: Sequence[str]) -> Dataset:
-    """Every column text, `alternatives`, if there, a list of texts.
+    """Every column is text; `alternatives`, if there, is a list of texts, and `object` may be one, the right answers.
 
     Read line by line and not by polars, which would turn a number where text belongs into text.
     """
@@ -37,9 +37,13 @@ def load_jsonl(name: str, path: Path, langs: Sequence[str], relations: Sequence[
 
 
 def _check(place: str, record: dict[str, Any]) -> None:
+    """Raise UserError unless every cell is what it should be; of a list of right answers the first stays the object."""
+    others = record.get("alternatives")
+    if others is not None and not (isinstance(others, list) and texts(others) is not None):
+        raise UserError(f"{place}: alternatives must be a list of texts")
+    answers = record.get("object")
+    if isinstance(answers, list) and texts(answers):
+        record |= {"object": answers[0], "alternatives": [*answers[1:], *(others or [])]}
     check_record(place, record, COLUMNS)
     optional = [column for column in OPTIONAL if column != "alternatives" and record.get(column) is not None]
     check_record(place, record, optional)
-    others = record.get("alternatives")
-    if others is not None and not (isinstance(others, list) and all(isinstance(other, str) for other in others)):
-        raise UserError(f"{place}: alternatives must be a list of texts")

@@ -6,9 +6,8 @@ from pathlib import Path
 import polars as pl
 
 from knscope.analysis.datasets.dataset import Dataset, make_dataset
-from knscope.analysis.datasets.files import scan_published
-from knscope.analysis.datasets.mpararel import NAMES, TUPLE, relation_files
 from knscope.analysis.datasets.pairing import prompts
+from knscope.analysis.datasets.published import read_facts, read_templates, relation_files
 from knscope.store.errors import UserError
 
 
@@ -19,8 +18,10 @@ def load_mlama(name: str, folder: Path, langs: Sequence[str], relations: Sequenc
     for path in template_files.values():
         if not path.exists():
             raise UserError(f"{path}: no such file; mLAMA keeps the templates of a language there")
-    tuples = scan_published(tuple_files, TUPLE).rename(NAMES)
-    templates = scan_published(template_files, {"relation": pl.String(), "template": pl.String()})
-    wanted = sorted({relation for _, relation in tuple_files})
-    rows, left_out = prompts(tuples, templates.filter(pl.col("relation").is_in(wanted)))
+    templates = read_templates(template_files, "template")
+    wanted = [
+        "",
+        *sorted({relation for _, relation in tuple_files}),
+    ]  # one without a relation is reported, not passed over
+    rows, left_out = prompts(read_facts(tuple_files), templates.filter(pl.col("relation").is_in(wanted)))
     return make_dataset(name, rows, left_out, [*tuple_files.values(), *template_files.values()])

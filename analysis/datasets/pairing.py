@@ -13,10 +13,9 @@ SUBJECT, ANSWER = "[X]", "[Y]"
 def prompts(tuples: pl.DataFrame, templates: pl.DataFrame) -> tuple[pl.DataFrame, list[pl.DataFrame]]:
     """Every usable fact on every usable template of its relation and language.
 
-    `tuples`: relation, lang, file, line, lineid, subject, object, subject_uri, object_uri. `templates`: relation,
-    lang, file, line, template. The fact_id is `<relation>-<lineid>`; a row whose URIs differ from those most
-    languages have under that id is another fact and left out. Returns the prompts and the reports of what was left
-    out and why.
+    `tuples` and `templates` have the columns of `read_facts` and `read_templates`. The fact_id is
+    `<relation>-<lineid>`; a row whose URIs differ from those most languages have under that id is another fact and
+    left out. Returns the prompts and the reports of what was left out and why.
     """
     facts, left_out = _usable_facts(tuples)
     good, bad = _usable_templates(templates)
@@ -29,7 +28,7 @@ def prompts(tuples: pl.DataFrame, templates: pl.DataFrame) -> tuple[pl.DataFrame
         good.select("relation", "lang", "template"), on=["relation", "lang"], maintain_order="left_right"
     ).select(
         pl.format("{}-{}", "relation", "lineid").alias("fact_id"),
-        *("relation", "lang", "template", "subject", "object", "subject_uri", "object_uri"),
+        *("relation", "lang", "template", "subject", "object", "subject_uri", "object_uri", "alternatives"),
     )
     return rows, left_out
 
@@ -45,10 +44,13 @@ def _usable_facts(tuples: pl.DataFrame) -> tuple[pl.DataFrame, list[pl.DataFrame
     agreed = uris.drop_nulls().mode().min().over("relation", "lineid")
     same_fact = ["relation", "lang", "subject", "object", "subject_uri", "object_uri"]
     checks: dict[str, pl.Expr] = {
+        "not-text": pl.col("not_text").is_not_null(),
         "no-line-id": pl.col("lineid").is_null(),
         "empty-subject": pl.col("subject").fill_null("") == "",
         "empty-answer": pl.col("object").fill_null("") == "",
-        "control-character": pl.concat_str("subject", "object").str.contains(CONTROL),
+        "control-character": pl.concat_str("subject", "object", pl.col("alternatives").list.join("")).str.contains(
+            CONTROL
+        ),
         "duplicate-id": pl.struct("relation", "lang", "lineid").is_first_distinct().not_(),
         "duplicate-fact": pl.struct(same_fact).is_first_distinct().not_(),
         "uri-mismatch": uris.is_not_null() & (uris != agreed),
@@ -61,6 +63,7 @@ def _usable_templates(templates: pl.DataFrame) -> tuple[pl.DataFrame, list[pl.Da
     subjects = pl.col("template").str.count_matches(SUBJECT, literal=True)
     answers = pl.col("template").str.count_matches(ANSWER, literal=True)
     checks: dict[str, pl.Expr] = {
+        "not-text": pl.col("not_text").is_not_null(),
         "no-subject-slot": subjects == 0,
         "no-answer-slot": answers == 0,
         "control-character": pl.col("template").str.contains(CONTROL),
@@ -79,6 +82,6 @@ def _sift(
         marked = rows.with_columns(_fails=fails.fill_null(False))
         failing = marked.filter("_fails")
         if failing.height:
-            reports.append(count_left_out(failing, reason, item, text()))
+            reports.append(count_left_out(failing, reason, item, pl.coalesce("not_text", text())))
             rows = marked.filter(pl.col("_fails").not_()).drop("_fails")
     return rows, reports

@@ -6,10 +6,9 @@ from pathlib import Path
 import polars as pl
 
 from knscope.analysis.datasets.dataset import Dataset, make_dataset
-from knscope.analysis.datasets.files import scan_published
 from knscope.analysis.datasets.languages import choose_langs, choose_relations
-from knscope.analysis.datasets.mpararel import NAMES, TUPLE
 from knscope.analysis.datasets.pairing import prompts
+from knscope.analysis.datasets.published import read_facts, read_templates
 from knscope.store.errors import UserError
 
 LANG = "en"
@@ -20,21 +19,19 @@ PATTERN_FOLDERS = ("graphs_json", "pattern_data/graphs_json", "data/graphs_json"
 def load_pararel(name: str, folder: Path, langs: Sequence[str], relations: Sequence[str]) -> Dataset:
     """Facts of LAMA on ParaRel's patterns. Facts have no line id, so a fact_id counts the lines from 0."""
     choose_langs([LANG], langs)
-    facts = _find(folder, FACT_FOLDERS)
+    places = _find(folder, FACT_FOLDERS)
     patterns = _find(folder, PATTERN_FOLDERS)
-    files = {path.stem: path for path in sorted(facts.glob("*.jsonl"))}
+    files = {path.stem: path for path in sorted(places.glob("*.jsonl"))}
     if not files:
-        raise UserError(f"{facts}: no <relation>.jsonl there")
+        raise UserError(f"{places}: no <relation>.jsonl there")
     fact_files = {(LANG, relation): files[relation] for relation in choose_relations(files, relations)}
     pattern_files = {
         key: path for key in fact_files if (path := patterns / f"{key[1]}.jsonl").exists() and path.stat().st_size
     }
     if not pattern_files:
-        raise UserError(f"{patterns}: no <relation>.jsonl for what is in {facts}")
-    fields = {name: dtype for name, dtype in TUPLE.items() if name != "lineid"}
-    tuples = scan_published(fact_files, fields).rename(NAMES).with_columns(lineid=pl.col("line") - 1)
-    templates = scan_published(pattern_files, {"pattern": pl.String()}).rename({"pattern": "template"})
-    rows, left_out = prompts(tuples, templates)
+        raise UserError(f"{patterns}: no <relation>.jsonl for what is in {places}")
+    facts = read_facts(fact_files).with_columns(lineid=pl.col("line") - 1)
+    rows, left_out = prompts(facts, read_templates(pattern_files, "pattern"))
     return make_dataset(name, rows, left_out, [*fact_files.values(), *pattern_files.values()])
 
 

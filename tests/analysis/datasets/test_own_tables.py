@@ -99,7 +99,67 @@ def test_alternatives_may_be_given_and_never_contain_the_answer(tmp_path: Path) 
     text = f"{HEADER},alternatives\n{TZ},Dar es Salaam | Dodoma\n{KE},\n"
     assert load(write(tmp_path, text)).frame["alternatives"].to_list() == [["Dar es Salaam"], []]
     lines = records({"alternatives": ["Arusha"]}, {"alternatives": None})
-    assert load(write(tmp_path, lines, "f.jsonl")).frame["alternatives"].to_list() == [["Arusha"], []]
+    assert load(write(tmp_path, lines, "f.jsonl")).frame["alternatives"].to_list() == [["Arusha"], ["Arusha"]]
+
+
+def test_a_list_of_right_answers_is_the_first_with_the_others_as_alternatives(tmp_path: Path) -> None:
+    lines = records(
+        {"object": ["Dodoma", "Dar es Salaam"], "alternatives": ["Arusha"]}, {"subject": "Kenya", "object": ["Nairobi"]}
+    )
+    frames = [load(write(tmp_path, lines, "f.jsonl")).frame]
+    for columns in (["alternatives"], []):
+        table = pl.DataFrame(
+            [
+                {**json.loads(lines.splitlines()[0]), "alternatives": ["Arusha"]},
+                {**json.loads(lines.splitlines()[1]), "alternatives": None},
+            ]
+        )
+        table.drop([] if columns else ["alternatives"]).write_parquet(tmp_path / "f.parquet")
+        frames.append(load(str(tmp_path / "f.parquet")).frame)
+    assert all(frame["object"].to_list() == ["Dodoma", "Nairobi"] for frame in frames)
+    both = [["Arusha", "Dar es Salaam"], []]
+    assert [frame["alternatives"].to_list() for frame in frames] == [both, both, [["Dar es Salaam"], []]]
+
+
+NAMES = (
+    "facts[1]",
+    "[a-z]",
+    "all*",
+    "is it?",
+    "{a,b}",
+    "100%20 %s",
+    'it\'s "so"',
+    "~facts",
+    "-facts",
+    "a:b",
+    "new\nline",
+    "back\\slash",
+)
+
+
+@pytest.mark.parametrize("suffix", ["csv", "jsonl", "parquet"])
+def test_the_file_named_is_the_file_read_whatever_its_name_and_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, suffix: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    frame = load(write(tmp_path, BILINGUAL)).frame
+    for name in (*NAMES, *(f"{name}/facts" for name in NAMES)):
+        for text, subject in (
+            (f"{name}.{suffix}", "right"),
+            *((f"{other}.{suffix}", "wrong") for other in ("facts1", "q", "a", "all1")),
+        ):
+            path = tmp_path / text
+            path.parent.mkdir(exist_ok=True)
+            marked = frame.with_columns(subject=pl.col("subject") + f" ({subject})")
+            with path.open("wb") as stream:
+                if suffix == "csv":
+                    marked.select(COLUMNS).write_csv(stream)
+                elif suffix == "jsonl":
+                    marked.write_ndjson(stream)
+                else:
+                    marked.write_parquet(stream)
+        for spec in (f"{name}.{suffix}", str(tmp_path / f"{name}.{suffix}")):
+            assert load(spec).frame["subject"].str.ends_with("(right)").all(), spec
 
 
 def test_the_hash_of_a_file_follows_its_content_wherever_it_lies_and_whatever_it_is_called(tmp_path: Path) -> None:
@@ -212,6 +272,10 @@ BROKEN_JSONL = {
     "missing column": (records({}) + '\n{"fact_id": "x"}\n', r"line 3: 'relation' is missing"),
     "a number": (records({}, {"object": 5}), r"line 2: object must be text, 5 is there"),
     "null": (records({}, {"subject": None}), r"line 2: subject must be text, null is there"),
+    "an object of numbers": (records({"object": [1]}), r"line 1: object must be text, \[1\] is there"),
+    "half a character": (records({"object": "\ud800"}), r"line 1: object must be text"),
+    "deep nesting": ("[" * 100_000, r"line 1: this JSON cannot be read"),
+    "an endless number": (f'{{"fact_id": {"9" * 5000}}}', r"line 1: this JSON cannot be read"),
     "alternatives of numbers": (records({"alternatives": [1]}), r"line 1: alternatives must be a list of texts"),
     "only blank lines": ("\n\n", r"is empty"),
     "latin-1": (records({}).encode() + '{"fact_id": "é"}'.encode("latin-1"), r"line 2: byte 0xe9 is not UTF-8"),
@@ -232,6 +296,8 @@ def test_a_broken_parquet_says_where_and_what(tmp_path: Path) -> None:
     for broken, message in (
         (frame.drop("object"), "columns object missing"),
         (frame.with_columns(object=pl.lit(5)), "column object must be text, it is Int32"),
+        (frame.with_columns(object=pl.lit([5])), r"column object must be text, it is List\(Int"),
+        (frame.with_columns(object=pl.lit([], dtype=pl.List(pl.String))), r"row 1: object is empty"),
         (frame.clear(), "has columns and no rows"),
         (frame.with_columns(template=pl.lit("[X]")), r"facts\.parquet, row 1: the template has no \[Y\]"),
     ):

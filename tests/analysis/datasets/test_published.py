@@ -1,6 +1,7 @@
 """mLAMA, mParaRel and ParaRel as they are published become one frame."""
 
 import json
+import shutil
 from pathlib import Path
 
 import polars as pl
@@ -100,14 +101,6 @@ def test_bad_json_is_named_with_file_and_line(mpararel: Path) -> None:
         load(f"mpararel:{mpararel}")
 
 
-@pytest.mark.parametrize("value", ['"two"', "2.5"])
-def test_a_line_id_of_another_type_is_named_with_file_and_line(mpararel: Path, value: str) -> None:
-    path = mpararel / "tuples" / "zh-hans" / "P47.jsonl"
-    path.write_text(path.read_text().replace('"lineid": 2}', f'"lineid": {value}}}'))
-    with pytest.raises(UserError, match=r"zh-hans/P47\.jsonl, line 2: lineid must be a whole number, "):
-        load(f"mpararel:{mpararel}")
-
-
 @pytest.mark.parametrize(
     ("field", "value", "reason"),
     [
@@ -117,6 +110,21 @@ def test_a_line_id_of_another_type_is_named_with_file_and_line(mpararel: Path, v
         ("sub_label", "Pe\x1b[2Jru", "control-character"),
         ("obj_label", "Chi\x9ble", "control-character"),
         ("lineid", None, "no-line-id"),
+        ("lineid", 2.5, "not-text"),
+        ("lineid", True, "not-text"),
+        ("sub_label", ["Iran", "Persia"], "not-text"),
+        ("sub_label", 5, "not-text"),
+        ("sub_uri", {"en": "Q794"}, "not-text"),
+        ("obj_label", False, "not-text"),
+        ("obj_label", 1e21, "not-text"),
+        ("obj_label", {"en": "Iraq"}, "not-text"),
+        ("obj_label", ["Iraq", 5], "not-text"),
+        ("obj_label", [["Iraq"]], "not-text"),
+        ("obj_label", "\ud800", "not-text"),
+        ("obj_label", [], "empty-answer"),
+        ("obj_label", ["Iraq", "Chi\x9ble"], "control-character"),
+        ("obj_uri", ["Q796", "Q797"], "not-text"),
+        ("obj_uri", 796, "not-text"),
         ("lineid", 2, "duplicate-id"),
     ],
 )
@@ -128,8 +136,60 @@ def test_single_unusable_facts_are_reported_and_the_rest_is_kept(
         stream.write(json.dumps({**record, field: value}) + "\n")
     dataset = load(f"mpararel:{mpararel}")
     assert reasons(dataset)["P47", "en", reason] == 1
+    if reason == "not-text":
+        assert dataset.report.filter(reason=reason)["example"].item().startswith(f"en/P47.jsonl, line 5: {field} ")
     assert "Iran" not in dataset.frame["subject"]
     assert "Spain" in dataset.frame["subject"]
+
+
+def test_a_list_of_right_answers_is_one_answer_with_the_others_as_alternatives(mpararel: Path) -> None:
+    with (mpararel / "tuples" / "en" / "P47.jsonl").open("a") as stream:
+        row = {"sub_label": "Iran", "obj_label": ["Iraq", "Turkey"], "sub_uri": "Q794", "obj_uri": ["Q796", "Q43"]}
+        stream.write(json.dumps({**row, "lineid": 9}) + "\n")
+        other = {"sub_label": "Iran", "obj_label": "Armenia", "sub_uri": "Q794", "obj_uri": "Q399", "lineid": 10}
+        stream.write(json.dumps(other) + "\n")
+    frame = load(f"mpararel:{mpararel}", langs=["en"]).frame.filter(subject="Iran").unique(maintain_order=True)
+    found = {row["object"]: (row["object_uri"], row["alternatives"]) for row in frame.iter_rows(named=True)}
+    assert found == {"Iraq": ("Q796", ["Armenia", "Turkey"]), "Armenia": ("Q399", ["Iraq", "Turkey"])}
+
+
+def test_facts_without_a_line_id_are_paired_by_uuid(mlama: Path) -> None:
+    for lang, subject, answer in (("en", "Iran", "Iraq"), ("zh", "伊朗", "伊拉克")):
+        row = {
+            "sub_label": subject,
+            "obj_label": [answer],
+            "sub_uri": "Q794",
+            "obj_uri": ["Q796"],
+            "uuid": "P47_ASIA_0",
+        }
+        (mlama / lang / "P47.jsonl").write_text(json.dumps(row) + "\n")
+    frame = load(f"mlama:{mlama}").frame
+    assert frame.select("fact_id", "lang", "object").rows() == [
+        ("P47-P47_ASIA_0", "en", "Iraq"),
+        ("P47-P47_ASIA_0", "zh", "伊拉克"),
+    ]
+
+
+@pytest.mark.parametrize("value", [["[X] and [Y]"], True, 3, {"en": "[X] and [Y]"}])
+def test_a_template_that_is_no_text_is_reported(mpararel: Path, mlama: Path, pararel: Path, value: object) -> None:
+    for path, record in (
+        (mpararel / "patterns" / "en" / "P47.jsonl", {"pattern": value}),
+        (mlama / "en" / "templates.jsonl", {"relation": "P47", "template": value}),
+        (mlama / "zh" / "templates.jsonl", {"relation": value, "template": "[X]和[Y]"}),
+        (pararel / "data" / "pattern_data" / "graphs_json" / "P36.jsonl", {"pattern": value}),
+    ):
+        path.write_text(path.read_text() + json.dumps(record) + "\n")
+    for kind, folder, count in (("mpararel", mpararel, 1), ("mlama", mlama, 2), ("pararel", pararel, 1)):
+        dataset = load(f"{kind}:{folder}")
+        assert dataset.report.filter(reason="not-text")["count"].sum() == count
+        assert dataset.frame["template"].str.contains_any(["[X] and", "[X]和", "true", "3"]).not_().all()
+
+
+def test_a_published_folder_is_read_whatever_its_name(mlama: Path, mpararel: Path, tmp_path: Path) -> None:
+    for name in ("got[1]", "all*", "is?", "{a,b}", "it's", "a:b"):
+        for kind, folder in (("mlama", mlama), ("mpararel", mpararel)):
+            copy = shutil.copytree(folder, tmp_path / name / kind)
+            assert load(f"{kind}:{copy}").frame.equals(load(f"{kind}:{folder}").frame)
 
 
 def test_a_published_template_that_a_terminal_would_obey_is_reported(mpararel: Path) -> None:
