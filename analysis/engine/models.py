@@ -9,13 +9,15 @@ import json
 import logging
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 import transformers
+from huggingface_hub import hf_hub_download, try_to_load_from_cache
+from huggingface_hub.errors import EntryNotFoundError
 from safetensors import SafetensorError
 from torch import Tensor, nn
 from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForMaskedLM, AutoModelForSeq2SeqLM, AutoTokenizer
@@ -24,7 +26,17 @@ from transformers.utils import logging as hf_logging
 
 from knscope.analysis.engine.seq2seq import Sourced
 from knscope.analysis.engine.sites import Anatomy, Site, find_sites
-from knscope.analysis.engine.sources import cached_commit, check_folder, is_path, split_revision
+from knscope.analysis.engine.sources import (
+    INDEX,
+    cached_commit,
+    check_adapter,
+    check_folder,
+    check_weights,
+    folder_of,
+    is_path,
+    local_folder,
+    split_revision,
+)
 from knscope.analysis.errors import ModelError
 from knscope.analysis.prompts.encode import BLANK, HIDDEN
 
@@ -100,7 +112,7 @@ class LoadedModel:
         """The id of a token as the tokenizer writes it. Raises ModelError where the model has no such token."""
         found = self.tokenizer.convert_tokens_to_ids(token)
         unknown = found is None or (found == self.tokenizer.unk_token_id and token != self.tokenizer.unk_token)
-        if unknown or found >= self.model.get_input_embeddings().weight.shape[0]:
+        if unknown or found >= self.vocabulary:
             raise ModelError(
                 f"method option substitute={token}: {self.label} has no token of that name; write one of its vocabulary "
                 "as its tokenizer does, or leave the option out"
@@ -111,6 +123,11 @@ class LoadedModel:
     def causal(self) -> bool:
         """Whether all steps of a query are read off the longest of its sequences."""
         return self.kind != "encoder"
+
+    @property
+    def vocabulary(self) -> int:
+        """Tokens that it knows: the tokenizer's ids from here on were added to the tokenizer alone."""
+        return _embedded(self.model)
 
     @property
     def start(self) -> int:
@@ -138,13 +155,15 @@ def load_model(
     placed = _placement(device)
     if threads is not None:
         torch.set_num_threads(threads)
-    text = str(Path(source).expanduser()) if is_path(str(source)) else str(source)
+    text = str(folder_of(str(source))) if is_path(str(source)) else str(source)
     check_folder(text)
     name, revision = split_revision(text)
     with _ONE_AT_A_TIME, _quiet(), _explained(text):
         config = _fetch(AutoConfig, name, revision)
         commit = cached_commit(text) or revision  # a branch must not move between two files
         auto, kind = _auto_class(config, text)
+        if not is_path(text):
+            _check_cached(text, commit)
         model, report = _fetch(
             auto,
             name,
@@ -162,12 +181,19 @@ def load_model(
             f"{text}: the weights lack {len(missing)} tensors of {type(model).__name__} (such as {missing[0]}), "
             "which would be random; use a checkpoint that holds its language-model head"
         )
+    if adapter := next((key for key in sorted(report["unexpected_keys"]) if "lora" in key or "adapter" in key), None):
+        raise ModelError(
+            f"{text}: its weights hold an adapter that the model has no place for ({adapter}); merge it and save the merged model"
+        )
     if placed:
         _check_placed(model, text, device)
     else:
         model = model.to(device)
     label = (Path(text).resolve() if Path(text).is_dir() else Path(name)).name
-    return wrap_model(model, tokenizer, kind, name=label, source=text, revision=commit or "", site_pattern=site_pattern)
+    with _explained(text):
+        return wrap_model(
+            model, tokenizer, kind, name=label, source=text, revision=commit or "", site_pattern=site_pattern
+        )
 
 
 def _fetch(auto: Any, name: str, revision: str | None, **options: Any) -> Any:
@@ -179,6 +205,18 @@ def _fetch(auto: Any, name: str, revision: str | None, **options: Any) -> Any:
         if is_path(name):
             raise
         return auto.from_pretrained(name, **options)
+
+
+def _check_cached(source: str, commit: str | None) -> None:
+    """Of a hub id: what names the weights is looked at before any of them is fetched or read. Raises ModelError."""
+    name, _ = split_revision(source)
+    if not isinstance(try_to_load_from_cache(name, "model.safetensors", revision=commit), str):
+        for file in (f"model{INDEX}", "adapter_config.json"):
+            with suppress(OSError, EntryNotFoundError):  # it has none, or cannot be reached: loading says so
+                hf_hub_download(name, file, revision=commit)
+    if folder := local_folder(f"{name}@{commit}" if commit else source):
+        check_adapter(folder)
+        check_weights(folder)
 
 
 def _placement(device: str) -> dict[str, Any]:
@@ -232,6 +270,11 @@ def wrap_model(
             "add one to its configuration"
         )
     _check_vocabulary(model, tokenizer, source)
+    if getattr(tokenizer, f"{needed}_token_id") >= _embedded(model):
+        raise ModelError(
+            f"{source}: the {needed} token was added to its tokenizer and not to the model, which knows {_embedded(model)} tokens; "
+            "name one of these in the tokenizer's configuration"
+        )
     model.eval().requires_grad_(False)
     architecture = type(model).__name__
     if kind == "encoder-decoder":
@@ -248,9 +291,14 @@ def wrap_model(
     )
 
 
+def _embedded(model: Any) -> int:
+    """Tokens that the model has an embedding of."""
+    return int(model.get_input_embeddings().weight.shape[0])
+
+
 def _check_vocabulary(model: Any, tokenizer: Any, source: str) -> None:
     """transformers makes an empty tokenizer of a folder that has none, and takes one of another model."""
-    rows = model.get_input_embeddings().weight.shape[0]
+    rows = _embedded(model)
     if len(tokenizer) <= len(tokenizer.all_special_ids):
         raise ModelError(
             f"{source}: its tokenizer knows no token but special ones; its files (tokenizer.json, or a vocabulary) are missing"
@@ -265,7 +313,7 @@ def _check_vocabulary(model: Any, tokenizer: Any, source: str) -> None:
 def probe_ids(model: Any, tokenizer: Any, rows: int, tokens: int) -> Tensor:
     """(rows, tokens) of ordinary token ids, the same at every call, no two rows alike; behind a source of five where the
     model wants one."""
-    vocabulary = model.get_input_embeddings().weight.shape[0]
+    vocabulary = _embedded(model)
     special = set(tokenizer.all_special_ids)
     generator = torch.Generator().manual_seed(0)
     shuffled = torch.randperm(vocabulary, generator=generator).tolist()
@@ -319,9 +367,9 @@ def _explained(source: str) -> Iterator[None]:
     """What the library raises for a bad source, as one sentence that says what to do."""
     try:
         yield
-    except ModelError:
+    except (ModelError, torch.OutOfMemoryError):
         raise
-    except (OSError, ValueError, KeyError, ImportError, RuntimeError, SafetensorError) as error:
+    except Exception as error:
         first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         if "trust_remote_code" in str(error) or "custom code" in str(error):
             why = (

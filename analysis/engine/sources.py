@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
+from typing import Any
 
 from knscope.analysis.errors import ModelError
 
+INDEX = ".safetensors.index.json"
 BUNDLED = Path(__file__).parents[1] / "demo" / "models"
 """Folders of the models that come with knscope, each by its name."""
 
@@ -24,6 +27,14 @@ def is_path(source: str) -> bool:
     return source.startswith((".", "/", "~")) or source.count("/") > 1 or Path(source).exists()
 
 
+def folder_of(source: str) -> Path:
+    """The folder of that very name, else with `~` spelled out. Raises ModelError where it names a user that there is not."""
+    try:
+        return Path(source) if os.path.lexists(source) else Path(source).expanduser()
+    except RuntimeError:
+        raise ModelError(f"{source}: there is no user of that name here; write the whole path") from None
+
+
 def absolute_source(source: str) -> str:
     """A folder's absolute path, so that a job started elsewhere finds it; a bundled model's is known by its name, and a hub id
     stays as it is. Raises ModelError.
@@ -31,10 +42,7 @@ def absolute_source(source: str) -> str:
     bundled = BUNDLED / source
     if not is_path(source) and (bundled / "config.json").is_file():
         return str(bundled)
-    try:
-        text = str(Path(source).expanduser().resolve()) if is_path(source) else source
-    except RuntimeError:
-        raise ModelError(f"{source}: there is no user of that name here; write the whole path") from None
+    text = str(folder_of(source).resolve()) if is_path(source) else source
     check_folder(text)
     return text
 
@@ -48,9 +56,11 @@ def check_folder(text: str) -> None:
         raise ModelError(f"{text}: no such folder")
     if not folder.is_dir():
         raise ModelError(f"{text}: is a file; give the folder that holds config.json and the weights")
+    check_adapter(folder)
     if not (folder / "config.json").is_file():
         raise ModelError(f"{text}: holds no config.json; give a folder saved by transformers")
-    if list(folder.glob("*.safetensors")):
+    check_weights(folder)
+    if any(file.is_file() for file in folder.glob("*.safetensors")):
         return
     if pickles := sorted([*folder.glob("*.bin"), *folder.glob("*.pt"), *folder.glob("*.ckpt")]):
         raise ModelError(
@@ -60,10 +70,53 @@ def check_folder(text: str) -> None:
     raise ModelError(f"{text}: holds no weights (model.safetensors)")
 
 
+def check_adapter(folder: Path) -> None:
+    """Raise ModelError where a folder holds an adapter, which would be left out beside the weights that it changes."""
+    if found := sorted([*folder.glob("adapter_config.json"), *folder.glob("adapter_model.*")]):
+        raise ModelError(
+            f"{folder}: holds an adapter ({found[0].name}), such as LoRA leaves: it changes another model's weights and is no model; "
+            "merge it (peft: merge_and_unload(), then save_pretrained()) and name the folder of the merged model"
+        )
+
+
+def check_weights(folder: Path) -> None:
+    """Raise ModelError unless all that config.json and the indexes name as weights are safetensors files of this folder."""
+    config = folder / "config.json"
+    named = _json(config).get("transformers_weights")
+    if named is not None and not _own(named, (".safetensors", INDEX)):
+        raise ModelError(f"{config}: names {named!r} as weights; only *.safetensors in the same folder are read")
+    for index in sorted(folder.glob(f"*{INDEX}")):
+        places = _json(index).get("weight_map")
+        if not isinstance(places, dict):
+            raise ModelError(
+                f"{index}: has no weight_map, which says what file holds a tensor; copy or download it again"
+            )
+        for file in places.values():
+            if not _own(file, (".safetensors",)):
+                raise ModelError(f"{index}: names {file!r} as weights; only *.safetensors in the same folder are read")
+            if not (folder / file).is_file():
+                raise ModelError(f"{index}: names {file}, which is not there; copy or download the model again")
+
+
+def _own(name: object, suffixes: tuple[str, ...]) -> bool:
+    """Whether a file of the same folder is named, with one of these endings."""
+    return isinstance(name, str) and name.endswith(suffixes) and name == Path(name).name and "\0" not in name
+
+
+def _json(path: Path) -> dict[str, Any]:
+    try:
+        value = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError) as error:
+        raise ModelError(f"{path}: cannot be read as JSON ({error}); copy or download it again") from error
+    if not isinstance(value, dict):
+        raise ModelError(f"{path}: holds no JSON object; copy or download it again")
+    return value
+
+
 def local_folder(source: str) -> Path | None:
     """The folder itself, or where the local cache keeps the revision of a hub id; None where it is not there."""
     if is_path(source):
-        return Path(source).expanduser()
+        return folder_of(source)
     from huggingface_hub import try_to_load_from_cache
     from huggingface_hub.errors import HFValidationError
 

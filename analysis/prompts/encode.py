@@ -109,6 +109,8 @@ class Encodable(Protocol):
     @property
     def context(self) -> int: ...
     @property
+    def vocabulary(self) -> int: ...
+    @property
     def start(self) -> int: ...
 
 
@@ -131,7 +133,7 @@ def encode(loaded: Encodable, query: Query) -> EncodedQuery:
     """Token ids of every step of a query.
 
     Raises UnusableQuery, whose `reason` is one of no-subject-slot, no-answer-slot, answer-not-last, empty-subject,
-    empty-answer, unknown-answer, literal-mask, token-straddles, prompt-not-prefix, too-long, no-words.
+    empty-answer, unknown-answer, unknown-token, literal-mask, token-straddles, prompt-not-prefix, too-long, no-words.
     """
     filled = _fill(loaded, query)
     ids, places, tokenizer = filled.ids, filled.places, loaded.tokenizer
@@ -215,6 +217,13 @@ def _fill(loaded: Encodable, query: Query) -> _Filled:
         )
     if mask is not None and mask in filled.ids:
         raise _unusable("literal-mask", query, "the text itself holds the mask token; write [Y] where the answer goes")
+    beyond = [token for token in filled.ids if token >= loaded.vocabulary]
+    if beyond:
+        raise _unusable(
+            "unknown-token",
+            query,
+            f"the token {loaded.tokenizer.convert_ids_to_tokens(beyond[0])!r} was added to the tokenizer, and the model does not know it",
+        )
     if len(tokens) > loaded.context:
         raise _unusable("too-long", query, f"{len(tokens)} tokens, and the model reads at most {loaded.context}")
     return filled

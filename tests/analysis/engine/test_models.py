@@ -11,12 +11,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 from transformers import AutoTokenizer, BertConfig, BertForMaskedLM, BertModel
 
 from knscope.analysis.engine import sources
 from knscope.analysis.engine.models import load_model, wrap_model
 from knscope.analysis.engine.sites import find_sites
-from knscope.analysis.errors import ModelError
+from knscope.analysis.errors import ModelError, UnusableQuery
+from knscope.analysis.prompts.encode import Query, encode
 from tests import families, random_models
 
 
@@ -68,6 +70,96 @@ def test_wrong_sources_say_what_is_wrong(tiny_models: Mapping[str, Path], tmp_pa
     refused(bare, "holds no weights")
     torch.save({}, bare / "pytorch_model.bin")
     refused(bare, "pickle")
+
+
+def test_an_adapter_is_refused_alone_beside_its_base_and_inside_its_weights(
+    tiny_models: Mapping[str, Path], tmp_path: Path
+) -> None:
+    good = tiny_models["decoder"]
+    alone = tmp_path / "alone"
+    alone.mkdir()
+    config = {"peft_type": "LORA", "base_model_name_or_path": str(good), "r": 4, "target_modules": ["c_attn"]}
+    (alone / "adapter_config.json").write_text(json.dumps(config))
+    refused(alone, "holds an adapter")
+    beside = shutil.copytree(good, tmp_path / "beside")
+    save_file({"lora_A.weight": torch.zeros(4, 24)}, beside / "adapter_model.safetensors")
+    refused(beside, "holds an adapter")
+    inside = shutil.copytree(good, tmp_path / "inside")
+    weights = load_file(inside / "model.safetensors") | {
+        "transformer.h.0.attn.c_attn.lora_A.weight": torch.zeros(4, 24)
+    }
+    save_file(weights, inside / "model.safetensors", metadata={"format": "pt"})
+    refused(inside, "an adapter that the model has no place for (transformer.h.0.attn.c_attn.lora_A.weight)")
+
+
+@pytest.mark.parametrize(
+    ("named", "message"),
+    [
+        ("weights.bin", "only *.safetensors in the same folder"),
+        ("../encoder/model.safetensors", "only *.safetensors in the same folder"),
+        ("/etc/passwd", "only *.safetensors in the same folder"),
+        ("/tmp/model.safetensors", "only *.safetensors in the same folder"),
+        ("model\0.safetensors", "only *.safetensors in the same folder"),
+        (7, "only *.safetensors in the same folder"),
+        ("other.safetensors", "which is not there"),
+    ],
+)
+def test_an_index_that_names_anything_but_safetensors_of_its_folder_is_refused_unread(
+    tiny_models: Mapping[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, named: object, message: str
+) -> None:
+    folder = shutil.copytree(tiny_models["decoder"], tmp_path / "indexed")
+    (folder / "weights.bin").write_bytes(b"no pickle")
+    index = folder / "model.safetensors.index.json"
+    index.write_text(json.dumps({"metadata": {}, "weight_map": {"transformer.wte.weight": named}}))
+    monkeypatch.setattr(
+        "knscope.analysis.engine.models.AutoConfig.from_pretrained", None
+    )  # nothing of it reaches transformers
+    refused(folder, message)
+    index.unlink()
+    config = json.loads((folder / "config.json").read_text())
+    if message != "which is not there":
+        (folder / "config.json").write_text(json.dumps(config | {"transformers_weights": named}))
+        refused(folder, message)
+
+
+def test_a_model_in_several_files_is_loaded(tiny_models: Mapping[str, Path], tmp_path: Path) -> None:
+    whole = load_model(tiny_models["decoder"])
+    whole.model.save_pretrained(tmp_path / "m[1]?", max_shard_size="8KB")
+    whole.tokenizer.save_pretrained(tmp_path / "m[1]?")
+    assert not (tmp_path / "m[1]?" / "model.safetensors").exists()
+    assert load_model(tmp_path / "m[1]?").identity.weights_hash == whole.identity.weights_hash
+
+
+@pytest.mark.parametrize(
+    ("file", "text"),
+    [
+        ("config.json", "[" * 100_000),
+        ("config.json", "[]"),
+        ("config.json", '{"model_type": "gpt2", "n_inner": "x"}'),
+        ("config.json", '{"model_type": "gpt2", "n_head": -1}'),
+        ("model.safetensors.index.json", "null"),
+        ("model.safetensors.index.json", "{}"),
+        ("tokenizer.json", "{}"),
+        ("tokenizer_config.json", "[]"),
+    ],
+)
+def test_a_broken_file_in_a_model_folder_is_one_sentence(
+    tiny_models: Mapping[str, Path], tmp_path: Path, file: str, text: str
+) -> None:
+    folder = shutil.copytree(tiny_models["decoder"], tmp_path / "broken")
+    (folder / file).write_text(text)
+    refused(folder, str(folder))
+
+
+def test_a_token_added_to_the_tokenizer_alone_is_no_answer(tiny_models: Mapping[str, Path]) -> None:
+    loaded = load_model(tiny_models["decoder"])
+    loaded.tokenizer.add_tokens(["Dodoma"])
+    with pytest.raises(UnusableQuery, match="'dodoma' was added to the tokenizer"):
+        encode(loaded, Query("tz", "P36", "en", "The capital of [X] is [Y]", "France", "Dodoma"))
+    assert encode(loaded, Query("fr", "P36", "en", "The capital of [X] is [Y]", "France", "Paris")).steps
+    loaded.tokenizer.add_special_tokens({"eos_token": "<|im_end|>"})
+    with pytest.raises(ModelError, match="the eos token was added to its tokenizer and not to the model"):
+        wrap_model(loaded.model, loaded.tokenizer, "decoder", name="x")
 
 
 def test_a_checkpoint_that_wants_its_own_code_is_refused(tiny_models: Mapping[str, Path], tmp_path: Path) -> None:
@@ -274,6 +366,20 @@ def test_a_hub_id_in_the_local_cache_is_loaded_from_there_at_its_revision(hub_ca
         assert (loaded.kind, identity.name, identity.revision, identity.source) == (kind, "tiny", commit, source)
         assert sources.is_decoder(source) == (kind == "decoder")
         assert sources.weight_bytes(source) == (hub_cache / "snapshots" / commit / "model.safetensors").stat().st_size
+
+
+@pytest.mark.parametrize(
+    ("file", "text", "message"),
+    [
+        ("model.safetensors.index.json", '{"weight_map": {"x": "weights.bin"}}', "names 'weights.bin' as weights"),
+        ("adapter_config.json", "{}", "holds an adapter"),
+    ],
+)
+def test_a_hub_id_whose_cached_files_name_other_weights_is_refused(
+    hub_cache: Path, file: str, text: str, message: str
+) -> None:
+    (hub_cache / "snapshots" / ("a" * 40) / file).write_text(text)
+    refused("someone/tiny", message)
 
 
 def test_a_hub_id_that_is_neither_cached_nor_reachable_says_so(

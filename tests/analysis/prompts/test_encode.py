@@ -22,6 +22,7 @@ class Pretend:
     tokenizer: Any
     kind: str
     context: int = 40
+    vocabulary: int = 1 << 20
 
 
 ENCODER = Pretend(wordpiece(), "encoder")
@@ -163,6 +164,7 @@ def test_a_statement_has_no_mask_left_and_is_read_at_the_answers_tokens() -> Non
         (ENCODER, ask("[X] is [Y]", answer=""), "empty-answer"),
         (ENCODER, ask("[X] is [Y]", answer="\u200b"), "empty-answer"),
         (ENCODER, ask("[X] is [Y]", answer="Xyzzy"), "unknown-answer"),
+        (replace(DECODER, vocabulary=70), ask("[X] is [Y]"), "unknown-token"),
         (ENCODER, ask("[X] is [MASK] [Y]"), "literal-mask"),
         (ENCODER, ask("[X] is [Y]" + " is" * 60), "too-long"),
         (ENCODER, ask(". [X] . [Y] .", subject="'"), "no-words"),
