@@ -47,7 +47,7 @@ CREATE TABLE scan_row ( -- scans, numbered
     role VARCHAR,             -- as in table scan
     present HUGEINT           -- a bit for each position of its neurons
 );
-CREATE TABLE counted_scan ( -- the scans that count: one of each model, method, fact, language and role, chosen by macro choose_scans
+CREATE TABLE counted_scan ( -- the scans that count: one of each model, method, fact, language and role, chosen as main_query.py says
     model VARCHAR,            -- table model
     scan_no INTEGER,          -- table scan_row
     own INTEGER               -- scan of the knowledge neurons that its own stand in for; of those, itself

@@ -31,6 +31,7 @@ NATURAL: Mapping[str, tuple[str, ...]] = MappingProxyType(
         "site": ("model", "layer", "call"),
         "method": ("method", "numerics_version"),
         "query": ("query",),
+        "template_order": ("relation", "lang", "template", "position"),
         "unusable": ("model", "query"),
         "edited_set": ("model", "set"),
         "irrelevant": ("model", "fact", "other"),
@@ -151,13 +152,6 @@ def pair_up(cursor: duckdb.DuckDBPyConnection, fresh: Fresh, large: str) -> None
         """,
         {"first": first, "last": last},
     )
-
-
-def count_scans(cursor: duckdb.DuckDBPyConnection, models: Iterable[str]) -> None:
-    """Table counted_scan anew for these models: what else is stored of a fact may change which of its scans counts."""
-    for model in sorted(models):
-        cursor.execute("DELETE FROM counted_scan WHERE model = ?", [model])
-        cursor.execute("INSERT INTO counted_scan FROM choose_scans(?)", [model])
 
 
 def _places(cursor: duckdb.DuckDBPyConnection) -> None:

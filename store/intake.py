@@ -13,7 +13,6 @@ from knscope.store.ingest import (
     NATURAL,
     NUMBERS,
     Fresh,
-    count_scans,
     fresh_rows,
     insert,
     insert_children,
@@ -22,6 +21,7 @@ from knscope.store.ingest import (
     pair_up,
     together,
 )
+from knscope.store.main_query import count_scans
 from knscope.store.shards import Shard
 
 DenseRow = tuple[Dense, int]
@@ -61,6 +61,10 @@ class Intake:
             changed = {model for rows in fresh.values() for model in rows.rows["model"].unique().to_pylist()} | set(
                 older
             )
+            if (
+                together(shards, "template_order") is not None
+            ):  # decides between templates on which equally many are known
+                changed |= {model for (model,) in cursor.execute("SELECT DISTINCT model FROM scan").fetchall()}
             count_scans(cursor, changed)
             cursor.execute("COMMIT")
         except duckdb.Error:

@@ -40,14 +40,15 @@ class Macro:
 
 
 def text(name: str) -> str:
-    """One of this package's SQL files."""
+    """One of this package's files."""
     return Path(__file__).with_name(name).read_text(encoding="utf-8")
 
 
 @cache
 def fingerprint() -> str:
-    """Of all tables as this version defines them, and of how what is in them is derived (macros too: log_odds, choose_scans)."""
-    return hashlib.md5("".join(map(text, ("schema.sql", "derived.sql", "macros.sql"))).encode()).hexdigest()
+    """Of all tables as this version defines them, and of how their rows are derived (by log_odds, by count_scans)."""
+    files = ("schema.sql", "derived.sql", "macros.sql", "main_query.py")
+    return hashlib.md5("".join(map(text, files)).encode()).hexdigest()
 
 
 @cache

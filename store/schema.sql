@@ -42,6 +42,12 @@ CREATE TABLE query ( -- one row a prompt: a fact in one language and template
     alternatives VARCHAR[],   -- the subject's other right answers that the data know
     prompt_note VARCHAR       -- what was put before the template, if anything
 );
+CREATE TABLE template_order ( -- the data's order of the templates of a relation and language, which decides between main queries
+    relation VARCHAR,         -- as in table query
+    lang VARCHAR,             -- as in table query
+    template VARCHAR,         -- as in table query
+    position INTEGER          -- from 0; where two data sets differ, the lower one counts
+);
 CREATE TABLE prediction ( -- what a model answers to a query, unedited
     key VARCHAR,              -- identity of the result: a hash of all its value depends on
     model VARCHAR,            -- table model

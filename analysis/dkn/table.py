@@ -16,6 +16,13 @@ _ELIGIBLE = """
     SELECT m.role, l.fact, l.lang, sum(m.n * (m.n - 1) // 2)::BIGINT AS pairs
     FROM ({scans}) m JOIN place l USING (place) WHERE m.n > 1 GROUP BY ALL
 """
+_ON_TWO_QUERIES = """
+    SELECT count(*) FROM (
+        SELECT q.fact FROM scan s JOIN query q USING (query)
+        WHERE s.model = $model AND s.method = $method AND s.role = 'kn' AND list_contains($langs, q.lang)
+        GROUP BY q.fact, q.lang HAVING count(DISTINCT s.query) > 1
+    )
+"""
 NOTES = (
     "pairs of the 20 strongest neurons whose members are both in N (controls: standing in for such, none in N), main query",
     "paper: both singles lose at most T_low, the pair more than T_high; strict: and less together than apart (I < -delta)",
@@ -68,7 +75,7 @@ def build(reader: Reader, view: View) -> Table:
         "dkn",
         title,
         pl.DataFrame(rows, schema=_SCHEMA),
-        (limits, *odd, _sizes(reader, view), *NOTES, *_uncertain(degenerate)),
+        (limits, *odd, _sizes(reader, view), *_twice(reader, view), *NOTES, *_uncertain(degenerate)),
     )
 
 
@@ -101,6 +108,13 @@ def _uncertain(degenerate: pl.DataFrame) -> tuple[str, ...]:
     count = degenerate["interaction"].null_count()
     pairs = "pair is" if count == 1 else "pairs are"
     return (f"{count:,} {pairs} too near certainty for an interaction, and not strict",) if count else ()
+
+
+def _twice(reader: Reader, view: View) -> tuple[str, ...]:
+    """How many scans are stored but do not count because their fact was scanned on another query too."""
+    given = {"model": view.model, "method": view.method, "langs": list(view.langs)}
+    count = reader.sql(_ON_TWO_QUERIES, given).item()
+    return (f"scanned on two queries, and counted on the main one alone: {count:,} (fact, language)",) if count else ()
 
 
 def _sizes(reader: Reader, view: View) -> str:

@@ -27,7 +27,7 @@ _SCANNED = """
 
 @dataclass(frozen=True)
 class WantedClaim:
-    """A fact's main query with the claimed object in place of its own.
+    """A fact's main query with the claimed object in place of its own. The test part has no say in which one is main.
 
     `main` is the id of the fact's own main query; `neurons` (flat) are those scanned in the relation and language, and as
     many random ones of the same layers.
@@ -67,10 +67,11 @@ def wanted(reader: Reader, view: View, seed: int = 0) -> list[WantedClaim]:
     widths = reader.sql('SELECT width FROM site WHERE model = $model ORDER BY "offset"', {"model": view.model})
     scanned = scanned_neurons(reader, view)
     groups: dict[tuple[str, str, str], list[Query]] = {}
-    for (fact, lang), query in sorted(facts.main.items()):
+    main = facts.main_without({fact for fact, name in part.items() if name == "test"})
+    for (fact, lang), query in sorted(main.items()):
         if fact in part and (query.relation, lang) in scanned and lang in view.langs:
             groups.setdefault((query.relation, lang, part[fact]), []).append(query)
-    right = right_answers(facts.main, facts.subject)
+    right = right_answers(main, facts.subject)
     found = []
     for (relation, lang, name), queries in groups.items():
         watched, others = claim_neurons(scanned[relation, lang], widths["width"].to_numpy(), seed)

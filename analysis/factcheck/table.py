@@ -43,11 +43,11 @@ MODELS = ("m-BERT", "m-GPT")
 ASIDE = ("coverage", "precision_interval", "recall_interval", "f1_interval", "accuracy_interval")
 
 _CLAIMS = """
-    SELECT key, fact, relation, lang, object, correct, p_root, is_argmax
+    SELECT key, fact, relation, lang, query, object, correct, p_root, is_argmax
     FROM claim JOIN (SELECT key, count(*) AS neurons FROM claim_neuron GROUP BY key) USING (key)
     WHERE model = $model AND method = $method AND list_contains($langs, lang)
     -- a claim read again after more neurons were scanned is stored twice: the fuller reading counts
-    QUALIFY row_number() OVER (PARTITION BY lang, fact, object ORDER BY neurons DESC, key) = 1
+    QUALIFY row_number() OVER (PARTITION BY query, object ORDER BY neurons DESC, key) = 1
     ORDER BY lang, relation, fact, correct, object
 """
 _VALUES = """
@@ -111,10 +111,10 @@ def _asked(reader: Reader, view: View, seed: int, draws: int, share_of: ShareOf 
     """What is judged in every language that has claims, and how many claims are not computed yet."""
     names = {"model": view.model, "method": view.method}
     mine = [c for c in wanted(reader, view, seed) if not view.relations or c.query.relation in view.relations]
-    place = {(c.query.fact, c.query.lang, c.query.object): c.part for c in mine}
+    place = {(c.main, c.query.object): c.part for c in mine}
     stored = reader.sql(_CLAIMS, {**names, "langs": list(view.langs)})
-    # a claim dealt when fewer facts were stored may not be one now, or be in another part
-    now = [place.get(key) for key in stored.select("fact", "lang", "object").iter_rows()]
+    # a claim dealt when fewer facts were stored may not be one now, be in another part, or be made on another query
+    now = [place.get(key) for key in stored.select("query", "object").iter_rows()]
     claims = stored.with_columns(part=pl.Series(now, dtype=pl.String)).filter(pl.col("part").is_not_null())
     # a fact whose other claim the model cannot read makes none: both kinds stay equally many
     claims = claims.filter(pl.col("correct").n_unique().over("fact", "lang") == 2)
@@ -124,7 +124,7 @@ def _asked(reader: Reader, view: View, seed: int, draws: int, share_of: ShareOf 
         if of_lang.height:
             values = reader.sql(_VALUES, {**names, "lang": lang})
             asked.append(_Asked(reader, view, lang, of_lang, values, seed, draws, share_of))
-    return asked, len(place) - claims.select("fact", "lang", "object").n_unique()
+    return asked, len(place) - claims.select("query", "object").n_unique()
 
 
 @dataclass(frozen=True)

@@ -20,13 +20,16 @@ from numpy.typing import NDArray
 
 from knscope import store
 from knscope.analysis.attribution.method import NUMERICS_VERSION, parse_method
+from knscope.analysis.prompts.encode import Query
 from knscope.analysis.runs import plan, units_from_sets
 from knscope.analysis.runs.plan import Facts, RunConfig
 from knscope.analysis.runs.process_pool import Executor, Outcome
 from knscope.analysis.runs.schedule import Schedule
+from knscope.analysis.stored.facts import attributed, stored_facts
 from knscope.store import runs as run_files
+from knscope.store.main_query import template_order
 from knscope.store.reader import Reader
-from knscope.store.shards import list_shards, set_aside
+from knscope.store.shards import list_shards, set_aside, write_shard
 from knscope.store.view import View
 
 BEAT_SECONDS = 1.0
@@ -45,13 +48,17 @@ class ReaderStored:
     moment ago.
 
     :param run: whose own results need no look before a unit is handed out: what it does is not planned twice
+    :param templates: of the run's data, in their order
     """
 
-    def __init__(self, reader: Reader, config: RunConfig, gpus: int = 0, run: str = "") -> None:
+    def __init__(
+        self, reader: Reader, config: RunConfig, gpus: int = 0, run: str = "", templates: plan.Templates = ()
+    ) -> None:
         self._reader = reader
         self._config = config
         self._gpus = gpus
         self._run = run
+        self._templates = templates
         self._looked: float | None = None
         self._others = frozenset[str]()
         self.company = False
@@ -73,10 +80,23 @@ class ReaderStored:
         self.company = self.company or (more and not first)
         return more
 
-    def known(self, model: str) -> Mapping[str, bool]:
+    def predicted(self, model: str) -> set[str]:
         self._reader.poll()
-        rows = self._reader.sql("SELECT query, known FROM prediction WHERE model = $model", {"model": model})
-        return dict(zip(rows["query"].to_list(), rows["known"].to_list(), strict=True))
+        return set(self._reader.sql("SELECT query FROM prediction WHERE model = $model", {"model": model})["query"])
+
+    def mains(self, model: str) -> Mapping[tuple[str, str], Query]:
+        """The data's order of templates decides between them, and is stored first."""
+        self._reader.poll()
+        order = template_order(self._templates)
+        new = order.join(self._reader.sql("FROM template_order"), on=order.columns, how="anti", maintain_order="left")
+        if new.height:
+            write_shard(self._reader.path, self._run, {"template_order": new})
+            self._reader.poll()
+        return stored_facts(self._reader, model).main
+
+    def attributed(self, model: str, method: str, facts: Collection[str]) -> Mapping[tuple[str, str], Sequence[str]]:
+        self._reader.poll()
+        return attributed(self._reader, model, method, facts)
 
     def unusable(self, model: str) -> set[str]:
         self._reader.poll()
@@ -167,7 +187,7 @@ class Job:
 
     def __init__(self, config: RunConfig, facts: Facts, reader: Reader, executor: Executor, run: str = "") -> None:
         gpus = executor.gpus()
-        stored = ReaderStored(reader, config, gpus, run)
+        stored = ReaderStored(reader, config, gpus, run, facts.templates)
         self.schedule = Schedule(config, facts.rows, stored, stay=plan.too_large_together(config), gpus=gpus)
         executor.rest = self.schedule.rest
         self.executor = executor

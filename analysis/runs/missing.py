@@ -21,7 +21,7 @@ from knscope.analysis.runs import plan, units_from_sets
 from knscope.analysis.runs.job import ReaderStored
 from knscope.analysis.runs.plan import ModelSource, RunConfig, ScanItem, Unit
 from knscope.analysis.runs.schedule import scan_item
-from knscope.analysis.stored.facts import FIELDS, StoredFacts, stored_facts
+from knscope.analysis.stored.facts import FIELDS, StoredFacts, attributed, stored_facts
 from knscope.store import runs as run_files
 from knscope.store.errors import UserError
 from knscope.store.reader import Reader
@@ -32,7 +32,7 @@ SCAN_PASSES = 3 * (plan.SCAN_SIZE * (plan.SCAN_SIZE + 1) // 2) + 5 * plan.SCAN_S
 """Singles and pairs of the neurons and of two controls, and the singles among which drops are matched."""
 FEW_NODES = 5  # a path's nodes, where no attribution is stored to count them on
 
-_ATTRIBUTED = "SELECT query, key FROM attribution WHERE model = $model AND method = $method"
+_ATTRIBUTED = "SELECT query FROM attribution WHERE model = $model AND method = $method"
 _NODES = """
     SELECT sum(p.nodes) / count(DISTINCT p.key) AS passes FROM path p JOIN attribution a USING (key)
     WHERE a.model = $model AND a.method = $method
@@ -183,9 +183,7 @@ def _scans(asked: _Asked, lacking: set[str]) -> Missing:
     """Scans of facts whose queries are all attributed, as units; the others are counted."""
     places = list(dict.fromkeys(asked.rows.select("fact", "lang").iter_rows()))
     waiting, items = 0, []
-    templates = asked.facts.frame.join(asked.reader.sql(_ATTRIBUTED, asked.names), on="query")
-    keys = templates.sort("key").group_by("fact", "lang").agg("key")
-    of_place = {(fact, lang): found for fact, lang, found in keys.iter_rows()}
+    of_place = attributed(asked.reader, **asked.names)
     lacks = set(asked.rows.filter(pl.col("query").is_in(lacking)).select("fact", "lang").iter_rows())
     found = []
     for place in places:

@@ -35,6 +35,8 @@ UNIT_ROWS, UNIT_ROWS_GPU = 32, 256
 UNITS_A_GPU = (
     4  # at least, of a model's queries, so that progress is seen and no GPU waits long for another's last unit
 )
+Templates = tuple[tuple[str, str, str], ...]
+"""Relation, language and template of each."""
 QUERY_COLUMNS = ("fact", "relation", "lang", "template", "subject", "object")
 
 
@@ -256,7 +258,8 @@ class Facts:
     rows: tuple[Query, ...]
     dataset: str
     hash: str
-    left_out: int = 0
+    templates: Templates = ()
+    """Those of all the data, in their order."""
 
 
 def load_facts(config: RunConfig) -> Facts:
@@ -265,19 +268,18 @@ def load_facts(config: RunConfig) -> Facts:
     :raises UserError: when the data cannot be read or nothing is left of it
     """
     if config.data == "demo" and config.templates == "all":
-        name, digest, frame = _demo_facts(config)
+        name, digest, frame, templates = _demo_facts(config)
     else:
         from knscope.analysis import datasets
         from knscope.analysis.datasets.sampling import ends_in_answer
 
         dataset = datasets.load(config.data, langs=config.langs, relations=config.relations)
-        name, digest = dataset.name, dataset.hash
-        templates = int(config.templates) if config.templates.isdecimal() else config.templates
-        frame = dataset.frame
+        name, digest, frame = dataset.name, dataset.hash, dataset.frame
+        templates = _templates(frame)
         if config.facts is not None and all(is_decoder(model.source) for model in config.models):
             # drawn facts should be ones the models can use; without a draw the others are counted as unusable
             frame = frame.filter(ends_in_answer())
-        frame = datasets.sample(frame, facts=config.facts, seed=config.seed, templates=templates)
+        frame = datasets.sample(frame, facts=config.facts, seed=config.seed, templates=config.templates)
     if config.fact_ids:
         frame = frame.filter(pl.col("fact_id").is_in(config.fact_ids))
     if frame.is_empty():
@@ -285,45 +287,23 @@ def load_facts(config: RunConfig) -> Facts:
             f"{config.data}: no fact is left after --langs, --relations and --facts; "
             f"see what there is: knscope data check {config.data}"
         )
-    return Facts(tuple(query_rows(frame, config.prefix)), name, digest)
+    return Facts(tuple(query_rows(frame, config.prefix)), name, digest, templates)
 
 
-def _demo_facts(config: RunConfig) -> tuple[str, str, pl.DataFrame]:
+def _templates(frame: pl.DataFrame) -> Templates:
+    return tuple(frame.select("relation", "lang", "template").unique(maintain_order=True).iter_rows())
+
+
+def _demo_facts(config: RunConfig) -> tuple[str, str, pl.DataFrame, Templates]:
     """The bundled facts, each on the templates that training held out for it."""
-    from knscope.analysis.demo.facts import FACTS_CSV
+    from knscope.analysis.demo.facts import FACTS_CSV, load_facts
     from knscope.analysis.demo.split import demo_sample
 
     frame = demo_sample(config.facts, seed=config.seed)
     for column, wanted in (("lang", config.langs), ("relation", config.relations)):
         if wanted:
             frame = frame.filter(pl.col(column).is_in(wanted))
-    return "demo", hashlib.sha256(FACTS_CSV.read_bytes()).hexdigest(), frame
-
-
-def main_queries(rows: Iterable[Query], known: Mapping[str, bool]) -> dict[tuple[str, str], Query]:
-    """The main query of each (fact, language): its template on which most facts of the relation are known, ties first
-    (METHOD §1).
-
-    :param rows: usable rows, in the data's order
-    :param known: query id -> known, for every usable row
-    """
-    rows = list(rows)
-    counts: dict[tuple[str, str, str], int] = {}
-    for row in rows:
-        place = (row.relation, row.lang, row.template)
-        counts[place] = counts.get(place, 0) + known[row.id]
-    order = {place: position for position, place in enumerate(counts)}
-    best: dict[tuple[str, str], Query] = {}
-
-    def rank(row: Query) -> tuple[int, int]:
-        place = (row.relation, row.lang, row.template)
-        return -counts[place], order[place]
-
-    for row in rows:
-        held = best.get((row.fact, row.lang))
-        if held is None or rank(row) < rank(held):
-            best[row.fact, row.lang] = row
-    return best
+    return "demo", hashlib.sha256(FACTS_CSV.read_bytes()).hexdigest(), frame, _templates(load_facts())
 
 
 def cpu_count() -> int:

@@ -40,8 +40,14 @@ class Stored(Protocol):
     def keys(self, table: str, keys: Collection[str], fresh: bool = True) -> Collection[str]:
         """Which of the keys are stored; not `fresh`: what came in the last second may be missing."""
 
-    def known(self, model: str) -> Mapping[str, bool]:
-        """Query id -> known, of every stored prediction of the model."""
+    def predicted(self, model: str) -> set[str]:
+        """Ids of the queries whose predictions by the model are stored."""
+
+    def mains(self, model: str) -> Mapping[tuple[str, str], Query]:
+        """The main query of each (fact, language) that is stored of the model."""
+
+    def attributed(self, model: str, method: str, facts: Collection[str]) -> Mapping[tuple[str, str], Sequence[str]]:
+        """Keys of the attributions of these facts, on all stored templates, by (fact, language)."""
 
     def unusable(self, model: str) -> set[str]: ...
 
@@ -58,7 +64,7 @@ class ModelPlan:
 
     row: Mapping[str, Any]
     rows: list[Query]
-    mains: dict[tuple[str, str], Query] = field(default_factory=dict)
+    mains: Mapping[tuple[str, str], Query] = field(default_factory=dict)
     chunks: list[list[Query]] = field(default_factory=list)
     size: int = plan.UNIT_ROWS
     """Queries of a chunk, and of a unit."""
@@ -256,9 +262,10 @@ class Schedule:
     def _predicted(self, source: str) -> None:
         model = self.models[source]
         unusable = self._stored.unusable(model.label)
-        known = self._stored.known(model.label)
-        usable = [row for row in model.rows if row.id in known and row.id not in unusable]
-        model.mains = plan.main_queries(usable, known)
+        predicted = self._stored.predicted(model.label)
+        usable = [row for row in model.rows if row.id in predicted and row.id not in unusable]
+        stored = self._stored.mains(model.label)
+        model.mains = {place: stored[place] for place in ((row.fact, row.lang) for row in usable)}
         model.size = plan.unit_rows(len(usable), self._gpus)
         model.chunks = _by_fact(usable, model.size)
         for place in [p for p in self._totals if p[0] == source and p[1] != "predict"]:
@@ -286,9 +293,12 @@ class Schedule:
             if not self._scans(method):
                 return
             model = self.models[source]
+            places = dict.fromkeys((row.fact, row.lang) for row in model.chunks[number])
+            keys = self._stored.attributed(model.label, method, {fact for fact, _ in places})
             items = []
-            for place in dict.fromkeys((row.fact, row.lang) for row in model.chunks[number]):
-                item = self._scan_item(model, method, place, model.chunks[number])
+            for place in places:
+                given = (model.mains[place], keys.get(place, ()), {self.config.seed})
+                item = scan_item(self._stored, model.hash, method, *given)
                 wanted = len(item.roles) if item else 0
                 self._done[source, "scan", method] += len(plan.ROLES) - wanted
                 if item:
@@ -299,11 +309,6 @@ class Schedule:
             )
 
         return scans
-
-    def _scan_item(self, model: ModelPlan, method: str, place: tuple[str, str], rows: list[Query]) -> ScanItem | None:
-        """Of a fact in a language, what of its scan is not stored yet."""
-        keys = [plan.attribution_key(model.hash, row.id, method) for row in rows if (row.fact, row.lang) == place]
-        return scan_item(self._stored, model.hash, method, model.mains[place], keys, {self.config.seed})
 
     # groups: what is planned when the last unit of a group is done
 

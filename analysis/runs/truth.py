@@ -5,12 +5,14 @@ from __future__ import annotations
 import json
 import os
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from typing import Any, TextIO
 
 import numpy as np
 import numpy.typing as npt
+import polars as pl
 
 from knscope.analysis.edits.measure import mean_activations
 from knscope.analysis.edits.sets import draw_irrelevant
@@ -23,6 +25,9 @@ from knscope.analysis.runs import plan
 from knscope.analysis.runs.measuring import Task
 from knscope.analysis.runs.worker import USER_ERRORS, resolve_device
 from knscope.analysis.stored.facts import join_subjects
+from knscope.store.main_query import main_queries, template_order
+
+_ASKED = ("fact", "relation", "lang", "template", "prefix")
 
 
 def serve(text: str, answer: TextIO, asked: int = 0) -> int:
@@ -63,7 +68,8 @@ def measure(task: Task, progress: Callable[[int, int], bool]) -> dict[str, Any]:
     )
     engine = replay.Engine(loaded, memory_bytes=config.memory)
     langs = config.models[0].langs
-    mains, known = main_queries(engine, [row for row in facts.rows if not langs or row.lang in langs])
+    rows = [row for row in facts.rows if not langs or row.lang in langs]
+    mains, known = predicted_mains(engine, rows, facts.templates)
     items = make_items(task, mains, known)
     mine = items[task.part :: task.of]
     progress(0, len(mine))
@@ -79,20 +85,22 @@ def measure(task: Task, progress: Callable[[int, int], bool]) -> dict[str, Any]:
     return {"model": loaded.label, **found.to_json()}
 
 
-def main_queries(
-    engine: replay.Engine, rows: list[encode.Query]
+def predicted_mains(
+    engine: replay.Engine, rows: Sequence[encode.Query], templates: plan.Templates
 ) -> tuple[dict[tuple[str, str], EncodedQuery], dict[str, bool]]:
     """The main query of each (fact, language), encoded, and whether each query (by id) is known."""
-    encoded = []
+    encoded = {}
     for row in rows:
-        try:
-            encoded.append(encode.encode(engine.loaded, row))
-        except UnusableQuery:
-            continue
-    known = {one.query.id: p.known for one, p in zip(encoded, engine.predict(encoded), strict=True)}
-    by_id = {one.query.id: one for one in encoded}
-    mains = plan.main_queries([one.query for one in encoded], known)
-    return {place: by_id[query.id] for place, query in mains.items()}, known
+        with suppress(UnusableQuery):
+            encoded[row.id] = encode.encode(engine.loaded, row)
+    predictions = engine.predict(list(encoded.values()))
+    known = {name: bool(found.known) for name, found in zip(encoded, predictions, strict=True)}
+    asked = [(name, *(getattr(one.query, column) for column in _ASKED), known[name]) for name, one in encoded.items()]
+    columns = {**dict.fromkeys(("query", *_ASKED), pl.String), "known": pl.Boolean}
+    queries = pl.DataFrame(asked, schema=columns, orient="row").with_columns(scanned=pl.lit(False))
+    order = template_order(templates)
+    mains = main_queries(queries.join(order, on=order.columns[:3], how="left", maintain_order="left"))
+    return {(fact, lang): encoded[name] for name, fact, _, lang, *_ in mains.iter_rows()}, known
 
 
 def make_items(task: Task, mains: Mapping[tuple[str, str], EncodedQuery], known: Mapping[str, bool]) -> list[Item]:

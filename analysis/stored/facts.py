@@ -2,33 +2,42 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 
 import polars as pl
 
 from knscope.analysis.prompts.encode import Query
+from knscope.store.main_query import QUERIES, main_queries
 from knscope.store.reader import Reader
 
-_QUERIES = """
-    SELECT q.query, q.fact, q.relation, q.lang, q.template, q.subject, q.object, coalesce(q.prompt_note, '') AS prefix,
-        q.alternatives, p.known, p.p, p.answer_tokens
-    FROM prediction p JOIN query q USING (query) WHERE p.model = $model
-    ORDER BY q.fact, q.lang, q.template, q.query
-"""
 FIELDS = ("fact", "relation", "lang", "template", "subject", "object", "prefix", "alternatives")
 """Columns of `StoredFacts.frame` that make a Query."""
-_SCANNED = "SELECT DISTINCT query FROM scan WHERE model = $model AND role = 'kn'"
+Mains = Mapping[tuple[str, str], Query]
+"""The main query of each (fact, language)."""
+_ATTRIBUTED = """
+    SELECT q.fact, q.lang, list(a.key ORDER BY a.key) FROM attribution a JOIN query q USING (query)
+    WHERE a.model = $model AND a.method = $method AND (len($facts) = 0 OR list_contains($facts, q.fact))
+    GROUP BY ALL
+"""
 
 
 @dataclass(frozen=True)
 class StoredFacts:
-    """`frame`: one row a predicted query. `main` of a (fact, language); `subject` names what a fact is about."""
+    """`frame`: one row a predicted query, in an order that does not depend on shards; `subject` names what a fact is about."""
 
     frame: pl.DataFrame
-    main: Mapping[tuple[str, str], Query]
     subject: Mapping[str, str]
+
+    @cached_property
+    def main(self) -> Mains:
+        return _mains(self.frame)
+
+    def main_without(self, facts: Collection[str]) -> Mains:
+        """The main queries as they are chosen when nothing is known of these facts and nothing has been scanned."""
+        known = pl.col("known") & ~pl.col("fact").is_in(facts)
+        return _mains(self.frame.with_columns(known, scanned=pl.lit(False)))
 
     @property
     def relation(self) -> dict[str, str]:
@@ -36,10 +45,21 @@ class StoredFacts:
 
 
 def stored_facts(reader: Reader, model: str) -> StoredFacts:
-    """Everything predicted with a model, in an order that does not depend on shards."""
-    frame = reader.sql(_QUERIES, {"model": model})
-    scanned = set(reader.sql(_SCANNED, {"model": model})["query"])
-    return StoredFacts(frame, _main(frame, scanned), subject_of(reader))
+    """Everything predicted with a model."""
+    return StoredFacts(reader.sql(QUERIES, {"model": model}), subject_of(reader))
+
+
+def _mains(frame: pl.DataFrame) -> Mains:
+    found = (Query(*row) for row in main_queries(frame).select(FIELDS).iter_rows())
+    return {(query.fact, query.lang): query for query in found}
+
+
+def attributed(
+    reader: Reader, model: str, method: str, facts: Collection[str] = ()
+) -> dict[tuple[str, str], list[str]]:
+    """Keys of the stored attributions of each (fact, language), of all its templates. No `facts`: of every fact."""
+    rows = reader.sql(_ATTRIBUTED, {"model": model, "method": method, "facts": list(facts)})
+    return {(fact, lang): keys for fact, lang, keys in rows.iter_rows()}
 
 
 def subject_of(reader: Reader) -> dict[str, str]:
@@ -67,19 +87,3 @@ def join_subjects(names: Iterable[tuple[str, str, str]]) -> dict[str, str]:
         one, other = sorted((root(f"fact {fact}"), root(f"name {lang} {subject}")))
         parent[other] = one
     return {fact: root(f"fact {fact}") for fact in facts}
-
-
-def _main(frame: pl.DataFrame, scanned: set[str]) -> dict[tuple[str, str], Query]:
-    """The query that was scanned; else the fact's template on which most facts of the relation are known."""
-    counts: Counter[tuple[str, ...]] = Counter()
-    for relation, lang, template, prefix, known in frame.select(*FIELDS[1:4], "prefix", "known").iter_rows():
-        counts[relation, lang, template, prefix] += int(known)
-    best: dict[tuple[str, str], tuple[tuple[bool, int, str], Query]] = {}
-    for row in frame.iter_rows(named=True):
-        query = Query(*(row[name] for name in FIELDS))
-        asked = query.relation, query.lang, query.template, query.prefix
-        rank = (row["query"] not in scanned, -counts[asked], query.template)
-        place = (query.fact, query.lang)
-        if place not in best or rank < best[place][0]:
-            best[place] = rank, query
-    return {place: query for place, (_, query) in best.items()}

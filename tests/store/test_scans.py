@@ -13,6 +13,7 @@ import pytest
 
 from knscope import store
 from knscope.store import compaction, runs, shards, snapshot
+from knscope.store.main_query import template_order
 from knscope.store.reader import Reader
 from knscope.store.view import FLOOR, View
 from tests.store import made
@@ -155,6 +156,20 @@ def test_of_two_scanned_queries_of_a_fact_the_one_whose_template_knows_most_fact
             assert counted(reader) == {f"on {known}", f"beside {known}"}
             assert reader.dkn_rate(VIEW)["facts"].to_list() == [1, 1]
             assert same(reader, VIEW)
+
+
+def test_the_data_s_order_of_templates_decides_which_of_two_scans_counts_whenever_it_comes(tmp_path: Path) -> None:
+    scans = [scan_rows(f"on {query}", query, "kn", [0, 1, 3], [{0, 1}]) for query in ("t1", "t2")]
+    path = written(tmp_path / "s.knstore", fact_rows(TWO), scans)
+    order = template_order(("P", "en", template) for template in ("t2", "t1"))
+    with store.open(path) as reader:
+        assert counted(reader) == {"on t1"}, "a store that knows no order takes the first by text"
+        assert same(reader, VIEW)
+        shards.write_shard(path, runs.new_run(path, {}), {"template_order": order})
+        reader.poll()
+        assert counted(reader) == {"on t2"}
+        assert same(reader, VIEW)
+    assert [counted(reader) for reader in ways(path)] == [{"on t2"}] * 3
 
 
 @pytest.mark.parametrize(

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import replace
 
 import numpy as np
+import polars as pl
 import pytest
 
 from knscope.analysis.dkn import table as dkn_table
@@ -54,6 +56,33 @@ def test_main_queries_are_the_scanned_ones(full, reader):
     main = stored_facts(reader, full.label).main
     assert len(main) == 48
     assert all("<unk>" not in query.template for query in main.values())
+
+
+def test_main_queries_of_claims_are_chosen_without_the_test_part(full, reader, monkeypatch):
+    facts = stored_facts(reader, full.label)
+    test = {fact for fact, part in factcheck_choose.parts(reader, full.label).items() if part == "test"}
+    odd = pl.col("template").str.contains("<unk>", literal=True)
+    one_other = min(set(facts.frame["fact"]) - test)
+    known = pl.when(odd).then(pl.col("fact") == one_other).otherwise(pl.col("fact").is_in(test))
+    leaning = replace(facts, frame=facts.frame.with_columns(known=known, scanned=pl.lit(False)))
+    relation = facts.relation
+    alike = {place for place in leaning.main if relation[place[0]] == relation[one_other]}
+    assert len({fact for fact, _ in alike} & test) > 1, "more facts of the test part than of the others"
+    assert all("<unk>" not in leaning.main[place].template for place in alike)
+    monkeypatch.setattr(factcheck_choose, "stored_facts", lambda *_: leaning)
+    claims = [one for one in factcheck_choose.wanted(reader, full.view) if one.query.relation == relation[one_other]]
+    assert claims and all("<unk>" in claim.query.template for claim in claims)
+
+
+def test_a_claim_on_a_query_that_is_no_longer_main_is_not_judged(full, reader, monkeypatch):
+    assert not any("not computed" in note for note in factcheck_table.build(reader, full.view, draws=20).notes)
+    facts = stored_facts(reader, full.label)
+    claimed = {claim.main for claim in factcheck_choose.wanted(reader, full.view)}
+    others = ~pl.col("query").is_in(claimed)
+    moved = replace(facts, frame=facts.frame.with_columns(known=others))
+    monkeypatch.setattr(factcheck_choose, "stored_facts", lambda *_: moved)
+    table = factcheck_table.build(reader, full.view, draws=20)
+    assert table.frame.is_empty() and any("not computed" in note for note in table.notes)
 
 
 def test_irrelevant_facts_once_stored_stay(full, reader):

@@ -11,6 +11,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -19,9 +20,14 @@ import psutil
 import pytest
 
 from knscope import store
-from knscope.analysis.runs import plan, protocol
+from knscope.analysis.edits import choose as edits_choose
+from knscope.analysis.engine import models, replay
+from knscope.analysis.factcheck import choose as factcheck_choose
+from knscope.analysis.runs import plan, protocol, truth
+from knscope.analysis.runs.missing import missing
 from knscope.analysis.runs.plan import ModelSource, RunConfig
 from knscope.analysis.runs.status import Observer
+from knscope.analysis.stored.facts import stored_facts
 from knscope.store import runs as run_files
 from tests.analysis.runs.inline_job import execute
 
@@ -115,6 +121,52 @@ def test_scans_are_of_the_strongest_neurons_and_controls_of_others(finished: Pat
         assert len(chosen) == 20
         for role in ("layer_control", "drop_control"):
             assert chosen.isdisjoint({row[3:] for row in group.filter(role=role).iter_rows()})
+
+
+def test_the_main_query_is_the_same_for_runs_filling_in_edits_claims_and_faithfulness(
+    finished: Path, tmp_path: Path, tiny_models: Mapping[str, Path], tiny_facts: Path
+) -> None:
+    """The models know nothing, so the data's first template is the main one; by text it is the second."""
+    wanted = config(tiny_models, tiny_facts)
+    place = tmp_path / "attributed.knstore"
+    execute(place, replace(wanted, what=("attribution",)))
+    with store.open(place) as reader:
+        view = reader.view(langs=("en", "fr"))
+        filled = {item.query for unit in missing(reader, view).units for item in unit.scans}
+    with store.open(finished) as reader:
+        main = set(stored_facts(reader, view.model).main.values())
+        scanned = reader.sql("SELECT query FROM scan WHERE model = $model", {"model": view.model})
+        edited = {
+            edit.reads[0] for edit in edits_choose.wanted(reader, view) if edit.reads and "held" not in edit.group
+        }
+        claimed = {claim.main for claim in factcheck_choose.wanted(reader, view)}
+    facts = plan.load_facts(wanted)
+    first = {(row.fact, row.lang): row for row in reversed(facts.rows)}
+    assert main == filled == set(first.values()) and edited and edited <= main
+    assert {query.id for query in main} == set(scanned["query"])
+    assert claimed <= {query.id for query in main}
+    engine = replay.Engine(models.load_model(wanted.models[0].source))
+    mains, _ = truth.predicted_mains(engine, facts.rows, facts.templates)
+    assert {one.query for one in mains.values()} == main
+
+
+def test_a_fact_that_was_filled_in_is_not_scanned_again_by_a_run_that_prefers_another_query(
+    tmp_path: Path, tiny_models: Mapping[str, Path], tiny_facts: Path
+) -> None:
+    place = tmp_path / "grown.knstore"
+    few = config(tiny_models, tiny_facts, methods=("bkn",), langs=("en",))
+    last = tmp_path / "last.csv"
+    head, *lines = tiny_facts.read_text().splitlines()
+    last.write_text("\n".join([head, *lines[::-1]]))
+    execute(place, replace(few, data=str(last), what=("attribution",)))
+    with store.open(place) as reader:
+        model = reader.models()[0]
+        before = {query.id for query in stored_facts(reader, model).main.values()}
+    execute(place, replace(few, data=str(last)))
+    execute(place, few)
+    with store.open(place) as reader:
+        scanned = reader.sql("SELECT query FROM scan WHERE model = $model AND role = 'kn'", {"model": model})
+        assert set(scanned["query"]) == before and scanned.height == len(before)
 
 
 def test_running_again_computes_nothing(finished: Path, tiny_models: Mapping[str, Path], tiny_facts: Path) -> None:

@@ -77,21 +77,6 @@ def test_controls_drawn_by_the_mean_over_templates_are_not_taken_for_those_outsi
     assert len(matched) == 1, "nothing is drawn where single drops decide"
 
 
-def test_the_main_query_has_the_template_on_which_most_facts_are_known_and_ties_go_to_the_first() -> None:
-    rows = [query(fact, template) for fact in "123" for template in ("t1", "t2")]
-    known = {row.id: row.template == "t2" and row.fact != "3" for row in rows}
-    mains = plan.main_queries(rows, known)
-    assert {row.template for row in mains.values()} == {"t2"}
-    assert {row.template for row in plan.main_queries(rows, dict.fromkeys(known, True)).values()} == {"t1"}
-
-
-def test_a_fact_without_the_best_template_has_its_own_best_as_main_query() -> None:
-    rows = [query("1", "t1"), query("1", "t2"), query("2", "t1"), query("2", "t2"), query("3", "t1"), query("3", "t3")]
-    known = {row.id: row.template in ("t2", "t3") for row in rows}
-    mains = plan.main_queries(rows, known)
-    assert mains["1", "en"].template == "t2" and mains["3", "en"].template == "t3"
-
-
 def test_a_unit_that_fails_can_be_cut_down_to_its_rows() -> None:
     unit = Unit("predict", "m", queries=tuple(query(str(n)) for n in range(5)))
     first, second = unit.halves()

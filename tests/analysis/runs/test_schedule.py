@@ -27,15 +27,22 @@ class Shelf:
 
     def __init__(self) -> None:
         self.stored: dict[str, set[str]] = {"prediction": set(), "attribution": set(), "scan": set(), "late": set()}
-        self.rows: dict[str, dict[str, bool]] = {}
+        self.rows: dict[str, dict[str, Query]] = {}
+        self.attributions: dict[tuple[str, str], dict[tuple[str, str], list[str]]] = {}
         self.bad: set[str] = set()
         self.order: list[Unit] = []
 
     def keys(self, table: str, keys: Collection[str], fresh: bool = True) -> set[str]:
         return self.stored[table] & set(keys)
 
-    def known(self, model: str) -> Mapping[str, bool]:
-        return self.rows.get(model, {})
+    def predicted(self, model: str) -> set[str]:
+        return set(self.rows.get(model, {}))
+
+    def mains(self, model: str) -> Mapping[tuple[str, str], Query]:
+        return {(query.fact, query.lang): query for query in reversed(self.rows[model].values())}
+
+    def attributed(self, model: str, method: str, facts: Collection[str]) -> Mapping[tuple[str, str], Sequence[str]]:
+        return self.attributions[model, method]
 
     def unusable(self, model: str) -> set[str]:
         return self.bad
@@ -60,10 +67,13 @@ class Shelf:
             return row
         for query in unit.queries:
             if unit.phase == "predict" and query.id not in self.bad:
-                self.rows.setdefault(row["model"], {})[query.id] = True
+                self.rows.setdefault(str(row["model"]), {})[query.id] = query
                 self.stored["prediction"].add(plan.prediction_key(model, query.id))
             elif unit.phase == "attribute":
-                self.stored["attribution"].add(plan.attribution_key(model, query.id, unit.method))
+                key = plan.attribution_key(model, query.id, unit.method)
+                self.stored["attribution"].add(key)
+                of_method = self.attributions.setdefault((str(row["model"]), unit.method), {})
+                of_method.setdefault((query.fact, query.lang), []).append(key)
         for item in unit.scans:
             for role in item.roles:
                 key = plan.scan_key(model, item.query.id, unit.method, role, unit.seed, item.chosen)
