@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -18,6 +19,7 @@ from knscope.store.export import whole
 
 ENDINGS = ("pdf", "svg", "png")
 DPI = 300
+_HIDDEN = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\ufffe\uffff]")
 CONTROLS = ("argmax", "probability", "always true", "object frequency", "random, same layers", "frequent, in no pair")
 
 _EDITS = Forest(
@@ -57,7 +59,13 @@ def draw(table: Table) -> Figure:
     if table.frame.is_empty():
         raise UserError(f"there is nothing to draw: {table.title} has no rows")
     with paper_style():
-        return _DRAWN[table.name](table.frame)
+        return _DRAWN[table.name](_visible(table.frame))
+
+
+def _visible(frame: pl.DataFrame) -> pl.DataFrame:
+    """With a dot for each character in names that SVG cannot hold or that would break the line."""
+    dots = pl.col(pl.String).str.replace_all(_HIDDEN.pattern, "·")
+    return frame.with_columns(dots).rename({name: _HIDDEN.sub("·", name) for name in frame.columns})
 
 
 def write_figure(tables: Sequence[Table], path: Path, form: str | None = None) -> None:

@@ -9,7 +9,7 @@ import polars as pl
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from knscope.analysis.figures.style import CONTROLS, OURS, errors, panels
+from knscope.analysis.figures.style import CONTROLS, OURS, errors, numbers, panels, say_missing
 
 ROW = 0.17  # inches
 NAMES = 1.5  # inches of the names beside the rows
@@ -38,10 +38,14 @@ def forest(table: pl.DataFrame, form: Forest, controls: Sequence[str] = ()) -> F
     rows = max(_height(part, form) for part in parts)
     figure, axes = panels(len(parts), NAMES * len(parts) + 1.9 * len(parts), 0.6 + ROW * rows, sharex=True)
     figure.supxlabel(form.xlabel, fontsize="medium")
+    missing = []
     for panel, part in zip(axes, parts, strict=True):
         _panel(panel, part, form, controls)
-        if form.panel:
-            panel.set_title(", ".join(str(part[column][0]) for column in form.panel), loc="left")
+        title = ", ".join(str(part[column][0]) for column in form.panel)
+        panel.set_title(title, loc="left")
+        without = part.filter(pl.Series(numbers(part[form.value])).is_nan())[form.name]
+        missing += [f"{name}, {title}" if title else str(name) for name in without]
+    say_missing(figure, missing)
     return figure
 
 
@@ -52,7 +56,8 @@ def _height(part: pl.DataFrame, form: Forest) -> int:
 def _panel(axes: Axes, part: pl.DataFrame, form: Forest, controls: Sequence[str]) -> None:
     at, labels, line = list[int](), list[str](), 0
     before: tuple[object, ...] | None = None
-    for row in part.iter_rows(named=True):
+    drawn = part.with_columns(pl.Series(name, numbers(part[name])) for name in (form.value, form.low, form.high))
+    for row in drawn.iter_rows(named=True):
         block = tuple(row[column] for column in form.heading)
         if form.heading and block != before:
             before = block
@@ -62,7 +67,7 @@ def _panel(axes: Axes, part: pl.DataFrame, form: Forest, controls: Sequence[str]
         at.append(line)
         labels.append(str(row[form.name]))
         value = row[form.value]
-        if value is not None:
+        if value == value:  # not NaN
             colour = CONTROLS if row[form.name] in controls else OURS
             ends = errors([value], [row[form.low]], [row[form.high]])
             axes.errorbar([value], [line], xerr=ends, fmt="o", color=colour, markersize=3, elinewidth=0.9)

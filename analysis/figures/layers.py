@@ -4,11 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
+import numpy.typing as npt
 import polars as pl
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from knscope.analysis.figures.style import COLOURS, COLUMN, MARKS, OURS, PAGE, errors, legend_below, panels
+from knscope.analysis.figures.style import (
+    COLOURS,
+    COLUMN,
+    MARKS,
+    OURS,
+    PAGE,
+    errors,
+    legend_below,
+    numbers,
+    panels,
+    say_missing,
+)
 
 
 def layers(table: pl.DataFrame) -> Figure:
@@ -16,10 +28,15 @@ def layers(table: pl.DataFrame) -> Figure:
     figure, (axes,) = panels(1, COLUMN, 2.4)
     kinds = [name.removesuffix(" share") for name in table.columns if name.endswith(" share")]
     looks = _looks(kinds)
+    missing = []
     for kind in sorted(kinds, key=lambda kind: kind.startswith(("LIKN", "DKN"))):
-        part = table.filter(pl.col(f"{kind} share").is_not_null())
-        _line(axes, kind, looks[kind], part["layer"].to_list(), part[f"{kind} share"].to_list())
+        part = table.select("layer", pl.Series("share", numbers(table[f"{kind} share"])))
+        missing += _missing(kind, part, "share")
+        part = part.drop_nans("share")
+        if part.height:
+            _line(axes, kind, looks[kind], part["layer"].to_list(), part["share"].to_list())
     _finish(axes, table, "share of a fact's neurons")
+    say_missing(figure, missing)
     legend_below(figure, [axes])
     return figure
 
@@ -30,25 +47,37 @@ def enrichment(table: pl.DataFrame) -> Figure:
     kinds = table["kind"].unique(maintain_order=True).to_list()
     subsets = [kind for kind in kinds if table.filter(kind=kind)["expected"].is_not_null().any()]
     figure, axes = panels(2 if subsets else 1, PAGE if subsets else COLUMN, 2.8)
-    _with_intervals(axes[0], table, "share", [kind for kind in kinds if not kind.startswith("DKN")])
+    missing = _with_intervals(axes[0], table, "share", [kind for kind in kinds if not kind.startswith("DKN")])
     _finish(axes[0], table, "share of a fact's neurons")
     if subsets:
         axes[1].axhline(1.0, color="#bbbbbb", linewidth=0.8, zorder=0)
-        _with_intervals(axes[1], table, "enrichment", subsets)
+        missing += _with_intervals(axes[1], table, "enrichment", subsets)
         _finish(axes[1], table, "enrichment over N")
+    say_missing(figure, missing)
     legend_below(figure, axes)
     return figure
 
 
-def _with_intervals(axes: Axes, table: pl.DataFrame, name: str, kinds: Sequence[str]) -> None:
-    """Lines a little beside each other, so that their intervals can be told apart."""
+def _with_intervals(axes: Axes, table: pl.DataFrame, name: str, kinds: Sequence[str]) -> list[str]:
+    """Lines a little beside each other, so that their intervals can be told apart. Returns what has no value."""
     looks = _looks(table["kind"].unique(maintain_order=True).to_list())
+    missing = []
     for turn, kind in enumerate(kinds):
         part = table.filter(kind=kind)
-        values, lows, highs = (part[column].to_list() for column in (name, f"{name}_low", f"{name}_high"))
-        at = [layer + 0.3 * (turn / max(len(kinds) - 1, 1) - 0.5) for layer in part["layer"].to_list()]
+        values, lows, highs = (numbers(part[column]) for column in (name, f"{name}_low", f"{name}_high"))
+        at = part["layer"].to_numpy() + 0.3 * (turn / max(len(kinds) - 1, 1) - 0.5)
+        missing += _missing(f"{name} of {kind}", part.select("layer", pl.Series("value", values)), "value")
         _line(axes, kind, looks[kind], at, values)
         axes.errorbar(at, values, yerr=errors(values, lows, highs), fmt="none", ecolor=looks[kind][0], elinewidth=0.8)
+    return missing
+
+
+def _missing(what: str, part: pl.DataFrame, column: str) -> list[str]:
+    """`what`, and in which layers, where some values of a column are NaN."""
+    layers = part.filter(pl.col(column).is_nan())["layer"].to_list()
+    if len(layers) == part.height:
+        return [what]
+    return [f"{what} in {'layer' if len(layers) == 1 else 'layers'} {', '.join(map(str, layers))}"] if layers else []
 
 
 def _looks(kinds: Iterable[str]) -> dict[str, tuple[str, str]]:
@@ -58,11 +87,11 @@ def _looks(kinds: Iterable[str]) -> dict[str, tuple[str, str]]:
     return {kind: own.get(kind.removeprefix("DKN "), (OURS, "X")) for kind in kinds}
 
 
-def _line(axes: Axes, kind: str, look: tuple[str, str], at: list[float], values: list[float | None]) -> None:
+def _line(axes: Axes, kind: str, look: tuple[str, str], at: npt.ArrayLike, values: npt.ArrayLike) -> None:
     colour, mark = look
-    drawn = [float("nan") if value is None else value for value in values]
     style = "--" if kind.startswith(("LIKN", "DKN")) else "-"
-    axes.plot(at, drawn, label=kind, color=colour, marker=mark, markersize=3, linestyle=style)
+    label = f" {kind}" if kind.startswith("_") else kind  # matplotlib leaves labels that begin with _ out of legends
+    axes.plot(at, values, label=label, color=colour, marker=mark, markersize=3, linestyle=style)
 
 
 def _finish(axes: Axes, table: pl.DataFrame, ylabel: str) -> None:

@@ -2,10 +2,21 @@
 
 from __future__ import annotations
 
+import numpy as np
 import polars as pl
 from matplotlib.figure import Figure
 
-from knscope.analysis.figures.style import COLOURS, CONTROLS, OURS, PAGE, errors, legend_below, panels
+from knscope.analysis.figures.style import (
+    COLOURS,
+    CONTROLS,
+    OURS,
+    PAGE,
+    errors,
+    legend_below,
+    numbers,
+    panels,
+    say_missing,
+)
 
 SHADES = (OURS, CONTROLS, COLOURS[5])
 
@@ -16,20 +27,27 @@ def dkn(table: pl.DataFrame) -> Figure:
     langs = table["lang"].unique(maintain_order=True).to_list()
     sources = table["neurons"].unique(maintain_order=True).to_list()
     width = 0.8 / max(len(sources), 1)
+    missing = []
     for turn, source in enumerate(sources):
         part = table.filter(neurons=source)
-        at = [langs.index(lang) + width * (turn - (len(sources) - 1) / 2) for lang in part["lang"]]
-        for panel, rate in zip(axes, ("paper_rate", "strict_rate"), strict=True):
-            values = [100 * (value or 0.0) for value in part[rate]]
-            panel.bar(at, values, width=width, color=SHADES[turn % len(SHADES)], label=source)
-        lows, highs = (
-            [None if end is None else 100 * end for end in part[name]] for name in ("strict_low", "strict_high")
+        at = np.array([langs.index(lang) for lang in part["lang"]]) + width * (turn - (len(sources) - 1) / 2)
+        paper, strict, low, high = (
+            numbers(part[name], 100) for name in ("paper_rate", "strict_rate", "strict_low", "strict_high")
         )
-        ends = errors(values, lows, highs)
-        axes[1].errorbar(at, values, yerr=ends, fmt="none", ecolor=COLOURS[1], elinewidth=1.0, capsize=1.5)
+        known = np.isfinite(strict)
+        for panel, values in zip(axes, (paper, strict), strict=True):
+            drawn = np.isfinite(values)
+            colour = SHADES[turn % len(SHADES)]
+            panel.bar(at[drawn], values[drawn], width=width, color=colour, label=source if drawn.any() else None)
+        ends = errors(strict, low, high)[:, known]
+        axes[1].errorbar(
+            at[known], strict[known], yerr=ends, fmt="none", ecolor=COLOURS[1], elinewidth=1.0, capsize=1.5
+        )
+        missing += [f"{source}, {lang}" for lang in part.filter(~pl.Series(known))["lang"]]
+    say_missing(figure, missing)
     for panel, title in zip(axes, ("the paper's rule", "strict: less together than apart"), strict=True):
-        panel.set_xticks(range(len(langs)), langs)
+        panel.set_xticks(range(len(langs)), [str(lang) for lang in langs])
         panel.set_title(title, loc="left")
         panel.set_ylabel("degenerate, % of the pairs")
-    legend_below(figure, axes[:1])
+    legend_below(figure, axes)
     return figure

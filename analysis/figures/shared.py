@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import numpy as np
 import polars as pl
 from matplotlib.figure import Figure
 
-from knscope.analysis.figures.style import COLOURS, CONTROLS, OURS, PAGE, panels
+from knscope.analysis.figures.style import COLOURS, CONTROLS, OURS, PAGE, numbers, panels, say_missing
 
 
 def likn(table: pl.DataFrame) -> Figure:
@@ -15,18 +16,22 @@ def likn(table: pl.DataFrame) -> Figure:
     that lead says: what reaches `a` shows no lead.
     """
     figure, (axes,) = panels(1, PAGE * 0.75, 0.7 + 0.3 * table.height)
-    at = list(range(table.height))
-    lead = table.filter(pl.col("low").is_not_null())
-    lines = [row for row, low in zip(at, table["low"], strict=True) if low is not None]
-    axes.hlines(lines, lead["a"] + lead["low"], lead["a"] + lead["high"], color="#bbbbbb", linewidth=3, zorder=0)
+    at = np.arange(table.height)
+    a, low, high = (numbers(table[name]) for name in ("a", "low", "high"))
+    lead = np.isfinite(a + low + high)
+    axes.hlines(at[lead], (a + low)[lead], (a + high)[lead], color="#bbbbbb", linewidth=3, zorder=0)
+    missing = []
     for name, label, mark, colour, face in (
         ("chance", "by chance", "x", CONTROLS, CONTROLS),
         ("a", "another fact of the relation (a)", "o", COLOURS[1], "none"),
         ("b", "a fact of another relation (b)", "s", COLOURS[0], "none"),
         ("observed", "observed, 95 % of its lead over (a)", "D", OURS, OURS),
     ):
-        values = [float("nan") if value is None else value for value in table[name]]
+        values = numbers(table[name])
         axes.plot(values, at, mark, color=colour, markerfacecolor=face, markersize=5, linestyle="none", label=label)
+        without = table.filter(~pl.Series(np.isfinite(values)))["sets"].to_list()
+        missing += [f"{name} of {'all' if len(without) == table.height else ', '.join(without)}"] if without else []
+    say_missing(figure, missing)
     axes.set_yticks(at, [f"{row['sets']} ({row['facts']} facts)" for row in table.iter_rows(named=True)])
     axes.set_ylim(table.height - 0.5, -0.5)
     axes.set_xlim(left=0.0)

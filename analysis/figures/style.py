@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from textwrap import fill
 from typing import Any
 
 import matplotlib as mpl
 import numpy as np
+import numpy.typing as npt
+import polars as pl
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
@@ -17,7 +20,11 @@ COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#f
 """Okabe and Ito's, without black."""
 OURS, CONTROLS = "#000000", "#7f7f7f"
 """What is claimed, and what could explain it away."""
+LINE = 0.15
+"""Inches of a line of small text."""
 MARKS = "osD^vP*X"
+NAMED = 6
+"""Missing values named one by one; the others are counted."""
 RULES: Any = {
     "font.family": "sans-serif",
     "font.size": 8,
@@ -33,6 +40,8 @@ RULES: Any = {
     "lines.linewidth": 1.2,
     "pdf.fonttype": 42,  # fonts are embedded whole: publishers refuse type 3
     "svg.hashsalt": "knscope",  # the same table makes the same file
+    "text.parse_math": False,  # a name with $ is no formula
+    "text.usetex": False,
 }
 
 
@@ -52,13 +61,28 @@ def panels(columns: int, width: float, height: float, **given: Any) -> tuple[Fig
 def legend_below(figure: Figure, axes: Sequence[Axes]) -> None:
     """One legend of everything drawn, under all panels."""
     named = {text: mark for each in axes for mark, text in zip(*each.get_legend_handles_labels(), strict=True)}
-    across = 6 if figure.get_figwidth() > COLUMN else 4
-    figure.legend(named.values(), named.keys(), loc="outside lower center", ncols=min(across, len(named)))
+    if named:
+        across = 6 if figure.get_figwidth() > COLUMN else 4
+        figure.legend(named.values(), named.keys(), loc="outside lower center", ncols=min(across, len(named)))
 
 
-def errors(values: Sequence[float | None], lows: Sequence[float | None], highs: Sequence[float | None]) -> Any:
+def numbers(column: pl.Series, scale: float = 1.0) -> npt.NDArray[np.float64]:
+    """A column's values times `scale`; NaN, which is not drawn, for nulls and infinities."""
+    values = scale * column.cast(pl.Float64).fill_null(float("nan")).to_numpy()
+    return np.where(np.isfinite(values), values, np.nan)
+
+
+def errors(values: npt.ArrayLike, lows: npt.ArrayLike, highs: npt.ArrayLike) -> npt.NDArray[np.float64]:
     """Distances from each value to the ends of its interval, (2, n); 0 where there is none. Never negative."""
-    value, low, high = (
-        np.array([np.nan if v is None else v for v in each], dtype=float) for each in (values, lows, highs)
-    )
-    return np.nan_to_num(np.stack([value - low, high - value]).clip(min=0.0))
+    value, low, high = (np.asarray(each, dtype=float) for each in (values, lows, highs))
+    ends: npt.NDArray[np.float64] = np.nan_to_num(np.stack([value - low, high - value]).clip(min=0.0))
+    return ends
+
+
+def say_missing(figure: Figure, names: Sequence[str]) -> None:
+    """Name above the panels what the table has no value of."""
+    if names:
+        more = f" and {len(names) - NAMED:,} more" if len(names) > NAMED else ""
+        text = fill(f"no value: {'; '.join(names[:NAMED])}{more}", int(18 * figure.get_figwidth()))
+        figure.set_figheight(figure.get_figheight() + LINE * (text.count("\n") + 1))
+        figure.suptitle(text, fontsize="small", color=CONTROLS, x=0.01, horizontalalignment="left")

@@ -9,7 +9,9 @@ from pathlib import Path
 
 import polars as pl
 import pytest
+from matplotlib.figure import Figure
 
+from knscope.analysis.figures import drawing
 from knscope.analysis.statistics.table import Table
 from knscope.store import UserError
 from knscope.tui.cli import run_app
@@ -48,7 +50,17 @@ def test_a_table_is_one_latex_environment_with_every_cell_escaped() -> None:
 
 def test_no_character_that_latex_takes_for_itself_is_left() -> None:
     left = escaped("".join(map(chr, range(32, 127))))
-    assert not re.search(r"(?<!\\)[$&%#_]", left) and "~" not in left and "^" not in left
+    assert not re.search(r"(?<!\\)[$&%#_]", left) and not set("~^|`") & set(left)
+    assert escaped(r"$\frac{1}$") == r"\$\textbackslash{}frac\{1\}\$"
+    assert escaped("a\x1b[0m\n\nb\0") == "a·[0m··b·", "no paragraph, no character that LaTeX refuses"
+    assert escaped("a---b–c") == "a-{}-{}-b--c", "hyphens are no dash"
+
+
+def test_a_row_of_latex_gives_no_argument_to_the_command_before_it() -> None:
+    text = latex(Table("t", "t", pl.DataFrame({"template": ["[X] is", "*", "1$…2_"]})))
+    assert re.findall(r"^ +(\S.*) \\\\$", text, re.MULTILINE) == [
+        "template", "{}[X] is", "{}*", r"1\$\ldots{}2\_",
+    ]  # fmt: skip
 
 
 def test_the_ending_names_the_format_and_an_unknown_one_is_refused(tmp_path: Path) -> None:
@@ -91,6 +103,23 @@ def test_a_report_holds_every_table_and_figure_that_its_page_names(
             ET.parse(folder / name)
         if name.endswith(".csv"):
             assert pl.read_csv(folder / name).width > 1
+
+
+def test_a_report_names_a_figure_that_cannot_be_drawn_and_keeps_the_rest(
+    made_store: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fails(frame: pl.DataFrame) -> Figure:
+        raise ZeroDivisionError("no <pairs>")
+
+    monkeypatch.setattr(drawing, "_DRAWN", {**drawing._DRAWN, "dkn": fails})
+    assert run_app(["report", str(made_store), "-o", str(tmp_path / "r"), "--method", "amig"]) == 0
+    said, page = capsys.readouterr().err.replace("\n", " "), (tmp_path / "r" / "report.html").read_text("utf-8")
+    files = [path.name for path in (tmp_path / "r").rglob("*.*")]
+    assert "the figure could not be drawn (ZeroDivisionError: no <pairs>)" in said
+    assert "the figure could not be drawn (ZeroDivisionError: no &lt;pairs&gt;)" in page
+    assert not any("dkn.svg" in name or "dkn.pdf" in name for name in files)
+    assert any("dkn.csv" in name for name in files) and any("likn.svg" in name for name in files)
+    assert "dkn.svg" not in page
 
 
 def test_a_report_is_of_what_is_asked_for(made_store: Path, tmp_path: Path) -> None:

@@ -48,4 +48,6 @@ def report(
                 yield report_chapters.chapter(reader, view)
 
         tables, figures = page.write(report_chapters.sources(reader), chapters())
+    for failure in page.failures:
+        output.say(failure)
     output.say(f"{tables} tables and {figures} figures written to {out}; open {out / 'report.html'}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 from knscope.tui.printing.format import cell, one_line
@@ -13,10 +14,11 @@ if TYPE_CHECKING:
 _SPECIAL = {
     "\\": r"\textbackslash{}", "{": r"\{", "}": r"\}", "$": r"\$", "&": r"\&", "%": r"\%", "#": r"\#", "_": r"\_",
     "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "<": r"\textless{}", ">": r"\textgreater{}",
+    "|": r"\textbar{}", "`": r"\textasciigrave{}",
     "…": r"\ldots{}", "–": "--", "λ": r"$\lambda$", "τ": r"$\tau$", "δ": r"$\delta$", "≤": r"$\leq$", "≥": r"$\geq$",
     "→": r"$\rightarrow$", "∞": r"$\infty$",
 }  # fmt: skip
-_INTERVAL = re.compile(r"^(-?\d\S*)…(-?\d\S*)$")
+_INTERVAL = re.compile(r"^(-?\d[\d.,e+-]*)…(-?\d[\d.,e+-]*)$")
 _POWER = re.compile(r"^(-?\d(?:\.\d+)?)e([+-]\d+)$")
 
 
@@ -44,12 +46,15 @@ def latex(table: Table) -> str:
 
 
 def escaped(text: str) -> str:
-    """Any text as LaTeX prints it."""
-    return "".join(_SPECIAL.get(character, character) for character in one_line(text))
+    """Any text as LaTeX prints it; hyphens stay hyphens, two of which would be a dash."""
+    apart = re.split("(?<=-)(?=-)", one_line(text))
+    return "{}".join("".join(_SPECIAL.get(character, character) for character in part) for part in apart)
 
 
-def _row(cells: Any) -> str:
-    return f"    {' & '.join(cells)} \\\\"
+def _row(cells: Iterable[str]) -> str:
+    r"""Begins with {} where the first cell would be read as an argument of the \\ before it."""
+    line = " & ".join(cells)
+    return f"    {'{}' if line.startswith(('[', '*')) else ''}{line} \\\\"
 
 
 def _cell(value: Any) -> str:

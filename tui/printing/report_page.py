@@ -25,7 +25,7 @@ h2 { margin-top: 3rem; border-bottom: 1px solid #ccc } h3 { margin-top: 2rem }
 table { border-collapse: collapse; font-size: 13px; font-variant-numeric: tabular-nums }
 th, td { padding: 2px 10px 2px 0; text-align: left; vertical-align: top } th { border-bottom: 1px solid #999 }
 .number { text-align: right } .wide { overflow-x: auto } .notes { color: #666; font-size: 13px }
-figure { margin: 1rem 0 } svg { max-width: 100%; height: auto }
+.failed { color: #b00 } figure { margin: 1rem 0 } svg { max-width: 100%; height: auto }
 """
 
 
@@ -39,6 +39,8 @@ class Report:
             raise UserError(f"{folder} exists; name a new folder, or remove it first")
         self._folder, self._title = folder, title
         self._parts: list[str] = []
+        self.failures: list[str] = []
+        """Figures that could not be drawn, and why."""
         self._place = folder.with_name(f".{folder.name}.part")
 
     def write(self, sources: Sequence[Table], chapters: Iterable[Chapter]) -> tuple[int, int]:
@@ -80,18 +82,35 @@ class Report:
         stem = re.sub(r"[^\w.+=-]+", "-", name)
         for ending in _TABLE_FILES:
             writing.write([table], self._place / "tables" / f"{stem}.{ending}")
-        drawn = is_drawn(table)
         files = [f"tables/{stem}.{ending}" for ending in _TABLE_FILES]
         self._parts.append(f"<h3>{escape(table.title)}</h3>")
+        drawn = is_drawn(table) and self._figure(table, stem)
         if drawn:
-            for ending in _FIGURE_FILES:
-                writing.write([table], self._place / "figures" / f"{stem}.{ending}")
             files += [f"figures/{stem}.{ending}" for ending in _FIGURE_FILES]
             self._parts.append(f'<figure><img src="figures/{escape(stem)}.svg" alt="{escape(table.title)}"></figure>')
         self._parts += [_html(table), _notes(table)]
         links = " · ".join(f'<a href="{escape(one)}">{escape(Path(one).suffix)}</a>' for one in files)
         self._parts.append(f"<p class=notes>{links}</p>")
         return int(drawn)
+
+    def _figure(self, table: Table, stem: str) -> bool:
+        """Write a figure's files, or say on the page why there are none: the tables do not depend on it."""
+        from knscope.store.errors import UserError
+
+        paths = [self._place / "figures" / f"{stem}.{ending}" for ending in _FIGURE_FILES]
+        try:
+            for path in paths:
+                writing.write([table], path)
+        except (OSError, UserError):
+            raise  # the folder cannot be written
+        except Exception as error:  # noqa: BLE001 - whatever the drawing library meets in somebody's numbers
+            for path in paths:
+                path.unlink(missing_ok=True)
+            why = f"{table.title}: the figure could not be drawn ({type(error).__name__}: {error})"
+            self.failures.append(why)
+            self._parts.append(f"<p class=failed>{escape(why)}</p>")
+            return False
+        return True
 
     def _page(self) -> None:
         body = "\n".join(self._parts)

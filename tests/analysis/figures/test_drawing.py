@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
+from xml.etree import ElementTree
 
 import polars as pl
 import pytest
 from matplotlib.axes import Axes
+from matplotlib.text import Text
 
 from knscope.analysis.figures.drawing import draw, is_drawn, write_figure
 from knscope.analysis.statistics.table import Table
@@ -106,10 +109,10 @@ def test_what_languages_share_stands_beside_chance_and_both_mismatches() -> None
 
 def test_rates_of_pairs_are_bars_in_percent_side_by_side_with_the_controls() -> None:
     paper, strict = axes_of("dkn", DKN)
-    assert [bar.get_height() for bar in paper.patches] == [2.0, 4.0, 1.0, 0.0]
-    assert [bar.get_height() for bar in strict.patches] == [1.0, 2.0, 0.0, 0.0]
+    assert [bar.get_height() for bar in paper.patches] == [2.0, 4.0, 1.0], "a rate that is not known is not a rate of 0"
+    assert [bar.get_height() for bar in strict.patches] == [1.0, 2.0, 0.0]
     at = [round(bar.get_x() + bar.get_width() / 2, 6) for bar in paper.patches]
-    assert at == [-0.2, 0.8, 0.2, 1.2], "languages in order, the two kinds beside each other"
+    assert at == [-0.2, 0.8, 0.2], "languages in order, the two kinds beside each other"
     assert [sorted(y for _, y in segment) for segment in bars(strict)[:2]] == [[0.5, 2.0], [1.0, 3.0]]
 
 
@@ -121,6 +124,76 @@ def test_edits_are_a_panel_a_language_with_a_row_a_set_under_its_table() -> None
     assert points == [(0.5, 1), (1.5, 2)], "a set without a figure has a row and no point"
     assert bars(english) == [[(0.25, 1.0), (1.0, 1.0)], [(1.5, 2.0), (1.5, 2.0)]]
     assert bars(chinese) == [[(-1.0, 1.0), (0.0, 1.0)]]
+
+
+FACTCHECK = pl.DataFrame(
+    {
+        "lang": ["en", "en"],
+        "judge": ["DKN", "argmax"],
+        "auroc": [0.75, 0.5],
+        "auroc_low": [0.5, None],
+        "auroc_high": [0.9, None],
+    }
+)
+FAITHFULNESS = pl.DataFrame(
+    {"method": ["amig", "bkn"], "area (reported)": [1.0, 2.0], "low": [0.5, 1.5], "high": [1.5, 2.5]}
+)
+STABILITY = pl.DataFrame(
+    {"what": ["nodes", "seed"], "variant": ["a", "b"], "jaccard": [0.5, 0.9], "low": [0.4, None], "high": [0.6, None]}
+)
+DRAWN = {
+    "layers": LAYERS, "enrichment": ENRICHMENT, "likn": LIKN, "dkn": DKN, "edits": EDITS, "factcheck": FACTCHECK,
+    "faithfulness": FAITHFULNESS, "stability": STABILITY,
+}  # fmt: skip
+FLOATS = pl.selectors.float()
+NOTHING = {
+     "null": pl.lit(None), "NaN": pl.lit(float("nan")), "infinite": pl.lit(float("inf")),
+}  # fmt: skip
+
+
+def said(name: str, frame: pl.DataFrame) -> str:
+    """What the figure of a table says is missing; it is written as well."""
+    table = Table(name, name, frame)
+    write_figure([table], Path("/dev/null"), "svg")
+    return draw(table).get_suptitle().replace("\n", " ")
+
+
+@pytest.mark.parametrize("name", DRAWN)
+def test_a_figure_of_values_that_are_not_there_says_so(name: str) -> None:
+    frame = DRAWN[name]
+    for nothing in NOTHING.values():
+        blank = frame.with_columns(nothing.alias(column) for column, kind in frame.schema.items() if kind == pl.Float64)
+        assert said(name, blank).startswith("no value: ")
+    assert said(name, frame.head(1).with_columns(FLOATS.fill_null(0.0))) == ""
+
+
+def test_a_figure_draws_what_there_is_and_names_what_is_missing() -> None:
+    assert said("layers", LAYERS) == "no value: LIKN in layer 0"
+    assert said("layers", LAYERS.with_columns(pl.lit(None).alias("LIKN share"))) == "no value: LIKN"
+    assert said("dkn", DKN) == "no value: others, zh"
+    assert said("likn", LIKN) == "no value: b of en + zh"
+    assert said("edits", EDITS) == "no value: LIKN, en"
+    gap = ENRICHMENT.with_columns(enrichment=pl.when(pl.col("layer") == 0).then(None).otherwise("enrichment"))
+    assert said("enrichment", gap) == "no value: enrichment of LIKN in layer 0"
+    many = pl.concat([EDITS.filter(edited="LIKN").with_columns(edited=pl.lit(f"set {n}")) for n in range(9)])
+    assert said("edits", many).endswith("set 5, en and 3 more")
+
+
+@pytest.mark.parametrize("odd", [r"_$x_1$ \frac <b>&", r"$\frac{1}{$", "a\x1b[31mb\x00\nc--d->"])
+def test_names_are_drawn_as_they_are_written(tmp_path: Path, odd: str) -> None:
+    literal = re.sub(r"[\x00-\x1f]", "·", odd)
+    for name, frame in DRAWN.items():
+        table = frame.with_columns(
+            pl.col(pl.String).replace({"en": odd, "amig": odd, "DKN": odd, "en + zh": odd, "a": odd})
+        )
+        if name == "layers":
+            table = table.rename({"en share": f"{odd} share"})
+        path = tmp_path / f"{name}.svg"
+        write_figure([Table(name, name, table)], path)
+        ElementTree.parse(path)
+        figure = draw(Table(name, name, table))
+        figure.savefig(path)
+        assert any(literal in text.get_text() for text in figure.findobj(Text)), name
 
 
 @pytest.mark.parametrize("ending", ["pdf", "svg", "png"])
