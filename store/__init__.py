@@ -8,21 +8,20 @@
     reader.dense(key)                                   # (n_neurons,) float32
     reader.poll()                                       # take in what came since
 
-DuckDB, polars and Arrow are imported when a store is opened, not before: a command's help and the workbench's first
-paint must not wait for them.
+Importing `store` imports nothing else: a command's help and the workbench's first paint wait for no DuckDB, polars or Arrow.
 """
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
-
-from knscope.store.errors import UserError
-from knscope.store.layout import create
-from knscope.store.view import View
-
+TYPE_CHECKING = False  # for a type checker True; `typing` is not imported before `safe_path.clean` has run
 if TYPE_CHECKING:
+    from pathlib import Path
+    from typing import Any
+
+    from knscope.store.errors import UserError
+    from knscope.store.layout import create
     from knscope.store.reader import Reader
+    from knscope.store.view import View
 
 __all__ = ["Reader", "UserError", "View", "create", "open"]
 
@@ -39,8 +38,9 @@ def open(path: Path | str, memory_limit: str = "2GB") -> Reader:  # noqa: A001 -
 
 
 def __getattr__(name: str) -> Any:
-    if name == "Reader":
-        from knscope.store.reader import Reader
+    rooms = {"Reader": "reader", "UserError": "errors", "View": "view", "create": "layout"}
+    if name not in rooms:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from importlib import import_module
 
-        return Reader
-    raise AttributeError(f"module 'knscope.store' has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.{rooms[name]}"), name)

@@ -12,3 +12,10 @@ class UserError(Exception):
 
 class ReaderGone(Exception):  # noqa: N818 - no error: whoever reads a pipe has read enough
     """The reader of what is written has closed the pipe, as `head` does. The command line ends with exit code 0."""
+
+
+class ProcessFailed(Exception):  # noqa: N818 - said of the process
+    """A process that was to answer has not: the text says which, how it ended, and the last line of what it said.
+
+    The command line prints the text alone and exits with code 1.
+    """

@@ -2,20 +2,23 @@
 
 0 done, 1 the run failed (what is done is kept), 2 bad input or usage, 130 cancelled. Nothing here or below imports torch. What
 only opens the workbench goes there directly: loading the other commands would put the first paint off by a quarter of a second.
+Modules are imported where they are used: `main` has to take the working folder off the path before.
 """
 
 from __future__ import annotations
 
-import contextlib
 import gc
-import io
 import sys
-import traceback
-from pathlib import Path
 
 
 def main() -> None:
     """Run the command line and leave with its exit code; a person's error is a message, never a traceback."""
+    from knscope.store import safe_path
+
+    safe_path.clean()
+    import contextlib
+    import traceback
+
     from knscope.store.errors import ReaderGone, UserError
     from knscope.tui.printing import streams
 
@@ -45,18 +48,20 @@ def run_app(arguments: list[str]) -> int:
     except ReaderGone:
         return 0
     except Exception as error:
-        if (text := _mistake(error)) is None:
+        from knscope.store.errors import ProcessFailed
+
+        if (text := _told(error)) is None:
             raise
         from knscope.tui.printing.output import say
 
         say(text)
-        return 2
+        return 1 if isinstance(error, ProcessFailed) else 2
 
 
 def _command(arguments: list[str]) -> int:
     try:
         if _opens_a_store(arguments):
-            _open(Path(arguments[1]) if arguments else None)
+            _open(arguments[1] if arguments else None)
             return 0
         from knscope.tui.commands.tree import app
 
@@ -65,14 +70,16 @@ def _command(arguments: list[str]) -> int:
         return leave.code if isinstance(leave.code, int) else int(leave.code is not None)
 
 
-def _mistake(error: Exception) -> str | None:
-    """What to tell the person who made a mistake; None for an error of the program."""
+def _told(error: Exception) -> str | None:
+    """What to tell the person of a mistake, or of a process that failed; None for an error of the program."""
     from knscope.analysis.errors import ModelError
-    from knscope.store.errors import UserError
+    from knscope.store.errors import ProcessFailed, UserError
 
-    if isinstance(error, UserError | ModelError):
+    if isinstance(error, UserError | ModelError | ProcessFailed):
         return f"knscope: {error}"
     if callable(show := getattr(error, "show", None)):  # Typer: wrong usage
+        import io
+
         told = io.StringIO()
         show(told)
         return told.getvalue().rstrip()
@@ -84,14 +91,16 @@ def _opens_a_store(arguments: list[str]) -> bool:
     return not arguments or (len(arguments) == 2 and arguments[0] == "open" and not arguments[1].startswith("-"))
 
 
-def _open(store: Path | None) -> None:
+def _open(store: str | None) -> None:
     """Nothing that loads before the first paint is garbage: looking for it takes a tenth of that time. The workbench
     collects again once it has painted."""
     gc.disable()
     try:
+        from pathlib import Path
+
         from knscope.tui.app import run_workbench
 
-        run_workbench(store)
+        run_workbench(Path(store) if store else None)
     finally:
         gc.enable()
 

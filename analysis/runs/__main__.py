@@ -18,19 +18,18 @@ from typing import Any, TextIO
 
 from knscope.analysis.runs.plan import RunConfig
 from knscope.analysis.runs.process_pool import Executor
-from knscope.analysis.runs.protocol import ERROR
+from knscope.analysis.runs.protocol import ERROR, PROGRAM
 from knscope.store import runs as run_files
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(prog="python -m knscope.analysis.runs", description=__doc__)
+    parser = argparse.ArgumentParser(prog=f"python -m {PROGRAM}", description=__doc__)
     parts = parser.add_subparsers(dest="part", required=True)
     job = parts.add_parser("job", help="do a run that is written down in STORE")
     worker = parts.add_parser("worker", help="serve a model: one JSON object a line")
     for part in (job, worker):
         part.add_argument("store", type=Path)
         part.add_argument("run")
-    worker.add_argument("--log", type=Path, required=True)
     worker.add_argument("--device", default="auto")
     worker.add_argument("--dtype", default="float32")
     worker.add_argument("--memory", type=int)
@@ -57,6 +56,7 @@ def main() -> int:
             lower_priority()
             return room.serve(options.task, answer)
     if options.part == "job":
+        sys.stdin.buffer.read()  # until whoever started this has written down which process it is
         return do_job(options.store, options.run)
     return serve(options) if options.part == "worker" else report(options)
 
@@ -160,40 +160,40 @@ class Requests:
 
 
 def serve(options: argparse.Namespace) -> int:
-    """The worker's loop. fd 1 is kept for events; whatever libraries print goes to the log."""
-    events = os.fdopen(os.dup(1), "w", buffering=1, encoding="utf-8")
-    try:
-        log = os.open(options.log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
-    except OSError:
-        log = os.open(os.devnull, os.O_WRONLY)
-    os.dup2(log, 1)
-    os.dup2(log, 2)
-    os.close(log)
+    """The worker's loop. stdout is kept for events; whatever libraries print goes to the log, which is stderr."""
+    with _kept_stdout() as events:
 
-    def send(event: str, **fields: Any) -> None:
-        events.write(json.dumps({"event": event, **fields}, ensure_ascii=False) + "\n")
+        def send(event: str, **fields: Any) -> None:
+            events.write(json.dumps({"event": event, **fields}, ensure_ascii=False) + "\n")
 
-    # Not sys.stdin itself: Python cannot end while a thread waits at it.
-    requests = Requests(os.fdopen(os.dup(0), "rb"))
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, requests.interrupted)
-    send("state", state="starting", pid=os.getpid())
-    from knscope.analysis.runs import worker as room
-    from knscope.analysis.runs.protocol import WorkerSettings
+        # Not sys.stdin itself: Python cannot end while a thread waits at it.
+        requests = Requests(os.fdopen(os.dup(0), "rb"))
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, requests.interrupted)
+        send("state", state="starting", pid=os.getpid())
+        from knscope.analysis.runs import worker as room
+        from knscope.analysis.runs.protocol import WorkerSettings
+
+        room.lower_priority()
+        settings = WorkerSettings(options.device, options.dtype, options.memory, options.threads)
+        worker = room.Worker(options.store, options.run, settings)
+        send("state", state="idle", loaded=[])
+        with suppress(BrokenPipeError):  # nobody listens any more
+            _serve(requests, worker, send)
+    return 0
+
+
+def _serve(requests: Requests, worker: Any, send: Callable[..., None]) -> None:
     from knscope.analysis.runs.slots import fault
 
-    room.lower_priority()
-    settings = WorkerSettings(options.device, options.dtype, options.memory, options.threads)
-    worker = room.Worker(options.store, options.run, settings)
-    send("state", state="idle", loaded=[])
     while True:
         request, cancelled = requests.waiting.get()
         if request is None:
-            return 0
+            return
         try:
             _answer(request, worker, cancelled.is_set, send)
         except BrokenPipeError:
-            return 0
+            raise
         except Exception as error:  # noqa: BLE001 - a unit that fails is reported, and the next one served
             with suppress(OSError):  # the log may be on a full disk
                 traceback.print_exc()

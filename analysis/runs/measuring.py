@@ -9,10 +9,8 @@ with what it has, once its stdin is closed: so it ends with its parent, and by c
 from __future__ import annotations
 
 import json
-import os
 import queue
 import subprocess
-import sys
 import tempfile
 import threading
 from collections.abc import Iterator, Mapping, Sequence
@@ -21,10 +19,10 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from knscope.analysis.runs import plan
+from knscope.analysis.runs import plan, protocol
 from knscope.analysis.runs.plan import RunConfig
-from knscope.analysis.runs.protocol import child_environment
-from knscope.store.errors import UserError
+from knscope.store import processes
+from knscope.store.errors import ProcessFailed, UserError
 
 
 @dataclass(frozen=True)
@@ -76,6 +74,8 @@ class Measurement:
         self._running: dict[int, subprocess.Popen[bytes]] = {}
         self._folder = tempfile.TemporaryDirectory(prefix="knscope-")
         self._started = 0
+        self._answered: set[int] = set()
+        """Those that have given their result."""
         self._seen: dict[int, Progress] = {}
         self.documents: dict[str, dict[str, Any]] = {}
         self.cancelled = False
@@ -84,6 +84,7 @@ class Measurement:
         """Progress as it comes; afterwards `documents` holds rows and groups by model.
 
         :raises UserError: with what a process says is wrong
+        :raises ProcessFailed: where a process ends without a result
         """
         try:
             while self._waiting or self._running:
@@ -111,31 +112,19 @@ class Measurement:
 
     def _start(self, task: Task) -> None:
         number, self._started = self._started, self._started + 1
+        arguments = protocol.PROGRAM, "faithfulness", json.dumps(task.to_json(), ensure_ascii=False)
         with self._log(number).open("wb") as log:
-            self._running[number] = process = subprocess.Popen(
-                [
-                    sys.executable,
-                    "-m",
-                    "knscope.analysis.runs",
-                    "faithfulness",
-                    json.dumps(task.to_json(), ensure_ascii=False),
-                ],
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                stderr=log,
-                env=child_environment(1),
-                start_new_session=os.name == "posix",  # ctrl+c is ours to pass on
-            )
+            pipes: dict[str, Any] = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": log}
+            # in a session of its own: ctrl+c is ours to pass on
+            self._running[number] = process = processes.start(*arguments, start_new_session=True, **pipes)
         threading.Thread(target=self._read, args=(number, process), daemon=True).start()
 
     def _log(self, number: int) -> Path:
         return Path(self._folder.name, f"{number}.txt")
 
     def _read(self, number: int, process: subprocess.Popen[bytes]) -> None:
-        assert process.stdout is not None
-        for line in process.stdout:
-            self._events.put((number, json.loads(line)))
-        self._events.put((number, {"event": "ended", "code": process.wait()}))
+        for event in protocol.events(process):
+            self._events.put((number, event))
 
     def _take(self, number: int, event: Mapping[str, Any]) -> None:
         if event["event"] == "progress":
@@ -147,8 +136,12 @@ class Measurement:
             whole = self.documents.setdefault(found["model"], {"model": found["model"], "rows": [], "groups": []})
             whole["rows"] += found["rows"]
             whole["groups"] += found["groups"]
+            self._answered.add(number)
         elif event["event"] == "ended":
             del self._running[number]
-            if event["code"] != 0:
-                said = self._log(number).read_text(encoding="utf-8", errors="replace")
-                raise RuntimeError(f"a measuring process ended with {event['code']}:\n{said}")
+            if number not in self._answered and not self.cancelled:
+                raise ProcessFailed(
+                    processes.without_result(
+                        "a measuring process", event["code"], processes.last_words(self._log(number))
+                    )
+                )

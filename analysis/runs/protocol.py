@@ -11,18 +11,22 @@ import contextlib
 import json
 import os
 import subprocess
-import sys
 import threading
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from knscope import store
 from knscope.analysis.runs.plan import RunConfig, Unit
+from knscope.store import processes
 from knscope.store import runs as run_files
 
 Event = Mapping[str, Any]
+PROGRAM = "knscope.analysis.runs"
+"""The module that every process of a run is: it says itself which parts it has."""
+LOG = "log.txt"
+"""In a run's folder: what its process prints."""
 ERROR = "\x1e"
 """Stands before a person's error on the stderr of `inspect` and `check`, where libraries write too."""
 
@@ -61,23 +65,12 @@ class ModelWorker:
         self.log = log
         self._on_event = on_event
         self._lock = threading.Lock()
-        self._process = subprocess.Popen(
-            [
-                sys.executable,
-                "-m",
-                "knscope.analysis.runs",
-                "worker",
-                str(store_path),
-                run,
-                "--log",
-                str(log),
-                *settings.arguments(),
-            ],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
-            env=child_environment(settings.threads),
-        )
+        arguments = "worker", str(store_path), run, *settings.arguments()
+        pipe, threads = subprocess.PIPE, settings.threads
+        with _log(log) as output:
+            self._process = processes.start(
+                PROGRAM, *arguments, threads=threads, stdin=pipe, stdout=pipe, stderr=output
+            )
         self._thread = threading.Thread(target=self._read, name=f"model-worker-{self.pid}", daemon=True)
         self._thread.start()
 
@@ -130,37 +123,45 @@ class ModelWorker:
                 return  # the process has ended, which the reader thread reports
 
     def _read(self) -> None:
-        assert self._process.stdout is not None
-        for line in self._process.stdout:
-            try:
-                event = json.loads(line)
-            except ValueError:
-                continue  # a line cut by the process's death
+        for event in events(self._process):
             self._on_event(event)
-        self._process.stdout.close()
-        self._on_event({"event": "ended", "code": self._process.wait()})
 
 
-def child_environment(threads: int) -> dict[str, str]:
-    """The environment of a process that computes: library threads bounded, no tokenizer threads after a fork."""
-    count = str(threads)
-    return {**os.environ, "OMP_NUM_THREADS": count, "MKL_NUM_THREADS": count, "TOKENIZERS_PARALLELISM": "false"}
+def events(process: subprocess.Popen[bytes]) -> Iterator[Event]:
+    """What a process says, one JSON object a line; at last ``{"event": "ended", "code": …}``."""
+    assert process.stdout is not None
+    with process.stdout:
+        for line in process.stdout:
+            with contextlib.suppress(ValueError):  # a line cut by the process's death
+                yield json.loads(line)
+    yield {"event": "ended", "code": process.wait()}
+
+
+@contextlib.contextmanager
+def _log(path: Path) -> Iterator[IO[bytes]]:
+    """A log to append to; where it cannot be written (a full disk), nowhere."""
+    with contextlib.ExitStack() as stack:
+        try:
+            file = stack.enter_context(path.open("ab"))
+        except OSError:
+            file = stack.enter_context(Path(os.devnull).open("ab"))
+        yield file
 
 
 def start_job(store_path: Path, config: RunConfig) -> str:
-    """Start a run in a session of its own, so that it outlives this process and its terminal; returns its name."""
-    store.create(store_path)
-    run = run_files.new_run(store_path, config.to_json())
-    log = run_files.run_folder(store_path, run) / "log.txt"
-    with log.open("ab") as output:
-        subprocess.Popen(
-            [sys.executable, "-m", "knscope.analysis.runs", "job", str(store_path), run],
-            stdin=subprocess.DEVNULL,
-            stdout=output,
-            stderr=output,
-            env=child_environment(1),
-            start_new_session=True,
-        )
+    """Start a run in a session of its own, so that it outlives this process and its terminal; returns its name.
+
+    run.json has one writer at a time: the process that is started waits until its stdin ends, and then it is the writer. Until it says
+    its first word there, run.json names it all the same, so that everybody sees when it dies before.
+    """
+    place = store.create(store_path).absolute()
+    run = run_files.new_run(place, config.to_json())
+    with _log(run_files.run_folder(place, run) / LOG) as output:
+        pipes: dict[str, Any] = {"stdin": subprocess.PIPE, "stdout": output, "stderr": output}
+        job = processes.start(PROGRAM, "job", str(place), run, start_new_session=True, **pipes)
+    assert job.stdin is not None
+    with job.stdin, contextlib.suppress(OSError):  # a full disk: the process says so itself
+        run_files.write_run(place, replace(run_files.read_run(place, run), provenance=processes.identity(job.pid)))
     return run
 
 

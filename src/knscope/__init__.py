@@ -8,9 +8,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
-
+TYPE_CHECKING = False  # for a type checker True; `typing` is not imported before `store.safe_path.clean` has run
 if TYPE_CHECKING:
+    from typing import Any
+
     from knscope.store import open as open  # noqa: A004 - knscope.open is what a person types
 
 __all__ = ["__version__", "open"]

@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+CLI = "knscope.tui.cli"
+"""The module that a process is which runs a `knscope` command."""
 Store = Annotated[Path, typer.Argument(metavar="STORE", help="A folder of results, by habit named *.knstore.")]
 Model = Annotated[str | None, typer.Option("--model", help="Model, by name or a unique prefix of its label.")]
 Method = Annotated[str | None, typer.Option("--method", help="Attribution method; needed where several are stored.")]

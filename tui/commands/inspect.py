@@ -9,6 +9,7 @@ import platform
 import shutil
 import subprocess
 import sys
+from contextlib import suppress
 from typing import Annotated, Any
 
 import typer
@@ -126,18 +127,22 @@ def _child(part: str, *arguments: str) -> dict[str, Any]:
     """Ask a process that may import torch. Its answer is one JSON document on stdout.
 
     :raises UserError: with what the process says is wrong
+    :raises ProcessFailed: where it ends without an answer
     """
-    from knscope.analysis.runs.protocol import ERROR, child_environment
-    from knscope.store.errors import UserError
+    from knscope.analysis.runs.protocol import ERROR, PROGRAM
+    from knscope.store import processes
+    from knscope.store.errors import ProcessFailed, UserError
 
-    command = [sys.executable, "-m", "knscope.analysis.runs", part, *arguments]
-    done = subprocess.run(command, capture_output=True, text=True, env=child_environment(1), check=False)
-    if done.returncode == 2:
-        raise UserError(done.stderr.rpartition(ERROR)[2].strip())  # what libraries said before it helps nobody
-    if done.returncode != 0:
-        raise RuntimeError(f"{' '.join(command)} ended with {done.returncode}:\n{done.stderr}")
-    answer: dict[str, Any] = json.loads(done.stdout)
-    return answer
+    pipes = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    with processes.start(PROGRAM, part, *arguments, text=True, encoding="utf-8", errors="replace", **pipes) as child:
+        said, why = child.communicate()
+    if child.returncode == 2 and ERROR in why:
+        raise UserError(why.rpartition(ERROR)[2].strip())  # what libraries said before it helps nobody
+    with suppress(ValueError):
+        answer: dict[str, Any] = json.loads(said)
+        if child.returncode == 0:
+            return answer
+    raise ProcessFailed(processes.without_result("the model's process", child.returncode, processes.last_line(why)))
 
 
 def doctor(as_json: Json = False) -> None:

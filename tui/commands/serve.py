@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from knscope.tui.commands.common import Store
+from knscope.tui.commands.common import CLI, Store
 
 if TYPE_CHECKING:
     from aiohttp.web import Request, StreamResponse
@@ -29,6 +29,7 @@ def serve(
     port: Annotated[int, typer.Option(min=1024, max=65535, help="Port on this machine.")] = 8700,
 ) -> None:
     """The workbench on STORE in a browser: on this machine only, and only for who has the address that is printed."""
+    from knscope.store import processes
     from knscope.store.errors import UserError
     from knscope.tui.printing import output
 
@@ -63,7 +64,7 @@ def serve(
                 f"from elsewhere: ssh -L {port}:{place} THIS-MACHINE, then the same address; ctrl+c ends"
             )
 
-    command = shlex.join([sys.executable, "-m", "knscope.tui.cli", "open", str(store.resolve())])
+    command = shlex.join(processes.command(CLI, "open", str(store.resolve())))
     Loopback(command, host=HOST, port=port, title=f"knscope {store.name}").serve()
 
 

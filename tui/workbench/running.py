@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import subprocess
-import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -12,7 +11,9 @@ from typing import TYPE_CHECKING, Any
 
 from textual.worker import Worker, WorkerState
 
+from knscope.store import processes
 from knscope.store.errors import UserError
+from knscope.tui.commands.common import CLI
 from knscope.tui.dialogs.form import Field, FormScreen
 from knscope.tui.panes.runs import RunsPane
 from knscope.tui.workbench.computing import Computing, Lacking
@@ -56,14 +57,14 @@ class Running(Computing):
     def _begin(self, values: dict[str, str] | None) -> None:
         if values is None or self.session.path is None:
             return
-        command = [sys.executable, "-m", "knscope.tui.cli", *arguments(self.session.path, values)]
+        asked = arguments(self.session.path, values)
         self.knscope.say("looking at the data …", "information")
 
         def work() -> tuple[int, str, str]:
-            done = subprocess.run(
-                command, capture_output=True, text=True, stdin=subprocess.DEVNULL, check=False
-            )  # fmt: skip
-            return done.returncode, done.stdout, done.stderr
+            pipes = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+            with processes.start(CLI, *asked, text=True, encoding="utf-8", errors="replace", **pipes) as child:
+                said, why = child.communicate()
+            return child.returncode, said, why
 
         self.run_worker(work, thread=True, group="start", exit_on_error=False)
 

@@ -15,7 +15,7 @@ from knscope.analysis.faithfulness import table as faithfulness_table
 from knscope.analysis.faithfulness.judge import COMPARED
 from knscope.analysis.figures.drawing import draw
 from knscope.analysis.prompts import encode
-from knscope.analysis.runs import job, measuring, plan, truth
+from knscope.analysis.runs import job, measuring, plan, protocol, truth
 from knscope.analysis.runs.__main__ import make_executor
 from knscope.analysis.runs.measuring import Task, tasks
 from knscope.analysis.runs.plan import ModelSource, RunConfig
@@ -117,6 +117,21 @@ def test_a_model_that_is_not_there_is_one_message_and_exit_code_2(tmp_path, know
     assert run_app(["faithfulness", str(tmp_path / "nothing"), "--data", str(known_facts)]) == 2
     captured = capsys.readouterr()
     assert captured.out == "" and "nothing" in captured.err and "Traceback" not in captured.err
+
+
+@pytest.mark.parametrize(("program", "how"), [("this", "(exit code 0)"), ("not_there", "(exit code 1): ")])
+def test_faithfulness_and_inspect_fail_where_their_process_ends_without_a_result(
+    tiny_models, known_facts, capsys, monkeypatch, program, how
+):
+    """`this` is a module of Python's that prints something else; one that is not there says so in its last line."""
+    monkeypatch.setattr(protocol, "PROGRAM", program)
+    model = str(tiny_models["encoder"])
+    for arguments in (["faithfulness", model, "--data", str(known_facts)], ["models", "inspect", model]):
+        assert run_app(arguments) == 1
+        captured = capsys.readouterr()
+        assert captured.out == "" and f"process ended without a result {how}" in captured.err.replace("\n", " ")
+        assert program == "this" or "No module named not_there" in captured.err
+        assert "Traceback" not in captured.err
 
 
 def test_without_a_known_fact_there_is_a_table_that_says_so():
