@@ -1,92 +1,122 @@
 """What results.duckdb holds already need not be read from shards again: a reader starts from a copy of it, and reads what came since.
 
-A private copy, since a database that is open holds a lock on its file, and nothing in a store is ever locked. The copy is attached
-read-only and has no name any more once it is: nobody else can open it, its room is free again when the reader closes, and a snapshot that
-is published meanwhile changes nothing here. Tables of few rows are copied into the reader's own database; those of many stay where they
-are, and their names become views of both. A snapshot is used only where every shard it was made from is still there and its tables are
-those of this version: what cannot be used is passed over, and the shards answer alone.
+Tables of few rows are copied into the reader's own database; those of many stay where they are, and their names become views of both. A
+snapshot is used only where every shard it was made from is still there, and only where it is what this version makes (store/attached.py):
+what cannot be used is passed over, and the shards answer alone.
 """
 
 from __future__ import annotations
 
-import shutil
+import errno
+import os
+from dataclasses import dataclass, field
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import duckdb
 
 from knscope.store import schema
-from knscope.store.database import LARGE, NUMBERED, comments
+from knscope.store.attached import CONFIG, MEND, UnusableError, attach, check_macros, held_shards, lock
+from knscope.store.database import LARGE, NUMBERED, comments, prepare
 from knscope.store.dense import DamagedShardError
 from knscope.store.errors import UserError
 from knscope.store.intake import DenseRow, Intake
+from knscope.store.layout import SNAPSHOT
 from knscope.store.shards import list_shards, read_manifest
-from knscope.store.snapshot import SNAPSHOT, place_of
-from knscope.store.view import sql_literal
+from knscope.store.snapshot import place_of
 
 FRESH = "fresh."
 """Where rows of large tables go that the snapshot does not hold."""
-MARGIN = 1.5
-"""Room wanted in the temporary folder, in sizes of the snapshot."""
+SECONDS, BYTES_A_SECOND = 20, 5 << 20
+"""How long a statement over a snapshot may take while a reader starts from it: a fixed time, and more for more bytes."""
+_MOST_NUMBERED = 1 << 30
 
 
-def start(instance: duckdb.DuckDBPyConnection, store: Path, temporary: Path) -> tuple[Intake, set[str]]:
-    """Fill a prepared, empty database from the snapshot; what was taken in, and the names of the shards that it holds.
+@dataclass(frozen=True)
+class Start:
+    """What a reader begins with: what is taken in, from which shards, and why results.duckdb is of no use, where it is not."""
 
-    Where there is no snapshot that can be used, nothing of both.
+    intake: Intake = field(default_factory=Intake)
+    seen: frozenset[str] = frozenset()
+    passed_over: str = ""
 
-    :param temporary: a folder that goes with the reader
+
+def start(instance: duckdb.DuckDBPyConnection, store: Path, temporary: Path | None) -> Start:
+    """Fill a prepared, empty database from the snapshot where one can be used. The database is locked from here on.
+
+    :param temporary: a folder that goes with the reader; None where every shard is to be read
     """
-    nothing: tuple[Intake, set[str]] = (Intake(), set())
+    if temporary is None:
+        lock(instance)
+        return Start()
     try:
-        _attach(instance, store / SNAPSHOT, temporary)
-    except (OSError, duckdb.Error):
-        return nothing
-    try:
-        held = instance.execute("SELECT shard, tables FROM base.held").fetchall()
-        there = {place_of(path): path for path in list_shards(store)}
-        if held and all(shard in there and tables == schema.fingerprint() for shard, tables in held):
-            intake = Intake(FRESH)
-            intake.dense = _dense(instance, there)
-            for name, keys in intake.keys.items():
-                keys.update(key for (key,) in instance.execute(f"SELECT key FROM base.{name}").fetchall())
-            intake.numerics = dict(instance.execute("SELECT model, version FROM base.numerics").fetchall())
-            for name, number in (("attribution", "aq"), ("scan", "scan_no")):
-                last = instance.execute(f"SELECT coalesce(max({number}), -1) FROM base.{name}_row").fetchall()
-                intake.taken[name] = last[0][0] + 1
-            _join(instance)
-            return intake, {there[shard].name for shard, _ in held}
-    except (duckdb.Error, LookupError, UserError, DamagedShardError):
-        pass  # of an older version, or damaged: the shards answer
-    instance.execute("DETACH base")
-    return nothing
+        with instance.cursor() as cursor:
+            try:
+                attach(cursor, store, temporary)
+                patience = SECONDS + os.lstat(store / SNAPSHOT).st_size // BYTES_A_SECOND
+                cursor.execute(f"SET max_execution_time = {1000 * patience}")
+            finally:
+                lock(cursor)
+            try:
+                return _from_snapshot(cursor, store)
+            except Exception:
+                cursor.execute("DETACH base")
+                raise
+    except UnusableError as error:
+        return Start(passed_over=str(error))
+    except duckdb.Error as error:
+        return Start(passed_over=f"{SNAPSHOT} cannot be read ({error}); {MEND}")
+    except OSError as error:
+        silent = error.errno in (errno.ENOENT, errno.ENOSPC)
+        return Start(passed_over="" if silent else f"{SNAPSHOT}: {error.strerror}; {MEND}")
+    except (LookupError, UserError, DamagedShardError):
+        return Start()  # not all of its shards are there
 
 
-def _attach(instance: duckdb.DuckDBPyConnection, snapshot: Path, temporary: Path) -> None:
-    folder = temporary / "base"
-    if shutil.disk_usage(temporary).free < MARGIN * snapshot.stat().st_size:
-        raise OSError("no room for a copy")
-    folder.mkdir()
-    try:
-        copy = folder / SNAPSHOT
-        shutil.copyfile(snapshot, copy)
-        instance.execute(f"ATTACH {sql_literal(str(copy))} AS base (READ_ONLY)")
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
+def damage(store: Path) -> str:
+    """Why results.duckdb is of no use; empty where it can be used, or is not there."""
+    with TemporaryDirectory(prefix="knscope-") as folder, duckdb.connect(config=dict(CONFIG)) as instance:
+        prepare(instance)
+        return start(instance, store, Path(folder)).passed_over
 
 
-def _dense(instance: duckdb.DuckDBPyConnection, places: dict[str, Path]) -> dict[str, list[DenseRow]]:
+def _from_snapshot(cursor: duckdb.DuckDBPyConnection, store: Path) -> Start:
+    """Raises LookupError where a shard is not there any more, and as `held_shards` does."""
+    held = held_shards(cursor)
+    check_macros(cursor)
+    there = {place_of(path): path for path in list_shards(store)}
+    if not held or not held <= there.keys():
+        raise LookupError("not all of its shards are there")
+    intake = Intake(FRESH)
+    intake.dense = _dense(cursor, there)
+    for name, keys in intake.keys.items():
+        keys.update(key for (key,) in cursor.execute(f"SELECT key FROM base.{name}").fetchall())
+    intake.numerics = dict(cursor.execute(_NUMERICS).fetchall())
+    for name, number in (("attribution", "aq"), ("scan", "scan_no")):
+        last = cursor.execute(f"SELECT coalesce(max({number}), -1) FROM base.{name}_row").fetchall()[0][0]
+        if not -1 <= last < _MOST_NUMBERED:
+            raise LookupError(f"{name} {last} is no number of this store")
+        intake.taken[name] = last + 1
+    _join(cursor)
+    return Start(intake, frozenset(there[shard].name for shard in held))
+
+
+_NUMERICS = "SELECT model, version FROM base.numerics WHERE model IS NOT NULL AND version IS NOT NULL"
+
+
+def _dense(cursor: duckdb.DuckDBPyConnection, places: dict[str, Path]) -> dict[str, list[DenseRow]]:
     matrices = {}
     found: dict[str, list[DenseRow]] = {}
-    for key, shard, row in instance.execute("SELECT key, shard, dense_row FROM base.dense_place").fetchall():
+    for key, shard, row in cursor.execute("SELECT key, shard, dense_row FROM base.dense_place").fetchall():
         if shard not in matrices:
             matrices[shard] = read_manifest(places[shard]).dense
-        if (dense := matrices[shard]) is None:
-            raise DamagedShardError(f"{places[shard]} has no dense scores")
+        if (dense := matrices[shard]) is None or row is None:
+            raise DamagedShardError(f"{places[shard]} has no dense scores of {key}")
         found.setdefault(key, []).append((dense, row))
     return found
 
 
-def _join(instance: duckdb.DuckDBPyConnection) -> None:
+def _join(cursor: duckdb.DuckDBPyConnection) -> None:
     """Few rows are copied; of many, the name becomes a view of what is held and what comes."""
     statements = [f"CREATE SCHEMA {FRESH.rstrip('.')}"]
     for table in [*schema.tables().values(), *schema.derived().values()]:
@@ -101,7 +131,7 @@ def _join(instance: duckdb.DuckDBPyConnection) -> None:
         elif name not in NUMBERED:
             statements.append(f"INSERT INTO {name} FROM base.{name}")
     try:
-        instance.execute("BEGIN; " + "; ".join(statements) + "; COMMIT")
+        cursor.execute("BEGIN; " + "; ".join(statements) + "; COMMIT")
     except duckdb.Error:
-        instance.execute("ROLLBACK")
+        cursor.execute("ROLLBACK")
         raise

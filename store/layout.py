@@ -15,6 +15,7 @@ from knscope.store.errors import UserError
 FORMAT = 2
 """1: without the sums of dense rows, and `amig` left out the path of a decoder's last word."""
 STORE_FILE = "store.json"
+SNAPSHOT = "results.duckdb"
 RUNS = "runs"
 """The folder of a store's runs."""
 JSON_BYTES = 16 << 20

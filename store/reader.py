@@ -22,11 +22,11 @@ import numpy.typing as npt
 import polars as pl
 
 from knscope.store import base, extension, ledger
+from knscope.store.attached import CONFIG
 from knscope.store.database import prepare
 from knscope.store.dense import DamagedShardError, MissingShardError, Scores, gone_or_damaged
 from knscope.store.doubts import Doubts
 from knscope.store.errors import UserError
-from knscope.store.intake import Intake
 from knscope.store.layout import check
 from knscope.store.live import Live
 from knscope.store.shards import Shard, list_shards, read_shard, unreadable
@@ -52,7 +52,9 @@ class Reader:
     def __init__(self, path: Path | str, memory_limit: str = MEMORY, dense: Literal["size", "rows"] = "size") -> None:
         self.path = check(path)
         self.damaged: dict[str, str] = {}
-        """Shards put aside, and why."""
+        """What is put aside, shards above all, and why."""
+        self.passed_over = ""
+        """Why results.duckdb is of no use, and what to do; empty where it is used or not there."""
         self._doubts = Doubts()
         self._lock = threading.Lock()
         self._extending = threading.Lock()
@@ -64,14 +66,13 @@ class Reader:
                 "memory_limit": memory_limit,
                 "temp_directory": self._spill.name,
                 "python_enable_replacements": "false",
+                **CONFIG,
             }
         )
         prepare(self._instance)
-        # Who checks every row reads every shard.
-        folder = Path(self._spill.name)
-        self._intake, self._seen = (
-            base.start(self._instance, self.path, folder) if dense == "size" else (Intake(), set())
-        )
+        # Who checks every row reads every shard. Locked before a shard is read: ad-hoc SQL runs on this instance too.
+        start = base.start(self._instance, self.path, Path(self._spill.name) if dense == "size" else None)
+        self._intake, self._seen, self.passed_over = start.intake, set(start.seen), start.passed_over
         self.generation = 1 if self._seen else 0
         """Counts up whenever something new was taken in."""
         self.changed: dict[str, int] = {}
@@ -79,9 +80,6 @@ class Reader:
         self.extended = 0
         """Counts up whenever scores below the floor were added."""
         self.live = Live(self)
-        # Locked before a shard is read: ad-hoc SQL runs on this instance too, and must reach neither files nor settings.
-        self._instance.execute("SET enable_external_access = false")
-        self._instance.execute("SET lock_configuration = true")
         self._check = dense
         self.damaged |= ledger.deleted(self.path) | unreadable(self.path)
         self.poll()

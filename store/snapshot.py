@@ -1,15 +1,15 @@
 """results.duckdb: everything stored in one read-only file that any DuckDB client opens, old ones included, with the macros inside.
 
 It is made beside its final place and renamed, so a client sees the old file or the new one, and whoever has the old one open keeps it. The
-format is that of DuckDB 1.0 (`STORAGE`). Dense scores stay outside: a τ below the floor is an error there that names the floor.
+format is that of DuckDB 1.0 (`STORAGE`). Dense scores stay outside: a τ below the floor is an error there that names the floor. Behind
+the database lies its checksum (store/attached.py).
 """
 
 from __future__ import annotations
 
-import os
 import secrets
 import shutil
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import islice
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -17,18 +17,17 @@ from tempfile import TemporaryDirectory
 import duckdb
 import pyarrow as pa
 
-from knscope.store import schema
+from knscope.store import attached, files, schema
 from knscope.store.compaction import sweep
 from knscope.store.database import prepare
 from knscope.store.dense import DamagedShardError
 from knscope.store.errors import UserError
-from knscope.store.ingest import registered
+from knscope.store.ingest import insert
 from knscope.store.intake import Intake
-from knscope.store.layout import check
+from knscope.store.layout import SNAPSHOT, check
 from knscope.store.shards import Shard, list_shards, read_shard
 from knscope.store.view import sql_literal
 
-SNAPSHOT = "results.duckdb"
 STORAGE = "v1.0.0"
 """The oldest DuckDB that opens the file."""
 MEMORY = "1GB"
@@ -37,20 +36,6 @@ LOOKS = 5
 """How often to look for what came, or was merged, while shards were read."""
 READ_INTO = frozenset("?\\")
 """Signs in a folder's name that DuckDB takes for more than a name, as it does the `word:` that a relative one may begin with."""
-
-
-_HELD = {
-    "held": ("shards that these results come from", {"shard": "run/shard", "tables": "which definition of the tables"}),
-    "dense_place": (
-        "where the dense scores of an attribution lie: one row a stored copy",
-        {"key": "table attribution", "shard": "run/shard", "dense_row": "row of the shard's dense.npy"},
-    ),
-    "numerics": (
-        "of which numerics version a model's results are: the newest that is stored",
-        {"model": "table model", "version": "as in table method"},
-    ),
-}
-"""Tables that only a snapshot has, for readers that start from it (store/base.py): what a row is, and what each column means."""
 
 
 def publish(store: Path | str) -> Path:
@@ -79,9 +64,10 @@ def _publish(folder: Path) -> set[Path]:
                 draft = Path(scratch) / SNAPSHOT
                 found = _build(folder, draft)
                 shutil.copyfile(draft, temporary)
-        with temporary.open("rb") as file:
-            os.fsync(file.fileno())
+        attached.seal(temporary)
+        files.flush(temporary)
         temporary.replace(final)
+        files.flush(folder)
     except (OSError, duckdb.Error) as error:
         raise UserError(
             f"{final} cannot be written ({error}); free space or make the folder writable, then `knscope store compact {folder}`: "
@@ -130,23 +116,16 @@ def _record(connection: duckdb.DuckDBPyConnection, shards: set[Path], intake: In
         for dense, row in found
         if dense.path.parent in shards
     ]
-    columns: dict[str, list[object]] = {
-        name: [copy[index] for copy in copies] for index, name in enumerate(_HELD["dense_place"][1])
+    rows: Mapping[str, Sequence[tuple[object, ...]]] = {
+        "held": [(shard, schema.fingerprint()) for shard in held],
+        "dense_place": copies,
+        "numerics": list(intake.numerics.items()),
     }
-    rows = {
-        "held": pa.table(
-            {"shard": pa.array(held, pa.string()), "tables": pa.array([schema.fingerprint()] * len(held), pa.string())}
-        ),
-        "dense_place": pa.table(
-            columns, schema=pa.schema([("key", pa.string()), ("shard", pa.string()), ("dense_row", pa.int32())])
-        ),
-        "numerics": pa.table(
-            {"model": pa.array(intake.numerics, pa.string()), "version": pa.array(intake.numerics.values(), pa.int32())}
-        ),
-    }
-    for name, (what, meanings) in _HELD.items():
-        with registered(connection, rows[name]):
-            connection.execute(f"CREATE TABLE {name} AS FROM incoming")
+    for name, (what, meanings) in attached.HELD.items():
+        connection.execute(attached.ddl(name))
+        columns = dict(zip(meanings, zip(*rows[name], strict=True), strict=False))
+        if columns:
+            insert(connection, name, pa.table(columns))
         connection.execute(f"COMMENT ON TABLE {name} IS {sql_literal(what)}")
         for column, meaning in meanings.items():
             connection.execute(f"COMMENT ON COLUMN {name}.{column} IS {sql_literal(meaning)}")

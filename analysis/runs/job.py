@@ -364,8 +364,9 @@ def _set_aside(reader: Reader) -> str:
 def _publish(store_path: Path, computed: int) -> str:
     """Leave results.duckdb at the end of a run that computed something; returns what stood in the way. The results are stored anyhow."""
     from knscope.store import compaction, snapshot
+    from knscope.store.layout import SNAPSHOT
 
-    if not computed and (store_path / snapshot.SNAPSHOT).exists():
+    if not computed and (store_path / SNAPSHOT).exists():
         return ""
     merge = sum(1 for _ in list_shards(store_path)) > MANY_SHARDS
     said = []

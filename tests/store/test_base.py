@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
 import sys
@@ -14,7 +15,8 @@ import pytest
 from polars.testing import assert_frame_equal
 
 from knscope import store
-from knscope.store import schema, snapshot
+from knscope.store import attached, base, schema, snapshot
+from knscope.store.database import prepare
 from knscope.store.errors import UserError
 from knscope.store.reader import Reader
 from knscope.store.sandbox import Sandbox
@@ -84,24 +86,131 @@ def test_it_holds_no_lock_and_a_newer_snapshot_changes_nothing(partly: Path, bas
         (partly / snapshot.SNAPSHOT).write_bytes(kept)
 
 
-def test_a_snapshot_that_does_not_fit_is_passed_over(partly: Path, tmp_path: Path) -> None:
-    def opened(path: Path) -> tuple[bool, int]:
-        with store.open(path) as reader:
-            return starts_from_snapshot(reader), len(reader.keys("attribution"))
+@pytest.fixture(scope="module")
+def small(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A store of a few facts with its snapshot."""
+    size = synthetic.Size(facts=2, models=synthetic.MODELS[:1], methods=("amig",), langs=("en",), scanned=2)
+    path = synthetic.build(tmp_path_factory.mktemp("small") / "a.knstore", size)
+    snapshot.publish(path)
+    return path
 
+
+def changed(small: Path, place: Path, *statements: str) -> Path:
+    """A copy of the store whose results.duckdb somebody changed who knows how to seal it."""
+    path = shutil.copytree(small, place / "a.knstore")
+    file = path / snapshot.SNAPSHOT
+    with duckdb.connect() as connection:
+        connection.execute(f"ATTACH '{file}' AS base; USE base")
+        for statement in statements:
+            connection.execute(statement)
+        connection.execute("USE memory; DETACH base")
+    attached.seal(file)
+    return path
+
+
+def began(path: Path) -> tuple[bool, str]:
+    """Whether a reader of the store starts from its snapshot, and why it cannot."""
+    with store.open(path) as reader:
+        assert reader.queries(VIEW.with_(langs=("en",))).height
+        return starts_from_snapshot(reader), reader.passed_over
+
+
+BESIDE = (
+    "ALTER TABLE numerics RENAME TO kept; CREATE VIEW numerics AS SELECT kept.* FROM kept, (SELECT count(*) FROM {})"
+)
+FOREIGN = {
+    "a view that reads a file": (BESIDE.format("read_text('{secret}')"), "tables"),
+    "a view that writes a log": (
+        BESIDE.format("enable_logging(storage := 'file', storage_config := {{'path': '{loot}'}})"),
+        "tables",
+    ),
+    "a view that never ends": (BESIDE.format("range(100000000000) a, range(1000000) b WHERE hash(a.range + b.range) = 7"), "tables"),
+    "a view in place of a large table": (
+        "ALTER TABLE pair RENAME TO kept; CREATE VIEW pair AS SELECT kept.* FROM kept, range(1000000000000000) a, range(1000000) b",
+        "tables",
+    ),
+    "a view whose binding never ends": (
+        "CREATE MACRO slow() AS 5; CREATE VIEW another AS FROM range(slow()); "
+        "CREATE OR REPLACE MACRO slow() AS list_sum(range(100000000000))::BIGINT",
+        "tables",
+    ),
+    "a column that is computed": (
+        "ALTER TABLE numerics RENAME TO kept; CREATE TABLE numerics (model VARCHAR, version INTEGER AS (length(model)))",
+        "tables",
+    ),
+    "a table of another shape": ("ALTER TABLE model ADD COLUMN another INTEGER", "tables"),
+    "a table too many": ("CREATE TABLE another (a INTEGER)", "tables"),
+    "a type": ("CREATE TYPE another AS ENUM ('a')", "tables"),
+    "a schema": ("CREATE SCHEMA another", "tables"),
+    "an index": ("CREATE INDEX another ON model (model)", "tables"),
+    "another macro": ("CREATE OR REPLACE MACRO drop_of(before, after) AS before", "macros"),
+    "a macro too many": ("CREATE MACRO another() AS 5", "macros"),
+    "another version": ("UPDATE held SET tables = 'of another version'", "made by another version"),
+    "rows without end": ("INSERT INTO numerics SELECT 'm', 1 FROM range(8_000_000)", "tables"),
+    "numbers without end": ("UPDATE attribution_row SET aq = 2147483647", ""),
+    "dense rows that are none": ("UPDATE dense_place SET dense_row = NULL", ""),
+    "shards elsewhere": ("UPDATE held SET shard = '../../../etc'", ""),
+    "dense scores elsewhere": ("UPDATE dense_place SET shard = '../../../etc'", ""),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("statements", "why"), FOREIGN.values(), ids=FOREIGN)
+def test_a_snapshot_that_this_version_does_not_make_is_passed_over(
+    small: Path, tmp_path: Path, statements: str, why: str
+) -> None:
+    secret, loot = tmp_path / "secret", tmp_path / "loot"
+    secret.write_text("words of the reader's own")
+    path = changed(small, tmp_path, *statements.format(secret=secret, loot=loot).split("; "))
+    with duckdb.connect(config=dict(attached.CONFIG)) as instance:
+        prepare(instance)
+        start = base.start(instance, path, tmp_path)
+        assert not start.seen and why in start.passed_over and bool(why) == bool(start.passed_over)
+        assert instance.execute("SELECT count(*) FROM duckdb_databases() WHERE NOT internal").fetchall() == [(1,)]
+        assert instance.execute("SELECT count(*) FROM model").fetchall() == [(0,)]
+    assert not loot.exists()
+
+
+def test_a_snapshot_whose_checksum_does_not_hold_is_passed_over_and_named(small: Path, tmp_path: Path) -> None:
+    path = shutil.copytree(small, tmp_path / "a.knstore")
+    file = path / snapshot.SNAPSHOT
+    content = file.read_bytes()
+    for place in (5_000, len(content) // 2, len(content) - 5):
+        flipped = bytearray(content)
+        flipped[place] ^= 1
+        file.write_bytes(flipped)
+        assert "checksum" in base.damage(path) and "store compact" in base.damage(path)
+    assert began(path) == (False, base.damage(path))
+    snapshot.publish(path)
+    assert began(path) == (True, base.damage(path)) == (True, "")
+
+
+def test_a_snapshot_that_is_no_file_of_knscope_is_passed_over_and_named(small: Path, tmp_path: Path) -> None:
+    path = shutil.copytree(small, tmp_path / "a.knstore")
+    file = path / snapshot.SNAPSHOT
+    for put in (
+        Path.touch,
+        lambda file: file.write_bytes(b"no database"),
+        os.mkfifo,
+        lambda file: file.symlink_to(small / snapshot.SNAPSHOT),
+    ):
+        file.unlink()
+        put(file)
+        assert "store compact" in base.damage(path)
+    assert began(path) == (False, base.damage(path))
+
+
+def test_a_snapshot_of_a_shard_that_is_gone_is_passed_over(partly: Path, tmp_path: Path) -> None:
     path = shutil.copytree(partly, tmp_path / "a.knstore")
-    (began, whole), file = opened(path), path / snapshot.SNAPSHOT
-    assert began
-    with duckdb.connect(str(file)) as other:
-        other.execute("UPDATE held SET tables = 'of another version'")
-    assert opened(path) == (False, whole)
-    file.write_bytes(b"no database")
-    assert opened(path) == (False, whole)
-    file.write_bytes((partly / snapshot.SNAPSHOT).read_bytes())
     shutil.rmtree(next(iter(list_shards(path))))
-    began, left = opened(path)
-    assert not began
-    assert left < whole
+    assert began(path) == (False, "")
+
+
+def test_a_snapshot_that_takes_too_long_is_passed_over(small: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    slow = "SELECT count(*) FROM range(100000000000) a WHERE hash(a.range) = 7"
+    monkeypatch.setattr(base, "SECONDS", 1)
+    monkeypatch.setattr(base, "_NUMERICS", slow)
+    begins, why = began(small)
+    assert not begins and "cannot be read" in why
 
 
 @pytest.mark.parametrize("name", ["schema.sql", "derived.sql", "macros.sql"])

@@ -311,6 +311,8 @@ def opened(store: Path) -> Iterator[Reader]:
         reader.poll()
         if reader.damaged:
             output.say(f"{store}: {reader.unreadable().removeprefix('; ')}")
+        if reader.passed_over:
+            output.say(f"{store}: {reader.passed_over}")
         yield reader
 
 

@@ -22,16 +22,16 @@ def sql(
     ] = None,
 ) -> None:
     """Ad-hoc SQL over STORE: reads everything stored, writes nothing."""
-    from knscope.store import open as open_existing
     from knscope.store.errors import UserError
     from knscope.store.sandbox import ROWS, Sandbox
+    from knscope.tui.commands.results import opened
     from knscope.tui.printing import output, writing
 
     output.check(form, out)
     if out is not None and writing.format_of(out, None if form == "table" else form) in writing.FIGURES:
         raise UserError(f"{out}: there is no figure of an answer; end the name in .csv, .json, .parquet or .tex")
     printed = form == "table" and out is None and not as_json
-    with open_existing(store) as reader:
+    with opened(store) as reader:
         answer = Sandbox(reader).run(statement, limit=limit or (ROWS if printed else sys.maxsize))
     output.emit([output.one_table("sql", "", answer.frame)], "json" if as_json else form, out)
     if answer.more:

@@ -50,20 +50,26 @@ def print_experiments(store: Path) -> None:
 
 @store_app.command()
 def verify(store: Store, as_json: Json = False) -> None:
-    """Read every shard and compare it with its checksums; exit code 1 when one is damaged."""
-    from knscope.store import shards
+    """Read every byte of STORE and compare it with its checksums; exit code 1 when something is damaged."""
+    from knscope.store import base, shards
+    from knscope.store.layout import SNAPSHOT
     from knscope.tui.printing import output
     from knscope.tui.widgets import cells
 
     report = shards.verify(store)
+    read = [name for name in report if f"/{shards.SHARDS}/" in name]
     damaged = {name: why for name, why in report.items() if why}
+    if why := base.damage(store):
+        damaged[SNAPSHOT] = why
     if as_json:
-        output.write_json({"store": str(store), "shards": len(report), "damaged": damaged})
+        output.write_json({"store": str(store), "shards": len(read), "damaged": damaged})
     else:
         for name, why in damaged.items():
-            output.say(f"{name}: {why}")
-        then = "; run again to compute again what they held" if damaged else ""
-        output.say(f"{cells.several(len(report), 'shard')}, {len(damaged):,} damaged{then}")
+            output.say(f"{name}: {why.removeprefix(f'{name} ').removeprefix(f'{name}: ')}")
+        lost = sum(name in read for name in damaged)
+        then = "; run again to compute again what they held" if lost else ""
+        other = f"; {len(damaged) - lost:,} other damaged" if len(damaged) > lost else ""
+        output.say(f"{cells.several(len(read), 'shard')}, {lost:,} damaged{then}{other}")
     raise typer.Exit(1 if damaged else 0)
 
 

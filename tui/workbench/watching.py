@@ -177,12 +177,12 @@ class Watching(Bench):
             self.query_one(QueriesPane).say(nothing(seen.reader, going=going))
 
     def _tell_damage(self, reader: Reader | None) -> None:
-        damaged = reader.damaged if reader else {}
-        if damaged and self._trouble != str(len(damaged)):
-            self._trouble = str(len(damaged))
-            self.knscope.say(
-                f"{len(damaged)} damaged shards were set aside; knscope store verify names them.", "warning"
-            )
+        damaged = len(reader.damaged) if reader else 0
+        said = [f"{damaged} damaged shards were set aside; knscope store verify names them."] if damaged else []
+        text = "\n".join([*said, *([reader.passed_over] if reader and reader.passed_over else [])])
+        if text and text != self._trouble:
+            self.knscope.say(text, "warning")
+        self._trouble = text
 
     def _in_trouble(self, error: BaseException | None) -> None:
         text = (
