@@ -22,14 +22,15 @@ def chosen(neurons: int) -> np.ndarray:
 
 
 def ours(folder: Path) -> Mapping[str, Any]:
-    from knscope.analysis.dkn.measure import scan
+    from knscope.analysis.dkn.measure import scan_roles
     from knscope.analysis.engine.replay import Engine
 
     torch.set_num_threads(1)
     loaded = made.load("decoder", made.gpt2())
     engine, query = Engine(loaded), made.query(loaded)
     with timed() as found:
-        result = scan(engine, query, chosen(loaded.n_neurons))
+        neurons, rel = chosen(loaded.n_neurons), np.zeros(loaded.n_neurons)
+        ((_, result),) = scan_roles(engine, query, neurons, rel, ("kn",), seed=0)
     np.save(folder / "ours.npy", result.p)
     return found
 

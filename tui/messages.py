@@ -57,13 +57,6 @@ class NeuronWanted(Message):
 
 
 @dataclass
-class TabPicked(Message):
-    """A tab's name was clicked."""
-
-    tab: str
-
-
-@dataclass
 class FilterTyped(Message):
     """The text of the query filter changed; `done` when it was confirmed."""
 

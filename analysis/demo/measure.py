@@ -87,11 +87,6 @@ def write_figures() -> None:
     FIGURES.write_text(json.dumps(rounded, indent=1) + "\n", encoding="utf-8")
 
 
-def read_figures() -> list[Figures]:
-    """The figures stated beside the committed models."""
-    return [Figures(**one) for one in json.loads(FIGURES.read_text(encoding="utf-8"))]
-
-
 def table(figures: list[Figures]) -> Table:
     """The figures for reading."""
     shown = Table(title=figures[0].model if figures else None)

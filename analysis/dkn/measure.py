@@ -49,52 +49,10 @@ class Scan:
     p_root_before: float
     known_before: bool
 
-    @property
-    def n(self) -> int:
-        return len(self.neurons)
-
-    @property
-    def single_drops(self) -> Floats:
-        """Relative drop of p(answer) for each neuron alone, (n,); 0 where nothing could be lost."""
-        return relative_drop(self.p_before, self.p[: self.n])
-
 
 def relative_drop(before: float, after: Floats) -> Floats:
     """(before − after) / before, and 0 for a probability that was 0 already."""
     return (before - after) / before if before > 0 else np.zeros_like(after)
-
-
-def rank_neurons(scores: Sequence[npt.NDArray[np.floating]], n: int = N_SCANNED) -> tuple[Ints, Floats]:
-    """The n neurons of highest mean rel over templates (rel = score / the query's maximum) and that mean, best first.
-
-    `scores` holds one dense (n_neurons,) array a template. A template without a positive score counts as all zero; only
-    neurons of positive mean rel are returned, so there may be fewer than n. Ties go to the lower index.
-    """
-    mean = mean_rel(scores)
-    order = np.argsort(-mean, kind="stable")[:n]
-    order = order[mean[order] > 0]
-    return order.astype(np.int64), mean[order]
-
-
-def mean_rel(scores: Sequence[npt.NDArray[np.floating]]) -> Floats:
-    """Mean over templates of score / the template's maximum, (n_neurons,) in double precision."""
-    total = np.zeros(len(scores[0]))
-    for one in scores:
-        highest = float(one.max())
-        if highest > 0:
-            total += one.astype(np.float64) / highest
-    return total / len(scores)
-
-
-def scan(engine: Engine, query: EncodedQuery, neurons: npt.ArrayLike, shifts: npt.ArrayLike | None = None) -> Scan:
-    """Ablate each of `neurons` (n,) alone and each of the n(n−1)/2 pairs.
-
-    An ablated neuron becomes 0, or its entry in `shifts` (n,) when given (a mean, another fact's activation).
-    """
-    chosen = np.asarray(neurons, dtype=np.int64)
-    values = np.zeros(len(chosen)) if shifts is None else np.asarray(shifts, dtype=np.float64)
-    first, second = _singles_and_pairs(len(chosen))
-    return _scan(chosen, _ablate(engine, query, chosen, values, first, second), np.arange(len(first)))
 
 
 def scan_roles(
@@ -119,7 +77,7 @@ def scan_roles(
         place += size
     ends = np.cumsum([0, *(len(first) for first, _ in parts)])
     first, second = (np.concatenate([part[i] for part in parts]) for i in (0, 1))
-    found = _ablate(engine, query, neurons, np.zeros(len(neurons)), first, second)
+    found = _ablate(engine, query, neurons, first, second)
     if "kn" in roles:
         yield "kn", _scan(own, found, np.arange(ends[0], ends[1]))
     if layered:
@@ -134,7 +92,7 @@ def _scan_known(engine: Engine, query: EncodedQuery, neurons: Ints, singles: Edi
     """A scan whose singles are `rows` of what was ablated before: only the pairs are left to do."""
     first, second = _singles_and_pairs(len(neurons))
     n = len(neurons)
-    pairs = _ablate(engine, query, neurons, np.zeros(n), first[n:], second[n:])
+    pairs = _ablate(engine, query, neurons, first[n:], second[n:])
     p, ranks = np.concatenate([singles.p[rows], pairs.p]), np.concatenate([singles.ranks[rows], pairs.ranks])
     return _scan(neurons, Edited(singles.before, p, ranks), np.arange(len(first)))
 
@@ -146,12 +104,13 @@ def _singles_and_pairs(n: int) -> tuple[Ints, Ints]:
     return first, np.concatenate([np.full(n, -1), lower]).astype(np.int64)
 
 
-def _ablate(engine: Engine, query: EncodedQuery, neurons: Ints, values: Floats, first: Ints, second: Ints) -> Edited:
-    """Row r has neurons[first[r]], and neurons[second[r]] where there is one, set to their values."""
+def _ablate(engine: Engine, query: EncodedQuery, neurons: Ints, first: Ints, second: Ints) -> Edited:
+    """Row r has neurons[first[r]], and neurons[second[r]] where there is one, set to 0."""
     pairs = np.flatnonzero(second >= 0)
     rows = np.concatenate([np.arange(len(first)), pairs])
     members = np.concatenate([first, second[pairs]])
-    edits = FlatEdits(rows, neurons[members], np.zeros(len(rows)), values[members])
+    zeros = np.zeros(len(rows))
+    edits = FlatEdits(rows, neurons[members], zeros, zeros)
     return engine.edited_rows(query, edits, len(first))
 
 

@@ -223,51 +223,6 @@ def overlap(
     return Overlap(facts, sets.sizes(), uniform, benjamini_hochberg(uniform.p), a, b, verdicts)
 
 
-@dataclass(frozen=True)
-class NeuronRole:
-    """A neuron shared by the languages in some facts: in how many, and in which share of their mismatched partners."""
-
-    neuron: int
-    facts: int
-    share_same: float | None
-    share_other: float | None
-    role: Literal["own", "relation", "generic", "undecided"]
-
-
-def neuron_roles(sets: NeuronSets, keys: FactKeys, *, at_most: float = 0.05) -> list[NeuronRole]:
-    """Name every neuron that is in some L: `own` to its facts, shared by the `relation`, or `generic` (a hub).
-
-    A neuron is shared by a control when the other languages' sets of more than `at_most` of the partners hold it.
-    Descriptive: the claim about a fact is `overlap`'s. Sorted by the number of facts, then by neuron.
-    """
-    facts = np.flatnonzero(sets.present.all(axis=1))
-    sets, keys = sets.select(facts), keys.select(facts)
-    matrices = sets.matrices()
-    others = matrices[1] if len(matrices) > 1 else matrices[0]
-    for other in matrices[2:]:
-        others = others.multiply(other).tocsr()
-    in_all = np.asarray(matrices[0].multiply(others).toarray(), dtype=np.bool_)
-    held = np.asarray(others.toarray(), dtype=np.bool_)
-    names = np.unique(sets.neurons)
-    same, other_relation = keys.eligible()
-    found = []
-    for column in np.flatnonzero(in_all.any(axis=0)):
-        owners = in_all[:, column]
-        a = _held_share(held[:, column], same[owners])
-        b = _held_share(held[:, column], other_relation[owners])
-        role: Literal["own", "relation", "generic", "undecided"] = "own"
-        if a is None:
-            role = "undecided"
-        elif a > at_most:
-            role = "relation" if b is not None and b <= at_most else "generic"
-        found.append(NeuronRole(int(names[column]), int(owners.sum()), a, b, role))
-    return sorted(found, key=lambda one: (-one.facts, one.neuron))
-
-
-def _held_share(held: Bools, partners: Bools) -> float | None:
-    return float((held & partners).sum() / partners.sum()) if partners.any() else None
-
-
 def share_tokens(answers: Sequence[Collection[str]]) -> bool:
     """Whether any two languages' answers have a token in common (cognates make sharing neurons trivial).
 

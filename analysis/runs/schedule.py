@@ -122,14 +122,6 @@ class Schedule:
         """Nothing waits and nothing is under way."""
         return not self._heap and not any(self._open.values())
 
-    def progress(self) -> list[dict[str, Any]]:
-        """Stored and planned results of each model, phase and method."""
-        return [
-            {"source": source, "phase": phase, "method": method, "done": self._done[place], "total": total}
-            for place, total in self._totals.items()
-            for source, phase, method in [place]
-        ]
-
     def next(self, loaded: Collection[str] = (), without: Collection[str] = ()) -> Unit | None:
         """The next unit; among those of equal rank one of a model the worker holds already, and none of `without`.
 

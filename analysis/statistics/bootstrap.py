@@ -36,10 +36,6 @@ class Interval:
         """True also where nothing is known: what has no interval is not shown to differ from 0."""
         return self.low is None or self.high is None or self.low <= 0.0 <= self.high
 
-    @property
-    def above_zero(self) -> bool:
-        return self.low is not None and self.low > 0.0
-
 
 UNKNOWN = Interval(None, None, None)
 

@@ -18,12 +18,16 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 
+import numpy as np
+import numpy.typing as npt
 import torch
 from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers import GPT2Config, GPT2LMHeadModel, PreTrainedTokenizerFast
 
+from knscope.analysis.dkn.measure import N_SCANNED, Scan, scan_roles
 from knscope.analysis.engine.models import LoadedModel, wrap_model
-from knscope.analysis.prompts.encode import Query
+from knscope.analysis.engine.replay import Engine
+from knscope.analysis.prompts.encode import EncodedQuery, Query
 
 LANGS = ("en", "zh")
 RELATIONS = ("cap", "lan")
@@ -209,3 +213,15 @@ class _Builder:
                     f"{relation}-{subject}", relation, lang, template, f"s{subject}{lang}", self.answer(fact, lang)
                 )
         return made
+
+
+def scan(engine: Engine, query: EncodedQuery, neurons: npt.ArrayLike) -> Scan:
+    """Singles and pairs of these neurons, without controls."""
+    ((_, found),) = scan_roles(engine, query, neurons, np.zeros(engine.loaded.n_neurons), ("kn",), seed=0)
+    return found
+
+
+def strongest(scores: npt.NDArray[np.floating]) -> npt.NDArray[np.int64]:
+    """The neurons that are scanned of a fact with one template."""
+    best = np.argsort(-scores, kind="stable")[:N_SCANNED]
+    return best[scores[best] > 0]

@@ -11,7 +11,6 @@ import polars as pl
 from knscope import store
 from knscope.analysis.attribution import method
 from knscope.analysis.attribution.integrate import attribute
-from knscope.analysis.dkn.measure import rank_neurons, scan
 from knscope.analysis.edits import choose as edits_choose
 from knscope.analysis.edits import measure as edits_measure
 from knscope.analysis.edits.sets import set_id
@@ -97,7 +96,7 @@ class PlantedStore:
                 key = plan.attribution_key(self.label, one.query.query.id, name)
                 rows.add_attribution(batch, key, self.label, name, one, self.sites())
                 if name == "amig" and "<unk>" not in one.query.query.template:
-                    found = scan(self.engine, one.query, rank_neurons([one.scores])[0])
+                    found = planted.scan(self.engine, one.query, planted.strongest(one.scores))
                     row = {"model": self.label, "method": name, "query": one.query.query.id, "role": "kn"}
                     rows.add_scan(batch, f"scan{key}"[:32], row, found, self.sites())
         self.commit(batch)

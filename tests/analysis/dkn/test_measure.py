@@ -16,15 +16,14 @@ from knscope.analysis.dkn.measure import (
     drop_candidates,
     layer_of,
     match_drops,
-    mean_rel,
-    rank_neurons,
-    scan,
+    relative_drop,
     scan_roles,
 )
 from knscope.analysis.engine.replay import Engine
 from knscope.analysis.engine.sites import Site
 from knscope.analysis.prompts.encode import encode
 from tests.analysis import planted
+from tests.analysis.planted import scan
 
 T_LOW, T_HIGH, DELTA = 0.2, 0.25, 0.1
 
@@ -72,9 +71,10 @@ def logit(p):
 
 def literal_pairs(found: Scan, strict: bool):
     """Eq. 9-10 for pairs, relative drops, as METHOD says them: {(neuron, neuron)}."""
-    single = dict(enumerate(found.p[: found.n]))
+    n = len(found.neurons)
+    single = dict(enumerate(found.p[:n]))
     result = set()
-    for a, b, p in zip(found.first[found.n :], found.second[found.n :], found.p[found.n :], strict=True):
+    for a, b, p in zip(found.first[n:], found.second[n:], found.p[n:], strict=True):
         lows = all((found.p_before - single[i]) / found.p_before <= T_LOW for i in (a, b))
         high = (found.p_before - p) / found.p_before > T_HIGH
         interaction = logit(p) - logit(single[a]) - logit(single[b]) + logit(found.p_before)
@@ -98,15 +98,6 @@ def test_scan_equals_one_whole_forward_pass_per_ablation():
         *((i, -1) for i in range(6)),
         *itertools.combinations(range(6), 2),
     ]
-
-
-def test_replacing_by_the_neurons_own_activations_changes_nothing():
-    built, engine = world()
-    query = encoded(built, ("lan", 3))
-    neurons = np.array([*built.pairs["lan", 3], built.hub])
-    own = engine.activations(query)[0, neurons]
-    found = scan(engine, query, neurons, own)
-    assert np.allclose(found.p, found.p_before, rtol=1e-6)
 
 
 @pytest.mark.parametrize("strict", [False, True])
@@ -182,11 +173,13 @@ def test_scans_of_all_roles_together_are_those_of_each_alone():
     rel[[built.mono[("lan", 9), "en"], 5, 6, 7]] = 0.15, 0.1, 0.1, 0.1
     roles = ("kn", "layer_control", "drop_control")
     together = dict(scan_roles(engine, query, chosen, rel, roles, seed=3))
-    drops = scan(engine, query, candidates := drop_candidates(rel, chosen)).single_drops
+    candidates = drop_candidates(rel, chosen)
+    singles = [scan(engine, query, neurons) for neurons in (chosen, candidates)]
+    own, drops = (relative_drop(found.p_before, found.p[: len(found.neurons)]) for found in singles)
     expected = {
         "kn": chosen,
         "layer_control": control_neurons(rel, chosen, engine.loaded.sites, seed=3),
-        "drop_control": candidates[match_drops(scan(engine, query, chosen).single_drops, drops)],
+        "drop_control": candidates[match_drops(own, drops)],
     }
     assert built.mono[("lan", 9), "en"] in expected["drop_control"]
     for role in roles:
@@ -204,19 +197,9 @@ def test_scans_of_all_roles_together_are_those_of_each_alone():
             )
 
 
-def test_ranking_is_by_mean_share_of_each_templates_maximum():
-    scores = [np.array([1.0, 4.0, -2.0, 0.0]), np.array([0.3, 0.1, 0.0, -0.1]), np.array([-1.0, -2.0, 0.0, 0.0])]
-    neurons, rel = rank_neurons(scores, 20)
-    assert neurons.tolist() == [1, 0]
-    assert rel == pytest.approx([(1 + 1 / 3) / 3, (0.25 + 1) / 3])
-    assert mean_rel(scores)[2] == pytest.approx(-0.5 / 3)
-
-
 def test_a_scan_of_one_or_no_neuron_and_a_lost_answer_stay_finite():
     built, engine = world()
     query = encoded(built, ("cap", 5))
     assert scan(engine, query, []).p.size == 0
     assert scan(engine, query, [built.hub]).p.shape == (1,)
-    zero, one = np.zeros(1), np.ones(1, int)
-    lost = Scan(zero.astype(int), zero.astype(int), -one, zero, zero, one, one > 0, 0.0, 0.0, False)
-    assert lost.single_drops.tolist() == [0.0]
+    assert relative_drop(0.0, np.zeros(1)).tolist() == [0.0]

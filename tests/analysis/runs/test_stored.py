@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from knscope import store
@@ -9,7 +10,7 @@ from knscope.analysis.runs import job
 from knscope.analysis.runs.plan import ModelSource, RunConfig
 from knscope.store import runs as run_files
 from knscope.store import shards
-from tests.store import synthetic, writer
+from tests.store import made, synthetic, writer
 
 
 def test_before_a_unit_is_handed_out_a_run_looks_for_what_others_have_committed(
@@ -29,3 +30,13 @@ def test_before_a_unit_is_handed_out_a_run_looks_for_what_others_have_committed(
         assert stored.keys("attribution", keys[1], fresh=False) == keys[1]
         assert stored.company
         assert stored.keys("attribution", keys[0]) == keys[0]
+
+
+def test_mean_rel_is_the_mean_over_templates_of_each_ones_share_of_its_maximum(tmp_path: Path) -> None:
+    one = made.make(tmp_path / "made.knstore", facts=1)
+    keys = [f"a-{made.MODEL}-q-0-en-{template}" for template in made.TEMPLATES]
+    with store.open(one.path) as reader:
+        stored = job.ReaderStored(reader, RunConfig((ModelSource("m"),), "demo"))
+        expected = np.mean([one.dense[key].astype(np.float64) / one.dense[key].max() for key in keys], axis=0)
+        np.testing.assert_allclose(stored.mean_rel([*keys, "not stored"]), expected)
+        assert stored.mean_rel(["not stored"]).size == 0

@@ -6,10 +6,14 @@ import numpy as np
 import pytest
 
 from knscope import store
-from knscope.analysis.dkn.measure import mean_rel
 from knscope.analysis.stored.ranked import ranked
 from knscope.store.view import View
 from tests.store import made
+
+
+def share(scores: np.ndarray) -> np.ndarray:
+    """rel of every neuron of a query."""
+    return scores.astype(np.float64) / scores.max()
 
 
 @pytest.fixture(scope="module")
@@ -34,7 +38,7 @@ def test_neurons_are_ranked_by_their_mean_over_templates_also_where_one_is_below
     moved = 0
     for (fact, lang), part in found.group_by("fact", "lang"):
         keys = keys_of(stored, str(fact), str(lang), known)
-        literal = mean_rel([stored.dense[key] for key in keys])
+        literal = np.mean([share(stored.dense[key]) for key in keys], axis=0)
         flat = part["layer"].to_numpy() * made.WIDTH + part["neuron"].to_numpy()
         assert part["rel"].to_numpy() == pytest.approx(literal[flat], rel=1e-6, abs=1e-9)
         assert part["rel"].is_sorted(descending=True)
@@ -53,7 +57,7 @@ def test_only_what_a_view_speaks_of_is_ranked_and_asked_once_as_long_as_nothing_
         found = ranked(reader, view)
         assert set(found["fact"]) == {"f1", "f2"} and set(found["lang"]) == {"en", "fr"}
         one = ranked(reader, view.with_(queries=("q-1-en-t2",)))
-        literal = mean_rel([stored.dense[f"a-{made.MODEL}-q-1-en-t2"]])
+        literal = share(stored.dense[f"a-{made.MODEL}-q-1-en-t2"])
         assert one["rel"].to_list() == pytest.approx(np.sort(literal[literal >= 0.05])[::-1].tolist(), rel=1e-6)
         assert ranked(reader, view.with_(taus=(("en", 0.9), ("fr", 0.9)))) is found
         reader.generation += 1
