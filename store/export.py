@@ -9,7 +9,7 @@ import re
 import shutil
 import tempfile
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -24,17 +24,17 @@ _FORMULA = r"^[=+\-@＝＋－＠\t\r\n]"
 
 @contextmanager
 def whole(path: Path) -> Iterator[Path]:
-    """A place beside `path` to write to, which takes its name once written. Raises UserError where that fails, ReaderGone of a pipe.
+    """A place beside `path` to write a file or folder to, in a folder of its own that nobody else can guess or write into; it takes
+    the name of `path` once written. Raises UserError where that fails, ReaderGone of a pipe.
 
     Links are followed, and a device or pipe is written into: taking its name would put a file in its place.
     """
     with ExitStack() as stack:
         try:
             special = path.exists() and not path.is_file() and not path.is_dir()
-            scratch = tempfile.TemporaryDirectory(prefix="knscope-") if special else None
-            folder = Path(stack.enter_context(scratch)) if scratch else path.resolve().parent
-            temporary = folder / f".{path.name}.part"
-            stack.callback(_remove, temporary)
+            where = None if special else path.resolve().parent
+            scratch = tempfile.TemporaryDirectory(prefix=".knscope-", dir=where, ignore_cleanup_errors=True)
+            temporary = Path(stack.enter_context(scratch)) / "part"
             yield temporary
             if special:
                 with temporary.open("rb") as written, path.open("wb") as device:
@@ -45,11 +45,6 @@ def whole(path: Path) -> Iterator[Path]:
             raise ReaderGone from error
         except OSError as error:
             raise UserError(f"{path} cannot be written ({error.strerror or error}); name another place") from error
-
-
-def _remove(path: Path) -> None:
-    with suppress(OSError):  # of a name that cannot be
-        path.unlink(missing_ok=True)
 
 
 def as_csv(frame: pl.DataFrame, separator: str = ",") -> str:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
+from io import BytesIO
 from pathlib import Path
 
 import polars as pl
@@ -16,10 +16,15 @@ from knscope.analysis.figures.style import paper_style
 from knscope.analysis.statistics.table import Table
 from knscope.store.errors import UserError
 from knscope.store.export import whole
+from knscope.store.text import one_line
+
+
+class UndrawableError(UserError):
+    """A table has a figure, and its numbers or names cannot be drawn."""
+
 
 ENDINGS = ("pdf", "svg", "png")
 DPI = 300
-_HIDDEN = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\ufffe\uffff]")
 CONTROLS = ("argmax", "probability", "always true", "object frequency", "random, same layers", "frequent, in no pair")
 
 _EDITS = Forest(
@@ -63,15 +68,32 @@ def draw(table: Table) -> Figure:
 
 
 def _visible(frame: pl.DataFrame) -> pl.DataFrame:
-    """With a dot for each character in names that SVG cannot hold or that would break the line."""
-    dots = pl.col(pl.String).str.replace_all(_HIDDEN.pattern, "·")
-    return frame.with_columns(dots).rename({name: _HIDDEN.sub("·", name) for name in frame.columns})
+    """Names as they stand in one line wherever they are shown."""
+    lines = pl.col(pl.String).fill_null("–").map_elements(one_line, return_dtype=pl.String)
+    return frame.with_columns(lines).rename({name: one_line(name) for name in frame.columns})
 
 
 def write_figure(tables: Sequence[Table], path: Path, form: str | None = None) -> None:
-    """Draw the first table, which is a command's own, and write the file whole or not at all. Raises UserError."""
-    chosen = form or path.suffix.lstrip(".").lower()
-    figure = draw(tables[0])
-    undated = {"pdf": {"CreationDate": None}, "svg": {"Date": None}}.get(chosen, {})
-    with paper_style(), whole(path) as temporary:
-        figure.savefig(temporary, format=chosen, dpi=DPI, metadata=undated)
+    """Draw the first table, which is a command's own, and write the file whole or not at all.
+
+    :raises UndrawableError: where the table has a figure that cannot be drawn
+    :raises UserError: for a table that has none, or no rows, and a place that cannot be written
+    """
+    content = _rendered(tables[0], form or path.suffix.lstrip(".").lower())
+    with whole(path) as temporary:
+        temporary.write_bytes(content)
+
+
+def _rendered(table: Table, form: str) -> bytes:
+    made = BytesIO()
+    undated = {"pdf": {"CreationDate": None}, "svg": {"Date": None}}.get(form, {})
+    try:
+        figure = draw(table)
+        with paper_style():
+            figure.savefig(made, format=form, dpi=DPI, metadata=undated)
+    except UserError:
+        raise
+    except Exception as error:  # whatever matplotlib meets in somebody's numbers
+        why = f"{type(error).__name__}: {error}".split("\n", 1)[0]
+        raise UndrawableError(f"{table.title}: the figure could not be drawn ({why})") from error
+    return made.getvalue()

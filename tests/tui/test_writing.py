@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import xml.etree.ElementTree as ET
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -17,6 +18,7 @@ from knscope.store import UserError
 from knscope.tui.cli import run_app
 from knscope.tui.printing import writing
 from knscope.tui.printing.latex import escaped, latex
+from knscope.tui.printing.report_page import Report
 
 TABLE = Table(
     "edits",
@@ -120,6 +122,26 @@ def test_a_report_names_a_figure_that_cannot_be_drawn_and_keeps_the_rest(
     assert not any("dkn.svg" in name or "dkn.pdf" in name for name in files)
     assert any("dkn.csv" in name for name in files) and any("likn.svg" in name for name in files)
     assert "dkn.svg" not in page
+
+
+def test_a_report_keeps_tables_of_one_name_and_of_endless_names_apart(tmp_path: Path) -> None:
+    frame = pl.DataFrame({"layer": [0], "en share": [0.5]})
+    tables = [Table("layers", "by layer", frame)] * 2 + [replace(TABLE, name=name * 300) for name in ("层", "层", "ab")]
+    assert Report(tmp_path / "r[1]?", "title").write(tables, []) == (5, 2)
+    files = sorted(path.name for path in (tmp_path / "r[1]?").rglob("*.*"))
+    assert len(files) == 1 + 5 * 2 + 2 * 2 and {"layers.csv", "layers-2.csv", "layers-2.svg"} < set(files)
+    assert [path.name for path in tmp_path.iterdir()] == ["r[1]?"]
+
+
+def test_a_file_takes_its_name_whole_whatever_the_name(tmp_path: Path) -> None:
+    """A draft has a folder of its own: its name cannot be foreseen, and the file's may be as long as any."""
+    (tmp_path / "kept").write_text("kept")
+    for name in ("n" * 251 + ".csv", "a?b.csv", "[1].csv", "%s\\.csv"):
+        (tmp_path / f".{name}.part"[:255]).symlink_to(tmp_path / "kept")
+        writing.write([TABLE], tmp_path / name)
+        assert pl.read_csv((tmp_path / name).read_bytes()).height == 3
+    assert (tmp_path / "kept").read_text() == "kept"
+    assert not [path for path in tmp_path.iterdir() if path.is_dir()]
 
 
 def test_a_report_is_of_what_is_asked_for(made_store: Path, tmp_path: Path) -> None:

@@ -7,32 +7,15 @@ from collections.abc import Sequence
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
+from knscope.store.text import HIDDEN as HIDDEN
+from knscope.store.text import one_line as one_line
+from knscope.store.text import visible as visible
+
 if TYPE_CHECKING:
     from knscope.analysis.statistics.table import Table
 
 NOTHING = "–"
 """Stands for what is not stored or cannot be said; never an empty cell."""
-
-HIDDEN = re.compile(
-    "["
-    "\x00-\x08\x0b-\x1f\x7f-\x9f"  # C0 but tab and newline, DEL, C1: what a terminal obeys
-    "\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069"  # direction marks, overrides and isolates
-    "\u00ad\u034f\u115f\u1160\u17b4\u17b5\u180e\u200b\u2060-\u2065\u206a-\u206f\u3164\ufeff\uffa0"  # nothing is seen of them
-    "\u2028\u2029\ufff0-\ufffb\U0001bca0-\U0001bca3\U0001d173-\U0001d17a\U000e0000-\U000e00ff"  # separators, marks, tags
-    "\ud800-\udfff"  # halves of characters: bytes of a file's name that are not UTF-8
-    "]"
-)
-"""Characters that a terminal obeys or that nobody sees. U+200C and U+200D are not among them: scripts need them to join letters."""
-
-
-def visible(text: str) -> str:
-    """Text of one or several lines with a dot for every HIDDEN character."""
-    return HIDDEN.sub("·", text)
-
-
-def one_line(text: str) -> str:
-    """The same for text that stands in one line: a dot for tabs and line breaks too."""
-    return visible(text).replace("\n", "·").replace("\t", "·")
 
 
 def cell(value: Any) -> str:

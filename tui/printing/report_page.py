@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import html
 import re
-import shutil
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -16,6 +15,8 @@ if TYPE_CHECKING:
     from knscope.analysis.report.chapters import Chapter
     from knscope.analysis.statistics.table import Table
 
+STEM = 200
+"""Bytes of a file's name at most, without its ending and number."""
 LONG = 24
 """Rows of a table above which the page shows it only when asked."""
 _TABLE_FILES, _FIGURE_FILES = ("csv", "tex"), ("pdf", "svg")
@@ -41,7 +42,7 @@ class Report:
         self._parts: list[str] = []
         self.failures: list[str] = []
         """Figures that could not be drawn, and why."""
-        self._place = folder.with_name(f".{folder.name}.part")
+        self._stems = set[str]()
 
     def write(self, sources: Sequence[Table], chapters: Iterable[Chapter]) -> tuple[int, int]:
         """Everything; returns how many tables and figures there are.
@@ -49,11 +50,15 @@ class Report:
         :raises UserError: where a file cannot be written; nothing is left then
         """
         from knscope.store.errors import UserError
+        from knscope.store.export import whole
 
-        shutil.rmtree(self._place, ignore_errors=True)  # of one that was killed
         try:
+            self._folder.parent.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise UserError(f"{self._folder} cannot be written ({error.strerror}); name another place") from error
+        with whole(self._folder) as self._place:
             for part in ("tables", "figures"):
-                (self._place / part).mkdir(parents=True, exist_ok=True)
+                (self._place / part).mkdir(parents=True)
             self._parts.append(f"<h1>{escape(self._title)}</h1>")
             figures = sum(self._table(table, table.name) for table in sources)
             count = len(sources)
@@ -61,12 +66,6 @@ class Report:
                 figures += self._chapter(chapter)
                 count += len(chapter.tables)
             self._page()
-            self._folder.parent.mkdir(parents=True, exist_ok=True)
-            self._place.replace(self._folder)
-        except OSError as error:
-            raise UserError(f"{self._folder} cannot be written ({error.strerror}); name another place") from error
-        finally:
-            shutil.rmtree(self._place, ignore_errors=True)
         return count, figures
 
     def _chapter(self, chapter: Chapter) -> int:
@@ -79,7 +78,7 @@ class Report:
         """One table's files and its part of the page; 1 if it has a figure."""
         from knscope.analysis.figures.drawing import is_drawn
 
-        stem = re.sub(r"[^\w.+=-]+", "-", name)
+        stem = self._stem(name)
         for ending in _TABLE_FILES:
             writing.write([table], self._place / "tables" / f"{stem}.{ending}")
         files = [f"tables/{stem}.{ending}" for ending in _TABLE_FILES]
@@ -95,22 +94,27 @@ class Report:
 
     def _figure(self, table: Table, stem: str) -> bool:
         """Write a figure's files, or say on the page why there are none: the tables do not depend on it."""
-        from knscope.store.errors import UserError
+        from knscope.analysis.figures.drawing import UndrawableError
 
         paths = [self._place / "figures" / f"{stem}.{ending}" for ending in _FIGURE_FILES]
         try:
             for path in paths:
                 writing.write([table], path)
-        except (OSError, UserError):
-            raise  # the folder cannot be written
-        except Exception as error:  # noqa: BLE001 - whatever the drawing library meets in somebody's numbers
+        except UndrawableError as error:
             for path in paths:
                 path.unlink(missing_ok=True)
-            why = f"{table.title}: the figure could not be drawn ({type(error).__name__}: {error})"
-            self.failures.append(why)
-            self._parts.append(f"<p class=failed>{escape(why)}</p>")
+            self.failures.append(str(error))
+            self._parts.append(f"<p class=failed>{escape(str(error))}</p>")
             return False
         return True
+
+    def _stem(self, name: str) -> str:
+        """A name for a table's files that is short enough for one, and no other table's."""
+        short = re.sub(r"[^\w.+=-]+", "-", name).encode()[-STEM:].decode(errors="ignore")
+        names = (short, *(f"{short}-{number}" for number in range(2, len(self._stems) + 3)))
+        stem = next(one for one in names if one not in self._stems)
+        self._stems.add(stem)
+        return stem
 
     def _page(self) -> None:
         body = "\n".join(self._parts)

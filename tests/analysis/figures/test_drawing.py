@@ -11,7 +11,7 @@ import pytest
 from matplotlib.axes import Axes
 from matplotlib.text import Text
 
-from knscope.analysis.figures.drawing import draw, is_drawn, write_figure
+from knscope.analysis.figures.drawing import UndrawableError, draw, is_drawn, write_figure
 from knscope.analysis.statistics.table import Table
 from knscope.store import UserError
 
@@ -218,3 +218,8 @@ def test_what_cannot_be_drawn_says_so_and_leaves_no_file(tmp_path: Path) -> None
     with pytest.raises(UserError, match="cannot be written"):
         write_figure([Table("layers", "neurons by layer", LAYERS)], tmp_path / "none" / "figure.pdf")
     assert not list(tmp_path.iterdir())
+
+
+def test_a_figure_that_cannot_be_drawn_names_its_table() -> None:
+    with pytest.raises(UndrawableError, match="neurons by layer: the figure could not be drawn"):
+        write_figure([Table("layers", "neurons by layer", LAYERS.drop("layer"))], Path("none.svg"))
