@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import gc
 import os
+import signal
 import sys
 import traceback
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -71,6 +72,10 @@ class Knscope(OneKeyAtATime):
         self.animation_level = self.settings.animation_level(os.environ)  # type: ignore[assignment]
         if not self.is_headless:
             end_by_signal(self.leave)
+        if self.is_web:
+            from knscope.store.processes import when_the_caller_ends
+
+            when_the_caller_ends(lambda: os.kill(os.getpid(), signal.SIGHUP))
         self.call_after_refresh(gc.enable)  # which was put off until the first paint
         remap, unknown = keymap.remapped(self.settings.keys)
         self.set_keymap(remap)

@@ -5,23 +5,15 @@ from __future__ import annotations
 import secrets
 import shlex
 import sys
-from collections.abc import Awaitable, Callable
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated
 
 import typer
 
 from knscope.tui.commands.common import CLI, Store
 
-if TYPE_CHECKING:
-    from aiohttp.web import Request, StreamResponse
-
 HOST = "127.0.0.1"
-COOKIE = "knscope"
-POLICY = (
-    "default-src 'self'; connect-src 'self' ws://{host}; img-src 'self' data:; font-src 'self' data:; "
-    "style-src 'self' 'unsafe-inline'; script-src 'self' 'unsafe-inline'; frame-ancestors 'none'"
-)
-"""The page may load nothing from elsewhere: no font, no script."""
+COLUMNS, ROWS = 600, 300
+"""Of the largest terminal that a page may ask for."""
 
 
 def serve(
@@ -31,41 +23,38 @@ def serve(
     """The workbench on STORE in a browser: on this machine only, and only for who has the address that is printed."""
     from knscope.store import processes
     from knscope.store.errors import UserError
+    from knscope.store.layout import check
     from knscope.tui.printing import output
 
     try:
-        from textual_serve.server import Server
+        from knscope.tui.serving import Loopback
     except ImportError:
         raise UserError(
             "knscope serve needs the package textual-serve, which is optional; install it with:\n"
             f"  {sys.executable} -m pip install 'knscope[serve]'    (in a checkout: '.[serve]')"
         ) from None
-    from aiohttp import web
-
-    if not (store / "store.json").is_file():
-        raise UserError(f"{store} is no store of results; knscope demo makes one")
+    check(store)
     _free(port)
-    place, token = f"{HOST}:{port}", secrets.token_urlsafe(16)
 
-    class Loopback(Server):
-        """Textual's server, for one person: every request names this host and carries the token."""
-
-        async def _make_app(self) -> web.Application:
-            application = await super()._make_app()
-            application.middlewares.append(web.middleware(guard(place, token)))
-            return application
-
-        def initialize_logging(self) -> None:
-            """Requests are not told: their addresses carry the token."""
-
-        async def on_startup(self, app: web.Application) -> None:
-            output.say(
-                f"the workbench on {store} is at\n  http://{place}/?token={token}\n"
-                f"from elsewhere: ssh -L {port}:{place} THIS-MACHINE, then the same address; ctrl+c ends"
-            )
+    def greeting(address: str) -> None:
+        output.say(
+            f"the workbench on {store} is at\n  {address}\n"
+            f"from elsewhere: ssh -L {port}:{HOST}:{port} THIS-MACHINE, then the same address; ctrl+c ends"
+        )
 
     command = shlex.join(processes.command(CLI, "open", str(store.resolve())))
-    Loopback(command, host=HOST, port=port, title=f"knscope {store.name}").serve()
+    Loopback(command, HOST, port, f"knscope {store.name}", greeting).serve()
+
+
+def bounded(width: object, height: object) -> tuple[int, int]:
+    """A terminal's size as a page asks for it, within what a workbench is drawn in."""
+    columns, rows = (value if type(value) is int else 0 for value in (width, height))
+    return min(max(columns, 1), COLUMNS), min(max(rows, 1), ROWS)
+
+
+def cookie(place: str) -> str:
+    """The name of a server's cookie: browsers send those of one host to all of its ports."""
+    return f"knscope-{place.rpartition(':')[2]}"
 
 
 def allowed(place: str, token: str, host: str, origin: str | None, given: str) -> bool:
@@ -73,31 +62,6 @@ def allowed(place: str, token: str, host: str, origin: str | None, given: str) -
     return (
         host == place and origin in (None, f"http://{place}") and secrets.compare_digest(given.encode(), token.encode())
     )
-
-
-Handler = Callable[["Request"], Awaitable["StreamResponse"]]
-
-
-def guard(place: str, token: str) -> Callable[[Request, Handler], Awaitable[StreamResponse]]:
-    """Refuses who is not `allowed`: other people on this machine, other pages in this browser.
-
-    The token comes once in the address, then as a cookie that no other page can send.
-    """
-    from aiohttp import web
-
-    async def check(request: Request, handler: Handler) -> StreamResponse:
-        given = request.query.get("token") or request.cookies.get(COOKIE, "")
-        if not allowed(place, token, request.host, request.headers.get("Origin"), given):
-            return web.Response(status=403, text="knscope: open the whole address that knscope serve printed\n")
-        response: Any = await handler(request)
-        if not response.prepared:
-            response.headers["Content-Security-Policy"] = POLICY.format(host=place)
-            response.headers["Referrer-Policy"] = "no-referrer"
-            if "token" in request.query:
-                response.set_cookie(COOKIE, token, httponly=True, samesite="Strict")
-        return response
-
-    return check
 
 
 def _free(port: int) -> None:
