@@ -36,6 +36,8 @@ class RunRecord:
     """Results computed by this run itself; `done` also counts those found stored."""
     failures: tuple[str, ...] = ()
     message: str = ""
+    heard: float = 0.0
+    """When the worker that has been silent for longest was last heard, by the clock of `heartbeat`; 0: none is at work."""
 
 
 @dataclass(frozen=True)
@@ -54,7 +56,7 @@ _SHAPE: dict[Any, Any] = {
     "status": str,
     "message": str,
     "failures": [str],
-    **dict.fromkeys(("created", "started", "heartbeat"), _SECONDS),
+    **dict.fromkeys(("created", "started", "heartbeat", "heard"), _SECONDS),
     **dict.fromkeys(("beat", "total", "done", "computed"), _COUNT),
     "config": {
         "models": [{"source": str, "langs": [str]}],
@@ -115,6 +117,11 @@ def new_run(store: Path, config: dict[str, Any], run: str = "") -> str:
 
 def run_folder(store: Path, run: str) -> Path:
     return store / RUNS / run
+
+
+def log_file(store: Path, run: str) -> Path:
+    """What the run's process prints."""
+    return run_folder(store, run) / "log.txt"
 
 
 def write_run(store: Path, record: RunRecord) -> None:

@@ -7,10 +7,8 @@ Knows no torch.
 
 from __future__ import annotations
 
-import os
 import queue
 import shutil
-import socket
 import tempfile
 import threading
 import time
@@ -24,6 +22,7 @@ from knscope.analysis.runs.job import RunFile
 from knscope.analysis.runs.plan import Unit
 from knscope.analysis.runs.process_pool import Outcome, ProcessExecutor
 from knscope.analysis.runs.protocol import WorkerSettings
+from knscope.store import processes
 from knscope.store import runs as run_files
 from knscope.store.errors import UserError
 
@@ -73,6 +72,8 @@ class Desk:
         self._asked, self._cancelled = 0, 0
         """How many tasks were asked, and up to which one they are cancelled."""
         self._executor: ProcessExecutor | None = None
+        self._file: RunFile | None = None
+        """Of the task under way, if it has results."""
         self._thread: threading.Thread | None = None
         self.run = run_files.new_name()
         """Name of the run that holds the results; it is written down with the first task that has any."""
@@ -161,6 +162,7 @@ class Desk:
         done, failures, seen = 0, list[str](), set[str]()
         with ExitStack() as stack:
             file = stack.enter_context(RunFile(self._store_path, self.run)) if task.total else None
+            self._file = file
 
             def note(**changes: object) -> None:
                 if file is not None:
@@ -186,7 +188,7 @@ class Desk:
                 failures.append(f"{type(error).__name__}: {error}")
             outcome = "cancelled" if number <= self._cancelled else "failed" if failures else "done"
             self._failed = self._failed or bool(failures)
-            note(status=outcome, failures=tuple(failures), message=f"{task.title}: {outcome}")
+            note(status=outcome, failures=tuple(failures), message=f"{task.title}: {outcome}", heard=0.0)
         seconds = time.monotonic() - began
         return DeskState(None, done, seconds, self._executor is not None, outcome, tuple(failures))
 
@@ -213,6 +215,8 @@ class Desk:
         while True:
             for outcome in self._executor.outcomes(timeout=0.5):
                 return outcome
+            if self._file is not None:
+                self._file.update(heard=time.time() - self._executor.silence())
             if number <= self._cancelled:
                 self._executor.cancel()
 
@@ -227,4 +231,4 @@ def _unseen(units: Sequence[Unit], seen: set[str]) -> list[Unit]:
 
 def _here() -> dict[str, object]:
     """Shards of scans and edits say no numerics version of their own: their run does."""
-    return {"host": socket.gethostname(), "pid": os.getpid(), "numerics_version": NUMERICS_VERSION}
+    return {**processes.identity(), "numerics_version": NUMERICS_VERSION}

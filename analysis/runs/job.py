@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import importlib.metadata
-import os
 import platform
 import signal
-import socket
 import threading
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
@@ -18,7 +16,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from knscope import store
 from knscope.analysis.attribution.method import NUMERICS_VERSION, parse_method
 from knscope.analysis.prompts.encode import Query
 from knscope.analysis.runs import plan, units_from_sets
@@ -26,7 +23,9 @@ from knscope.analysis.runs.plan import Facts, RunConfig
 from knscope.analysis.runs.process_pool import Executor, Outcome
 from knscope.analysis.runs.schedule import Schedule
 from knscope.analysis.stored.facts import attributed, stored_facts
+from knscope.store import processes
 from knscope.store import runs as run_files
+from knscope.store.errors import UserError
 from knscope.store.main_query import template_order
 from knscope.store.reader import Reader
 from knscope.store.shards import list_shards, set_aside, write_shard
@@ -205,7 +204,7 @@ class Job:
         change.
         """
         while not (self.schedule.exhausted or (self.stopped and not self.executor.busy())):
-            if not self.stopped and cancel_asked():
+            if cancel_asked() and not self.stopped:
                 self.cancelled = True
                 self.executor.cancel()
             if not self.stopped:
@@ -277,8 +276,7 @@ def provenance(config: RunConfig, facts: Facts) -> dict[str, Any]:
     return {
         "libraries": {name: _version(name) for name in LIBRARIES},
         "python": platform.python_version(),
-        "host": socket.gethostname(),
-        "pid": os.getpid(),
+        **processes.identity(),
         "platform": platform.platform(),
         "code": _version("knscope"),
         "numerics_version": NUMERICS_VERSION,
@@ -314,7 +312,7 @@ def execute(store_path: Path, run: str, make_executor: MakeExecutor) -> str:
                 message = "; ".join(filter(None, (message, _publish(store_path, job.schedule.computed))))
             file.update(status=status, message=message)
             return status
-        except store.errors.UserError as error:
+        except UserError as error:
             file.update(status="failed", message=str(error))
             return "failed"
         except Exception as error:
@@ -333,7 +331,12 @@ def _drive(
     facts = plan.load_facts(config)
     where = provenance(config, facts)
     file.update(provenance=where)
-    executor = make_executor(config, cancel_asked)
+
+    def asked() -> bool:
+        file.update(heard=time.time() - executor.silence())
+        return cancel_asked()
+
+    executor = make_executor(config, asked)
     try:
         job = Job(config, facts, reader, executor, file.run)
 
@@ -348,10 +351,11 @@ def _drive(
             )
 
         report(job.schedule)
-        job.run(cancel_asked, report)
+        job.run(asked, report)
         report(job.schedule)
     finally:
         executor.close()
+        file.update(heard=0.0)
     return job
 
 
@@ -373,7 +377,7 @@ def _publish(store_path: Path, computed: int) -> str:
     for step in (compaction.compact, snapshot.publish) if merge else (snapshot.publish,):
         try:
             step(store_path)
-        except (store.errors.UserError, OSError) as error:
+        except (UserError, OSError) as error:
             said.append(str(error))
     return "; ".join(said)
 

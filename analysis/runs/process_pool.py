@@ -9,6 +9,7 @@ import queue
 import shutil
 import subprocess
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from itertools import takewhile
 from pathlib import Path
@@ -21,6 +22,7 @@ from knscope.analysis.runs import plan
 from knscope.analysis.runs.plan import RunConfig, Unit
 from knscope.analysis.runs.protocol import ModelWorker, WorkerSettings
 from knscope.analysis.runs.slots import Cause, Slot, Slots, fault
+from knscope.store import processes
 
 MAX_CPU_WORKERS = 8
 MAX_DEATHS = 3  # of workers on one unit, before the unit counts as failed
@@ -70,6 +72,9 @@ class Executor(Protocol):
 
     def under_way(self) -> int:
         """Results that units not finished yet have computed so far."""
+
+    def silence(self) -> float:
+        """Seconds without a word of the busy worker that has been silent for longest; 0 where that is not known."""
 
     def cancel(self) -> None: ...
 
@@ -126,6 +131,8 @@ class _Process(Slot):
     """Of the present unit."""
     computed: int = 0
     """Results of the present unit."""
+    ready: bool = False
+    """The worker has begun to wait for units."""
 
 
 class ProcessExecutor(Slots[_Process]):
@@ -149,25 +156,29 @@ class ProcessExecutor(Slots[_Process]):
     def _send(self, slot: int, unit: Unit) -> None:
         held = self._slots[slot]
         self._numbers += 1
-        held.unit, held.number, held.computed = unit, self._numbers, 0
+        self._give(held, unit)
+        held.number, held.computed = self._numbers, 0
         if held.worker is None:
             held.worker = self._start(slot)
-            held.sources = set()
+            held.sources, held.ready = set(), False
         held.worker.compute(unit, held.number)
 
     def outcomes(self, timeout: float) -> list[Outcome]:
         outcomes: list[Outcome] = []
-        try:
+        with suppress(queue.Empty):
             slot, worker, event = self._events.get(timeout=timeout)
             while True:
                 outcomes.extend(self._handle(slot, worker, event))
                 slot, worker, event = self._events.get_nowait()
-        except queue.Empty:
-            return outcomes
+        for held in self._overdue():
+            assert held.worker is not None
+            held.worker.kill()
+            outcomes.extend(self._died(self._slots.index(held), f"no word for {held.silent:.0f} s"))
+        return outcomes
 
     def cancel(self) -> None:
+        self._cancel()
         for slot in self._slots:
-            slot.cancelled = True
             if slot.worker and slot.unit:
                 slot.worker.cancel()
 
@@ -183,20 +194,24 @@ class ProcessExecutor(Slots[_Process]):
         def put(event: Mapping[str, Any]) -> None:
             self._events.put((slot, box[0] if box else None, event))
 
-        worker = ModelWorker(
-            self._store_path, self._run, put, self._logs / f"worker-{slot}.log", self._slots[slot].settings
-        )
+        worker = ModelWorker(self._store_path, self._run, put, self._log(slot), self._slots[slot].settings)
         box.append(worker)
         return worker
+
+    def _log(self, slot: int) -> Path:
+        return self._logs / f"worker-{slot}.log"
 
     def _handle(self, slot: int, worker: ModelWorker | None, event: Mapping[str, Any]) -> list[Outcome]:
         held = self._slots[slot]
         if worker is not None and worker is not held.worker:
             return []  # a late word of a worker that has been replaced
         if event["event"] == "ended":
-            return self._died(slot, int(event["code"]))
+            code = int(event["code"])
+            return self._died(slot, processes.ending(code), useless=code > 0 and not held.ready)
+        held.ready = held.ready or event.get("state") == "idle"
         if held.unit is None or event.get("number") != held.number:
             return []
+        self._heard(held)
         if event["event"] == "progress":
             held.computed = int(event["done"])
         if event["event"] == "state":
@@ -210,22 +225,22 @@ class ProcessExecutor(Slots[_Process]):
         cut = bool(event.get("cut")) and not held.cancelled
         return [Outcome(unit, stored=int(event["stored"]), model=event.get("model"), cut=cut)]
 
-    def _died(self, slot: int, code: int) -> list[Outcome]:
+    def _died(self, slot: int, how: str, useless: bool = False) -> list[Outcome]:
+        """Try the unit again with a new worker, a few times; not where that is `useless`, as none can be started at all."""
         held = self._slots[slot]
-        unit, held.worker, held.unit = held.unit, None, None
+        loading, unit, held.worker, held.unit = held.loads, held.unit, None, None
         if unit is None:
             return []
         held.deaths += 1
         left = None if held.cancelled else self.rest(unit)
         if left is None:
             return [Outcome(unit)]
-        if held.deaths < MAX_DEATHS:
+        if held.deaths < MAX_DEATHS and not useless:
             self._send(slot, left)
             return []
-        how = f"signal {-code}" if code < 0 else f"exit code {code}"
-        log = self._logs / f"worker-{slot}.log"
-        loading = unit.source not in held.sources
-        message = f"the worker process died {MAX_DEATHS} times ({how}); see {log}"
+        times = f"died {MAX_DEATHS} times" if held.deaths == MAX_DEATHS else "cannot start"
+        said = processes.last_words(self._log(slot))
+        message = f"the worker process {times} ({how}){': ' if said else ''}{said}; see {self._log(slot)}"
         return [failed(left, slot, {"message": message, "fatal": loading, "cause": "load" if loading else "unit"})]
 
 

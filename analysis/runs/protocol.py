@@ -10,23 +10,29 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import queue
 import subprocess
 import threading
+import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import IO, Any
 
+import psutil
+
 from knscope import store
 from knscope.analysis.runs.plan import RunConfig, Unit
+from knscope.analysis.runs.status import ACTIVE, Observer
 from knscope.store import processes
 from knscope.store import runs as run_files
 
 Event = Mapping[str, Any]
 PROGRAM = "knscope.analysis.runs"
 """The module that every process of a run is: it says itself which parts it has."""
-LOG = "log.txt"
-"""In a run's folder: what its process prints."""
+STOP_SECONDS = 45.0
+"""In which a run that is cancelled ends by itself, its workers included."""
+KILL_SECONDS = 5.0
 ERROR = "\x1e"
 """Stands before a person's error on the stderr of `inspect` and `check`, where libraries write too."""
 
@@ -64,7 +70,7 @@ class ModelWorker:
         log.parent.mkdir(parents=True, exist_ok=True)
         self.log = log
         self._on_event = on_event
-        self._lock = threading.Lock()
+        self._requests: queue.SimpleQueue[bytes | None] = queue.SimpleQueue()
         arguments = "worker", str(store_path), run, *settings.arguments()
         pipe, threads = subprocess.PIPE, settings.threads
         with _log(log) as output:
@@ -73,6 +79,8 @@ class ModelWorker:
             )
         self._thread = threading.Thread(target=self._read, name=f"model-worker-{self.pid}", daemon=True)
         self._thread.start()
+        # On a thread of its own: a process that has stopped takes no long request, and whoever asks must not stop with it.
+        threading.Thread(target=self._write, name=f"asks-{self.pid}", daemon=True).start()
 
     @property
     def pid(self) -> int:
@@ -98,10 +106,7 @@ class ModelWorker:
 
     def close(self, timeout: float = 5.0) -> None:
         """End the process: politely by end of file, then by SIGTERM and SIGKILL."""
-        with self._lock:
-            if self._process.stdin and not self._process.stdin.closed:
-                with contextlib.suppress(BrokenPipeError):
-                    self._process.stdin.close()
+        self._requests.put(None)
         for end in (None, self._process.terminate, self._process.kill):
             if end is not None:
                 end()
@@ -112,19 +117,27 @@ class ModelWorker:
                 continue
         self._thread.join(timeout)
 
-    def _send(self, message: Mapping[str, Any]) -> None:
-        line = json.dumps(message, ensure_ascii=False).encode() + b"\n"
-        with self._lock:
-            try:
-                assert self._process.stdin is not None
-                self._process.stdin.write(line)
-                self._process.stdin.flush()
-            except (BrokenPipeError, ValueError):
-                return  # the process has ended, which the reader thread reports
+    def kill(self) -> None:
+        """End a process that does not answer, and wait for nothing: `on_event` hears of its end."""
+        self._process.kill()
+
+    def _send(self, message: Event) -> None:
+        self._requests.put(json.dumps(message, ensure_ascii=False).encode() + b"\n")
+
+    def _write(self) -> None:
+        assert self._process.stdin is not None
+        with (
+            contextlib.suppress(BrokenPipeError),
+            self._process.stdin as stdin,
+        ):  # its end is what the other thread reports
+            while (line := self._requests.get()) is not None:
+                stdin.write(line)
+                stdin.flush()
 
     def _read(self) -> None:
         for event in events(self._process):
             self._on_event(event)
+        self._requests.put(None)
 
 
 def events(process: subprocess.Popen[bytes]) -> Iterator[Event]:
@@ -156,13 +169,40 @@ def start_job(store_path: Path, config: RunConfig) -> str:
     """
     place = store.create(store_path).absolute()
     run = run_files.new_run(place, config.to_json())
-    with _log(run_files.run_folder(place, run) / LOG) as output:
+    with _log(run_files.log_file(place, run)) as output:
         pipes: dict[str, Any] = {"stdin": subprocess.PIPE, "stdout": output, "stderr": output}
         job = processes.start(PROGRAM, "job", str(place), run, start_new_session=True, **pipes)
     assert job.stdin is not None
     with job.stdin, contextlib.suppress(OSError):  # a full disk: the process says so itself
         run_files.write_run(place, replace(run_files.read_run(place, run), provenance=processes.identity(job.pid)))
     return run
+
+
+def stop_job(store_path: Path, run: str) -> bool:
+    """Cancel a run of which nothing is heard: what of it is left on this machine after STOP_SECONDS is ended.
+
+    Returns whether nobody is at work on it any more; what it has stored stays.
+    """
+    cancel_job(store_path, run)
+    observer = Observer(store_path)
+
+    def ends_within(seconds: float) -> bool:
+        deadline = time.monotonic() + seconds
+        while (active := observer.run(run).status in ACTIVE) and time.monotonic() < deadline:
+            time.sleep(0.1)
+        return not active
+
+    ends_within(STOP_SECONDS)
+    left = list(processes.find(PROGRAM, run))
+    for process in left:
+        with contextlib.suppress(psutil.Error):
+            process.kill()
+    ended = ends_within(KILL_SECONDS)
+    record = run_files.read_run(store_path, run)
+    if left and ended and record.status in ACTIVE:  # it was ended here, and so cannot say it
+        message = "it did not answer, so its processes were ended"
+        run_files.write_run(store_path, replace(record, status="cancelled", message=message))
+    return ended
 
 
 def cancel_job(store_path: Path, run: str) -> None:

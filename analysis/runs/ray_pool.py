@@ -56,6 +56,7 @@ class RayExecutor(Slots[_Place]):
 
         self._ray = ray
         self._store_path, self._run = store_path.resolve(), run
+        os.chdir(run_files.run_folder(self._store_path, run))  # actors import from where their driver stands
         cluster = os.environ.get("RAY_ADDRESS")
         try:
             ray.init(address=cluster, include_dashboard=False if cluster is None else None, log_to_driver=False)
@@ -73,20 +74,22 @@ class RayExecutor(Slots[_Place]):
 
     def submit(self, slot: int, unit: Unit) -> None:
         held = self._slots[slot]
-        held.unit, held.deaths, held.cancelled = unit, 0, False
-        self._send(held)
+        held.deaths, held.cancelled = 0, False
+        self._send(held, unit)
 
     def outcomes(self, timeout: float) -> list[Outcome]:
         waiting = {slot.answer: slot for slot in self._slots if slot.unit is not None}
         if not waiting:
             return []
         ready, _ = self._ray.wait(list(waiting), num_returns=1, timeout=timeout)
-        return [outcome for answer in ready if (outcome := self._settle(waiting[answer])) is not None]
+        found = [outcome for answer in ready if (outcome := self._settle(waiting[answer])) is not None]
+        for slot in self._overdue():
+            self._ray.kill(slot.actor)  # its answer is an error then, as after any death
+        return found
 
     def cancel(self) -> None:
         """Actors look for the run's file `cancel` between rows."""
-        for slot in self._slots:
-            slot.cancelled = True
+        self._cancel()
         with suppress(OSError):  # a disk so full that it cannot be made: they do their unit to its end
             run_files.request_cancel(self._store_path, self._run)
 
@@ -96,14 +99,14 @@ class RayExecutor(Slots[_Place]):
                 self._ray.kill(slot.actor)
         self._ray.shutdown()
 
-    def _send(self, slot: _Place) -> None:
+    def _send(self, slot: _Place, unit: Unit) -> None:
+        self._give(slot, unit)
         if slot.actor is None:
             gpus = sum(one.startswith("cuda") for one in slot.settings.device.split("+"))
             actor = self._ray.remote(Actor).options(num_cpus=1, num_gpus=gpus)
             slot.actor = actor.remote(str(self._store_path), self._run, slot.settings)
             slot.sources = set()
-        assert slot.unit is not None
-        slot.answer = slot.actor.compute.remote(slot.unit.to_json())
+        slot.answer = slot.actor.compute.remote(unit.to_json())
 
     def _settle(self, slot: _Place) -> Outcome | None:
         assert slot.unit is not None
@@ -117,11 +120,13 @@ class RayExecutor(Slots[_Place]):
                 return Outcome(unit)
             slot.unit = left
             if slot.deaths < MAX_DEATHS:
-                self._send(slot)
+                self._send(slot, left)
                 return None
             loading = slot.unit.phase == "load"
             message = f"its process died {MAX_DEATHS} times ({type(error).__name__})"
             said = {"message": message, "fatal": loading, "cause": "load" if loading else "unit"}
+        else:
+            self._heard(slot)
         unit, slot.unit = slot.unit, None
         if "message" in said:
             return process_pool.failed(unit, self._slots.index(slot), said)

@@ -2,22 +2,24 @@
 
 from __future__ import annotations
 
-import socket
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-import psutil
-
+from knscope.store import processes
 from knscope.store import runs as run_files
 from knscope.store.layout import check
 from knscope.store.runs import RunRecord
 
 LOST_AFTER = 30.0  # seconds of the observer's own clock without a heartbeat
-STILL = 3.0  # seconds without one after which its process is looked for
+STILL = 3.0  # seconds for which one look waits for a heartbeat
 STARVED = 20  # times as long where its process is seen to live: a loaded machine may keep it from beating
+STARTING = 120.0  # seconds in which a process on another machine, whose clock may differ, says its first word
+SILENT_AFTER = 30.0  # seconds without a word after which a run that goes on is called silent
+ANSWERS = 5.0  # seconds without a word within which a run is sure to hear that it is to stop
 ACTIVE = ("queued", "running")
+UNHEARD = "it has not been heard of for a while"
 
 
 @dataclass(frozen=True)
@@ -28,10 +30,22 @@ class RunStatus:
     status: str
     rate: float | None
     left: float | None
+    unheard: float = 0.0
+    """Seconds since a word came of the run, or of that of its workers that has been silent for longest."""
 
     @property
     def run(self) -> str:
         return self.record.run
+
+    @property
+    def silent(self) -> float | None:
+        """`unheard`, where a person should know of it."""
+        return self.unheard if self.unheard > SILENT_AFTER else None
+
+    @property
+    def answers(self) -> bool:
+        """Whether the run is sure to hear that it is to stop."""
+        return self.unheard < ANSWERS
 
     def to_json(self) -> dict[str, object]:
         record = self.record
@@ -42,6 +56,7 @@ class RunStatus:
             "total": record.total,
             "rate": self.rate,
             "seconds_left": self.left,
+            "silent_seconds": self.silent,
             "failures": list(record.failures),
             "message": record.message,
             "config": record.config,
@@ -75,14 +90,13 @@ class Observer:
         """
         seen = self.look()
         deadline = self._clock() + patience
-        doubtful = {one.run: one.record.beat for one in seen if one.status == "running" and not _is_seen(one.record)}
+        doubtful = {one.run: one.record.beat for one in seen if one.status in ACTIVE and _is_doubtful(one.record)}
         while doubtful and self._clock() < deadline:
             time.sleep(0.2)
             seen = self.look()
             doubtful = {one.run: beat for one in seen if (beat := doubtful.get(one.run)) == one.record.beat}
         return [
-            RunStatus(one.record, "lost", None, None) if one.run in doubtful and one.status in ACTIVE else one
-            for one in seen
+            self._gone(one.record, UNHEARD) if one.run in doubtful and one.status in ACTIVE else one for one in seen
         ]
 
     def _judge(self, record: RunRecord) -> RunStatus:
@@ -91,17 +105,32 @@ class Observer:
         if beat != record.beat:
             since = now
             self._moved[record.run] = (record.beat, now)
-        status = record.status
-        if status in ACTIVE:
-            patience = LOST_AFTER * (STARVED if _lives(record) else 1)
-            still = now - since
-            # A process may live and not be seen from here (in a container, say), but then its heart beats.
-            if still > patience or (still > STILL and _is_dead(record)):
-                status = "lost"
-        rate = self._rate(record, now) if status in ACTIVE else None
-        rate = rate or _mean_rate(record)
-        left = (record.total - record.done) / rate if rate and status in ACTIVE else None
-        return RunStatus(record, status, rate, left)
+        lives = processes.lives(record.provenance) if record.status in ACTIVE else None
+        if lives is False or _never_began(record):
+            record = run_files.read_run(self._path, record.run)  # it may have said its last word just now
+            if record.status in ACTIVE:
+                return self._gone(record, "its process is gone")
+        if record.status not in ACTIVE:
+            return RunStatus(record, record.status, _mean_rate(record), None)
+        if now - since > LOST_AFTER * (STARVED if lives else 1):
+            return self._gone(record, UNHEARD)
+        rate = self._rate(record, now) or _mean_rate(record)
+        left = (record.total - record.done) / rate if rate else None
+        # A process that is seen here has the clock that is read here.
+        still = time.time() - max(record.heartbeat, record.created) if lives else now - since
+        of_worker = record.heartbeat - record.heard if record.heard else 0.0
+        return RunStatus(record, record.status, rate, left, max(still, 0.0) + max(of_worker, 0.0))
+
+    def _gone(self, record: RunRecord, why: str) -> RunStatus:
+        """Nobody is there any more: the run is lost, or has failed where it never began. Says the last line of its log."""
+        log = run_files.log_file(self._path, record.run)
+        said = processes.last_words(log)
+        if not record.beat:
+            why = f"its process ended before it began: {said or f'nothing is said in {log}'}"
+        elif said:
+            why += f"; the last line of {log}: {said}"
+        status, rate = ("lost", _mean_rate(record)) if record.beat else ("failed", None)
+        return RunStatus(replace(record, message=why), status, rate, None)
 
     def _rate(self, record: RunRecord, now: float) -> float | None:
         """Results a second since the run was first seen; None where there is none yet."""
@@ -119,34 +148,13 @@ def _mean_rate(record: RunRecord) -> float | None:
     return record.computed / seconds if seconds > 1.0 and record.computed else None
 
 
-def _is_here(record: RunRecord) -> bool:
-    return bool(record.provenance.get("host") == socket.gethostname())
+def _never_began(record: RunRecord) -> bool:
+    """Whether whoever was to start the run's process is gone, too: which process it is, is written down within a moment."""
+    unknown = "pid" not in record.provenance and not record.beat
+    return record.status in ACTIVE and unknown and time.time() - record.created > LOST_AFTER
 
 
-def _is_seen(record: RunRecord) -> bool:
-    """Whether the run's process can be looked for here, and is there."""
-    return _is_here(record) and not _is_dead(record)
-
-
-def _lives(record: RunRecord) -> bool:
-    """Whether the run's process is on this very machine and there still: a loaded machine may keep it from beating."""
-    pid = record.provenance.get("pid")
-    if not _is_here(record) or not isinstance(pid, int):
-        return False
-    try:
-        return psutil.Process(pid).create_time() <= max(record.heartbeat, record.created) + 60  # else another's number
-    except psutil.Error:
-        return False
-
-
-def _is_dead(record: RunRecord) -> bool:
-    """Whether the run's process, on this very machine, is gone."""
-    pid = record.provenance.get("pid")
-    if not _is_here(record) or not isinstance(pid, int):
-        return False
-    try:
-        return bool(psutil.Process(pid).status() == psutil.STATUS_ZOMBIE)
-    except psutil.NoSuchProcess:
-        return True
-    except psutil.Error:  # it is there, but not ours to look at
-        return False
+def _is_doubtful(record: RunRecord) -> bool:
+    """Whether the run's process cannot be seen from here, and should have said something."""
+    starting = not record.beat and time.time() - record.created < STARTING
+    return not starting and processes.lives(record.provenance) is None

@@ -1,8 +1,10 @@
 """The command line over a small finished store: what it prints, where, and with which exit code."""
 
 import json
+import signal
 import subprocess
 import sys
+import time
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -16,7 +18,7 @@ from knscope.analysis.runs.__main__ import make_executor
 from knscope.analysis.runs.plan import ModelSource, RunConfig
 from knscope.analysis.runs.process_pool import settings_of
 from knscope.analysis.runs.status import RunStatus
-from knscope.store import compaction
+from knscope.store import compaction, processes
 from knscope.store import runs as run_files
 from knscope.tui.cli import run_app
 from knscope.tui.commands import common
@@ -377,8 +379,50 @@ def test_a_run_that_is_followed_counts_the_rows_it_could_not_use_and_says_why(
 def test_a_run_of_which_nothing_can_be_computed_is_the_askers_error(
     status: str, total: int, done: int, code: int
 ) -> None:
-    seen = RunStatus(run_files.RunRecord("one", total=total, done=done), status, None, None)
+    seen = RunStatus(run_files.RunRecord("one", beat=1, total=total, done=done), status, None, None)
     assert exit_code(seen) == code
+
+
+@pytest.mark.parametrize(
+    ("program", "said"), [("not_there", "No module named not_there"), ("this", "Namespaces are one")]
+)
+def test_run_that_ends_before_its_first_word_has_failed_and_says_its_last_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], program: str, said: str
+) -> None:
+    """`this` is a module of Python's that prints something and ends with 0."""
+    monkeypatch.setattr(protocol, "PROGRAM", program)
+    place = str(tmp_path / "early.knstore")
+    asked = ["--model", "bert-en", "--data", "demo", "--facts", "1"]
+    query = ["query", "bert-en", "[X] is in [Y]", "--subject", "a", "--object", "b"]
+    for arguments in (["run", place, *asked], ["run", place, *asked, "--follow"], query, ["status", place]):
+        code = run_app(arguments)
+        captured = capsys.readouterr()
+        assert code == (0 if arguments[0] == "status" else 1), arguments
+        assert "failed: its process ended before it began: " in captured.err and said in captured.err, arguments
+    assert captured.out.count("failed") == 2
+
+
+def test_status_and_cancel_of_a_run_that_does_not_answer(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Its process is stopped; it is ended all the same, and the run says so."""
+    monkeypatch.setattr(protocol, "STOP_SECONDS", 0.2)
+    place, now = store.create(tmp_path / "hung.knstore"), time.time()
+    run = run_files.new_run(place, {})
+    words = [sys.executable, "-c", "input()", protocol.PROGRAM, "job", str(place), run]
+    with subprocess.Popen(words, stdin=subprocess.PIPE) as child:
+        here, old = processes.identity(child.pid), now - 75
+        run_files.write_run(
+            place, run_files.RunRecord(run, "running", provenance=here, created=old, heartbeat=old, beat=9)
+        )
+        child.send_signal(signal.SIGSTOP)
+        assert run_app(["status", str(place)]) == 0
+        captured = capsys.readouterr()
+        assert "running, silent for 0:01:1" in captured.out and "has not been heard for 0:01:1" in captured.err
+        assert run_app(["cancel", str(place)]) == 0
+        assert "has ended" in capsys.readouterr().err and child.wait(10) == -signal.SIGKILL
+    assert run_files.read_run(place, run).status == "cancelled"
+    assert run_app(["cancel", str(place), run]) == 0 and "is not active: cancelled" in capsys.readouterr().err
 
 
 def test_an_analysis_that_is_complete_is_not_started_again(finished: Path) -> None:

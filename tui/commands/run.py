@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 EXIT_CODES = {"done": 0, "cancelled": 130}
 POLL_SECONDS = 0.3
+BEGIN_SECONDS = 5.0
 
 
 def run(
@@ -81,8 +82,12 @@ def _start(store: Path, config: RunConfig, follow: bool, as_json: bool) -> None:
     plan.load_facts(config)  # whatever is wrong with the data is said here, before anything is started
     name = protocol.start_job(store, config)
     if not follow:
+        begun = _begun(store, name)
         if as_json:
-            output.write_json({"store": str(store), "run": name, "status": "queued"})
+            output.write_json({"store": str(store), "run": name, "status": begun.status})
+        if begun.status == "failed":
+            tell_failures(begun)
+            raise typer.Exit(exit_code(begun))
         output.say(f"run {name} started; watch it with: knscope status {store}   or: knscope open {store}")
         return
     status = follow_run(store, name)
@@ -94,9 +99,19 @@ def _start(store: Path, config: RunConfig, follow: bool, as_json: bool) -> None:
     raise typer.Exit(exit_code(status))
 
 
+def _begun(store: Path, name: str) -> RunStatus:
+    """A run once its process has said its first word, or has ended before; on a loaded machine, as it is after a while."""
+    from knscope.analysis.runs.status import Observer
+
+    observer, deadline = Observer(store), time.monotonic() + BEGIN_SECONDS
+    while (seen := observer.run(name)).status == "queued" and time.monotonic() < deadline:
+        time.sleep(POLL_SECONDS)
+    return seen
+
+
 def exit_code(seen: RunStatus) -> int:
     """2 where nothing could be computed at all: what was asked for is at fault, such as a model that is refused."""
-    if seen.status == "failed" and not seen.record.total:
+    if seen.status == "failed" and not seen.record.total and seen.record.beat:
         return 2
     return EXIT_CODES.get(seen.status, 1)
 
@@ -113,7 +128,7 @@ def follow_run(store: Path, name: str, cancel_on_interrupt: bool = True) -> RunS
             try:
                 seen = observer.run(name)
                 over = seen.status not in status.ACTIVE
-                text = seen.status if over else f"{seen.status}, {duration(seen.left)} left"
+                text = seen.status if over else f"{_status(seen)}, {duration(seen.left)} left"
                 bar.show(seen.record.done, seen.record.total, text, last=over)
                 if over:
                     break
@@ -135,13 +150,25 @@ def compute(store: Path, config: RunConfig) -> RunStatus:
     return follow_run(store, protocol.start_job(store, config))
 
 
+def _status(seen: RunStatus) -> str:
+    from knscope.tui.printing.format import duration
+
+    return seen.status if seen.silent is None else f"{seen.status}, silent for {duration(seen.silent)}"
+
+
 def tell_failures(seen: RunStatus) -> None:
     from knscope.tui.printing import output
+    from knscope.tui.printing.format import duration
 
-    if seen.status == "lost":
-        output.say(f"run {seen.run} has not been heard of for a while; its results are kept, start it again to go on")
+    if seen.silent is not None:
+        output.say(
+            f"run {seen.run} has not been heard for {duration(seen.silent)}: it takes long over one row, or does not answer any more; "
+            "knscope cancel ends it"
+        )
     if seen.record.message:
         output.say(f"run {seen.run} {seen.status}: {seen.record.message}")
+    if seen.status == "lost":
+        output.say(f"what run {seen.run} has stored is kept; start it again to go on")
     others = [one for one in seen.record.failures if not seen.record.message or not one.endswith(seen.record.message)]
     for failure in others[:10]:
         output.say(f"  {failure}")
@@ -164,7 +191,7 @@ def status(store: Store, as_json: Json = False) -> None:
     """Runs of STORE: progress, rate, time left, failures."""
     import polars as pl
 
-    from knscope.analysis.runs.status import Observer
+    from knscope.analysis.runs.status import ACTIVE, Observer
     from knscope.tui.printing import output
     from knscope.tui.printing.format import duration
 
@@ -174,7 +201,7 @@ def status(store: Store, as_json: Json = False) -> None:
         return
     columns: dict[str, list[Any]] = {
         "run": [one.run for one in seen],
-        "status": [one.status for one in seen],
+        "status": [_status(one) for one in seen],
         "done": [one.record.done for one in seen],
         "of": [one.record.total for one in seen],
         "per second": [one.rate for one in seen],
@@ -185,7 +212,7 @@ def status(store: Store, as_json: Json = False) -> None:
     frame = pl.DataFrame(columns, strict=False)
     output.emit([output.one_table("runs", f"runs of {store}", frame)], hint="--json")
     for one in seen:
-        if one.status not in ("done", "running", "queued"):
+        if one.silent is not None or one.status not in ("done", *ACTIVE):
             tell_failures(one)
 
 
@@ -199,21 +226,38 @@ def describe(config: Any) -> str:
 def cancel(
     store: Store, name: Annotated[str | None, typer.Argument(metavar="RUN", help="Default: all.")] = None
 ) -> None:
-    """Stop a run (or all that are active) at the next unit boundary; what is computed stays."""
-    from knscope.analysis.runs import protocol
-    from knscope.analysis.runs.status import ACTIVE, Observer
+    """Stop a run (or all that go on) at its next row; what is stored stays. One that does not answer is ended after a while."""
+    from knscope.analysis.runs.status import Observer
     from knscope.store.errors import UserError
     from knscope.tui.printing import output
 
     seen = {one.run: one for one in Observer(store).settled()}
     if name is not None and name not in seen:
         raise UserError(f"{store} has no run {name}; there is: {', '.join(seen) or 'none'}")
-    wanted = [name] if name is not None else [run for run, one in seen.items() if one.status in ACTIVE]
-    for run in wanted:
-        protocol.cancel_job(store, run)
-        output.say(f"run {run} will stop at its next unit")
-    if not wanted:
-        output.say("no run is active")
+    chosen = list(seen.values()) if name is None else [seen[name]]
+    asked = [one for one in chosen if _cancel(store, one)]
+    if not asked:
+        output.say("no run is active" if name is None else f"run {name} is not active: {seen[name].status}")
+
+
+def _cancel(store: Path, one: RunStatus) -> bool:
+    """Cancel a run that goes on, or of which processes are left. Whether there was anything to cancel."""
+    from knscope.analysis.runs import protocol
+    from knscope.analysis.runs.status import ACTIVE
+    from knscope.store import processes
+    from knscope.tui.printing import output
+
+    if one.status not in ACTIVE and not (one.status == "lost" and any(processes.find(protocol.PROGRAM, one.run))):
+        return False
+    if one.status in ACTIVE and one.answers:
+        protocol.cancel_job(store, one.run)
+        output.say(f"run {one.run} will stop at its next row")
+        return True
+    output.say(f"run {one.run} is to stop, and is ended if it does not within {protocol.STOP_SECONDS:.0f} s")
+    ended = protocol.stop_job(store, one.run)
+    host = one.record.provenance.get("host", "another machine")
+    output.say(f"run {one.run} has ended" if ended else f"run {one.run} cannot be ended from here; end it on {host}")
+    return True
 
 
 def query(

@@ -20,8 +20,8 @@ if TYPE_CHECKING:
 
     from knscope.analysis.runs.status import RunStatus
 
-GLYPHS = {"running": "▶", "queued": "…", "done": "✓", "failed": "✗", "cancelled": "■", "lost": "?"}
-TONES = {"failed": "bad", "lost": "bad", "done": "good"}
+GLYPHS = {"running": "▶", "queued": "…", "done": "✓", "failed": "✗", "cancelled": "■", "lost": "?", "silent": "?"}
+TONES = {"failed": "bad", "lost": "bad", "silent": "bad", "done": "good"}
 SCHEMA = ("run", "status", "progress", "done", "total", "rate", "left", "failures")
 COLUMNS = (
     Column("status", "status", lambda status: f"{GLYPHS.get(status, ' ')} {status}", tone=lambda status: TONES.get(status, "")),
@@ -60,6 +60,8 @@ def headline(statuses: Sequence[RunStatus]) -> str:
     active = [one for one in statuses if one.status in ("running", "queued")]
     if active:
         one = active[-1]
+        if one.silent is not None:
+            return f"▶ {one.status}, silent for {duration(one.silent)}"
         if not one.record.total:
             return f"▶ {one.record.message or one.status}"
         left = f" · {duration(one.left)} left" if one.left is not None else ""
@@ -78,9 +80,9 @@ class RunsPane(Pane):
     TITLE = "runs"
     CONTEXT = "runs"
     HELP = (
-        "Runs are processes of their own: closing the workbench or losing the line does not end them. A run whose heartbeat has"
-        " stood still for 30 s is lost; u starts it again, and what is stored is not computed twice. ^x cancels at the next "
-        "unit."
+        "Runs are processes of their own: closing the workbench or losing the line does not end them. A run whose process is gone"
+        " is lost, or has failed if it had not begun; u starts it again, and what is stored is not computed twice. ^x cancels at "
+        "the next row; a run that does not answer is ended after a while."
     )
 
     BINDINGS: ClassVar[list[BindingType]] = list(keymap.bindings("runs"))
@@ -111,9 +113,18 @@ class RunsPane(Pane):
         self.statuses, self.worker_state = statuses, worker_state
         newest = list(reversed(statuses))
         rows = [
-            (one.run, one.status, share(one), one.record.done, one.record.total, one.rate, one.left, len(one.record.failures))
+            (
+                one.run,
+                one.status if one.silent is None else "silent",
+                share(one),
+                one.record.done,
+                one.record.total,
+                one.rate,
+                one.left,
+                len(one.record.failures),
+            )
             for one in newest
-        ]  # fmt: skip
+        ]
         frame = pl.DataFrame(rows, schema=SCHEMA, orient="row", infer_schema_length=None)
         table = self.query_one(FrameTable)
         if not frame.equals(table.frame):
@@ -158,6 +169,10 @@ def _outcome(one: RunStatus) -> list[str]:
     """Its message and its first failures."""
     failures = list(one.record.failures)
     lines = [one.record.message] if one.record.message and one.record.message not in failures else []
+    if one.silent is not None:
+        lines.append(
+            f"It has not been heard for {duration(one.silent)}: a row takes long, or it does not answer any more; ^x ends it."
+        )
     lines += [f"✗ {failure}" for failure in failures[:3]]
     if len(failures) > 3:
         lines.append(f"… and {len(failures) - 3} more: knscope status --json lists them all")

@@ -6,13 +6,14 @@ import json
 import subprocess
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from textual.worker import Worker, WorkerState
 
-from knscope.store import processes
 from knscope.store.errors import UserError
+from knscope.store.processes import start, without_result
 from knscope.tui.commands.common import CLI
 from knscope.tui.dialogs.form import Field, FormScreen
 from knscope.tui.panes.runs import RunsPane
@@ -62,7 +63,7 @@ class Running(Computing):
 
         def work() -> tuple[int, str, str]:
             pipes = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
-            with processes.start(CLI, *asked, text=True, encoding="utf-8", errors="replace", **pipes) as child:
+            with start(CLI, *asked, text=True, encoding="utf-8", errors="replace", **pipes) as child:
                 said, why = child.communicate()
             return child.returncode, said, why
 
@@ -73,10 +74,14 @@ class Running(Computing):
             return
         if event.state == WorkerState.SUCCESS and event.worker.result is not None:
             code, said, why = event.worker.result
-            if code == 0:
-                self._started(str(json.loads(said)["run"]))
+            try:
+                run = "" if code else str(json.loads(said)["run"])
+            except (ValueError, KeyError):
+                run = ""
+            if run:
+                self._started(run)
             else:
-                self.knscope.say((why.strip() or f"knscope run ended with exit code {code}").removeprefix("knscope: "))
+                self.knscope.say(why.strip().removeprefix("knscope: ") or without_result("knscope run", code))
         elif event.state == WorkerState.ERROR:
             self.knscope.say(f"The run could not be started: {event.worker.error}")
 
@@ -125,8 +130,11 @@ class Running(Computing):
         mine = self._desk.run if self._desk is not None else ""
         here = isinstance(self.pane(), RunsPane)
         if marked is not None and here and marked.run != mine and marked.status in ACTIVE and path is not None:
-            protocol.cancel_job(path, marked.run)
-            self.knscope.say(f"{marked.run} stops at its next unit; what it computed stays.", "information")
+            if marked.answers:
+                protocol.cancel_job(path, marked.run)
+            else:  # waits for it to stop by itself
+                self.run_worker(partial(protocol.stop_job, path, marked.run), thread=True, exit_on_error=False)
+            self.knscope.say(f"{marked.run} stops at its next row; what it stored stays.", "information")
         elif self.stop_desk():
             self.knscope.say("The model worker stops at its next row; what it computed stays.", "information")
         elif any(one.status in ACTIVE for one in self._statuses()):

@@ -5,9 +5,6 @@ import multiprocessing
 import os
 import random
 import signal
-import socket
-import subprocess
-import sys
 import threading
 import time
 from collections.abc import Callable, Mapping
@@ -359,23 +356,3 @@ def test_a_unit_that_goes_on_with_a_stored_model_is_refused_by_another_one_and_l
         assert not list(place.rglob("*.parquet"))
         worker.compute(unit, lambda: False)
     assert list(place.rglob("*.parquet"))
-
-
-def test_a_run_whose_process_is_kept_from_beating_is_not_lost_while_it_lives(tmp_path: Path) -> None:
-    place, now = store.create(tmp_path / "busy.knstore"), [0.0]
-    alive = {"host": socket.gethostname(), "pid": os.getpid()}
-    gone = subprocess.run([sys.executable, "-c", "import os; print(os.getpid())"], stdout=subprocess.PIPE, check=True)
-    cases = {
-        "lives": (alive, {31: "running", 601: "lost"}),
-        "elsewhere": (alive | {"host": "another"}, {29: "running", 31: "lost"}),
-        "gone": (alive | {"pid": int(gone.stdout)}, {1: "running", 4: "lost"}),
-    }
-    for name, (provenance, wanted) in cases.items():
-        record = run_files.RunRecord(name, "running", provenance=provenance, created=time.time(), heartbeat=time.time())
-        (place / "runs" / name).mkdir(parents=True)
-        run_files.write_run(place, record)
-        now[0], observer = 0.0, Observer(place, clock=lambda: now[0])
-        observer.run(name)
-        for seconds, status in wanted.items():
-            now[0] = seconds
-            assert observer.run(name).status == status, (name, seconds)

@@ -1,7 +1,5 @@
 """What an observer says of runs: whether they live, how fast they are, how long they take."""
 
-import os
-import socket
 import subprocess
 import sys
 import time
@@ -12,9 +10,11 @@ import pytest
 
 from knscope import store
 from knscope.analysis.runs.status import Observer, RunStatus
+from knscope.store import processes
 from knscope.store import runs as run_files
 
 See = Callable[..., RunStatus]
+HERE = processes.identity()
 
 
 @pytest.fixture
@@ -24,10 +24,10 @@ def see(tmp_path: Path) -> See:
     observer = Observer(place, clock=lambda: now[0])
     (place / "runs" / "run").mkdir(parents=True)
 
-    def look(at: float, **changes: object) -> RunStatus:
-        here = {"host": socket.gethostname(), "pid": os.getpid()}
-        values = {"status": "running", "provenance": here, "heartbeat": time.time(), "total": 100, **changes}
+    def look(at: float, log: str = "", **changes: object) -> RunStatus:
+        values = {"status": "running", "provenance": HERE, "heartbeat": time.time(), "beat": 1, "total": 100, **changes}
         run_files.write_run(place, run_files.RunRecord("run", **values))  # type: ignore[arg-type]
+        run_files.log_file(place, "run").write_text(log)
         now[0] = at
         return observer.run("run")
 
@@ -35,24 +35,78 @@ def see(tmp_path: Path) -> See:
 
 
 @pytest.fixture(scope="module")
-def unseen() -> dict[str, object]:
-    """Where a run is whose process cannot be seen, or is gone."""
-    gone = subprocess.run([sys.executable, "-c", "import os; print(os.getpid())"], stdout=subprocess.PIPE, check=True)
-    return {"host": socket.gethostname(), "pid": int(gone.stdout)}
+def gone() -> dict[str, object]:
+    """A process that has ended."""
+    with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as child:
+        return processes.identity(child.pid)
 
 
-def test_a_run_whose_heart_beats_lives_though_its_process_cannot_be_seen(see: See, unseen: dict[str, object]) -> None:
+ELSEWHERE = {**HERE, "boot": "another machine, or another container of this host name"}
+REUSED = {**HERE, "process_started": HERE["process_started"] - 1000}
+OLD = {"host": HERE["host"], "pid": HERE["pid"]}
+
+
+@pytest.mark.parametrize("process", [ELSEWHERE, REUSED, OLD], ids=["elsewhere", "reused", "old"])
+def test_run_whose_process_cannot_be_seen_lives_as_long_as_its_heart_beats(
+    see: See, process: dict[str, object]
+) -> None:
     for second in range(60):
-        assert see(second, beat=second, provenance=unseen).status == "running"
-    assert see(61, beat=59, provenance=unseen).status == "running"
-    assert see(63, beat=59, provenance=unseen).status == "lost"
+        assert see(second, beat=second + 1, provenance=process).status == "running"
+    assert see(88, beat=60, provenance=process).status == "running"
+    seen = see(90, beat=60, provenance=process)
+    assert (seen.status, seen.record.message) == ("lost", "it has not been heard of for a while")
 
 
-def test_who_asks_once_is_told_after_a_moment_that_a_run_is_lost(tmp_path: Path, unseen: dict[str, object]) -> None:
+def test_run_whose_process_is_seen_is_not_lost_while_a_loaded_machine_keeps_it_from_beating(see: See) -> None:
+    see(0)
+    assert see(31).status == see(599).status == "running" and see(601).status == "lost"
+
+
+def test_run_whose_process_is_gone_is_lost_at_once_and_says_the_last_line_of_its_log(
+    see: See, gone: dict[str, object]
+) -> None:
+    seen = see(0, provenance=gone, log="Traceback\nMemoryError\n\n")
+    assert seen.status == "lost" and seen.record.message.startswith("its process is gone; the last line of ")
+    assert seen.record.message.endswith("/log.txt: MemoryError")
+
+
+def test_run_whose_process_ended_before_its_first_word_has_failed_at_once(see: See, gone: dict[str, object]) -> None:
+    queued = {"status": "queued", "beat": 0, "heartbeat": 0.0, "created": time.time()}
+    assert see(0, **queued).status == see(0, **queued, provenance=ELSEWHERE).status == "queued"
+    seen = see(0, **queued, provenance=gone, log="No module named numpy")
+    assert (seen.status, seen.record.message) == ("failed", "its process ended before it began: No module named numpy")
+    assert "nothing is said in" in see(0, **queued, provenance=gone).record.message
+    # Whoever was to start it died before it could write down which process it is.
+    assert see(0, **queued, provenance={}).status == "queued"
+    assert see(0, **{**queued, "created": time.time() - 60}, provenance={}).status == "failed"
+
+
+def test_run_that_ends_while_it_is_looked_at_is_what_it_says_at_last(
+    see: See, gone: dict[str, object], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    last = run_files.RunRecord("run", "done", provenance=gone, beat=2)
+    read = iter([run_files.RunRecord("run", "running", provenance=gone, beat=1), last])
+    monkeypatch.setattr(run_files, "read_run", lambda *_: next(read))
+    assert see(0).status == "done"
+
+
+def test_run_is_silent_where_a_worker_or_the_run_itself_says_nothing(see: See) -> None:
+    now = time.time()
+    assert see(0, heartbeat=now, heard=now - 20).silent is None
+    of_worker = see(0, heartbeat=now, heard=now - 75)
+    assert of_worker.silent == pytest.approx(75, abs=5) and of_worker.status == "running" and not of_worker.answers
+    assert see(0, heartbeat=now - 75, heard=0.0).silent == pytest.approx(75, abs=5)
+    assert see(0, heartbeat=now - 40, heard=now - 75).silent == pytest.approx(75, abs=5)
+    assert see(0, heartbeat=now, heard=now - 75, status="done").silent is None
+    assert see(0, heartbeat=now - 10**6, heard=0.0, provenance=ELSEWHERE).silent is None, "another clock"
+
+
+def test_who_asks_once_is_told_after_a_moment_that_a_run_is_lost(tmp_path: Path) -> None:
     place = store.create(tmp_path / "lost.knstore")
-    (place / "runs" / "run").mkdir(parents=True)
-    run_files.write_run(place, run_files.RunRecord("run", "running", provenance=unseen))
-    assert [one.status for one in Observer(place).settled(patience=0.01)] == ["lost"]
+    for name, status, beat in (("one", "running", 5), ("two", "queued", 0)):
+        (place / "runs" / name).mkdir(parents=True)
+        run_files.write_run(place, run_files.RunRecord(name, status, provenance=ELSEWHERE, beat=beat))
+    assert [one.status for one in Observer(place).settled(patience=0.01)] == ["lost", "failed"]
 
 
 def test_a_run_that_begins_again_at_nothing_has_the_rate_of_its_present_task(see: See) -> None:
