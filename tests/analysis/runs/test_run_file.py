@@ -42,6 +42,9 @@ class Endless:
     def busy(self) -> bool:
         return self.unit is not None
 
+    def silence(self) -> float:
+        return 0.0
+
     def gpus(self) -> int:
         return 0
 
