@@ -7,10 +7,10 @@ from contextlib import contextmanager
 from textwrap import fill
 from typing import Any
 
-import matplotlib as mpl
 import numpy as np
 import numpy.typing as npt
 import polars as pl
+from matplotlib import style
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
@@ -47,7 +47,8 @@ RULES: Any = {
 
 @contextmanager
 def paper_style() -> Iterator[None]:
-    with mpl.rc_context(RULES):
+    """Inside, figures are drawn by RULES over matplotlib's own defaults, whatever a matplotlibrc in the working folder says."""
+    with style.context(["default", RULES]):
         yield
 
 

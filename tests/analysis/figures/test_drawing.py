@@ -8,6 +8,7 @@ from xml.etree import ElementTree
 
 import polars as pl
 import pytest
+from matplotlib import rc_context
 from matplotlib.axes import Axes
 from matplotlib.text import Text
 
@@ -197,10 +198,11 @@ def test_names_are_drawn_as_they_are_written(tmp_path: Path, odd: str) -> None:
 
 
 @pytest.mark.parametrize("ending", ["pdf", "svg", "png"])
-def test_the_same_table_makes_the_same_file(tmp_path: Path, ending: str) -> None:
+def test_write_figure_makes_the_same_file_whatever_a_matplotlibrc_says(tmp_path: Path, ending: str) -> None:
     table = Table("enrichment", "shares", ENRICHMENT)
     first, second = tmp_path / f"one.{ending}", tmp_path / f"two.{ending}"
-    write_figure([table], first)
+    with rc_context({"axes.facecolor": "red"}):
+        write_figure([table], first)
     write_figure([table], second)
     assert first.read_bytes() == second.read_bytes()
     assert first.read_bytes().startswith({"pdf": b"%PDF", "svg": b"<?xml", "png": b"\x89PNG"}[ending])
