@@ -6,7 +6,7 @@ from __future__ import annotations
 import numpy as np
 
 from knscope.analysis.attribution.quadrature import converged
-from knscope.analysis.engine.edits import Doubles, Ints
+from knscope.analysis.types import Floats, Ints
 
 
 class Integrals:
@@ -18,7 +18,7 @@ class Integrals:
         self.nodes, self.converged = np.zeros(self.shape, np.int64), np.zeros(self.shape, np.bool_)
 
     def judge(
-        self, path: Ints, layer: Ints, nodes: Ints, total: Doubles, end: Doubles, eps: float, tolerance: float
+        self, path: Ints, layer: Ints, nodes: Ints, total: Floats, end: Floats, eps: float, tolerance: float
     ) -> None:
         """Take in what jobs (path, layer) of `nodes` nodes each sum up to, all (jobs,), where F ends at `end`."""
         self.total[path, layer], self.nodes[path, layer] = total, nodes

@@ -32,11 +32,12 @@ from knscope.analysis.engine import memory
 from knscope.analysis.engine.circuit import Circuit, Rows
 from knscope.analysis.engine.logits import Prediction, predictions
 from knscope.analysis.engine.passes import brought, replay
-from knscope.analysis.engine.replay import Doubles, Engine, FlatEdits, Ints, shapes
+from knscope.analysis.engine.replay import Engine, FlatEdits, shapes
 from knscope.analysis.engine.stretches import stretches, wide
 from knscope.analysis.engine.tap import tapped
 from knscope.analysis.engine.target import value, value_and_slope
 from knscope.analysis.prompts.encode import EncodedQuery
+from knscope.analysis.types import Bools, Floats, Ints
 
 WINDOW, WINDOW_GPU = 32, 256
 """Queries looked at together for passes to share; bounds what is held before results are handed out."""
@@ -53,12 +54,12 @@ class PathRecords:
     path: Ints
     word: tuple[str, ...]
     layer: Ints
-    f_start: Doubles
-    f_end: Doubles
-    total: Doubles
-    residual: Doubles
+    f_start: Floats
+    f_end: Floats
+    total: Floats
+    residual: Floats
     nodes: Ints
-    converged: NDArray[np.bool_]
+    converged: Bools
 
     def __len__(self) -> int:
         return len(self.step)
@@ -128,7 +129,7 @@ class _Group:
         """What it brings at 0, by layer: (paths, [tokens,] hidden)."""
 
     @cached_property
-    def f_end(self) -> Doubles:
+    def f_end(self) -> Floats:
         """F(w) by state; known where `logits` are."""
         return value(self.method.target, self.logits, self.prepared.gold).double().cpu().numpy()
 
@@ -250,7 +251,7 @@ class _Group:
         precise = torch.promote_types(brought.dtype, torch.float32)
         return brought.new_zeros((jobs, *brought.shape[1:]), dtype=precise)
 
-    def _pass(self, ends: Tensor, layer: Ints, path: Ints, at: Doubles) -> tuple[Doubles, dict[int, Tensor]]:
+    def _pass(self, ends: Tensor, layer: Ints, path: Ints, at: Floats) -> tuple[Floats, dict[int, Tensor]]:
         """F (rows,) and dF/dx by layer, of rows (layer, path, place on the path) ordered by layer.
 
         All paths and layers of a state end in the model as it is. So one row a state in `ends` goes before these, from
@@ -339,7 +340,7 @@ class _Group:
                 values = torch.from_numpy(drop[None, low:high]).to(self.paths.state.device)
                 self._accumulate(layer, self.paths.state[path : path + 1], values)
 
-    def _shuffle(self, scores: Doubles) -> None:
+    def _shuffle(self, scores: Floats) -> None:
         """Each layer keeps its scores and loses which neuron has which: seeded by the method and the query."""
         for index, query in enumerate(self.queries):
             generator = np.random.default_rng([self.method.seed, int(query.query.id, 16)])
@@ -348,7 +349,7 @@ class _Group:
 
     # --- results ---
 
-    def _normalised(self, scores: Doubles) -> tuple[Doubles, tuple[int, ...]]:
+    def _normalised(self, scores: Floats) -> tuple[Floats, tuple[int, ...]]:
         """Eq. 5: by the layer's signed sum. A neuron negative before it stays so, whatever the sign of the sum."""
         if self.method.normalise == "none":
             return scores, ()

@@ -11,8 +11,9 @@ from torch import Tensor
 
 from knscope.analysis.attribution.method import MethodConfig
 from knscope.analysis.engine.circuit import Circuit
-from knscope.analysis.engine.replay import Engine, Ints, Prepared, Variant
+from knscope.analysis.engine.replay import Engine, Prepared, Variant
 from knscope.analysis.prompts.encode import EncodedQuery
+from knscope.analysis.types import Ints
 
 
 @dataclass(frozen=True)

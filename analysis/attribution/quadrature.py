@@ -6,16 +6,16 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 import numpy as np
-from numpy.typing import NDArray
 
 from knscope.analysis.errors import ModelError
+from knscope.analysis.types import Bools, Floats, Ints
 
 MAX_NODES = 80
 """Where doubling stops."""
 
 
 @lru_cache(maxsize=64)
-def nodes_and_weights(rule: str, n: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+def nodes_and_weights(rule: str, n: int) -> tuple[Floats, Floats]:
     """(n,) nodes in [0, 1] and (n,) weights that sum to 1.
 
     `gauss-lobatto` has both ends among its nodes and is exact for polynomials up to degree 2n - 3, `gauss-legendre`
@@ -36,7 +36,7 @@ def nodes_and_weights(rule: str, n: int) -> tuple[NDArray[np.float64], NDArray[n
     return (np.arange(n) + (rule == "right")) / n, np.full(n, 1 / n)
 
 
-def _lobatto(n: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+def _lobatto(n: int) -> tuple[Floats, Floats]:
     """Inner nodes are the roots of P'_{n-1}; weights on [-1, 1] are 2 / (n (n - 1) P_{n-1}(x)^2)."""
     if n < 2:
         raise ModelError("gauss-lobatto has both ends among its nodes; give nodes=2 or more")
@@ -54,13 +54,13 @@ class Places:
     """Where integrals are looked at, integral by integral: `of` (rows,) is whose each place is, `at` in [0, 1), `weight`
     there; `end` (integrals,) is the weight of a = 1, which is no row."""
 
-    of: NDArray[np.int64]
-    at: NDArray[np.float64]
-    weight: NDArray[np.float64]
-    end: NDArray[np.float64]
+    of: Ints
+    at: Floats
+    weight: Floats
+    end: Floats
 
 
-def places(rule: str, nodes: NDArray[np.int64], start: bool) -> Places:
+def places(rule: str, nodes: Ints, start: bool) -> Places:
     """The places of integrals of `nodes` (integrals,) nodes each; with `start` a = 0 is among them, if with no weight."""
     tables = {}
     for n in np.unique(nodes).tolist():
@@ -76,12 +76,12 @@ def places(rule: str, nodes: NDArray[np.int64], start: bool) -> Places:
 
 
 def converged(
-    total: NDArray[np.float64],
-    start: NDArray[np.float64],
-    end: NDArray[np.float64],
+    total: Floats,
+    start: Floats,
+    end: Floats,
     eps: float = 0.0,
     tolerance: float = 1e-3,
-) -> NDArray[np.bool_]:
+) -> Bools:
     """Whether attributions of sum `total` account for F(w) - F(w') closely enough: |total - dF| <= tolerance (|dF| +
     max F / 100).
 
@@ -91,7 +91,5 @@ def converged(
     """
     change = end - start
     scale = np.maximum(np.abs(end), np.abs(start))
-    result: NDArray[np.bool_] = (
-        np.abs(total - change) <= tolerance * np.abs(change) + max(tolerance / 100, 4 * eps) * scale
-    )
+    result: Bools = np.abs(total - change) <= tolerance * np.abs(change) + max(tolerance / 100, 4 * eps) * scale
     return result

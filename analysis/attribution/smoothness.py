@@ -10,8 +10,9 @@ from __future__ import annotations
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
+
+from knscope.analysis.types import Floats, Ints
 
 FEWEST_NODES = 3
 _SCALE = 75.0
@@ -19,7 +20,7 @@ _SCALE = 75.0
 in layer 0 (medians of eight prompts)."""
 
 
-def ellipse(stream: Tensor, change: Tensor) -> NDArray[np.float64]:
+def ellipse(stream: Tensor, change: Tensor) -> Floats:
     """(paths,): r of each path, from the stream (paths, [tokens,] hidden) at a = 1 and what is added to it at a = 0; at
     the token where it is smallest."""
     h, c = stream.double(), change.double()
@@ -33,9 +34,9 @@ def ellipse(stream: Tensor, change: Tensor) -> NDArray[np.float64]:
     return (r.flatten(1).amin(1) if r.dim() > 1 else r).cpu().numpy()
 
 
-def expected_nodes(r: NDArray[np.float64], tolerance: float, most: int) -> NDArray[np.int64]:
+def expected_nodes(r: Floats, tolerance: float, most: int) -> Ints:
     """(paths,): the fewest nodes from 3 to `most` whose estimated residual is within `tolerance` of the change of F."""
     with np.errstate(divide="ignore"):
         wanted = 1 + np.log(_SCALE / tolerance) / (2 * np.log(np.maximum(r, 1.0)))
-    result: NDArray[np.int64] = np.clip(np.ceil(wanted), min(FEWEST_NODES, most), most).astype(np.int64)
+    result: Ints = np.clip(np.ceil(wanted), min(FEWEST_NODES, most), most).astype(np.int64)
     return result

@@ -16,15 +16,13 @@ import numpy.typing as npt
 
 from knscope.analysis.engine.edits import FlatEdits
 from knscope.analysis.engine.logits import Edited
+from knscope.analysis.types import Bools, Floats, Ints
 
 if TYPE_CHECKING:
     from knscope.analysis.engine.replay import Engine
     from knscope.analysis.engine.sites import Site
     from knscope.analysis.prompts.encode import EncodedQuery
 
-Floats = npt.NDArray[np.float64]
-Ints = npt.NDArray[np.int64]
-Bools = npt.NDArray[np.bool_]
 
 N_SCANNED = 20
 FLOOR = 0.05  # a neuron below this share of the query's maximum is outside N at every threshold kept in the store

@@ -10,7 +10,6 @@ from dataclasses import dataclass, field, replace
 from itertools import permutations
 
 import numpy as np
-import numpy.typing as npt
 import polars as pl
 
 from knscope.analysis.edits.sets import (
@@ -25,10 +24,10 @@ from knscope.analysis.edits.suppression import Sources, Suppressions
 from knscope.analysis.prompts.encode import Query
 from knscope.analysis.stored.facts import FIELDS, StoredFacts, stored_facts
 from knscope.analysis.stored.neuron_sets import Neurons, gather, pair_of
+from knscope.analysis.types import Bools, Ints
 from knscope.store.reader import Reader
 from knscope.store.view import View
 
-Ints = npt.NDArray[np.int64]
 EQUAL_SIZE = ", equal size"
 GROUPS = ("1", "2", "1 held-out", "2 held-out")
 _ATTRIBUTED = "SELECT DISTINCT query FROM attribution WHERE model = $model AND method = $method"
@@ -234,7 +233,7 @@ def _table_2(neurons: Neurons, asked: _Asked, seed: int) -> list[WantedEdit]:
     return found
 
 
-def _mismatched(i: int, sizes: Ints, eligible: npt.NDArray[np.bool_], seed: Sequence[int]) -> int | None:
+def _mismatched(i: int, sizes: Ints, eligible: Bools, seed: Sequence[int]) -> int | None:
     """A fact of the same relation with another answer, drawn among those that share as much, else the most."""
     candidates = np.flatnonzero(eligible & (sizes > 0))
     if len(candidates) == 0:

@@ -24,8 +24,8 @@ from knscope.analysis.statistics.bootstrap import (
     replicate,
     resample_weights,
 )
+from knscope.analysis.types import Bools, Floats
 
-Floats = npt.NDArray[np.float64]
 Delta = Literal["absolute", "relative", "ratio"]
 Exclude = Literal["none", "known", "caps"]
 Direction = Literal["suppress", "enhance"]
@@ -46,7 +46,7 @@ class Changes:
     after: Floats
     irrelevant_before: Floats
     irrelevant_after: Floats
-    irrelevant_known: npt.NDArray[np.bool_] | bool = True
+    irrelevant_known: Bools | bool = True
     """(F, k): whether the model knows the irrelevant fact."""
 
     @property
@@ -58,7 +58,7 @@ class Changes:
 _REL, _REL_N, _REL_BASE, _IRR, _IRR_N, _IRR_BASE, _ABS, _D, _D_N = range(9)
 
 
-def _kept(changes: Changes, known: npt.NDArray[np.bool_], exclude: Exclude, delta: Delta) -> tuple[Floats, Floats]:
+def _kept(changes: Changes, known: Bools, exclude: Exclude, delta: Delta) -> tuple[Floats, Floats]:
     """0/1 for what counts: facts (F,) and irrelevant readings (F, k), dropped independently as released."""
     with np.errstate(divide="ignore", invalid="ignore"):
         relevant = (changes.after - changes.before) / changes.before
@@ -76,7 +76,7 @@ def _kept(changes: Changes, known: npt.NDArray[np.bool_], exclude: Exclude, delt
     return keep.astype(np.float64), keep_irrelevant.astype(np.float64)
 
 
-def _columns(changes: Changes, known: npt.NDArray[np.bool_], exclude: Exclude, delta: Delta) -> Floats:
+def _columns(changes: Changes, known: Bools, exclude: Exclude, delta: Delta) -> Floats:
     """(F, 9) per-fact parts whose sums make every figure."""
     keep, keep_irrelevant = _kept(changes, known, exclude, delta)
 

@@ -15,13 +15,11 @@ import numpy as np
 import numpy.typing as npt
 
 from knscope.analysis.engine.replay import Edit
+from knscope.analysis.types import Floats, Ints
 
 if TYPE_CHECKING:
     from knscope.analysis.engine.replay import Engine, Prediction
     from knscope.analysis.prompts.encode import EncodedQuery
-
-Floats = npt.NDArray[np.float64]
-Ints = npt.NDArray[np.int64]
 
 
 def make_edit(operation: str, neurons: npt.ArrayLike, reference: npt.NDArray[np.floating] | None = None) -> Edit:

@@ -15,9 +15,8 @@ import numpy as np
 import numpy.typing as npt
 
 from knscope.analysis.prompts.words import without_blanks
+from knscope.analysis.types import Bools, Ints
 
-Ints = npt.NDArray[np.int64]
-Bools = npt.NDArray[np.bool_]
 Ablation = Literal["zero", "mean", "resample"]
 
 ABLATIONS: tuple[Ablation, ...] = get_args(Ablation)

@@ -8,8 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-Ints = NDArray[np.int64]
-Doubles = NDArray[np.float64]
+from knscope.analysis.types import Floats, Ints
 
 
 @dataclass(frozen=True)
@@ -58,8 +57,8 @@ class FlatEdits:
 
     rows: Ints
     neurons: Ints
-    scale: NDArray[np.float32] | Doubles
-    shift: NDArray[np.float32] | Doubles
+    scale: NDArray[np.float32] | Floats
+    shift: NDArray[np.float32] | Floats
 
     @classmethod
     def of(cls, edits: Sequence[Edit]) -> FlatEdits:

@@ -6,11 +6,10 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
-from knscope.analysis.engine.edits import Doubles, Ints
 from knscope.analysis.engine.probabilities import probabilities
+from knscope.analysis.types import Bools, Floats, Ints
 
 _CHUNK = 1 << 18
 """Logits read at a time on a CPU: they stay in its cache while they are gone through."""
@@ -20,7 +19,7 @@ _CHUNK = 1 << 18
 class Prediction:
     """What the model makes of the answer's T tokens, each predicted with the gold ones before it filled in."""
 
-    p_steps: Doubles
+    p_steps: Floats
     ranks: Ints
     """1 for the most probable token."""
     argmax: Ints
@@ -49,21 +48,21 @@ class Edited:
     """The answer's T tokens before any edit and under each of n: p, ranks (n, T)."""
 
     before: Prediction
-    p: Doubles
+    p: Floats
     ranks: Ints
 
     @property
-    def p_answer(self) -> Doubles:
+    def p_answer(self) -> Floats:
         """(n,): p(answer), the product over its tokens."""
         return np.asarray(self.p.prod(axis=1), np.float64)
 
     @property
-    def known(self) -> NDArray[np.bool_]:
+    def known(self) -> Bools:
         """(n,): every token still comes first."""
         return np.asarray((self.ranks == 1).all(axis=1), np.bool_)
 
 
-def read_logits(logits: Tensor, gold: Tensor) -> tuple[Doubles, Ints]:
+def read_logits(logits: Tensor, gold: Tensor) -> tuple[Floats, Ints]:
     """Probability and rank (1 for the most probable) of `gold` (rows,) under logits (rows, vocabulary)."""
     p = torch.empty(len(gold), dtype=torch.float64, device=logits.device)
     ranks = torch.empty(len(gold), dtype=torch.int64, device=logits.device)

@@ -22,10 +22,8 @@ from torch import Tensor
 
 from knscope.analysis.engine import memory, proof
 from knscope.analysis.engine.circuit import Circuit, Recipe, Recording, Rows
-from knscope.analysis.engine.edits import Doubles as Doubles
 from knscope.analysis.engine.edits import Edit as Edit
 from knscope.analysis.engine.edits import FlatEdits as FlatEdits
-from knscope.analysis.engine.edits import Ints as Ints
 from knscope.analysis.engine.logits import Edited, predictions, read_logits
 from knscope.analysis.engine.logits import Prediction as Prediction
 from knscope.analysis.engine.models import LoadedModel
@@ -35,6 +33,7 @@ from knscope.analysis.engine.probabilities import log_probabilities
 from knscope.analysis.engine.stretches import stretches
 from knscope.analysis.errors import ModelError
 from knscope.analysis.prompts.encode import EncodedQuery, Step, encode_statement
+from knscope.analysis.types import Ints
 
 
 @dataclass(frozen=True)

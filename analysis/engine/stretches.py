@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from torch import Tensor
 
-from knscope.analysis.engine.edits import Ints
+from knscope.analysis.types import Ints
 
 
 def stretches(ascending: Ints) -> dict[int, slice]:

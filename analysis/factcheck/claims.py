@@ -14,7 +14,7 @@ from collections.abc import Collection, Sequence
 import numpy as np
 import numpy.typing as npt
 
-Ints = npt.NDArray[np.int64]
+from knscope.analysis.types import Ints
 
 PARTS = ("neurons", "threshold", "test")
 SHARES = (0.6, 0.2, 0.2)

@@ -22,10 +22,7 @@ from knscope.analysis.statistics.bootstrap import (
     replicate,
     resample_weights,
 )
-
-Floats = npt.NDArray[np.float64]
-Ints = npt.NDArray[np.int64]
-Bools = npt.NDArray[np.bool_]
+from knscope.analysis.types import Bools, Floats, Ints
 
 DKN_SHARE = 0.7
 

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from typing import Literal, get_args
 
 import numpy as np
-import numpy.typing as npt
 import polars as pl
 
 from knscope.analysis.edits.sets import label_seed
@@ -31,11 +30,11 @@ from knscope.analysis.statistics.bootstrap import DRAWS, UNKNOWN
 from knscope.analysis.statistics.columns import span, span_columns, spread, spread_columns, told_in_text
 from knscope.analysis.statistics.table import Table
 from knscope.analysis.stored.facts import subject_of
+from knscope.analysis.types import Floats, Ints
 from knscope.store.errors import UserError
 from knscope.store.reader import Reader
 from knscope.store.view import View
 
-Ints = npt.NDArray[np.int64]
 Members = dict[int, list[int]]
 Unit = tuple[str, str]
 ShareOf = Literal["most", "facts"]
@@ -264,7 +263,7 @@ def _rows(asked: _Asked, relations: Sequence[str], column: str) -> NeuronRows:
     return NeuronRows(claim, group, frame["flat"].to_numpy(), frame[column].to_numpy().astype(np.float64))
 
 
-def _object_frequency(claims: pl.DataFrame) -> npt.NDArray[np.float64]:
+def _object_frequency(claims: pl.DataFrame) -> Floats:
     """How often the claimed object is a right one among the first part's claims of the relation."""
     right = claims.filter(pl.col("correct"), pl.col("part") == "neurons")
     counts = right.group_by("relation", "object").len()

@@ -31,8 +31,7 @@ from knscope.analysis.faithfulness.measure import (
     single_effects,
 )
 from knscope.analysis.prompts.encode import EncodedQuery
-
-Floats = npt.NDArray[np.float64]
+from knscope.analysis.types import Floats
 
 
 @dataclass(frozen=True)

@@ -17,9 +17,7 @@ from knscope.analysis.statistics.bootstrap import (
     replicate,
     resample_weights,
 )
-
-Floats = npt.NDArray[np.float64]
-Bools = npt.NDArray[np.bool_]
+from knscope.analysis.types import Floats
 
 DEFAULT = "amig"
 COMPARED = (

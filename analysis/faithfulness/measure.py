@@ -15,13 +15,12 @@ import numpy as np
 import numpy.typing as npt
 
 from knscope.analysis.engine.edits import Edit, FlatEdits
+from knscope.analysis.types import Floats, Ints
 
 if TYPE_CHECKING:
     from knscope.analysis.engine.replay import Engine
     from knscope.analysis.prompts.encode import EncodedQuery
 
-Floats = npt.NDArray[np.float64]
-Ints = npt.NDArray[np.int64]
 
 TOP = 100
 POOL = 50

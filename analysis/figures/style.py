@@ -14,6 +14,8 @@ from matplotlib import style
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from knscope.analysis.types import Floats
+
 COLUMN, PAGE = 3.4, 7.0
 """Inches: one column of a two-column paper, and both."""
 COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#f0e442", "#7f7f7f")
@@ -67,16 +69,16 @@ def legend_below(figure: Figure, axes: Sequence[Axes]) -> None:
         figure.legend(named.values(), named.keys(), loc="outside lower center", ncols=min(across, len(named)))
 
 
-def numbers(column: pl.Series, scale: float = 1.0) -> npt.NDArray[np.float64]:
+def numbers(column: pl.Series, scale: float = 1.0) -> Floats:
     """A column's values times `scale`; NaN, which is not drawn, for nulls and infinities."""
     values = scale * column.cast(pl.Float64).fill_null(float("nan")).to_numpy()
     return np.where(np.isfinite(values), values, np.nan)
 
 
-def errors(values: npt.ArrayLike, lows: npt.ArrayLike, highs: npt.ArrayLike) -> npt.NDArray[np.float64]:
+def errors(values: npt.ArrayLike, lows: npt.ArrayLike, highs: npt.ArrayLike) -> Floats:
     """Distances from each value to the ends of its interval, (2, n); 0 where there is none. Never negative."""
     value, low, high = (np.asarray(each, dtype=float) for each in (values, lows, highs))
-    ends: npt.NDArray[np.float64] = np.nan_to_num(np.stack([value - low, high - value]).clip(min=0.0))
+    ends: Floats = np.nan_to_num(np.stack([value - low, high - value]).clip(min=0.0))
     return ends
 
 

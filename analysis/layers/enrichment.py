@@ -10,7 +10,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 import polars as pl
 
 from knscope.analysis.statistics.bootstrap import DRAWS, cluster_sums, replicate
@@ -18,10 +17,10 @@ from knscope.analysis.statistics.columns import spread, spread_columns, told_in_
 from knscope.analysis.statistics.table import Table
 from knscope.analysis.stored.facts import subject_of
 from knscope.analysis.stored.neuron_sets import Neurons, gather
+from knscope.analysis.types import Floats
 from knscope.store.reader import Reader
 from knscope.store.view import View
 
-Floats = npt.NDArray[np.float64]
 NOTES = (
     "n: neurons over all facts, pooled: their share; share: mean over facts of the fact's share; intervals (95 %) resample subjects",
     "LIKN and DKN (neurons in degenerate pairs) are subsets of N and lie where N lies even if drawn from it at random: expected. "

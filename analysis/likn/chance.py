@@ -18,9 +18,7 @@ import numpy.typing as npt
 from scipy.special import gammaln
 
 from knscope.analysis.likn.neuron_sets import NeuronSets
-
-Floats = npt.NDArray[np.float64]
-Ints = npt.NDArray[np.int64]
+from knscope.analysis.types import Floats, Ints
 
 
 def _log_choose(n: npt.ArrayLike, k: npt.ArrayLike) -> Floats:

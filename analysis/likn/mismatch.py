@@ -15,11 +15,11 @@ import numpy as np
 import numpy.typing as npt
 
 from knscope.analysis.likn.chance import UniformChance, benjamini_hochberg, uniform_chance
-from knscope.analysis.likn.neuron_sets import Bools, Ints, NeuronSets
+from knscope.analysis.likn.neuron_sets import NeuronSets
 from knscope.analysis.prompts.words import without_blanks
 from knscope.analysis.statistics.bootstrap import DRAWS, Interval, cluster_sums, replicate
+from knscope.analysis.types import Bools, Floats, Ints
 
-Floats = npt.NDArray[np.float64]
 Verdict = Literal["own", "relation", "generic", "chance", "empty", "undecided"]
 
 PARTNERS = 1_000  # mismatched partners a fact at most; with fewer eligible all are used once, which is exact

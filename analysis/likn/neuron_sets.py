@@ -9,8 +9,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy import sparse
 
-Ints = npt.NDArray[np.int64]
-Bools = npt.NDArray[np.bool_]
+from knscope.analysis.types import Bools, Ints
 
 
 @dataclass(frozen=True)

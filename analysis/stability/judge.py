@@ -10,6 +10,7 @@ import numpy.typing as npt
 
 from knscope.analysis.likn.neuron_sets import NeuronSets
 from knscope.analysis.statistics.bootstrap import DRAWS, UNKNOWN, Interval, mean_interval
+from knscope.analysis.types import Floats
 
 
 @dataclass(frozen=True)
@@ -27,7 +28,7 @@ class Stability:
     same: float | None
 
 
-def jaccard(a: NeuronSets, b: NeuronSets) -> npt.NDArray[np.float64]:
+def jaccard(a: NeuronSets, b: NeuronSets) -> Floats:
     """(F, K), NaN where a set is missing on one side or both are empty."""
     n_neurons = int(a.widths.sum())
     mine, other = (

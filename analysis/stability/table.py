@@ -6,7 +6,6 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 
 import numpy as np
-import numpy.typing as npt
 import polars as pl
 
 from knscope.analysis.attribution.method import MethodConfig, parse_method
@@ -21,7 +20,6 @@ from knscope.analysis.stored.neuron_sets import sets_of, sites_of
 from knscope.store.reader import Reader
 from knscope.store.view import View
 
-Bools = npt.NDArray[np.bool_]
 RULES = (
     ("gauss-lobatto", 5),
     ("gauss-lobatto", 10),

@@ -14,8 +14,7 @@ from functools import lru_cache
 import numpy as np
 import numpy.typing as npt
 
-Floats = npt.NDArray[np.float64]
-Ints = npt.NDArray[np.int64]
+from knscope.analysis.types import Floats
 
 DRAWS = 10_000
 LEVEL = 0.95
