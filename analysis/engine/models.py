@@ -9,34 +9,22 @@ import json
 import logging
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 import transformers
-from huggingface_hub import hf_hub_download, try_to_load_from_cache
-from huggingface_hub.errors import EntryNotFoundError
 from safetensors import SafetensorError
 from torch import Tensor, nn
 from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForMaskedLM, AutoModelForSeq2SeqLM, AutoTokenizer
 from transformers.models.auto import modeling_auto
 from transformers.utils import logging as hf_logging
 
+from knscope.analysis.engine import sources
 from knscope.analysis.engine.seq2seq import Sourced
 from knscope.analysis.engine.sites import Anatomy, Site, find_sites
-from knscope.analysis.engine.sources import (
-    INDEX,
-    cached_commit,
-    check_adapter,
-    check_folder,
-    check_weights,
-    folder_of,
-    is_path,
-    local_folder,
-    split_revision,
-)
 from knscope.analysis.errors import ModelError
 from knscope.analysis.prompts.encode import BLANK, HIDDEN
 
@@ -155,15 +143,14 @@ def load_model(
     placed = _placement(device)
     if threads is not None:
         torch.set_num_threads(threads)
-    text = str(folder_of(str(source))) if is_path(str(source)) else str(source)
-    check_folder(text)
-    name, revision = split_revision(text)
+    text = str(sources.folder_of(str(source))) if sources.is_path(str(source)) else str(source)
+    sources.check_folder(text)
+    name, revision = sources.split_revision(text)
     with _ONE_AT_A_TIME, _quiet(), _explained(text):
         config = _fetch(AutoConfig, name, revision)
-        commit = cached_commit(text) or revision  # a branch must not move between two files
+        commit = sources.cached_commit(text) or revision  # a branch must not move between two files
         auto, kind = _auto_class(config, text)
-        if not is_path(text):
-            _check_cached(text, commit)
+        sources.check_cached(text, commit)
         model, report = _fetch(
             auto,
             name,
@@ -202,21 +189,9 @@ def _fetch(auto: Any, name: str, revision: str | None, **options: Any) -> Any:
     try:
         return auto.from_pretrained(name, local_files_only=True, **options)
     except OSError:
-        if is_path(name):
+        if sources.is_path(name):
             raise
         return auto.from_pretrained(name, **options)
-
-
-def _check_cached(source: str, commit: str | None) -> None:
-    """Of a hub id: what names the weights is looked at before any of them is fetched or read. Raises ModelError."""
-    name, _ = split_revision(source)
-    if not isinstance(try_to_load_from_cache(name, "model.safetensors", revision=commit), str):
-        for file in (f"model{INDEX}", "adapter_config.json"):
-            with suppress(OSError, EntryNotFoundError):  # it has none, or cannot be reached: loading says so
-                hf_hub_download(name, file, revision=commit)
-    if folder := local_folder(f"{name}@{commit}" if commit else source):
-        check_adapter(folder)
-        check_weights(folder)
 
 
 def _placement(device: str) -> dict[str, Any]:

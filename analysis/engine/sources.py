@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -126,6 +127,23 @@ def local_folder(source: str) -> Path | None:
     except HFValidationError:
         return None
     return Path(found).parent if isinstance(found, str) else None
+
+
+def check_cached(source: str, commit: str | None) -> None:
+    """Of a hub id: look at what names the weights before any of them is fetched or read. Raises ModelError."""
+    if is_path(source):
+        return
+    from huggingface_hub import hf_hub_download, try_to_load_from_cache
+    from huggingface_hub.errors import EntryNotFoundError
+
+    name, _ = split_revision(source)
+    if not isinstance(try_to_load_from_cache(name, "model.safetensors", revision=commit), str):
+        for file in (f"model{INDEX}", "adapter_config.json"):
+            with suppress(OSError, EntryNotFoundError):  # it has none, or cannot be reached: loading says so
+                hf_hub_download(name, file, revision=commit)
+    if folder := local_folder(f"{name}@{commit}" if commit else source):
+        check_adapter(folder)
+        check_weights(folder)
 
 
 def cached_commit(source: str) -> str | None:
