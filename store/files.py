@@ -31,25 +31,37 @@ def opened(folder: Path, name: str, most: int = MOST) -> Iterator[io.BufferedRea
     :param most: bytes it may have
     :raises OSError: of a link, a pipe, a device or a folder, of a name that leaves the folder, and of a file that is too large, too
     """
-    if not is_plain(name):
-        raise OSError(errno.EINVAL, "this is no name of a file in its folder", str(folder / name))
-    with os.fdopen(_descriptor(folder / name, os.O_RDONLY), "rb") as file:
-        if (size := os.fstat(file.fileno()).st_size) > most:
-            raise OSError(
-                errno.EFBIG, f"it has {size:,} bytes, and knscope writes at most {most:,}", str(folder / name)
-            )
+    with os.fdopen(_bounded(folder, name, most)[0], "rb") as file:
         yield file
 
 
 def read(folder: Path, name: str, most: int = MOST) -> bytes:
     """The content of a regular file of a folder. Raises OSError as `opened` does."""
-    with opened(folder, name, most) as file:
-        return file.read(most)
+    descriptor, size = _bounded(folder, name, most)
+    try:
+        content = os.read(descriptor, size)
+        while len(content) < size and (more := os.read(descriptor, size - len(content))):
+            content += more
+    finally:
+        os.close(descriptor)
+    return content
+
+
+def _bounded(folder: Path, name: str, most: int) -> tuple[int, int]:
+    """An open regular file of at most so many bytes, and how many it has."""
+    path = f"{folder}/{name}"
+    if not is_plain(name):
+        raise OSError(errno.EINVAL, "this is no name of a file in its folder", path)
+    descriptor, size = _descriptor(path, os.O_RDONLY)
+    if size > most:
+        os.close(descriptor)
+        raise OSError(errno.EFBIG, f"it has {size:,} bytes, and knscope writes at most {most:,}", path)
+    return descriptor, size
 
 
 def append(folder: Path, name: str, text: str) -> None:
     """Add text to a regular file of a folder in one write; make the file where there is none. Raises OSError as `opened` does."""
-    descriptor = _descriptor(folder / name, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+    descriptor, _ = _descriptor(f"{folder}/{name}", os.O_WRONLY | os.O_CREAT | os.O_APPEND)
     try:
         os.write(descriptor, text.encode())
     finally:
@@ -89,20 +101,21 @@ def _kind(entry: os.DirEntry[str]) -> str:
     return "file" if entry.is_file(follow_symlinks=False) else "is neither a file nor a folder; remove it"
 
 
-def _descriptor(path: Path, flags: int) -> int:
-    """An open regular file. The umask says who else may read one that is made."""
+def _descriptor(path: str, flags: int) -> tuple[int, int]:
+    """An open regular file, and how many bytes it has. The umask says who else may read one that is made."""
     try:
         descriptor = os.open(path, flags | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY, 0o666)
     except OSError as error:
         if error.errno == errno.ELOOP:
-            raise OSError(errno.ELOOP, f"it {A_LINK}", str(path)) from None
+            raise OSError(errno.ELOOP, f"it {A_LINK}", path) from None
         if error.errno == errno.ENXIO:  # a pipe without a reader, a socket
-            raise OSError(errno.ENXIO, _NOT_REGULAR, str(path)) from None
+            raise OSError(errno.ENXIO, _NOT_REGULAR, path) from None
         raise
-    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+    found = os.fstat(descriptor)
+    if not stat.S_ISREG(found.st_mode):
         os.close(descriptor)
-        raise OSError(errno.EINVAL, _NOT_REGULAR, str(path))
-    return descriptor
+        raise OSError(errno.EINVAL, _NOT_REGULAR, path)
+    return descriptor, found.st_size
 
 
 def flush(*paths: Path) -> None:

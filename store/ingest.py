@@ -42,8 +42,10 @@ NATURAL: Mapping[str, tuple[str, ...]] = MappingProxyType(
 
 @dataclass(frozen=True)
 class Fresh:
-    """Rows of a keyed table that were not there before; `first` numbers the first of them. `by_shard` says which keys came from where."""
+    """Rows of the keyed table `name` that were not there before; `first` numbers the first of them. `by_shard` says which keys came from
+    where."""
 
+    name: str
     rows: pa.Table
     first: int
     by_shard: Sequence[tuple[Shard, pa.Array]] = field(repr=False)
@@ -58,19 +60,21 @@ class Fresh:
 
     def numbered(self, name: str, column: str) -> pa.Table | None:
         """The same with their parent's number, `column`, in the place of the key."""
-        parts = []
-        first = self.first
-        for shard, keys in self.by_shard:
-            rows = shard.tables.get(name)
-            if rows is not None:
-                for batch in rows.to_batches():
-                    key = batch.column(0)
-                    found = pc.add(pc.index_in(key.dictionary, keys), pa.scalar(first, pa.int32()))
-                    numbers = found.take(key.indices)
-                    part = pa.table([numbers, *batch.columns[1:]], names=[column, *batch.schema.names[1:]])
-                    parts.append(part.filter(pc.is_valid(numbers)) if numbers.null_count else part)
-            first += len(keys)
-        return pa.concat_tables(parts) if parts else None
+        parts = [
+            rows if len(keys) == shard.tables[self.name].num_rows else rows.filter(pc.is_in(rows["key"], keys))
+            for shard, keys in self.by_shard
+            if (rows := shard.tables.get(name)) is not None
+        ]
+        if not parts:
+            return None
+        rows = pa.concat_tables(parts).unify_dictionaries().combine_chunks()
+        key = rows["key"].combine_chunks()
+        found = pc.add(
+            pc.index_in(key.dictionary, self.rows["key"].combine_chunks()), pa.scalar(self.first, pa.int32())
+        )
+        numbers = found.take(key.indices)
+        rows = rows.set_column(0, column, numbers)
+        return rows.filter(pc.is_valid(numbers)) if numbers.null_count else rows
 
     @property
     def keys(self) -> list[str]:
@@ -97,7 +101,7 @@ def fresh_rows(name: str, shards: Sequence[Shard], known: set[str], first: int =
         if new:
             parts.append(rows.take(new) if len(new) < rows.num_rows else rows)
             by_shard.append((shard, parts[-1]["key"].combine_chunks()))
-    return Fresh(pa.concat_tables(parts), first, by_shard) if parts else None
+    return Fresh(name, pa.concat_tables(parts).combine_chunks(), first, by_shard) if parts else None
 
 
 NUMBERS = {
@@ -188,9 +192,13 @@ def insert(cursor: duckdb.DuckDBPyConnection, name: str, rows: pa.Table) -> None
 
 
 def together(shards: Iterable[Shard], name: str) -> pa.Table | None:
-    """One table of several shards; None where none has it."""
-    present = [rows for shard in shards if (rows := shard.tables.get(name)) is not None]
-    return pa.concat_tables(present) if present else None
+    """One table of several shards, without copies of what the shard before says; None where none has it."""
+    present: list[pa.Table] = []
+    for shard in shards:
+        rows = shard.tables.get(name)
+        if rows is not None and not (present and rows.equals(present[-1])):
+            present.append(rows)
+    return pa.concat_tables(present).combine_chunks() if present else None
 
 
 @contextmanager

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 import duckdb
 
@@ -24,8 +24,23 @@ from knscope.store.ingest import (
 from knscope.store.main_query import count_scans
 from knscope.store.shards import Shard
 
+ROWS_AT_ONCE = 1_000_000
+SHARDS_AT_ONCE = 1_000
 DenseRow = tuple[Dense, int]
 """A dense matrix and the row of it that belongs to a key."""
+
+
+def portions(shards: Iterable[Shard]) -> Iterator[list[Shard]]:
+    """Shards to take in together: few large ones, or many small ones, since each time costs something whatever there is to take."""
+    some, rows = list[Shard](), 0
+    for shard in shards:
+        some.append(shard)
+        rows += sum(table.num_rows for table in shard.tables.values())
+        if rows >= ROWS_AT_ONCE or len(some) >= SHARDS_AT_ONCE:
+            yield some
+            some, rows = [], 0
+    if some:
+        yield some
 
 
 class Intake:
@@ -51,8 +66,7 @@ class Intake:
 
         Of each model only results of the newest numerics version stay, those that were there before included.
         """
-        latest = versions.newest(shards, self.numerics)
-        shards = [versions.current(shard, latest) for shard in shards]
+        shards, latest = versions.current(shards, self.numerics)
         older = [model for model, version in self.numerics.items() if latest[model] > version]
         cursor.execute("BEGIN")
         try:

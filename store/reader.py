@@ -10,7 +10,6 @@ from __future__ import annotations
 import threading
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -21,23 +20,22 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from knscope.store import base, extension, ledger
+from knscope.store import base, extension
+from knscope.store.arrivals import Arrivals
 from knscope.store.attached import CONFIG
 from knscope.store.database import prepare
-from knscope.store.dense import DamagedShardError, MissingShardError, Scores, gone_or_damaged
-from knscope.store.doubts import Doubts
+from knscope.store.dense import DamagedShardError, Scores, gone_or_damaged
 from knscope.store.errors import UserError
+from knscope.store.intake import portions
 from knscope.store.layout import check
 from knscope.store.live import Live
-from knscope.store.shards import Shard, list_shards, read_shard, unreadable
+from knscope.store.shards import Shard
 from knscope.store.validation import validate
 from knscope.store.view import View, arguments
 
 # A relation would copy less, but plans every statement twice, which for the macros costs more than their rows do.
 warnings.filterwarnings("ignore", message="Arrow output on a DB-API result")
 MEMORY = "2GB"
-SHARDS_AT_ONCE = 128
-READING_THREADS = 4
 KEPT = 4  # answers at once
 T = TypeVar("T")
 
@@ -51,11 +49,8 @@ class Reader:
 
     def __init__(self, path: Path | str, memory_limit: str = MEMORY, dense: Literal["size", "rows"] = "size") -> None:
         self.path = check(path)
-        self.damaged: dict[str, str] = {}
-        """What is put aside, shards above all, and why."""
         self.passed_over = ""
         """Why results.duckdb is of no use, and what to do; empty where it is used or not there."""
-        self._doubts = Doubts()
         self._lock = threading.Lock()
         self._extending = threading.Lock()
         self._known_catalog: tuple[int, dict[str, list[Any]]] = (-1, {})
@@ -72,16 +67,19 @@ class Reader:
         prepare(self._instance)
         # Who checks every row reads every shard. Locked before a shard is read: ad-hoc SQL runs on this instance too.
         start = base.start(self._instance, self.path, Path(self._spill.name) if dense == "size" else None)
-        self._intake, self._seen, self.passed_over = start.intake, set(start.seen), start.passed_over
-        self.generation = 1 if self._seen else 0
+        self._intake, self.passed_over = start.intake, start.passed_over
+        self.generation = 1 if start.seen else 0
         """Counts up whenever something new was taken in."""
         self.changed: dict[str, int] = {}
         """By model, the generation that brought the last of its results; none since opening where it is not named."""
+        self.heard: dict[str, int] = {}
+        """By run, the generation that brought the last of its shards; none since opening where it is not named."""
         self.extended = 0
         """Counts up whenever scores below the floor were added."""
         self.live = Live(self)
-        self._check = dense
-        self.damaged |= ledger.deleted(self.path) | unreadable(self.path)
+        self._arrivals = Arrivals(self.path, start.seen, dense)
+        self.damaged = self._arrivals.damaged
+        """What is put aside, shards above all, and why."""
         self.poll()
 
     def __enter__(self) -> Reader:
@@ -96,57 +94,36 @@ class Reader:
 
     # --- what is new ---
 
-    def poll(self) -> bool:
+    def poll(self, without: str = "", afresh: bool = False) -> bool:
         """Take in shards committed since the last look; True when something new came. Cheap when there is nothing.
 
         Raises UserError where it does not fit; what was there before still answers.
+
+        :param without: a run whose shards can wait
+        :param afresh: read every folder, also of those that have not changed by what the file system says
         """
         with self._lock:
             before = self.generation
-            for _ in range(_TRIES):
-                here = (path for path in list_shards(self.path) if path.name not in self._seen)
-                fresh = [path for path in here if self._doubts.due(path.name)]
-                whole = True
-                for start in range(0, len(fresh), SHARDS_AT_ONCE):
-                    whole &= self._take_in(fresh[start : start + SHARDS_AT_ONCE])
-                if whole:
+            for attempt in range(_TRIES):
+                for shards in portions(self._arrivals.read(without, afresh or attempt > 0)):
+                    self._take_in(shards)
+                if not self._arrivals.missed:
                     break
             return self.generation > before
 
-    def _take_in(self, paths: Sequence[Path]) -> bool:
-        """False where some were gone: they have been merged, and what replaces them is there."""
-        if len(paths) > READING_THREADS:
-            with ThreadPoolExecutor(READING_THREADS) as pool:
-                read = list(pool.map(self._read, paths))
-        else:
-            read = [self._read(path) for path in paths]
-        shards = [shard for shard in read if isinstance(shard, Shard)]
-        if shards:
-            with self.cursor() as cursor:
-                try:
-                    models = self._intake.take_in(cursor, shards)
-                except duckdb.OutOfMemoryException as error:
-                    raise UserError(
-                        f"{self.path} does not fit in memory and the temporary folder; open it with a higher memory_limit, "
-                        "or set TMPDIR to a disk with more room"
-                    ) from error
-            for shard in shards:
-                self._seen.add(shard.path.name)
-                self.damaged.pop(str(shard.path), None)
-            self.generation += 1
-            self.changed |= dict.fromkeys(models, self.generation)
-        return not any(isinstance(shard, MissingShardError) for shard in read)
-
-    def _read(self, path: Path) -> Shard | MissingShardError | None:
-        try:
-            return read_shard(path, self._check)
-        except MissingShardError as error:
-            return error
-        except DamagedShardError as error:
-            self.damaged[str(path)] = str(error)
-            if self._doubts.in_vain(path.name):
-                self._seen.add(path.name)
-            return None
+    def _take_in(self, shards: Sequence[Shard]) -> None:
+        with self.cursor() as cursor:
+            try:
+                models = self._intake.take_in(cursor, shards)
+            except duckdb.OutOfMemoryException as error:
+                raise UserError(
+                    f"{self.path} does not fit in memory and the temporary folder; open it with a higher memory_limit, "
+                    "or set TMPDIR to a disk with more room"
+                ) from error
+        self._arrivals.saw(shards)
+        self.generation += 1
+        self.changed |= dict.fromkeys(models, self.generation)
+        self.heard |= {shard.path.parent.parent.name: self.generation for shard in shards}
 
     # --- asking ---
 
@@ -181,7 +158,7 @@ class Reader:
                 return self._intake.scores(key, self.damaged)
             except DamagedShardError as error:
                 trouble = error
-            self.poll()  # a compaction may have moved it
+            self.poll(afresh=True)  # a compaction may have moved it
         raise gone_or_damaged(trouble) from trouble
 
     def models(self) -> list[str]:

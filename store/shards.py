@@ -16,7 +16,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Literal
@@ -46,6 +46,9 @@ CHILDREN = ("score", "path", "scan_neuron", "ablation", "claim_neuron")
 """Tables whose rows belong to a keyed row; `key` is their first column."""
 LATER: Mapping[str, tuple[str, ...]] = MappingProxyType({"prediction": ("words_without_path",)})
 """Columns that shards of an older version lack: they are read as null."""
+ALIKE = ("model", "site", "method")
+"""Tables that many shards hold alike."""
+Alike = dict[tuple[str, str], pa.Table]
 SHARDS = "shards"
 """A run's folder of them."""
 NAMES = ("key", "model", "method", "query", "fact")
@@ -88,7 +91,7 @@ def write_shard(
             raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT))
         temporary.mkdir(parents=True)
         manifest: dict[str, Any] = {"rows": {table: rows.num_rows for table, rows in ready.items()}}
-        parts = {_file(table): partial(_write_table, rows) for table, rows in ready.items()}
+        parts = {_file(table): partial(_write_table, table, rows) for table, rows in ready.items()}
         if dense is not None:
             scores = np.ascontiguousarray(dense, dtype=np.float32)
             parts[DENSE_FILE] = partial(np.save, arr=scores, allow_pickle=False)
@@ -130,11 +133,17 @@ def _commit(temporary: Path, final: Path, merges: Sequence[str]) -> bool:
     return True
 
 
-def _write_table(rows: pa.Table, path: Path) -> None:
-    """Numbers hardly repeat: a dictionary of them, or a slower codec, costs more than it saves beside the dense scores."""
-    repeating = [field.name for field in rows.schema if not pa.types.is_floating(field.type)]
+def _write_table(table: str, rows: pa.Table, path: Path) -> None:
+    """Written so that many small files are read quickly: what describes a file costs more than its few rows.
+
+    Numbers hardly repeat: a dictionary of them, or a slower codec, costs more than it saves beside the dense scores.
+    """
+    whole = [field.name for field in rows.schema if not pa.types.is_floating(field.type)]
+    repeating = whole if table in CHILDREN else False
     with pa.OSFile(str(path), "wb") as file:  # a path would be looked up among kinds of file systems
-        pq.write_table(rows, file, compression="snappy", use_dictionary=repeating)
+        pq.write_table(
+            rows, file, compression="snappy", use_dictionary=repeating, store_schema=False, write_statistics=False
+        )
 
 
 def _written(path: Path, write: Callable[[Path], None]) -> str:
@@ -189,14 +198,15 @@ def read_manifest(shard: Path) -> Manifest:
     return Manifest(shard, known, sums, dense or [])
 
 
-def read_shard(path: Path, dense: Literal["size", "rows", "bytes"] = "size") -> Shard:
+def read_shard(path: Path, dense: Literal["size", "rows", "bytes"] = "size", alike: Alike | None = None) -> Shard:
     """Read a shard, checking its tables against the manifest; of its dense scores the size, every row's sum, or every byte.
 
+    :param alike: tables that were read before and often come again (`ALIKE`), by name and checksum; this shard's are added
     Raises DamagedShardError, naming the file; MissingShardError where the shard is not there any more.
     """
     try:
         manifest = read_manifest(path)
-        found = {table: _table(manifest, table) for table in manifest.rows}
+        found = {table: _table(manifest, table, {} if alike is None else alike) for table in manifest.rows}
         for name in manifest.sha256.keys() - {_file(table) for table in found}:
             if dense == "bytes" or name != DENSE_FILE:
                 _check(path, name, _checksum(path, name), manifest)
@@ -233,38 +243,49 @@ def _check_dense(scores: Dense | None, attributions: pa.Table | None, every_row:
             )
 
 
-def _table(manifest: Manifest, table: str) -> pa.Table:
-    """Keys of rows that belong to others are read as a dictionary: few texts, many rows."""
+def _table(manifest: Manifest, table: str, alike: Alike) -> pa.Table:
     path, name, expected = manifest.path, _file(table), manifest.rows[table]
     content = files.read(path, name, TABLE_BYTES)
-    _check(path, name, hashlib.sha256(content).hexdigest(), manifest)
-    wanted = tables()[table].schema
-    if table in CHILDREN:
-        wanted = wanted.set(0, pa.field("key", pa.dictionary(pa.int32(), pa.string())))
-    coded = ["key"] if table in CHILDREN else None
+    checksum = hashlib.sha256(content).hexdigest()
+    _check(path, name, checksum, manifest)
+    rows = alike.get((table, checksum))
+    if rows is None or rows.num_rows != expected:
+        rows = _parsed(path, table, content, expected)
+        if table in ALIKE:
+            alike[table, checksum] = rows
+    return rows
+
+
+def _parsed(path: Path, table: str, content: bytes, expected: int) -> pa.Table:
+    """Keys of rows that belong to others are read as a dictionary: few texts, many rows."""
+    name, coded = _file(table), ["key"] if table in CHILDREN else None
     try:
         with pq.ParquetFile(pa.BufferReader(content), read_dictionary=coded) as file:
             if file.metadata.num_rows != expected:
                 raise DamagedShardError(f"{path}: {name} has {file.metadata.num_rows} rows, not {expected}")
-            later = [place for place, column in enumerate(wanted.names) if _is_later(table, column, file.schema_arrow)]
-            stored = pa.schema([field for place, field in enumerate(wanted) if place not in later])
-            if not file.schema_arrow.equals(stored):
-                raise DamagedShardError(f"{path}: {name} has other columns than this version of knscope writes")
             if not _fits(file.metadata, content):
                 raise DamagedShardError(f"{path}: {name} would take more than {DECODED_BYTES >> 30} GiB of memory")
             rows = file.read(use_threads=False)
         rows.validate(full=True)
     except (pa.ArrowException, OSError, ValueError, TypeError, MemoryError) as error:
         raise DamagedShardError(f"{path}: {name} cannot be read ({error})") from error
-    for place in later:
-        rows = rows.add_column(place, wanted.field(place), pa.nulls(rows.num_rows, wanted.field(place).type))
+    wanted = _schema(table)
+    for column in LATER.get(table, ()):
+        if column not in rows.column_names:
+            place = wanted.get_field_index(column)
+            rows = rows.add_column(place, wanted.field(place), pa.nulls(rows.num_rows, wanted.field(place).type))
+    if not rows.schema.equals(wanted):
+        raise DamagedShardError(f"{path}: {name} has other columns than this version of knscope writes")
     if empty := [column for column in NAMES if column in wanted.names and rows[column].null_count]:
         raise DamagedShardError(f"{path}: {name} has rows without a {empty[0]}")
     return rows
 
 
-def _is_later(table: str, column: str, stored: pa.Schema) -> bool:
-    return column in LATER.get(table, ()) and column not in stored.names
+@cache
+def _schema(table: str) -> pa.Schema:
+    """What a file of the table is read as."""
+    wanted = tables()[table].schema
+    return wanted.set(0, pa.field("key", pa.dictionary(pa.int32(), pa.string()))) if table in CHILDREN else wanted
 
 
 def _fits(metadata: pq.FileMetaData, content: bytes) -> bool:

@@ -10,7 +10,6 @@ from __future__ import annotations
 import secrets
 import shutil
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from itertools import islice
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -23,15 +22,14 @@ from knscope.store.database import prepare
 from knscope.store.dense import DamagedShardError
 from knscope.store.errors import UserError
 from knscope.store.ingest import insert
-from knscope.store.intake import Intake
+from knscope.store.intake import Intake, portions
 from knscope.store.layout import SNAPSHOT, check
-from knscope.store.shards import Shard, list_shards, read_shard
+from knscope.store.shards import Alike, Shard, list_shards, read_shard
 from knscope.store.view import sql_literal
 
 STORAGE = "v1.0.0"
 """The oldest DuckDB that opens the file."""
 MEMORY = "1GB"
-SHARDS_AT_ONCE = 64
 LOOKS = 5
 """How often to look for what came, or was merged, while shards were read."""
 READ_INTO = frozenset("?\\")
@@ -90,8 +88,7 @@ def _build(folder: Path, path: Path) -> set[Path]:
             found = set(list_shards(folder))
             if found <= seen:
                 break
-            shards = _readable(sorted(found - seen))
-            while some := list(islice(shards, SHARDS_AT_ONCE)):
+            for some in portions(_readable(sorted(found - seen))):
                 intake.take_in(connection, some)
                 taken.update(shard.path for shard in some)
             seen |= found
@@ -132,8 +129,9 @@ def _record(connection: duckdb.DuckDBPyConnection, shards: set[Path], intake: In
 
 
 def _readable(paths: Iterable[Path]) -> Iterator[Shard]:
+    alike: Alike = {}
     for path in paths:
         try:
-            yield read_shard(path)
+            yield read_shard(path, alike=alike)
         except DamagedShardError:
             continue

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
+from pathlib import Path
 
 import duckdb
 import pyarrow as pa
@@ -20,45 +21,50 @@ from knscope.store.runs import read_run
 from knscope.store.shards import Shard
 
 
-def version_of(shard: Shard) -> int | None:
-    """As the shard's own methods say, or else its run's record; None where neither does, and then nothing is older or newer."""
+def current(shards: Iterable[Shard], known: Mapping[str, int]) -> tuple[list[Shard], dict[str, int]]:
+    """The shards without results that are of an older version than the newest of their model, and which version that is of each model,
+    in these shards or known before."""
+    records: dict[Path, int | None] = {}
+    dated = [(shard, _version(shard, records)) for shard in shards]
+    models = {one: _models(shard for shard, own in dated if own == one) for one in {own for _, own in dated}}
+    latest = dict(known)
+    for version, names in models.items():
+        if version is not None:
+            latest |= {model: max(version, latest.get(model, version)) for model in names}
+    old = {
+        version: [model for model in names if version is not None and latest[model] > version]
+        for version, names in models.items()
+    }
+    return [_without(shard, old[version]) if old[version] else shard for shard, version in dated], latest
+
+
+def _version(shard: Shard, records: dict[Path, int | None]) -> int | None:
+    """As the shard's own methods say, or else its run's record; None where neither does, and then nothing is older or newer.
+
+    :param records: what records of runs said that were read before
+    """
     methods = shard.tables.get("method")
     if methods is not None and methods.num_rows:
         found: int | None = pc.max(methods["numerics_version"]).as_py()
         return found
     run = shard.path.parent.parent
-    try:
-        stored: int | None = read_run(run.parent.parent, run.name).provenance.get("numerics_version")
-    except UserError:
-        return None
-    return stored
+    if run not in records:
+        try:
+            records[run] = read_run(run.parent.parent, run.name).provenance.get("numerics_version")
+        except UserError:
+            records[run] = None
+    return records[run]
 
 
-def models_of(shard: Shard) -> set[str]:
-    """Models that the shard has results of."""
-    present = (shard.tables[name] for name in KEYED if name in shard.tables)
-    return {model for rows in present for model in pc.unique(rows["model"]).to_pylist()}
+def _models(shards: Iterable[Shard]) -> set[str]:
+    """Models that the shards have results of."""
+    columns = [rows["model"] for shard in shards for name in KEYED if (rows := shard.tables.get(name)) is not None]
+    chunks = [chunk for column in columns for chunk in column.chunks]
+    return set(pc.unique(pa.chunked_array(chunks, pa.string())).to_pylist())
 
 
-def newest(shards: Iterable[Shard], known: Mapping[str, int]) -> dict[str, int]:
-    """The newest version of each model, in these shards or known before."""
-    found = dict(known)
-    for shard in shards:
-        version = version_of(shard)
-        if version is not None:
-            for model in models_of(shard):
-                found[model] = max(version, found.get(model, version))
-    return found
-
-
-def current(shard: Shard, latest: Mapping[str, int]) -> Shard:
-    """The shard without results that are of an older version than the newest of their model."""
-    version = version_of(shard)
-    if version is None:
-        return shard
-    old = pa.array([model for model in models_of(shard) if latest[model] > version], pa.string())
-    if not len(old):
-        return shard
+def _without(shard: Shard, models: list[str]) -> Shard:
+    old = pa.array(models, pa.string())
     tables = {
         name: rows.filter(pc.invert(pc.is_in(rows["model"], old))) if name in KEYED else rows
         for name, rows in shard.tables.items()

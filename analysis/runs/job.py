@@ -32,7 +32,6 @@ from knscope.store.shards import list_shards, set_aside, write_shard
 from knscope.store.view import View
 
 BEAT_SECONDS = 1.0
-LOOK_SECONDS = 1.0
 LAST_PAUSES = (0.1, 0.3, 1.0)  # seconds between tries to write how a run has ended
 MANY_SHARDS = 64  # more are merged when a run ends
 LIBRARIES = ("torch", "transformers", "tokenizers", "numpy", "polars", "pyarrow", "duckdb")
@@ -58,26 +57,16 @@ class ReaderStored:
         self._gpus = gpus
         self._run = run
         self._templates = templates
-        self._looked: float | None = None
-        self._others = frozenset[str]()
-        self.company = False
+        self._opened = reader.generation
+
+    @property
+    def company(self) -> bool:
+        """Whether other runs have committed results since the reader was opened."""
+        return any(last > self._opened for run, last in self._reader.heard.items() if run != self._run)
 
     def keys(self, table: str, keys: Collection[str], fresh: bool = True) -> frozenset[str]:
-        if fresh or self._others_have_more():
-            self._reader.poll()
+        self._reader.poll(without="" if fresh else self._run)
         return self._reader.keys(table) & set(keys)
-
-    def _others_have_more(self) -> bool:
-        """Whether other runs have committed something. Alone, a run looks once a second at most."""
-        first = self._looked is None
-        if self._looked is not None and not self.company and time.monotonic() - self._looked < LOOK_SECONDS:
-            return False
-        self._looked = time.monotonic()
-        found = frozenset(path.name for path in list_shards(self._reader.path) if path.parent.parent.name != self._run)
-        before, self._others = self._others, found
-        more = not found <= before
-        self.company = self.company or (more and not first)
-        return more
 
     def predicted(self, model: str) -> set[str]:
         self._reader.poll()

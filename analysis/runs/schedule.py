@@ -38,7 +38,7 @@ class Stored(Protocol):
         """Whether other runs commit results meanwhile."""
 
     def keys(self, table: str, keys: Collection[str], fresh: bool = True) -> Collection[str]:
-        """Which of the keys are stored; not `fresh`: what came in the last second may be missing."""
+        """Which of the keys are stored; not `fresh`: what the asking run has committed itself may be missing."""
 
     def predicted(self, model: str) -> set[str]:
         """Ids of the queries whose predictions by the model are stored."""

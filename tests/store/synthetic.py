@@ -94,7 +94,9 @@ def build(path: Path, size: Size | None = None) -> Path:
     size = size or Size()
     store.create(path)
     parts = [range(at, min(at + size.shard_facts, size.facts)) for at in range(0, size.facts, size.shard_facts)]
-    done, running = runs.new_run(path, {"methods": list(size.methods)}), runs.new_run(path, {"facts": size.facts})
+    done, running = sorted(runs.new_name() for _ in range(2))  # the finished one comes first
+    runs.new_run(path, {"methods": list(size.methods)}, done)
+    runs.new_run(path, {"facts": size.facts}, running)
     for number, part in enumerate(parts):
         last = number == len(parts) - 1
         write_shard(path, running if last and len(parts) > 1 else done, *made_frames(size, part))

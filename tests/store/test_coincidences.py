@@ -16,7 +16,7 @@ import duckdb
 import pytest
 
 from knscope.analysis.runs import job
-from knscope.store import compaction, reader, shards, snapshot
+from knscope.store import arrivals, compaction, shards, snapshot
 from knscope.store.reader import Reader
 from knscope.store.shards import list_shards, write_shard
 from tests.store import made
@@ -88,7 +88,7 @@ def test_a_reader_that_opens_while_shards_are_merged_misses_no_result(
     filled: made.Made, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     expected = counts(filled.path)
-    interrupted(monkeypatch, reader, "read_shard", lambda: compaction.compact(filled.path), 2)
+    interrupted(monkeypatch, arrivals, "read_shard", lambda: compaction.compact(filled.path), 2)
     assert counts(filled.path) == expected
 
 
@@ -101,8 +101,8 @@ def test_dense_scores_that_are_merged_twice_while_they_are_looked_for_are_found(
         compaction.compact(filled.path)
         real, calls = opened.poll, itertools.count(1)
 
-        def polled() -> bool:
-            found = real()
+        def polled(**given: Any) -> bool:
+            found = real(**given)
             if next(calls) < 3:
                 merge_again(filled)
             return found
@@ -120,7 +120,7 @@ def test_a_publication_while_shards_are_merged_again_and_again_leaves_out_nothin
     place = snapshot.publish(filled.path)
     with duckdb.connect(str(place), read_only=True) as connection:
         assert connection.execute(COUNTS).fetchall() == [expected]
-    monkeypatch.setattr(reader, "read_shard", pytest.fail)  # a reader that starts from it reads no shard
+    monkeypatch.setattr(arrivals, "read_shard", pytest.fail)  # a reader that starts from it reads no shard
     assert counts(filled.path) == expected
 
 

@@ -17,7 +17,7 @@ import pytest
 from polars.testing import assert_frame_equal
 
 from knscope import store
-from knscope.store import compaction, doubts, ledger, runs, shards
+from knscope.store import arrivals, compaction, ledger, runs, shards
 from knscope.store.dense import DamagedShardError
 from knscope.store.errors import UserError
 from knscope.store.reader import Reader
@@ -92,7 +92,7 @@ def test_what_is_missing_because_it_cannot_be_read_is_said_to_be_so(path: Path) 
 def test_a_shard_whose_files_come_into_sight_one_by_one_is_taken_in_when_it_is_whole(
     path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(doubts, "EVERY", 0.0)
+    monkeypatch.setattr(arrivals, "EVERY", 0.0)
     here, *_ = list_shards(path)
     for order in (sorted, lambda names: sorted(names, reverse=True)):
         aside = here.rename(tmp_path / "aside")

@@ -3,7 +3,6 @@
 from pathlib import Path
 
 import numpy as np
-import pytest
 
 from knscope import store
 from knscope.analysis.runs import job
@@ -13,10 +12,7 @@ from knscope.store import shards
 from tests.store import made, synthetic, writer
 
 
-def test_before_a_unit_is_handed_out_a_run_looks_for_what_others_have_committed(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(job, "LOOK_SECONDS", 0.0)
+def test_before_a_unit_is_handed_out_a_run_looks_for_what_others_have_committed(tmp_path: Path) -> None:
     place = store.create(tmp_path / "two.knstore")
     mine, theirs = (run_files.new_run(place, {}) for _ in range(2))
     made = [synthetic.made_frames(writer.SIZE, range(number, number + 1)) for number in range(2)]
