@@ -42,7 +42,7 @@ def whole(path: Path) -> Iterator[Path]:
             else:
                 temporary.replace(path.resolve())
         except BrokenPipeError as error:
-            raise ReaderGone from error
+            raise ReaderGone(f"{path}: its reader has closed it") from error
         except OSError as error:
             raise UserError(f"{path} cannot be written ({error.strerror or error}); name another place") from error
 

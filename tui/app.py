@@ -23,6 +23,7 @@ from knscope.tui import config, keymap, state
 from knscope.tui.config import Settings
 from knscope.tui.dialogs.welcome import WelcomeScreen
 from knscope.tui.printing.format import visible
+from knscope.tui.printing.streams import on_screen
 from knscope.tui.session import Session
 from knscope.tui.terminal.driver import HARMLESS, drawing_alone, end_by_signal
 from knscope.tui.terminal.themes import THEMES
@@ -155,8 +156,13 @@ def run_workbench(store: Path | None, flags: Mapping[str, Any] | None = None) ->
     :raises UserError: a config file that cannot be used, no terminal to draw on, or the workbench's own failure
     """
     in_browser = "TEXTUAL_DRIVER" in os.environ  # set by knscope serve for its child
-    if not in_browser and not sys.stdin.isatty():
-        raise UserError("the workbench needs a terminal; for text use knscope kn, likn, dkn or sql")
+    if not in_browser and not on_screen():
+        term = (
+            f"; with TERM={os.environ['TERM']} nothing can be drawn: set it, as in xterm-256color"
+            if sys.stdin.isatty()
+            else ""
+        )
+        raise UserError(f"the workbench needs a terminal{term}; for text use knscope kn, likn, dkn or sql")
     path, settings = store or state.last_store(), config.load(flags)
     if in_browser:
         fatal, code = _run(Knscope(path, settings))

@@ -10,7 +10,6 @@ from __future__ import annotations
 import gc
 import sys
 
-
 def main() -> None:
     """Run the command line and leave with its exit code; a person's error is a message, never a traceback."""
     from knscope.store import safe_path
@@ -59,6 +58,14 @@ def run_app(arguments: list[str]) -> int:
 
 
 def _command(arguments: list[str]) -> int:
+    import os
+
+    from knscope.store.errors import UserError
+
+    try:
+        os.getcwd()  # noqa: PTH109
+    except OSError as error:
+        raise UserError(f"the folder you are in cannot be used ({error.strerror}); change to another") from error
     try:
         if _opens_a_store(arguments):
             _open(arguments[1] if arguments else None)
@@ -72,6 +79,8 @@ def _command(arguments: list[str]) -> int:
 
 def _told(error: Exception) -> str | None:
     """What to tell the person of a mistake, or of a process that failed; None for an error of the program."""
+    import errno
+
     from knscope.analysis.errors import ModelError
     from knscope.store.errors import ProcessFailed, UserError
 
@@ -83,6 +92,9 @@ def _told(error: Exception) -> str | None:
         told = io.StringIO()
         show(told)
         return told.getvalue().rstrip()
+    full = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS)
+    if isinstance(error, OSError) and (error.errno in full or "temporary directory" in str(error)):
+        return f"knscope: {error.filename or 'a file'} cannot be written ({error.strerror}); make room on the disk"
     return None
 
 

@@ -27,7 +27,12 @@ def shell(script: str, *arguments: str, **environment: str) -> subprocess.Comple
     command = Path(sys.executable).with_name("knscope")
     words = ["bash", "-c", script, str(command), *arguments]
     return subprocess.run(
-        words, capture_output=True, text=True, timeout=120, check=False, env={**os.environ, **environment}
+        words,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+        env={**os.environ, "PYTHONDONTWRITEBYTECODE": "1", **environment},
     )
 
 

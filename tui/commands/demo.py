@@ -23,12 +23,12 @@ def demo(
 ) -> None:
     """Analyse the bundled facts with the bundled models and open the workbench at once: it fills while this runs."""
     from knscope.tui.commands import stores
-    from knscope.tui.printing import output
+    from knscope.tui.printing import output, streams
 
     place = store or default_store()
     whole = demo_config(common.facts_count(facts), device)
     output.say(_introduction(whole, facts, place))
-    if not headless and sys.stdin.isatty() and sys.stdout.isatty():
+    if not headless and streams.on_screen() and sys.stdout.isatty():
         resume(place, whole)
         stores.open_workbench(place)
         return

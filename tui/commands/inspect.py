@@ -160,6 +160,8 @@ def doctor(as_json: Json = False) -> None:
 
 
 def _terminal() -> list[tuple[str, str, str]]:
+    from knscope.tui.printing.streams import DUMB
+
     term, true_colour = os.environ.get("TERM", ""), os.environ.get("COLORTERM", "") in ("truecolor", "24bit")
     tmux, ssh = "TMUX" in os.environ, "SSH_CONNECTION" in os.environ
     columns, lines = shutil.get_terminal_size()
@@ -174,7 +176,7 @@ def _terminal() -> list[tuple[str, str, str]]:
     )
     utf8 = (sys.stdout.encoding or "").lower().replace("-", "") == "utf8"
     return [
-        ("terminal", term or "none", "" if term not in ("", "dumb") else "set TERM, as in xterm-256color"),
+        ("terminal", term or "none", "" if term not in ("", *DUMB) else "set TERM, as in xterm-256color"),
         (
             "size",
             f"{columns}x{lines}",

@@ -38,7 +38,7 @@ class WelcomeScreen(Screen[None]):
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("d,enter", "demo", "demo", show=False),
         Binding("o", "open", "open", show=False),
-        Binding("q,escape,ctrl+c,ctrl+q", "app.exit", "leave", show=False),
+        Binding("q,escape,ctrl+c,ctrl+q", "app.quit", "leave", show=False),
     ]
 
     def compose(self) -> ComposeResult:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import shutil
 import sys
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -22,6 +24,7 @@ if TYPE_CHECKING:
 
 FORMATS = ("table", "csv", "json", "latex", "parquet", "spreadsheet")
 GAP = 2  # cells around a column
+LEAST = 40  # cells that a text table needs
 NARROWEST = 12  # a column of text is folded to this, no further
 LONGEST_WORD = 24  # nor narrower than its longest word of up to this: names of models are read whole
 HINT = "--format csv"
@@ -30,16 +33,21 @@ MAX_PRINTED = 60  # rows of a text table; the rest is counted, and comes with --
 
 def console(needed: int = 0) -> Console:
     """stdout for text tables; without a terminal as wide as is needed, so that a pipe loses nothing."""
-    return _console(width=None if sys.stdout.isatty() else max(160, needed))
+    return _console(_terminal_width() if sys.stdout.isatty() else max(160, needed))
 
 
 def messages() -> Console:
-    return _console(stderr=True)
+    return _console(_terminal_width(), stderr=True)
 
 
-def _console(**options: Any) -> Console:
+def _terminal_width() -> int:
+    """Of a terminal, or of one that says it is narrower than LEAST, whose lines then break at its edge."""
+    return max(LEAST, shutil.get_terminal_size().columns)
+
+
+def _console(width: int, *, stderr: bool = False) -> Console:
     """Text is printed as it stands: no markup, no `:smile:`."""
-    return Console(highlight=False, markup=False, emoji=False, **options)
+    return Console(width=width, stderr=stderr, highlight=False, markup=False, emoji=False)
 
 
 def say(text: str) -> None:
@@ -193,21 +201,20 @@ class Bar:
 
     def show(self, done: int, total: int, text: str, last: bool = False) -> None:
         """Without a terminal a line now and then, and the `last` one."""
-        import time
-
+        text = f"{done:,} of {total:,} results  {text}"
         if self._progress is not None and self._task is not None:
             self._progress.update(self._task, completed=done, total=total or None, description=one_line(text))
         elif last or time.monotonic() - self._last >= self.EVERY:
             self._last = time.monotonic()
-            say(f"{done:,} of {total:,} results  {text}")
+            say(text)
 
 
 @contextmanager
 def progress_bar() -> Iterator[Bar]:
     err = messages()
-    if not err.is_terminal:
+    if not err.is_terminal or err.is_dumb_terminal:
         yield Bar(None, None)
         return
-    columns = (TextColumn("{task.completed:,} of {task.total:,}"), BarColumn(), TimeElapsedColumn())
-    with Progress(*columns, TextColumn("{task.description}", markup=False), console=err, transient=True) as progress:
+    columns = (BarColumn(), TimeElapsedColumn(), TextColumn("{task.description}", markup=False))
+    with Progress(*columns, console=err, transient=True) as progress:
         yield Bar(progress, progress.add_task("starting", total=None))

@@ -11,6 +11,9 @@ from typing import Any
 
 from knscope.store.errors import ReaderGone, UserError
 
+DUMB = ("dumb", "unknown")
+"""Terminals that print escape sequences instead of obeying them, by TERM."""
+
 
 class _Descriptor(io.FileIO):
     """Waits where a pipe does not block. After a failure nothing is written, so that Python can flush when it ends."""
@@ -67,6 +70,11 @@ def take_over() -> None:
         sys.stdin = os.fdopen(0, closefd=False)
     sys.stdout = _text(_Stdout(1, "w", closefd=False), sys.stdout)
     sys.stderr = _text(_Stderr(2, "w", closefd=False), sys.stderr)
+
+
+def on_screen() -> bool:
+    """Whether a person sits at a terminal that takes escape sequences, as the workbench needs them."""
+    return sys.stdin.isatty() and os.environ.get("TERM") not in DUMB
 
 
 def _text(raw: _Descriptor, before: object) -> io.TextIOWrapper:

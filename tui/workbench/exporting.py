@@ -7,7 +7,7 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from knscope.store.errors import UserError
+from knscope.store.errors import ReaderGone, UserError
 from knscope.store.layout import expanded
 from knscope.tui.dialogs.form import Field, FormScreen
 from knscope.tui.panes.pane import Pane, unexpected
@@ -48,7 +48,7 @@ class Exporting(Bench):
         """Write what the pane shows, in a thread: a figure draws its intervals first."""
         try:
             said = await asyncio.to_thread(self._written, pane, frame, expanded(name))
-        except UserError as error:
+        except (UserError, ReaderGone) as error:
             self.knscope.say(str(error))
         except unexpected() as error:
             self.knscope.say(f"{name} could not be written: {type(error).__name__}: {error}")
@@ -75,14 +75,14 @@ class Exporting(Bench):
         return table
 
     def action_picture(self) -> None:
-        path = Path("knscope.svg")
+        from knscope.store.export import whole
+
         try:
-            path = unused(expanded(self.knscope.settings.export_folder) / path)
-            path.write_text(corrected(self.app.export_screenshot(title="knscope")), encoding="utf-8")
+            path = unused(expanded(self.knscope.settings.export_folder) / "knscope.svg")
+            with whole(path) as temporary:
+                temporary.write_text(corrected(self.app.export_screenshot(title="knscope")), encoding="utf-8")
         except UserError as error:
             self.knscope.say(str(error))
-        except OSError as error:
-            self.knscope.say(f"{path} cannot be written: {error.strerror}")
         else:
             self.knscope.say(f"picture written to {path}", "information")
 

@@ -12,10 +12,12 @@ from typing import TYPE_CHECKING, Any
 
 from textual.worker import Worker, WorkerState
 
+from knscope.analysis.errors import ModelError
 from knscope.store.errors import UserError
 from knscope.store.processes import start, without_result
 from knscope.tui.commands.common import CLI
 from knscope.tui.dialogs.form import Field, FormScreen
+from knscope.tui.panes.pane import unexpected
 from knscope.tui.panes.runs import RunsPane
 from knscope.tui.workbench.computing import Computing, Lacking
 
@@ -115,7 +117,7 @@ class Running(Computing):
             return
         try:
             self._started(protocol.start_job(self.session.path, replace(RunConfig.from_json(stored), **changes)))
-        except (UserError, OSError, TypeError, KeyError) as error:
+        except (UserError, ModelError, OSError, *unexpected()) as error:  # a run.json may hold anything
             self.knscope.say(f"The run cannot be started: {error}")
 
     def _started(self, run: str) -> None:
