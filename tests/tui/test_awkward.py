@@ -12,6 +12,7 @@ import pytest
 from textual.events import Key
 
 from knscope.tui.app import Knscope
+from knscope.tui.config import Settings
 from knscope.tui.panes.comparison import agreement, side_by_side
 from knscope.tui.panes.sql import SqlPane
 from knscope.tui.widgets import cells
@@ -148,3 +149,27 @@ async def test_two_methods_are_compared_by_the_neurons_they_have_in_common(workb
         other = next(model for model in reader.models() if model != view.model)
         assert agreement(reader, view, view.with_(model=other)) == {}
         assert "Jaccard" in side_by_side(view, higher, {}, {}, found).plain
+
+
+@pytest.mark.parametrize("key", ["q", "escape", "ctrl+c", "ctrl+q"])
+async def test_the_welcome_screen_is_left_by_every_key_it_names(key: str) -> None:
+    app = Knscope(None, Settings(animations="none"))
+    async with app.run_test(size=WIDE) as pilot:
+        await pilot.pause()
+        await pilot.press(key)
+        await pilot.pause(0.1)
+        assert app._exit
+
+
+async def test_a_run_whose_file_holds_nonsense_is_not_resumed(workbench: Make) -> None:
+    async with workbench().run_test(size=WIDE) as pilot:
+        driver = await Driver(pilot).ready()
+        for config in (
+            {"models": [{"source": "m", "langs": []}], "methods": ["\x1b[2J"]},
+            {"models": 3},
+            {"nosuch": 1},
+        ):
+            driver.app.clear_notifications()
+            driver.bench._start({"data": "demo", **config})  # type: ignore[attr-defined]
+            await pilot.pause()
+            assert driver.said()[-1].startswith("The run cannot be started: ")

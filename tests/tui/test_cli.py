@@ -25,7 +25,6 @@ from knscope.tui.commands import common
 from knscope.tui.commands.demo import resume
 from knscope.tui.commands.run import exit_code
 from knscope.tui.printing import output
-from knscope.tui.printing.format import cell
 
 
 @pytest.fixture(scope="module")
@@ -286,10 +285,6 @@ def test_a_narrow_terminal_costs_the_last_columns_and_never_a_label_or_a_digit(r
     assert all(width == wide for width, wide, number in zip(widths, needed, numeric, strict=False) if number)
     assert all(width >= min(wide, 12) for width, wide in zip(widths, needed, strict=False))
     assert output.fitted(needed, numeric, 200) == needed
-
-
-def test_what_a_terminal_would_obey_is_shown_as_a_dot() -> None:
-    assert cell("Ta\x1b[31mnzania\x00") == "Ta·[31mnzania·" and cell("坦桑尼亚") == "坦桑尼亚"
 
 
 def test_a_bundled_model_is_known_by_its_name_unless_a_folder_has_it(

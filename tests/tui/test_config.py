@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import pwd
 from pathlib import Path
 
 import pytest
 
 from knscope.store.errors import UserError
 from knscope.tui import config, state
+from knscope.tui.commands.demo import default_store
 
 
 def test_a_flag_beats_the_environment_which_beats_the_file_which_beats_the_default(tmp_path: Path) -> None:
@@ -48,3 +50,32 @@ def test_a_damaged_memory_is_set_aside() -> None:
     state.file("theme.json").write_text("{")
     assert state.read("theme") == {}
     assert state.file("theme.damaged").exists()
+
+
+@pytest.mark.parametrize("variable", [None, "relative"])
+def test_without_a_home_directory_nothing_is_remembered_and_the_demo_asks_for_a_place(
+    variable: str | None, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    def unknown(*_: object) -> None:
+        raise KeyError("getpwuid(): uid not found")
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(pwd, "getpwuid", unknown)
+    monkeypatch.delenv("HOME", raising=False)
+    for name in ("CONFIG", "STATE", "DATA"):
+        monkeypatch.delenv(f"XDG_{name}_HOME")
+        if variable:
+            monkeypatch.setenv(f"XDG_{name}_HOME", variable)
+    assert config.load() == config.Settings() and state.last_store() is None
+    state.write("theme", {"name": "nord"})
+    assert state.read("theme") == {} and not list(tmp_path.iterdir())
+    with pytest.raises(UserError, match="demo --store FOLDER"):
+        default_store()
+
+
+def test_a_state_folder_that_cannot_be_used_is_as_good_as_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "file").write_text("")
+    for name in ("CONFIG", "STATE"):
+        monkeypatch.setenv(f"XDG_{name}_HOME", str(tmp_path / "file"))
+    state.write("theme", {"name": "nord"})
+    assert state.read("theme") == {} and config.load() == config.Settings()

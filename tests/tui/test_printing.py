@@ -187,13 +187,6 @@ def test_a_table_of_which_nothing_is_stored_says_which_run_computes_it(
         assert ("--what edit" in capsys.readouterr().err.replace("\n", " ")) == told
 
 
-def test_titles_notes_and_messages_hold_nothing_that_a_terminal_obeys(capsys: pytest.CaptureFixture[str]) -> None:
-    output.print_table(Table("t", "a\x1b[2J", pl.DataFrame({"a": [1]}), ("[b]\x9bm",)))
-    output.say("c\x1b[2J [d]")
-    captured = capsys.readouterr()
-    assert captured.out.startswith("a·[2J\n") and "[b]·m" in captured.out and captured.err == "c·[2J [d]\n"
-
-
 def test_a_place_that_cannot_be_written_is_told_before_anything_is_computed(
     made_store: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import os
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from pathlib import Path
 
 import pytest
+from rich.console import Console
 
 from knscope.store.errors import ReaderGone, UserError
+from knscope.tui.cli import run_app
+from knscope.tui.printing import output
 from knscope.tui.printing.streams import _Stdout
 
 DATA = b"0123456789" * 50_000
@@ -118,3 +123,51 @@ def test_a_file_that_does_not_fit_on_the_disk_is_an_error_and_leaves_nothing(
     done = shell('ulimit -f 64; "$0" sql "$1" "$2" -o "$3"', str(made_store), statement, str(tmp_path / f"a.{ending}"))
     assert done.returncode == 2 and "cannot be written (File too large)" in done.stderr, done.stderr
     assert not list(tmp_path.iterdir())
+
+
+def test_progress_is_drawn_on_a_terminal_before_the_total_is_known_and_told_on_a_dumb_one(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    for term, drawn in (("xterm-256color", True), ("dumb", False)):
+        shown = io.StringIO()
+        terminal = Console(file=shown, force_terminal=True, width=80, markup=False, _environ={"TERM": term})
+        monkeypatch.setattr(output, "messages", lambda terminal=terminal: terminal)
+        with output.progress_bar() as bar:
+            bar.show(0, 0, "queued")
+            time.sleep(0.2)
+            bar.show(3, 1000, "running [red]x[/red]", last=True)
+        assert ("━" in shown.getvalue()) == drawn and "3 of 1,000 results  running [red]x[/red]" in shown.getvalue()
+
+
+def test_a_terminal_of_a_few_cells_gets_whole_cells(monkeypatch: pytest.MonkeyPatch) -> None:
+    for columns, width in (("0", 80), ("1", output.LEAST), ("nonsense", 80), ("120", 120)):
+        monkeypatch.setenv("COLUMNS", columns)
+        assert output.messages().width == width
+
+
+def test_a_dumb_terminal_is_refused_before_anything_is_drawn(
+    made_store: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys.stdin, "isatty", lambda: True, raising=False)
+    monkeypatch.setenv("TERM", "dumb")
+    assert run_app(["open", str(made_store)]) == 2
+    captured = capsys.readouterr()
+    assert "with TERM=dumb nothing can be drawn" in captured.err and not captured.out
+
+
+def test_a_working_folder_that_is_gone_and_a_full_disk_are_sentences(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    gone = tmp_path / "gone"
+    gone.mkdir()
+    monkeypatch.chdir(gone)
+    gone.rmdir()
+    assert run_app(["status", "x.knstore"]) == 2 and "change to another" in capsys.readouterr().err
+    monkeypatch.chdir(tmp_path)
+
+    def full(*_: object, **__: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device", "/tmp/x")
+
+    monkeypatch.setattr(tempfile, "TemporaryDirectory", full)
+    question = ["query", "bert-en", "[X] is in [Y]", "--subject", "a", "--object", "b"]
+    assert run_app(question) == 2 and "/tmp/x cannot be written (No space left" in capsys.readouterr().err

@@ -201,7 +201,8 @@ class Bar:
 
     def show(self, done: int, total: int, text: str, last: bool = False) -> None:
         """Without a terminal a line now and then, and the `last` one."""
-        text = f"{done:,} of {total:,} results  {text}"
+        if total:
+            text = f"{done:,} of {total:,} results  {text}"
         if self._progress is not None and self._task is not None:
             self._progress.update(self._task, completed=done, total=total or None, description=one_line(text))
         elif last or time.monotonic() - self._last >= self.EVERY:
