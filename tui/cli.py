@@ -10,6 +10,7 @@ from __future__ import annotations
 import gc
 import sys
 
+
 def main() -> None:
     """Run the command line and leave with its exit code; a person's error is a message, never a traceback."""
     from knscope.store import safe_path

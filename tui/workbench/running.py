@@ -17,7 +17,6 @@ from knscope.store.errors import UserError
 from knscope.store.processes import start, without_result
 from knscope.tui.commands.common import CLI
 from knscope.tui.dialogs.form import Field, FormScreen
-from knscope.tui.panes.pane import unexpected
 from knscope.tui.panes.runs import RunsPane
 from knscope.tui.workbench.computing import Computing, Lacking
 
@@ -117,7 +116,15 @@ class Running(Computing):
             return
         try:
             self._started(protocol.start_job(self.session.path, replace(RunConfig.from_json(stored), **changes)))
-        except (UserError, ModelError, OSError, *unexpected()) as error:  # a run.json may hold anything
+        except (
+            UserError,
+            ModelError,
+            OSError,
+            TypeError,
+            LookupError,
+            ValueError,
+            AttributeError,
+        ) as error:  # of any run.json
             self.knscope.say(f"The run cannot be started: {error}")
 
     def _started(self, run: str) -> None:
