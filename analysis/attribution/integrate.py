@@ -23,19 +23,16 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from knscope.analysis.attribution.completeness import Integrals
 from knscope.analysis.attribution.method import MethodConfig
 from knscope.analysis.attribution.paths import prepare
-from knscope.analysis.attribution.quadrature import MAX_NODES, places
+from knscope.analysis.attribution.quadrature import MAX_NODES, Integrals, places
 from knscope.analysis.attribution.smoothness import FEWEST_NODES, ellipse, expected_nodes
 from knscope.analysis.engine import memory
 from knscope.analysis.engine.circuit import Circuit, Rows
-from knscope.analysis.engine.logits import Prediction, predictions
-from knscope.analysis.engine.passes import brought, replay
-from knscope.analysis.engine.replay import Engine, FlatEdits, shapes
-from knscope.analysis.engine.stretches import stretches, wide
-from knscope.analysis.engine.tap import tapped
-from knscope.analysis.engine.target import value, value_and_slope
+from knscope.analysis.engine.edits import FlatEdits, slices_by_value
+from knscope.analysis.engine.logits import Prediction, predictions, value, value_and_slope
+from knscope.analysis.engine.passes import brought, replay, tapped
+from knscope.analysis.engine.replay import Engine, shapes
 from knscope.analysis.prompts.encode import EncodedQuery
 from knscope.analysis.types import Bools, Floats, Ints
 
@@ -174,7 +171,7 @@ class _Group:
             layer, path = np.nonzero(pending)
             gradients = self._gradients(layer, path, nodes[pending], integrals, first=not integrals.nodes.any())
             chosen = torch.from_numpy(path).to(self.paths.state.device)
-            here = stretches(layer)
+            here = slices_by_value(layer)
             totals = [self._total(number, chosen[jobs], gradients[number]) for number, jobs in here.items()]
             sums = torch.cat(totals).cpu().numpy()
             integrals.judge(path, layer, nodes[pending], sums, self.f_end[state[path]], eps, self.method.tolerance)
@@ -209,7 +206,7 @@ class _Group:
         """Weighted mean gradients (jobs, width) by layer, of the jobs (layer, path) ordered by layer, of `nodes` (jobs,)
         each; F(w') on the way."""
         on = places(self.method.rule, nodes, start=first)
-        here, device = stretches(layer), self.paths.state.device
+        here, device = slices_by_value(layer), self.paths.state.device
         chosen = torch.from_numpy(path).to(device)
         result = {number: self._nothing(number, len(path[jobs])) for number, jobs in here.items()}
         place = np.arange(len(layer)) - np.searchsorted(layer, layer)  # of each job among its layer's
@@ -226,7 +223,7 @@ class _Group:
                     starts = at == 0
                     integrals.f_start[path[job[starts]], layer[job[starts]]] = f[starts]
                 to, weight = torch.from_numpy(place[job]).to(device), torch.from_numpy(on.weight[mine]).to(device)
-                within = stretches(layer[job])
+                within = slices_by_value(layer[job])
                 for number, these in within.items():  # what takes memory comes first: a row is added once or not at all
                     gradient = gradients[number].to(result[number].dtype)
                     gradients[number] = gradient * wide(weight[these], gradient)
@@ -258,7 +255,7 @@ class _Group:
         the lowest layer up, and its gradients at the neurons of every layer go to `at_end`.
         """
         paths, where = (torch.from_numpy(each).to(ends.device) for each in (path, at))
-        n, here = len(ends), stretches(layer)
+        n, here = len(ends), slices_by_value(layer)
         state = torch.cat([ends, self.paths.state[paths]])
         position = self.prepared.position[state]
         leaves: dict[int, Tensor] = {}
@@ -390,3 +387,8 @@ def _as_integral(method: MethodConfig) -> MethodConfig:
     if method.kind != "grad_x_act":
         return method
     return replace(method, baseline="zero", rule="right", nodes=1, multiplier="activation")
+
+
+def wide(factor: Tensor, like: Tensor) -> Tensor:
+    """factor (rows,) in the shape and dtype to multiply `like` (rows, ...) by."""
+    return factor.to(like).view(-1, *[1] * (like.dim() - 1))

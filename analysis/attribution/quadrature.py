@@ -93,3 +93,20 @@ def converged(
     scale = np.maximum(np.abs(end), np.abs(start))
     result: Bools = np.abs(total - change) <= tolerance * np.abs(change) + max(tolerance / 100, 4 * eps) * scale
     return result
+
+
+class Integrals:
+    """The integrals so far, as arrays (paths, layers)."""
+
+    def __init__(self, paths: int, layers: int) -> None:
+        self.shape = (paths, layers)
+        self.f_start, self.total = np.zeros(self.shape), np.zeros(self.shape)
+        self.nodes, self.converged = np.zeros(self.shape, np.int64), np.zeros(self.shape, np.bool_)
+
+    def judge(
+        self, path: Ints, layer: Ints, nodes: Ints, total: Floats, end: Floats, eps: float, tolerance: float
+    ) -> None:
+        """Store the sums of jobs (path, layer) with `nodes` nodes each, all (jobs,), and whether they account for the
+        change of F up to `end`."""
+        self.total[path, layer], self.nodes[path, layer] = total, nodes
+        self.converged[path, layer] = converged(total, self.f_start[path, layer], end, eps, tolerance)

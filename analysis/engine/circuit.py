@@ -12,11 +12,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from torch import Tensor, nn
+from transformers.pytorch_utils import Conv1D
 
-from knscope.analysis.engine.callbacks import LayerOf, OnBlock, OnModule, OnProduct, OnTensor
-from knscope.analysis.engine.devices import Home
+from knscope.analysis.engine.devices import Home, LayerOf, OnBlock, OnModule, OnProduct, OnTensor
 from knscope.analysis.engine.models import LoadedModel
-from knscope.analysis.engine.product import is_plain, matrix
 from knscope.analysis.engine.seq2seq import Sourced
 from knscope.analysis.engine.sites import Site
 from knscope.analysis.engine.vocabulary import in_pieces
@@ -289,3 +288,17 @@ def _alone_forward(forward: Callable[..., Any], change: OnModule, in_last: Calla
         return change(forward, x) if in_last() and not args else forward(x, *args)
 
     return routed
+
+
+def is_plain(module: nn.Module) -> bool:
+    """Whether the module gives x @ matrix.T + bias of x (..., width) and nothing else: not adapted, quantised or
+    hooked."""
+    hooked = module._forward_hooks or module._forward_pre_hooks or "forward" in module.__dict__
+    return type(module) in (nn.Linear, Conv1D) and not hooked
+
+
+def matrix(module: nn.Module) -> Tensor:
+    """(hidden, width) of a plain module."""
+    weight = module.weight
+    assert isinstance(weight, Tensor)
+    return weight.t() if isinstance(module, Conv1D) else weight

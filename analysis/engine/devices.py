@@ -1,5 +1,7 @@
-"""A model spread over several devices, seen from one: what the passes are handed lies on the device of its first weights,
-and what they give back goes where it came from.
+"""The callbacks that a pass puts into a model's forward, and how they see a model spread over several devices.
+
+What a callback is given lies on the device of the model's first weights; what it gives back goes where its input came
+from.
 """
 
 from __future__ import annotations
@@ -11,7 +13,20 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from knscope.analysis.engine.callbacks import OnBlock, OnModule, OnProduct, OnTensor, hidden_of, with_hidden
+OnBlock = Callable[[int, Callable[..., Any], tuple[Any, ...], dict[str, Any]], Any]
+"""(index, the block's own forward, args, kwargs) -> what the block returns."""
+
+OnModule = Callable[[Callable[[Tensor], Tensor], Tensor], Tensor]
+"""(the module's own forward, its input) -> what the module returns."""
+
+OnProduct = Callable[[int, Callable[[Tensor], Tensor], Tensor], Tensor]
+"""(layer, the second MLP linear's own forward, its input) -> what it returns."""
+
+LayerOf = Callable[[dict[int, int]], int]
+"""Layers by block -> the layer of the block that runs."""
+
+OnTensor = Callable[[int, Tensor], Tensor | None]
+"""(layer, tensor) -> its replacement, or None to leave it."""
 
 
 @dataclass(frozen=True)
@@ -65,3 +80,15 @@ class Home:
 
     def _giving(self, forward: Callable[[Tensor], Tensor]) -> Callable[[Tensor], Tensor]:
         return lambda x: forward(x).to(self.device)
+
+
+def hidden_of(out: Any) -> Tensor:
+    """The hidden states among a block's outputs."""
+    tensor = out if isinstance(out, Tensor) else out[0]
+    assert isinstance(tensor, torch.Tensor)
+    return tensor
+
+
+def with_hidden(out: Any, hidden: Tensor) -> Any:
+    """The block's outputs with other hidden states."""
+    return hidden if isinstance(out, Tensor) else (hidden, *out[1:])

@@ -78,3 +78,11 @@ class FlatEdits:
         rows = (self.rows[:, None] * steps + np.arange(steps)).reshape(-1)
         each = np.repeat(np.arange(len(self.rows)), steps)
         return FlatEdits(rows, self.neurons[each], self.scale[each], self.shift[each])
+
+
+def slices_by_value(ascending: Ints) -> dict[int, slice]:
+    """The slice of an ascending array that holds each of its values."""
+    found, starts = np.unique(ascending, return_index=True)
+    ends = np.append(starts, len(ascending))[1:]
+    of = zip(found.tolist(), starts.tolist(), ends.tolist(), strict=True)
+    return {value: slice(start, end) for value, start, end in of}

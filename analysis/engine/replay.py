@@ -24,13 +24,12 @@ from knscope.analysis.engine import memory, proof
 from knscope.analysis.engine.circuit import Circuit, Recipe, Recording, Rows
 from knscope.analysis.engine.edits import Edit as Edit
 from knscope.analysis.engine.edits import FlatEdits as FlatEdits
-from knscope.analysis.engine.logits import Edited, predictions, read_logits
+from knscope.analysis.engine.edits import slices_by_value
+from knscope.analysis.engine.logits import Edited, log_probabilities, predictions, read_logits
 from knscope.analysis.engine.logits import Prediction as Prediction
 from knscope.analysis.engine.models import LoadedModel
 from knscope.analysis.engine.passes import Edit as SiteEdit
 from knscope.analysis.engine.passes import brought, record, replay
-from knscope.analysis.engine.probabilities import log_probabilities
-from knscope.analysis.engine.stretches import stretches
 from knscope.analysis.errors import ModelError
 from knscope.analysis.prompts.encode import EncodedQuery, Step, encode_statement
 from knscope.analysis.types import Ints
@@ -83,6 +82,25 @@ class Variant:
 
     ids: tuple[int, ...]
     states: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class _States:
+    """State s reads the gold token gold[s] at position[s] of ids[sequence[s]]."""
+
+    ids: list[tuple[int, ...]]
+    sequence: list[int]
+    position: list[int]
+    gold: list[int]
+
+    def reads(self, variants: Sequence[Variant], clean: bool, device: torch.device) -> tuple[Tensor, Tensor, Tensor]:
+        """The sequences of one pass, the queries' own first where `clean`, and which of them are read where."""
+        ids = [*self.ids] if clean else []
+        reads = [*zip(self.sequence, self.position, strict=True)] if clean else []
+        for row, variant in enumerate(variants, len(ids)):
+            reads += [(row, self.position[state]) for state in variant.states]
+        at = torch.tensor(reads, device=device)  # (reads, 2)
+        return torch.tensor([*ids, *(variant.ids for variant in variants)], device=device), at[:, 0], at[:, 1]
 
 
 class Engine:
@@ -203,41 +221,50 @@ class Engine:
         `replayed=False` keeps nothing to replay from; `whole=True` keeps the activations of all tokens.
         """
         circuit, device = circuit or self.circuit, self.loaded.device
+        states = self._states(queries)
+        recipe = self._recipe_for(circuit, len(states.ids[0]), whole)
+        room = max(1, self.capacity(len(states.ids[0]), gradient=False) - len(states.ids))
+        cuts = [variants[start:end] for start, end in memory.spans(len(variants), room)] or [()]
+        n, n_clean, n_logits = len(states.gold), len(states.ids) if replayed else 0, len(states.gold) if logits else 0
+        ids, sequence, position = states.reads(cuts[0], True, device)
+        first = record(circuit, ids, n_clean, sequence, position, n_logits, recipe, whole)
+        extra = [[site[n:]] for site in first.sites]  # by layer: (reads of variants, [tokens,] width)
+        for more in cuts[1:]:
+            ids, sequence, position = states.reads(more, False, device)
+            found = record(circuit, ids, 0, sequence, position, 0, recipe, whole)
+            for parts, site in zip(extra, found.sites, strict=True):
+                parts.append(site)
+        return Prepared(
+            tuple(queries),
+            first,
+            torch.tensor(states.sequence, device=device),
+            torch.tensor(states.position, device=device),
+            torch.tensor(states.gold, device=device),
+            [site[:n] for site in first.sites],
+            [torch.cat(parts) if len(parts) > 1 else parts[0] for parts in extra],
+            first.logits,
+            circuit,
+            recipe,
+        )
+
+    def _states(self, queries: Sequence[EncodedQuery]) -> _States:
         steps: list[Step] = [step for query in queries for step in query.steps]
+        ids, sequence = [step.ids for step in steps], list(range(len(steps)))
         if self._shares_sequence(queries[0]):
             ids = [query.steps[-1].ids for query in queries]
             sequence = [index for index, query in enumerate(queries) for _ in query.steps]
-        else:
-            ids, sequence = [step.ids for step in steps], list(range(len(steps)))
-        position = [step.position for step in steps]
+        return _States(ids, sequence, [step.position for step in steps], [step.gold for step in steps])
+
+    def _recipe_for(self, circuit: Circuit, tokens: int, whole: bool) -> Recipe:
+        """The proven recipe for prompts of `tokens` tokens, edited at the answer position or at all of them."""
         recipe = self.proof.recipe_whole if whole else self.recipe
-        if recipe.prefix and len(ids[0]) >= self.proof.longest_prefix:
+        if recipe.prefix and tokens >= self.proof.longest_prefix:
             recipe = self.proof.recipe_long
-        recipe = replace(recipe, bring=circuit.brings(recipe.bring))
-        room = max(1, self.capacity(len(ids[0]), gradient=False) - len(ids))
-        chunks = [variants[start:end] for start, end in memory.spans(len(variants), room)] or [()]
-        extra: list[list[Tensor]] = []
-        first: Recording | None = None
-        for chunk in chunks:
-            own = ids if first is None else []
-            reads = [(len(own) + row, position[state]) for row, variant in enumerate(chunk) for state in variant.states]
-            if first is None:
-                reads = [*zip(sequence, position, strict=True), *reads]
-            rows = torch.tensor([*own, *(variant.ids for variant in chunk)], device=device)
-            at = torch.tensor(reads, device=device)
-            n_logits = len(steps) if first is None and logits else 0
-            found = record(circuit, rows, len(own) if replayed else 0, at[:, 0], at[:, 1], n_logits, recipe, whole)
-            extra.append([site[len(steps) :] if first is None else site for site in found.sites])
-            first = first or found
-        assert first is not None
-        return Prepared(
-            tuple(queries), first, torch.tensor(sequence, device=device), torch.tensor(position, device=device),
-            torch.tensor([step.gold for step in steps], device=device), [site[: len(steps)] for site in first.sites],
-            [torch.cat(parts) for parts in zip(*extra, strict=True)] if len(extra) > 1 else extra[0], first.logits, circuit, recipe,
-        )  # fmt: skip
+        return replace(recipe, bring=circuit.brings(recipe.bring))
 
     def _shares_sequence(self, query: EncodedQuery) -> bool:
-        """Causal: every step can be read off the longest one. (A statement's steps are one sequence for any model.)"""
+        """Whether every step can be read off the longest one: in causal models, and in statements, whose steps are one
+        sequence."""
         return self.loaded.causal or all(step.ids is query.steps[0].ids for step in query.steps)
 
     def run_edits(
@@ -269,7 +296,7 @@ class Engine:
         state = torch.from_numpy(states[chosen]).to(device)
         values: dict[int, Tensor] = {}
         later: dict[int, SiteEdit] = {}
-        for layer, rows_of in stretches(entering).items():
+        for layer, rows_of in slices_by_value(entering).items():
             here = np.flatnonzero((row >= rows_of.start) & (row < rows_of.stop) & (layers == layer))
             entry = self._sparse(edits, here, row[here] - rows_of.start, layer)
             clean = prepared.activations[layer][state[rows_of]]

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from knscope.analysis.attribution import completeness, integrate
+from knscope.analysis.attribution import integrate, quadrature
 from knscope.analysis.attribution.integrate import Attribution, attribute
 from knscope.analysis.attribution.method import PRESETS, MethodConfig, parse_method
 from knscope.analysis.attribution.paths import Paths
@@ -245,7 +245,7 @@ def test_paths_that_turn_the_stream_more_start_with_more_nodes(monkeypatch: pyte
     with torch.no_grad():
         loaded.model.transformer.h[0].mlp.c_proj.weight *= 3
     engine, method = Engine(loaded), parse_method("bkn+rule=gauss-lobatto,nodes=9,tolerance=0.02")
-    monkeypatch.setattr(completeness, "converged", lambda total, *_: np.ones(total.shape, np.bool_))
+    monkeypatch.setattr(quadrature, "converged", lambda total, *_: np.ones(total.shape, np.bool_))
     few = parse_method("bkn+rule=gauss-lobatto,nodes=3,tolerance=0.02")
     for found, less in zip(
         attribute(engine, encoded(engine), method), attribute(engine, encoded(engine), few), strict=True

@@ -9,9 +9,8 @@ from torch import nn
 
 from knscope.analysis.attribution.integrate import attribute
 from knscope.analysis.attribution.method import parse_method
-from knscope.analysis.engine.circuit import Recipe
+from knscope.analysis.engine.circuit import Recipe, is_plain
 from knscope.analysis.engine.models import LoadedModel
-from knscope.analysis.engine.product import is_plain
 from knscope.analysis.engine.replay import Engine
 from knscope.analysis.errors import ModelError
 from tests import families

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from knscope.analysis.engine.probabilities import log_probabilities, probabilities
+from knscope.analysis.engine.logits import log_probabilities, probabilities
 
 
 def logits(dtype: torch.dtype) -> torch.Tensor:
