@@ -15,6 +15,7 @@ import functools
 import operator
 import random
 import shutil
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
@@ -26,11 +27,16 @@ from knscope.store import files, ledger
 from knscope.store.dense import DamagedShardError, MissingShardError, Scores
 from knscope.store.errors import UserError
 from knscope.store.ingest import KEYED, NATURAL, fresh_rows, together
-from knscope.store.layout import check, time_of
-from knscope.store.shards import MANIFEST, SHARDS, TEMPORARY, Shard, list_shards, read_shard, write_shard
+from knscope.store.layout import RUNS, check, time_of
+from knscope.store.runs import run_folder
+from knscope.store.shards import MANIFEST, SHARDS, TEMPORARY, Shard, list_shards, read_shard, shards_of, write_shard
 
 BYTES = 128 << 20
 """A large shard's size on disk, about."""
+MANY = 64
+"""More shards than these are merged."""
+EVERY = 5.0
+"""Seconds between two looks at a run that goes on."""
 _Row = tuple[object, ...]
 """A table's name, then what names a row of it."""
 REPLACED = ".old-"
@@ -45,23 +51,72 @@ def compact(store: Path | str, progress: Callable[[int, int], None] = lambda don
     :raises UserError: naming runs that cannot be written; what is stored is kept, and the others are compacted
     """
     folder = check(store)
-    before = list(list_shards(folder))
+    folders = [folder / RUNS / name for name in files.folders(folder / RUNS)]
+    runs = [(run, paths) for run in folders if (paths := shards_of(run))]
+    random.shuffle(runs)  # two compactions that begin together seldom do the same work
+    total = sum(len(paths) for _, paths in runs)
     done, refused = 0, dict[str, str]()
-    folders = list({path.parent.parent for path in before})
-    random.shuffle(folders)  # two compactions that begin together seldom do the same work
-    for run in folders:
+    for run, paths in runs:
         _sweep(folder, run)
-        for group in _groups([path for path in before if path.parent.parent == run]):
+        for group in _groups(paths):
             if len(group) > 1 and run.name not in refused:
                 try:
                     _merge(folder, run, group)
                 except UserError as error:  # another user's run; the others are merged all the same
                     refused[run.name] = str(error)
             done += len(group)
-            progress(done, len(before))
+            progress(done, total)
     if refused:
         raise UserError(f"{', '.join(refused)} could not be compacted, the rest is: {next(iter(refused.values()))}")
-    return len(before), sum(1 for _ in list_shards(folder))
+    return total, sum(1 for _ in list_shards(folder))
+
+
+class Merging:
+    """Merges the small shards of one run while it goes on, in a thread of its own: a long run never leaves thousands behind.
+
+    Whenever `MANY` new ones are there they are merged, and with them the older ones that are no larger than those together: so a result is
+    written again a few times only, however long the run. What cannot be merged now waits for a compaction.
+    """
+
+    def __init__(self, store: Path, run: str) -> None:
+        self._store = store
+        self._run = run_folder(store, run)
+        self._before = set[Path]()
+        """The shards that the last merge left."""
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._work, name="merging", daemon=True)
+
+    def __enter__(self) -> Merging:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stop.set()
+        self._thread.join()
+
+    def _work(self) -> None:
+        while not self._stop.wait(EVERY):
+            with contextlib.suppress(UserError):
+                self.look()
+
+    def look(self) -> None:
+        """Merge where there are enough. Raises UserError where the run cannot be written."""
+        paths = shards_of(self._run)
+        chosen = [path for path in paths if path not in self._before]
+        if len(chosen) < MANY:
+            return
+        size = sum(map(_size, chosen))
+        for path in reversed([path for path in paths if path in self._before]):
+            if (own := _size(path)) > size:
+                break
+            chosen.append(path)
+            size += own
+        try:
+            for group in _groups(sorted(chosen)):
+                if len(group) > 1:
+                    _merge(self._store, self._run, group)
+        finally:
+            self._before = set(shards_of(self._run))
 
 
 def _groups(paths: Sequence[Path]) -> Iterator[list[Path]]:

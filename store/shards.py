@@ -16,9 +16,8 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from functools import cache, partial
+from functools import partial
 from pathlib import Path
-from types import MappingProxyType
 from typing import Any, Literal
 
 import numpy as np
@@ -26,33 +25,23 @@ import numpy.typing as npt
 import polars as pl
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
-from knscope.store import files, ledger
+from knscope.store import files, ledger, parquet, schema
 from knscope.store.dense import DENSE_FILE, DamagedShardError, Dense, MissingShardError, row_sums
 from knscope.store.errors import UserError
 from knscope.store.layout import CLOSED, RUNS, check, read_json, write_json
 from knscope.store.runs import DAMAGED as BAD_RECORD
 from knscope.store.runs import RUN_FILE, read_runs, run_folder
-from knscope.store.schema import tables
 
 MANIFEST = "manifest.json"
 BLOCK_BYTES = 64 << 20
 """Dense scores that are read at once to be checked."""
-TABLE_BYTES, DECODED_BYTES = 1 << 30, 2 << 30
-"""Of the largest table that is read: its file, and what it takes in memory. A compaction makes files of 128 MiB."""
 WRITING_THREADS = 4
-CHILDREN = ("score", "path", "scan_neuron", "ablation", "claim_neuron")
-"""Tables whose rows belong to a keyed row; `key` is their first column."""
-LATER: Mapping[str, tuple[str, ...]] = MappingProxyType({"prediction": ("words_without_path",)})
-"""Columns that shards of an older version lack: they are read as null."""
 ALIKE = ("model", "site", "method")
 """Tables that many shards hold alike."""
 Alike = dict[tuple[str, str], pa.Table]
 SHARDS = "shards"
 """A run's folder of them."""
-NAMES = ("key", "model", "method", "query", "fact")
-"""Columns that are never empty: rows are found by them."""
 TEMPORARY = ".tmp-"
 DAMAGED = ".damaged-"
 
@@ -82,7 +71,7 @@ def write_shard(
     :raises UserError: when the folder cannot be written (disk full, read-only); nothing is left behind
     :raises ValueError: when a frame does not fit the schema
     """
-    ready = {name: _fitting(name, frame) for name, frame in frames.items()}
+    ready = {name: parquet.fitting(name, frame) for name, frame in frames.items()}
     folder = run_folder(store, run) / SHARDS
     name = _merged_name(merges) if merges else f"{time.time_ns():019d}-{secrets.token_hex(4)}"
     temporary = folder / f"{TEMPORARY}{name}-{secrets.token_hex(4)}"
@@ -91,7 +80,7 @@ def write_shard(
             raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT))
         temporary.mkdir(parents=True)
         manifest: dict[str, Any] = {"rows": {table: rows.num_rows for table, rows in ready.items()}}
-        parts = {_file(table): partial(_write_table, table, rows) for table, rows in ready.items()}
+        parts = {_file(table): partial(parquet.write, table, rows) for table, rows in ready.items()}
         if dense is not None:
             scores = np.ascontiguousarray(dense, dtype=np.float32)
             parts[DENSE_FILE] = partial(np.save, arr=scores, allow_pickle=False)
@@ -133,19 +122,6 @@ def _commit(temporary: Path, final: Path, merges: Sequence[str]) -> bool:
     return True
 
 
-def _write_table(table: str, rows: pa.Table, path: Path) -> None:
-    """Written so that many small files are read quickly: what describes a file costs more than its few rows.
-
-    Numbers hardly repeat: a dictionary of them, or a slower codec, costs more than it saves beside the dense scores.
-    """
-    whole = [field.name for field in rows.schema if not pa.types.is_floating(field.type)]
-    repeating = whole if table in CHILDREN else False
-    with pa.OSFile(str(path), "wb") as file:  # a path would be looked up among kinds of file systems
-        pq.write_table(
-            rows, file, compression="snappy", use_dictionary=repeating, store_schema=False, write_statistics=False
-        )
-
-
 def _written(path: Path, write: Callable[[Path], None]) -> str:
     """The checksum of a file that is written and on the disk."""
     write(path)
@@ -157,9 +133,12 @@ def list_shards(store: Path) -> Iterator[Path]:
     """Committed shards of all runs, oldest first within a run. A folder that vanishes meanwhile is passed over, and so is one
     that may not be read, or lies elsewhere (`unreadable`)."""
     for run in files.folders(store / RUNS):
-        folder = store / RUNS / run / SHARDS
-        for shard in files.folders(folder):
-            yield folder / shard
+        yield from shards_of(store / RUNS / run)
+
+
+def shards_of(run: Path) -> list[Path]:
+    """Committed shards in a run's folder, oldest first."""
+    return [run / SHARDS / name for name in files.folders(run / SHARDS)]
 
 
 @dataclass(frozen=True)
@@ -182,7 +161,9 @@ def read_manifest(shard: Path) -> Manifest:
     """Raises UserError where it cannot be read; DamagedShardError where it is none, or names a file elsewhere."""
     stored = read_json(shard / MANIFEST)
     rows, sums, dense = (stored.get(name, {}) for name in ("rows", "sha256", "dense_sums"))
-    known = {table: count for table, count in rows.items() if table in tables()} if isinstance(rows, dict) else {}
+    known = (
+        {table: count for table, count in rows.items() if table in schema.tables()} if isinstance(rows, dict) else {}
+    )
     if not (
         isinstance(rows, dict)
         and isinstance(sums, dict)
@@ -245,69 +226,15 @@ def _check_dense(scores: Dense | None, attributions: pa.Table | None, every_row:
 
 def _table(manifest: Manifest, table: str, alike: Alike) -> pa.Table:
     path, name, expected = manifest.path, _file(table), manifest.rows[table]
-    content = files.read(path, name, TABLE_BYTES)
+    content = files.read(path, name, parquet.FILE_BYTES)
     checksum = hashlib.sha256(content).hexdigest()
     _check(path, name, checksum, manifest)
     rows = alike.get((table, checksum))
     if rows is None or rows.num_rows != expected:
-        rows = _parsed(path, table, content, expected)
+        rows = parquet.parsed(table, content, expected, f"{path}: {name}")
         if table in ALIKE:
             alike[table, checksum] = rows
     return rows
-
-
-def _parsed(path: Path, table: str, content: bytes, expected: int) -> pa.Table:
-    """Keys of rows that belong to others are read as a dictionary: few texts, many rows."""
-    name, coded = _file(table), ["key"] if table in CHILDREN else None
-    try:
-        with pq.ParquetFile(pa.BufferReader(content), read_dictionary=coded) as file:
-            if file.metadata.num_rows != expected:
-                raise DamagedShardError(f"{path}: {name} has {file.metadata.num_rows} rows, not {expected}")
-            if not _fits(file.metadata, content):
-                raise DamagedShardError(f"{path}: {name} would take more than {DECODED_BYTES >> 30} GiB of memory")
-            rows = file.read(use_threads=False)
-        rows.validate(full=True)
-    except (pa.ArrowException, OSError, ValueError, TypeError, MemoryError) as error:
-        raise DamagedShardError(f"{path}: {name} cannot be read ({error})") from error
-    wanted = _schema(table)
-    for column in LATER.get(table, ()):
-        if column not in rows.column_names:
-            place = wanted.get_field_index(column)
-            rows = rows.add_column(place, wanted.field(place), pa.nulls(rows.num_rows, wanted.field(place).type))
-    if not rows.schema.equals(wanted):
-        raise DamagedShardError(f"{path}: {name} has other columns than this version of knscope writes")
-    if empty := [column for column in NAMES if column in wanted.names and rows[column].null_count]:
-        raise DamagedShardError(f"{path}: {name} has rows without a {empty[0]}")
-    return rows
-
-
-@cache
-def _schema(table: str) -> pa.Schema:
-    """What a file of the table is read as."""
-    wanted = tables()[table].schema
-    return wanted.set(0, pa.field("key", pa.dictionary(pa.int32(), pa.string()))) if table in CHILDREN else wanted
-
-
-def _fits(metadata: pq.FileMetaData, content: bytes) -> bool:
-    """Whether what a file holds fits in memory: a small one may repeat a long text, or a number, without end."""
-    chunks = [
-        metadata.row_group(g).column(c) for g in range(metadata.num_row_groups) for c in range(metadata.num_columns)
-    ]
-    size: int = sum(8 * chunk.num_values for chunk in chunks)
-    large = {
-        chunk.path_in_schema
-        for chunk in chunks
-        if chunk.physical_type == "BYTE_ARRAY" and chunk.num_values * chunk.total_uncompressed_size > DECODED_BYTES
-    }
-    if size > DECODED_BYTES or not large:
-        return size <= DECODED_BYTES
-    with pq.ParquetFile(pa.BufferReader(content), read_dictionary=sorted(large)) as file:
-        for column in file.read(columns=sorted(large), use_threads=False).itercolumns():
-            for chunk in column.chunks:
-                texts = chunk.flatten() if pa.types.is_list(chunk.type) else chunk
-                lengths = pc.binary_length(texts.dictionary).cast(pa.int64())
-                size += pc.sum(lengths.take(texts.indices)).as_py() or 0
-    return size <= DECODED_BYTES
 
 
 def verify(store: Path) -> dict[str, str]:
@@ -382,18 +309,6 @@ def set_aside(damaged: Iterable[str]) -> int:
             continue  # a read-only store: readers pass it over anyhow
         count += 1
     return count
-
-
-def _fitting(name: str, frame: pa.Table | pl.DataFrame) -> pa.Table:
-    table = tables().get(name)
-    if table is None:
-        raise ValueError(f"{name} is no table of the store; tables are {', '.join(tables())}")
-    rows: Any = frame.to_arrow() if isinstance(frame, pl.DataFrame) else frame
-    wanted = table.schema.names
-    if set(rows.column_names) != set(wanted):
-        different = sorted(set(rows.column_names) ^ set(wanted))
-        raise ValueError(f"table {name}: columns {', '.join(different)} are missing or unknown")
-    return rows.select(wanted).cast(table.schema)
 
 
 def _file(table: str) -> str:

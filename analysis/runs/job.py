@@ -23,9 +23,10 @@ from knscope.analysis.runs.plan import Facts, RunConfig
 from knscope.analysis.runs.process_pool import Executor, Outcome
 from knscope.analysis.runs.schedule import Schedule
 from knscope.analysis.stored.facts import attributed, stored_facts
-from knscope.store import processes
+from knscope.store import compaction, processes, snapshot
 from knscope.store import runs as run_files
 from knscope.store.errors import UserError
+from knscope.store.layout import SNAPSHOT
 from knscope.store.main_query import template_order
 from knscope.store.reader import Reader
 from knscope.store.shards import list_shards, set_aside, write_shard
@@ -33,7 +34,6 @@ from knscope.store.view import View
 
 BEAT_SECONDS = 1.0
 LAST_PAUSES = (0.1, 0.3, 1.0)  # seconds between tries to write how a run has ended
-MANY_SHARDS = 64  # more are merged when a run ends
 LIBRARIES = ("torch", "transformers", "tokenizers", "numpy", "polars", "pyarrow", "duckdb")
 
 
@@ -289,7 +289,7 @@ def execute(store_path: Path, run: str, make_executor: MakeExecutor) -> str:
     with RunFile(store_path, run) as file, _signals(stopped):
         try:
             config = RunConfig.from_json(run_files.read_run(store_path, run).config)
-            with Reader(store_path, dense="rows") as reader:
+            with Reader(store_path, dense="rows") as reader, compaction.Merging(store_path, run):
                 file.update(status="running", started=time.time(), message=_set_aside(reader))
                 with suppress(OSError):
                     file.flush()
@@ -356,12 +356,9 @@ def _set_aside(reader: Reader) -> str:
 
 def _publish(store_path: Path, computed: int) -> str:
     """Leave results.duckdb at the end of a run that computed something; returns what stood in the way. The results are stored anyhow."""
-    from knscope.store import compaction, snapshot
-    from knscope.store.layout import SNAPSHOT
-
     if not computed and (store_path / SNAPSHOT).exists():
         return ""
-    merge = sum(1 for _ in list_shards(store_path)) > MANY_SHARDS
+    merge = sum(1 for _ in list_shards(store_path)) > compaction.MANY
     said = []
     for step in (compaction.compact, snapshot.publish) if merge else (snapshot.publish,):
         try:

@@ -21,7 +21,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from knscope import store
-from knscope.store import compaction, files, ledger, runs, shards
+from knscope.store import compaction, files, ledger, parquet, runs, shards
 from knscope.store.errors import UserError
 from knscope.store.reader import Reader
 from knscope.store.view import View
@@ -177,7 +177,7 @@ def test_reader_and_verify_name_every_shard_that_lies_and_read_the_others(tmp_pa
     assert all(map(os.path.isdir, said))
 
 
-@pytest.mark.parametrize("limit", ["TABLE_BYTES", "DECODED_BYTES"])
+@pytest.mark.parametrize("limit", ["FILE_BYTES", "DECODED_BYTES"])
 def test_reader_refuses_a_table_that_takes_too_much_memory(
     path: Path, limit: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -185,7 +185,7 @@ def test_reader_refuses_a_table_that_takes_too_much_memory(
     table("query", column("subject", repeated))(hurt)
     assert store.open(path).damaged == {}
     assert (hurt / "query.parquet").stat().st_size < 1 << 20
-    monkeypatch.setattr(shards, limit, 3 << 19 if limit == "DECODED_BYTES" else 100)
+    monkeypatch.setattr(parquet, limit, 3 << 19 if limit == "DECODED_BYTES" else 100)
     with store.open(path) as reader:
         assert str(hurt) in reader.damaged
 

@@ -8,6 +8,7 @@ import shutil
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -17,7 +18,7 @@ import pytest
 from polars.testing import assert_frame_equal
 
 from knscope import store
-from knscope.store import arrivals, compaction, ledger, runs, shards
+from knscope.store import arrivals, compaction, ledger, parquet, runs, shards
 from knscope.store.dense import DamagedShardError
 from knscope.store.errors import UserError
 from knscope.store.reader import Reader
@@ -202,7 +203,7 @@ def rewritten(shard: Path, table: str, rows: pa.Table) -> None:
 
 
 def test_a_column_that_older_shards_lack_is_null_in_them(path: Path) -> None:
-    for table, columns in shards.LATER.items():
+    for table, columns in parquet.LATER.items():
         old = next(each for each in shards.list_shards(path) if (each / f"{table}.parquet").exists())
         before = shards.read_shard(old).tables[table]
         rewritten(old, table, before.drop_columns(list(columns)))
@@ -235,6 +236,33 @@ def test_compaction_changes_no_answer_of_old_or_new_readers(path: Path) -> None:
                 for one, other in zip(expected, answers(reader), strict=True):
                     assert_frame_equal(one, other)
     assert compaction.compact(path) == (2, 2)
+
+
+def test_a_run_that_merges_as_it_goes_leaves_few_shards_and_writes_each_result_a_few_times(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(compaction, "MANY", 4)
+    written, write = list[int](), compaction.write_shard
+
+    def counted(place: Path, run: str, tables: Any, *given: Any, **named: Any) -> str:
+        written.append(tables["attribution"].num_rows)
+        return write(place, run, tables, *given, **named)
+
+    monkeypatch.setattr(compaction, "write_shard", counted)
+    path = store.create(tmp_path / "long.knstore")
+    run = runs.new_run(path, {})
+    merging = compaction.Merging(path, run)
+    most = results = 0
+    for fact in range(32):
+        frames, dense = synthetic.made_frames(SIZE, range(fact, fact + 1))
+        results += frames["attribution"].height
+        shards.write_shard(path, run, frames, dense)
+        merging.look()
+        most = max(most, len(list(shards.list_shards(path))))
+    assert most <= 4 + 3  # those that are new, and one of each size: 4, 8 and 16 facts
+    assert results <= sum(written) <= 4 * results  # 4 and 8, 16 and 32 facts together
+    with store.open(path) as reader:
+        assert reader.sql("SELECT count(*) FROM attribution").item() == results and not reader.damaged
 
 
 def test_compaction_leaves_damaged_shards_alone(path: Path) -> None:

@@ -20,11 +20,12 @@ from knscope import store
 from knscope.analysis.edits import choose as edits_choose
 from knscope.analysis.engine import models, replay
 from knscope.analysis.factcheck import choose as factcheck_choose
-from knscope.analysis.runs import plan, protocol, truth
+from knscope.analysis.runs import job, plan, protocol, truth
 from knscope.analysis.runs.missing import missing
 from knscope.analysis.runs.plan import ModelSource, RunConfig
 from knscope.analysis.runs.status import Observer
 from knscope.analysis.stored.facts import stored_facts
+from knscope.store import compaction, ledger
 from knscope.store import runs as run_files
 from tests.analysis.runs.inline_job import execute
 
@@ -190,9 +191,16 @@ def test_a_run_killed_again_and_again_ends_in_the_same_store(
     same(place, small_finished)
 
 
-def test_two_runs_at_once_end_in_the_same_store(
-    small_finished: Path, tmp_path: Path, tiny_models: Mapping[str, Path], tiny_facts: Path
+def test_two_runs_at_once_that_merge_as_they_go_end_in_the_same_store(
+    small_finished: Path,
+    tmp_path: Path,
+    tiny_models: Mapping[str, Path],
+    tiny_facts: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    monkeypatch.setattr(compaction, "MANY", 2)
+    monkeypatch.setattr(compaction, "EVERY", 0.01)
+    monkeypatch.setattr(job, "_publish", lambda *_: "")  # which would merge as well
     place, wanted = tmp_path / "two.knstore", small(tiny_models, tiny_facts)
     both = [threading.Thread(target=execute, args=(place, wanted)) for _ in range(2)]
     for thread in both:
@@ -201,6 +209,7 @@ def test_two_runs_at_once_end_in_the_same_store(
         thread.join()
     records = run_files.read_runs(place)
     assert [(record.status, record.done) for record in records] == [("done", records[0].total)] * 2
+    assert any(ledger.replaced(run_files.run_folder(place, record.run)) for record in records)
     same(place, small_finished)
 
 

@@ -137,6 +137,6 @@ def test_results_are_published_where_shards_cannot_be_merged(tmp_path: Path, mon
         raise PermissionError(errno.EACCES, "Permission denied")
 
     monkeypatch.setattr(compaction, "compact", refuse)
-    monkeypatch.setattr(job, "MANY_SHARDS", -1)
+    monkeypatch.setattr(compaction, "MANY", -1)
     assert "Permission denied" in job._publish(place, computed=1)
     assert (place / snapshot.SNAPSHOT).exists()
