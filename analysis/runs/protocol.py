@@ -23,7 +23,7 @@ import psutil
 
 from knscope import store
 from knscope.analysis.runs.plan import RunConfig, Unit
-from knscope.analysis.runs.status import ACTIVE, Observer
+from knscope.analysis.runs.status import ACTIVE, ANSWERS, Observer, RunStatus
 from knscope.store import processes
 from knscope.store import runs as run_files
 
@@ -178,12 +178,23 @@ def start_job(store_path: Path, config: RunConfig) -> str:
     return run
 
 
-def stop_job(store_path: Path, run: str) -> bool:
-    """Cancel a run of which nothing is heard: what of it is left on this machine after STOP_SECONDS is ended.
+def hears(store_path: Path, seen: RunStatus) -> bool:
+    """Whether a run is sure to notice that it is cancelled: it said something lately, and its heart beats or it ends."""
+    observer = Observer(store_path)
+    deadline = time.monotonic() + ANSWERS
+    while seen.answers and time.monotonic() < deadline:
+        now = observer.run(seen.run)
+        if now.record.beat != seen.record.beat or now.status not in ACTIVE:
+            return True
+        time.sleep(0.1)
+    return False
+
+
+def end_job(store_path: Path, run: str) -> bool:
+    """Wait for a cancelled run to stop, and end what of it is left on this machine after STOP_SECONDS.
 
     Returns whether nobody is at work on it any more; what it has stored stays.
     """
-    cancel_job(store_path, run)
     observer = Observer(store_path)
 
     def ends_within(seconds: float) -> bool:

@@ -123,12 +123,11 @@ class Observer:
 
     def _gone(self, record: RunRecord, why: str) -> RunStatus:
         """Nobody is there any more: the run is lost, or has failed where it never began. Says the last line of its log."""
-        log = run_files.log_file(self._path, record.run)
-        said = processes.last_words(log)
+        said = processes.last_words(run_files.log_file(self._path, record.run))
         if not record.beat:
-            why = f"its process ended before it began: {said or f'nothing is said in {log}'}"
+            why = f"its process ended before it began{': ' if said else ', and said nothing'}{said}"
         elif said:
-            why += f"; the last line of {log}: {said}"
+            why += f"; the last line of its log: {said}"
         status, rate = ("lost", _mean_rate(record)) if record.beat else ("failed", None)
         return RunStatus(replace(record, message=why), status, rate, None)
 

@@ -21,9 +21,8 @@ from knscope.analysis.runs.status import RunStatus
 from knscope.store import compaction, processes
 from knscope.store import runs as run_files
 from knscope.tui.cli import run_app
-from knscope.tui.commands import common
+from knscope.tui.commands import common, run
 from knscope.tui.commands.demo import resume
-from knscope.tui.commands.run import exit_code
 from knscope.tui.printing import output
 
 
@@ -199,7 +198,9 @@ def test_a_run_has_as_many_processes_as_are_asked_for(
     tmp_path: Path, tiny_models: Mapping[str, Path], tiny_facts: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     started: list[RunConfig] = []
+    begun = RunStatus(run_files.RunRecord("run"), "running", None, None)
     monkeypatch.setattr(protocol, "start_job", lambda path, config: started.append(config) or "run")
+    monkeypatch.setattr(run, "_begun", lambda *_: begun)
     asked = ["run", str(tmp_path / "new"), "--model", str(tiny_models["encoder"]), "--data", str(tiny_facts)]
     assert run_app([*asked, "--device", "cpu", "--processes", "11"]) == 0
     assert len(settings_of(started[0])) == 11
@@ -375,7 +376,7 @@ def test_a_run_of_which_nothing_can_be_computed_is_the_askers_error(
     status: str, total: int, done: int, code: int
 ) -> None:
     seen = RunStatus(run_files.RunRecord("one", beat=1, total=total, done=done), status, None, None)
-    assert exit_code(seen) == code
+    assert run.exit_code(seen) == code
 
 
 @pytest.mark.parametrize(

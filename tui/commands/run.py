@@ -249,12 +249,12 @@ def _cancel(store: Path, one: RunStatus) -> bool:
 
     if one.status not in ACTIVE and not (one.status == "lost" and any(processes.find(protocol.PROGRAM, one.run))):
         return False
-    if one.status in ACTIVE and one.answers:
-        protocol.cancel_job(store, one.run)
+    protocol.cancel_job(store, one.run)
+    if one.status in ACTIVE and protocol.hears(store, one):
         output.say(f"run {one.run} will stop at its next row")
         return True
-    output.say(f"run {one.run} is to stop, and is ended if it does not within {protocol.STOP_SECONDS:.0f} s")
-    ended = protocol.stop_job(store, one.run)
+    output.say(f"run {one.run} is to stop; it is ended if it does not within {protocol.STOP_SECONDS:.0f} s")
+    ended = protocol.end_job(store, one.run)
     host = one.record.provenance.get("host", "another machine")
     output.say(f"run {one.run} has ended" if ended else f"run {one.run} cannot be ended from here; end it on {host}")
     return True

@@ -139,10 +139,8 @@ class Running(Computing):
         mine = self._desk.run if self._desk is not None else ""
         here = isinstance(self.pane(), RunsPane)
         if marked is not None and here and marked.run != mine and marked.status in ACTIVE and path is not None:
-            if marked.answers:
-                protocol.cancel_job(path, marked.run)
-            else:  # waits for it to stop by itself
-                self.run_worker(partial(protocol.stop_job, path, marked.run), thread=True, exit_on_error=False)
+            protocol.cancel_job(path, marked.run)
+            self.run_worker(partial(_stop, path, marked), thread=True, exit_on_error=False)
             self.knscope.say(f"{marked.run} stops at its next row; what it stored stays.", "information")
         elif self.stop_desk():
             self.knscope.say("The model worker stops at its next row; what it computed stays.", "information")
@@ -161,6 +159,14 @@ class Running(Computing):
             self.knscope.say("This is what r and n computed here; r computes what is still missing.")
         else:
             self._start(marked.record.config)
+
+
+def _stop(path: Path, run: RunStatus) -> None:
+    """See to it that a cancelled run ends."""
+    from knscope.analysis.runs import protocol
+
+    if not protocol.hears(path, run):
+        protocol.end_job(path, run.run)
 
 
 def _models(config: Mapping[str, Any]) -> str:

@@ -66,8 +66,7 @@ def test_run_whose_process_is_gone_is_lost_at_once_and_says_the_last_line_of_its
     see: See, gone: dict[str, object]
 ) -> None:
     seen = see(0, provenance=gone, log="Traceback\nMemoryError\n\n")
-    assert seen.status == "lost" and seen.record.message.startswith("its process is gone; the last line of ")
-    assert seen.record.message.endswith("/log.txt: MemoryError")
+    assert seen.status == "lost" and seen.record.message == "its process is gone; the last line of its log: MemoryError"
 
 
 def test_run_whose_process_ended_before_its_first_word_has_failed_at_once(see: See, gone: dict[str, object]) -> None:
@@ -75,7 +74,7 @@ def test_run_whose_process_ended_before_its_first_word_has_failed_at_once(see: S
     assert see(0, **queued).status == see(0, **queued, provenance=ELSEWHERE).status == "queued"
     seen = see(0, **queued, provenance=gone, log="No module named numpy")
     assert (seen.status, seen.record.message) == ("failed", "its process ended before it began: No module named numpy")
-    assert "nothing is said in" in see(0, **queued, provenance=gone).record.message
+    assert "said nothing" in see(0, **queued, provenance=gone).record.message
     # Whoever was to start it died before it could write down which process it is.
     assert see(0, **queued, provenance={}).status == "queued"
     assert see(0, **{**queued, "created": time.time() - 60}, provenance={}).status == "failed"
