@@ -1,4 +1,4 @@
-"""The store against what the project is held to: a threshold's new value to the data of every visible pane, opening, writing, size.
+"""The store against what the project is held to: a threshold's new value to the data of every visible pane, opening, writing, size, SQL.
 
 A threshold is measured as the workbench does it: every visible pane loads in a thread of its own, through one reader, and what counts is
 the wall time until the last of them has its data.
@@ -11,7 +11,9 @@ processor time and all of it; on a busy machine it says little.
 
 from __future__ import annotations
 
+import os
 import statistics
+import subprocess
 import sys
 import tempfile
 import time
@@ -21,9 +23,11 @@ from pathlib import Path
 
 from benchmarks._made_results import LANGS, METHOD, MODEL, Shape, shards
 from knscope import store
-from knscope.store import compaction, runs, snapshot
+from knscope.store import compaction, processes, runs, snapshot
+from knscope.store.layout import list_shards
 from knscope.store.reader import Reader
-from knscope.store.shards import list_shards, write_shard
+from knscope.store.sandbox import Sandbox
+from knscope.store.shards import write_shard
 from knscope.store.view import View
 from knscope.tui.panes.dkn import DknPane
 from knscope.tui.panes.layers import LayersPane
@@ -119,6 +123,51 @@ def measured(root: Path, name: str, shape: Shape, rounds: int = 1) -> None:
     print(f"  {(path / snapshot.SNAPSHOT).stat().st_size / 1e6:,.0f} MB")
     with opened(path, "open from results.duckdb") as reader:
         walk(reader, rounds)
+    asked_in_sql(path)
+
+
+HEAVY = (
+    "SELECT count(*) FROM range(1000000) a, range(1000000) b WHERE hash(a.range + b.range) = 7",
+    "SELECT count(*) FROM range(10000000) WHERE regexp_matches(repeat('a', 1000) || range, '(a{1,100}){1,10}b')",
+    "SELECT levenshtein(repeat('a', 100000), repeat('b', 100000))",
+    "SELECT list(range) FROM range(30000000)",
+    "WITH RECURSIVE t(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM t) SELECT count(*) FROM t",
+)
+
+
+def asked_in_sql(path: Path) -> None:
+    """What a small statement costs as a command and in an open workbench, and how soon a heavy one ends when it is cancelled."""
+    command = [*processes.command("knscope.tui.cli"), "sql", str(path), "SELECT 1"]
+    spent = []
+    for _ in range(9):
+        before = os.times()
+        subprocess.run(command, stdout=subprocess.DEVNULL, check=True)
+        after = os.times()
+        spent.append(sum(after[2:4]) - sum(before[2:4]))
+    print(f'  knscope sql "SELECT 1": median {statistics.median(spent):.2f} s cpu, most {max(spent):.2f}', flush=True)
+    with Sandbox(path) as sandbox:
+        say("SQL: the first statement, which opens the store", timed(lambda: sandbox.run("SELECT 1")))
+        warm = [timed(lambda: sandbox.run("SELECT count(*) FROM query"))[0] for _ in range(50)]
+        print(
+            f"  SQL: a small statement then, median {1000 * statistics.median(warm):.1f} ms, most {1000 * max(warm):.1f} ms"
+        )
+        late = [_cancelled(sandbox, statement) for statement in HEAVY for _ in range(5)]
+    print(
+        f"  SQL: cancelled to ended, median {1000 * statistics.median(late):.0f} ms, most {1000 * max(late):.0f} ms",
+        flush=True,
+    )
+
+
+def _cancelled(sandbox: Sandbox, statement: str) -> float:
+    """Seconds from cancelling a statement that has run for half a second to its end."""
+    sandbox.run("SELECT 1")
+    with ThreadPoolExecutor(1) as pool:
+        running = pool.submit(sandbox.run, statement)
+        time.sleep(0.5)
+        asked = time.perf_counter()
+        sandbox.cancel()
+        running.exception()
+        return time.perf_counter() - asked
 
 
 def many(root: Path, facts: int) -> None:

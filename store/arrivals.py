@@ -17,8 +17,8 @@ from typing import Literal
 
 from knscope.store import files, ledger
 from knscope.store.dense import DamagedShardError, MissingShardError
-from knscope.store.layout import RUNS
-from knscope.store.shards import SHARDS, Alike, Shard, read_shard, unreadable
+from knscope.store.layout import RUNS, SHARDS, unreadable
+from knscope.store.shards import Alike, Shard, read_shard
 
 SETTLES = 5.0
 """Seconds for which a folder that has changed is read every time: longer than a file system rounds times, or a network keeps answers."""

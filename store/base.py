@@ -21,9 +21,8 @@ from knscope.store.database import LARGE, NUMBERED, comments, prepare
 from knscope.store.dense import DamagedShardError
 from knscope.store.errors import UserError
 from knscope.store.intake import DenseRow, Intake
-from knscope.store.layout import SNAPSHOT
-from knscope.store.shards import list_shards, read_manifest
-from knscope.store.snapshot import place_of
+from knscope.store.layout import SNAPSHOT, list_shards, place_of
+from knscope.store.shards import read_manifest
 
 FRESH = "fresh."
 """Where rows of large tables go that the snapshot does not hold."""

@@ -27,9 +27,9 @@ from knscope.store import files, ledger
 from knscope.store.dense import DamagedShardError, MissingShardError, Scores
 from knscope.store.errors import UserError
 from knscope.store.ingest import KEYED, NATURAL, fresh_rows, together
-from knscope.store.layout import RUNS, check, time_of
+from knscope.store.layout import RUNS, SHARDS, check, list_shards, shards_of, time_of
 from knscope.store.runs import run_folder
-from knscope.store.shards import MANIFEST, SHARDS, TEMPORARY, Shard, list_shards, read_shard, shards_of, write_shard
+from knscope.store.shards import MANIFEST, TEMPORARY, Shard, read_shard, write_shard
 
 BYTES = 128 << 20
 """A large shard's size on disk, about."""

@@ -29,22 +29,45 @@ def prepare(connection: duckdb.DuckDBPyConnection) -> None:
     connection.execute(f"BEGIN; {_everything()}; COMMIT")
 
 
+def prepare_views(connection: duckdb.DuckDBPyConnection) -> None:
+    """Make every table as a view of an attached snapshot's, where the rows stay. The macros are those of `prepare_macros`."""
+    over = [f"CREATE VIEW {table.name} AS FROM base.{table.name}" for table in _stored()]
+    connection.execute(f"BEGIN; {'; '.join([*over, *map(_numbered, NUMBERED)])}; COMMIT")
+
+
+def prepare_macros(connection: duckdb.DuckDBPyConnection) -> None:
+    """Make the macros, over tables that are there."""
+    connection.execute(f"BEGIN; {_macros()}; COMMIT")
+
+
 @cache
 def _everything() -> str:
     tables = schema.tables()
     statements = []
-    for table in [*tables.values(), *schema.derived().values()]:
-        if table.name not in NUMBERED:
-            statements += [table.ddl, *comments("TABLE", table)]
-    for name, (parent, number) in NUMBERED.items():
-        listed = ", ".join(f'"{column}"' for column in tables[name].schema.names[1:])
-        view = f"CREATE VIEW {name} AS SELECT key, {listed} FROM {name}_row JOIN {parent} USING ({number})"
-        statements += [view, *comments("VIEW", tables[name])]
-    statements.append(schema.text("macros.sql").rstrip().removesuffix(";"))
+    for table in _stored():
+        statements += [table.ddl, *comments("TABLE", table)]
+    for name in NUMBERED:
+        statements += [_numbered(name), *comments("VIEW", tables[name])]
+    statements.append(_macros())
     for macro in schema.macros().values():
         kind = "MACRO TABLE" if macro.table else "MACRO"
         statements.append(f"COMMENT ON {kind} {macro.name} IS {sql_literal(macro.comment)}")
     return ";\n".join(statements)
+
+
+def _stored() -> list[schema.Table]:
+    """Tables that are no views."""
+    return [table for table in [*schema.tables().values(), *schema.derived().values()] if table.name not in NUMBERED]
+
+
+def _numbered(name: str) -> str:
+    parent, number = NUMBERED[name]
+    listed = ", ".join(f'"{column}"' for column in schema.tables()[name].columns[1:])
+    return f"CREATE VIEW {name} AS SELECT key, {listed} FROM {name}_row JOIN {parent} USING ({number})"
+
+
+def _macros() -> str:
+    return schema.text("macros.sql").rstrip().removesuffix(";")
 
 
 def comments(kind: str, table: schema.Table) -> list[str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import uuid
+from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,8 @@ STORE_FILE = "store.json"
 SNAPSHOT = "results.duckdb"
 RUNS = "runs"
 """The folder of a store's runs."""
+SHARDS = "shards"
+"""A run's folder of them."""
 JSON_BYTES = 16 << 20
 """Bytes of the largest JSON file that is read: a manifest of 100,000 dense rows has two million."""
 CLOSED = "not readable for this user; its owner can run chmod -R a+rX on it"
@@ -96,6 +99,41 @@ def _open_to_this_user(folder: Path) -> Path:
     except OSError:
         pass  # there is none, and whoever asked says so
     return folder
+
+
+def list_shards(store: Path) -> Iterator[Path]:
+    """Committed shards of all runs, oldest first within a run. A folder that vanishes meanwhile is passed over, and so is one
+    that may not be read, or lies elsewhere (`unreadable`)."""
+    for run in files.folders(store / RUNS):
+        yield from shards_of(store / RUNS / run)
+
+
+def shards_of(run: Path) -> list[Path]:
+    """Committed shards in a run's folder, oldest first."""
+    return [run / SHARDS / name for name in files.folders(run / SHARDS)]
+
+
+def unreadable(store: Path) -> dict[str, str]:
+    """What a reader passes over: runs that this user may not look into (another one's, with a strict umask), links out of the store
+    and the like. Their paths, and what to do."""
+    found = {}
+    for run in files.folders(store / RUNS):
+        folder = store / RUNS / run / SHARDS
+        try:
+            os.scandir(folder).close()
+        except PermissionError:
+            found[str(folder.parent)] = CLOSED
+        except OSError:
+            continue
+        if folder.is_symlink():
+            found[str(folder)] = files.A_LINK
+        found |= {str(folder / name): why for name, why in files.strange(folder).items()}
+    return found | {str(store / RUNS / name): why for name, why in files.strange(store / RUNS).items()}
+
+
+def place_of(shard: Path) -> str:
+    """run/shard"""
+    return f"{shard.parent.parent.name}/{shard.name}"
 
 
 def time_of(folder: Path) -> float:

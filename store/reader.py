@@ -44,11 +44,19 @@ class Reader:
     """An open store. Thread-safe: every call takes a cursor of its own; ingesting and asking may overlap.
 
     :param memory_limit: what DuckDB may take; beyond it, rows go to a temporary folder that closing removes
+    :param spill: False keeps all rows in memory, for a reader whose SQL somebody else writes: it could write into that folder
     :param dense: how closely dense scores are checked on opening: their size (each row again when it is read), or every row
     """
 
-    def __init__(self, path: Path | str, memory_limit: str = MEMORY, dense: Literal["size", "rows"] = "size") -> None:
+    def __init__(
+        self,
+        path: Path | str,
+        memory_limit: str = MEMORY,
+        dense: Literal["size", "rows"] = "size",
+        spill: bool = True,
+    ) -> None:
         self.path = check(path)
+        self.memory_limit = memory_limit
         self.passed_over = ""
         """Why results.duckdb is of no use, and what to do; empty where it is used or not there."""
         self._lock = threading.Lock()
@@ -59,13 +67,13 @@ class Reader:
         self._instance = duckdb.connect(
             config={
                 "memory_limit": memory_limit,
-                "temp_directory": self._spill.name,
+                "temp_directory": self._spill.name if spill else "",
                 "python_enable_replacements": "false",
                 **CONFIG,
             }
         )
         prepare(self._instance)
-        # Who checks every row reads every shard. Locked before a shard is read: ad-hoc SQL runs on this instance too.
+        # Who checks every row reads every shard. Locked before a shard is read.
         start = base.start(self._instance, self.path, Path(self._spill.name) if dense == "size" else None)
         self._intake, self.passed_over = start.intake, start.passed_over
         self.generation = 1 if start.seen else 0

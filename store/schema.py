@@ -9,9 +9,12 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from types import MappingProxyType
+from typing import TYPE_CHECKING
 
 import duckdb
-import pyarrow as pa
+
+if TYPE_CHECKING:  # SQL is answered without it
+    import pyarrow as pa
 
 _TABLE = re.compile(r"CREATE TABLE (\w+) \( -- ([^\n]*)\n(.*?)\n\);", re.DOTALL)
 _COLUMN = re.compile(r'^ {4}"?(\w+)"? +([A-Z][A-Z\[\]]*),?\s*(?:-- (.*))?$')
@@ -20,13 +23,21 @@ _MACRO = re.compile(r"((?:^-- [^\n]*\n)+)CREATE OR REPLACE MACRO (\w+)\(([^)]*)\
 
 @dataclass(frozen=True)
 class Table:
-    """`comment` says what a row is; `comments` what each column is."""
+    """`comment` says what a row is; `comments` what each column is, in the order of the columns."""
 
     name: str
     ddl: str
-    schema: pa.Schema
     comment: str
     comments: Mapping[str, str]
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        return tuple(self.comments)
+
+    @property
+    def schema(self) -> pa.Schema:
+        """The columns with their Arrow types."""
+        return _arrow_schemas()[self.name]
 
 
 @dataclass(frozen=True)
@@ -75,13 +86,19 @@ def macros() -> Mapping[str, Macro]:
 
 def _read(file: str) -> Mapping[str, Table]:
     found = {}
+    for name, comment, body in _TABLE.findall(text(file)):
+        columns = [column for line in body.splitlines() if (column := _COLUMN.match(line))]
+        comments = {column[1]: (column[3] or "").strip() for column in columns}
+        ddl = f"CREATE TABLE {name} (" + ", ".join(f'"{column[1]}" {column[2]}' for column in columns) + ")"
+        found[name] = Table(name, ddl, comment, MappingProxyType(comments))
+    return MappingProxyType(found)
+
+
+@cache
+def _arrow_schemas() -> Mapping[str, pa.Schema]:
+    found = {}
     with duckdb.connect() as connection:
-        for match in _TABLE.finditer(text(file)):
-            name, comment, body = match.groups()
-            columns = [_COLUMN.match(line) for line in body.splitlines() if line.strip()]
-            comments = {column[1]: (column[3] or "").strip() for column in columns if column}
-            ddl = f"CREATE TABLE {name} (" + ", ".join(f'"{c[1]}" {c[2]}' for c in columns if c) + ")"
-            connection.execute(ddl)
-            shape = connection.sql(f"FROM {name} LIMIT 0").to_arrow_table().schema
-            found[name] = Table(name, ddl, shape, comment, MappingProxyType(comments))
+        for table in [*tables().values(), *derived().values()]:
+            connection.execute(table.ddl)
+            found[table.name] = connection.table(table.name).limit(0).to_arrow_table().schema
     return MappingProxyType(found)

@@ -13,7 +13,7 @@ import os
 import secrets
 import shutil
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
@@ -29,7 +29,7 @@ import pyarrow.compute as pc
 from knscope.store import files, ledger, parquet, schema
 from knscope.store.dense import DENSE_FILE, DamagedShardError, Dense, MissingShardError, row_sums
 from knscope.store.errors import UserError
-from knscope.store.layout import CLOSED, RUNS, check, read_json, write_json
+from knscope.store.layout import CLOSED, RUNS, SHARDS, check, list_shards, read_json, unreadable, write_json
 from knscope.store.runs import DAMAGED as BAD_RECORD
 from knscope.store.runs import RUN_FILE, read_runs, run_folder
 
@@ -40,8 +40,6 @@ WRITING_THREADS = 4
 ALIKE = ("model", "site", "method")
 """Tables that many shards hold alike."""
 Alike = dict[tuple[str, str], pa.Table]
-SHARDS = "shards"
-"""A run's folder of them."""
 TEMPORARY = ".tmp-"
 DAMAGED = ".damaged-"
 
@@ -127,18 +125,6 @@ def _written(path: Path, write: Callable[[Path], None]) -> str:
     write(path)
     files.flush(path)
     return _checksum(path.parent, path.name)
-
-
-def list_shards(store: Path) -> Iterator[Path]:
-    """Committed shards of all runs, oldest first within a run. A folder that vanishes meanwhile is passed over, and so is one
-    that may not be read, or lies elsewhere (`unreadable`)."""
-    for run in files.folders(store / RUNS):
-        yield from shards_of(store / RUNS / run)
-
-
-def shards_of(run: Path) -> list[Path]:
-    """Committed shards in a run's folder, oldest first."""
-    return [run / SHARDS / name for name in files.folders(run / SHARDS)]
 
 
 @dataclass(frozen=True)
@@ -255,24 +241,6 @@ def verify(store: Path) -> dict[str, str]:
     report |= {f"{one.run}/{RUN_FILE}": one.message for one in read_runs(folder) if one.status == BAD_RECORD}
     others = ledger.deleted(folder) | unreadable(folder)
     return report | {str(Path(path).relative_to(folder / RUNS)): why for path, why in others.items()}
-
-
-def unreadable(store: Path) -> dict[str, str]:
-    """What a reader passes over: runs that this user may not look into (another one's, with a strict umask), links out of the store
-    and the like. Their paths, and what to do."""
-    found = {}
-    for run in files.folders(store / RUNS):
-        folder = store / RUNS / run / SHARDS
-        try:
-            os.scandir(folder).close()
-        except PermissionError:
-            found[str(folder.parent)] = CLOSED
-        except OSError:
-            continue
-        if folder.is_symlink():
-            found[str(folder)] = files.A_LINK
-        found |= {str(folder / name): why for name, why in files.strange(folder).items()}
-    return found | {str(store / RUNS / name): why for name, why in files.strange(store / RUNS).items()}
 
 
 def _closed(shard: Path) -> bool:

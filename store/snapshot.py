@@ -23,8 +23,8 @@ from knscope.store.dense import DamagedShardError
 from knscope.store.errors import UserError
 from knscope.store.ingest import insert
 from knscope.store.intake import Intake, portions
-from knscope.store.layout import SNAPSHOT, check
-from knscope.store.shards import Alike, Shard, list_shards, read_shard
+from knscope.store.layout import SNAPSHOT, check, list_shards, place_of
+from knscope.store.shards import Alike, Shard, read_shard
 from knscope.store.view import sql_literal
 
 STORAGE = "v1.0.0"
@@ -97,11 +97,6 @@ def _build(folder: Path, path: Path) -> set[Path]:
         connection.execute("USE memory")
         connection.execute("DETACH results")
     return found
-
-
-def place_of(shard: Path) -> str:
-    """run/shard"""
-    return f"{shard.parent.parent.name}/{shard.name}"
 
 
 def _record(connection: duckdb.DuckDBPyConnection, shards: set[Path], intake: Intake) -> None:

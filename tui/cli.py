@@ -1,7 +1,7 @@
 """Where `knscope` starts, and how errors become messages and exit codes.
 
 0 done, 1 the run failed (what is done is kept), 2 bad input or usage, 130 cancelled. Nothing here or below imports torch. What
-only opens the workbench goes there directly: loading the other commands would put the first paint off by a quarter of a second.
+only opens the workbench, or asks in SQL, goes there directly: loading the other commands would take a quarter of a second.
 Modules are imported where they are used: `main` has to take the working folder off the path before.
 """
 
@@ -71,6 +71,13 @@ def _command(arguments: list[str]) -> int:
         if _opens_a_store(arguments):
             _open(arguments[1] if arguments else None)
             return 0
+        if _asks_in_sql(arguments):
+            from pathlib import Path
+
+            from knscope.tui.printing.answer import print_answer
+
+            print_answer(Path(arguments[1]), arguments[2])
+            return 0
         from knscope.tui.commands.tree import app
 
         return app(arguments, prog_name="knscope", standalone_mode=False) or 0
@@ -102,6 +109,11 @@ def _told(error: Exception) -> str | None:
 def _opens_a_store(arguments: list[str]) -> bool:
     """`knscope`, or `knscope open STORE` without options."""
     return not arguments or (len(arguments) == 2 and arguments[0] == "open" and not arguments[1].startswith("-"))
+
+
+def _asks_in_sql(arguments: list[str]) -> bool:
+    """`knscope sql STORE SELECT` without options."""
+    return len(arguments) == 3 and arguments[0] == "sql" and not any(word.startswith("-") for word in arguments)
 
 
 def _open(store: str | None) -> None:

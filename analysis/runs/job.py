@@ -26,10 +26,10 @@ from knscope.analysis.stored.facts import attributed, stored_facts
 from knscope.store import compaction, processes, snapshot
 from knscope.store import runs as run_files
 from knscope.store.errors import UserError
-from knscope.store.layout import SNAPSHOT
+from knscope.store.layout import SNAPSHOT, list_shards
 from knscope.store.main_query import template_order
 from knscope.store.reader import Reader
-from knscope.store.shards import list_shards, set_aside, write_shard
+from knscope.store.shards import set_aside, write_shard
 from knscope.store.view import View
 
 BEAT_SECONDS = 1.0

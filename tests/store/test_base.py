@@ -17,9 +17,7 @@ from polars.testing import assert_frame_equal
 from knscope import store
 from knscope.store import attached, base, schema, snapshot
 from knscope.store.database import prepare
-from knscope.store.errors import UserError
 from knscope.store.reader import Reader
-from knscope.store.sandbox import Sandbox
 from knscope.store.shards import list_shards, verify
 from knscope.store.view import View
 from tests.store import synthetic
@@ -221,27 +219,6 @@ def test_a_snapshot_derived_by_other_rules_is_another_version(monkeypatch: pytes
     assert schema.fingerprint() != now
     monkeypatch.undo()
     schema.fingerprint.cache_clear()
-
-
-def test_the_copy_cannot_be_reached_by_sql(based: Reader) -> None:
-    place = Path(str(based.sql("SELECT path FROM duckdb_databases() WHERE database_name = 'base'").item()))
-    temporary = place.parent.parent
-    before = sorted(temporary.iterdir())
-    sandbox = Sandbox(based)
-    for file in (place, f"{place}.wal", f"{place}.tmp"):
-        for way in (
-            f"WITH d AS (COPY (SELECT 1) TO '{file}') SELECT 1",
-            f"WITH d AS (COPY (SELECT 1 AS a, 2 AS b) TO '{file}' (FORMAT parquet, PARTITION_BY a)) SELECT 1",
-            f"WITH d AS (COPY (SELECT 1) TO '{file}' (PER_THREAD_OUTPUT)) SELECT 1",
-            f"ATTACH '{file}' AS again",
-            "DETACH base",
-            "USE base",
-            "WITH d AS (DELETE FROM base.query RETURNING query) FROM d",
-        ):
-            with pytest.raises(UserError):
-                sandbox.run(way)
-    assert sorted(temporary.iterdir()) == before
-    assert based.queries(VIEW).height
 
 
 @pytest.mark.parametrize(

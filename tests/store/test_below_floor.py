@@ -111,9 +111,10 @@ def test_one_fact_costs_one_fact(fresh: Reader) -> None:
 
 
 def test_sql_of_ones_own_is_refused_with_the_name_of_the_floor(fresh: Reader) -> None:
-    for name in ("kn", "likn", "layer_hist", "dkn", "dkn_rate", "queries"):
-        with pytest.raises(UserError, match=r"0\.01 is below 0\.05, the floor"):
-            Sandbox(fresh).run(fresh.macro_sql(name, below(0.01)))
+    with Sandbox(fresh) as sandbox:
+        for name in ("kn", "likn", "layer_hist", "dkn", "dkn_rate", "queries"):
+            with pytest.raises(UserError, match=r"0\.01 is below 0\.05, the floor"):
+                sandbox.run(fresh.macro_sql(name, below(0.01)))
 
 
 def test_results_that_arrive_later_are_added_too(tmp_path: Path) -> None:

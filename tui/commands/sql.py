@@ -23,17 +23,17 @@ def sql(
 ) -> None:
     """Ad-hoc SQL over STORE: reads everything stored, writes nothing."""
     from knscope.store.errors import UserError
-    from knscope.store.sandbox import ROWS, Sandbox
-    from knscope.tui.commands.results import opened
+    from knscope.store.sandbox import Sandbox
     from knscope.tui.printing import output, writing
+    from knscope.tui.printing.answer import print_answer, say_of
 
     output.check(form, out)
     if out is not None and writing.format_of(out, None if form == "table" else form) in writing.FIGURES:
         raise UserError(f"{out}: there is no figure of an answer; end the name in .csv, .json, .parquet or .tex")
-    printed = form == "table" and out is None and not as_json
-    with opened(store) as reader:
-        answer = Sandbox(reader).run(statement, limit=limit or (ROWS if printed else sys.maxsize))
-    output.emit([output.one_table("sql", "", answer.frame)], "json" if as_json else form, out)
-    if answer.more:
-        more = "raise --limit" if limit else "-o FILE or --format csv has them all"
-        output.say(f"these are the first {answer.frame.height:,} rows; there are more: {more}")
+    if form == "table" and out is None and not as_json:
+        print_answer(store, statement, limit)
+        return
+    with Sandbox(store) as sandbox:
+        result = sandbox.run(statement, limit or sys.maxsize)
+    output.emit([output.one_table("sql", "", result.frame)], "json" if as_json else form, out)
+    say_of(result, store, result.frame.height, limit)

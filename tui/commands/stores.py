@@ -51,13 +51,13 @@ def print_experiments(store: Path) -> None:
 @store_app.command()
 def verify(store: Store, as_json: Json = False) -> None:
     """Read every byte of STORE and compare it with its checksums; exit code 1 when something is damaged."""
-    from knscope.store import base, shards
+    from knscope.store import base, layout, shards
     from knscope.store.layout import SNAPSHOT
     from knscope.tui.printing import output
     from knscope.tui.widgets import cells
 
     report = shards.verify(store)
-    read = [name for name in report if f"/{shards.SHARDS}/" in name]
+    read = [name for name in report if f"/{layout.SHARDS}/" in name]
     damaged = {name: why for name, why in report.items() if why}
     if why := base.damage(store):
         damaged[SNAPSHOT] = why

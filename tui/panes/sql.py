@@ -18,7 +18,10 @@ from knscope.tui.widgets.line import PlainText
 from knscope.tui.widgets.sql_editor import SqlEditor
 
 if TYPE_CHECKING:
-    from knscope.store.sandbox import Result, Sandbox
+    import polars as pl
+
+    from knscope.store.reader import Reader
+    from knscope.store.sandbox import Sandbox
 
 HISTORY = 200
 LIMIT = 10_000
@@ -83,8 +86,6 @@ class SqlPane(Pane):
         self.query_one(SqlEditor).text = text
 
     def action_run_sql(self) -> None:
-        from knscope.store.sandbox import Sandbox
-
         reader = self.session.reader
         text = self.query_one(SqlEditor).text.strip().rstrip(";").strip()
         if reader is None or not text:
@@ -94,13 +95,27 @@ class SqlPane(Pane):
             self._state("A statement is still running; ^x stops it.")
             return
         self._remember(text)
-        sandbox = self._sandbox = Sandbox(reader)
+        sandbox = self._sandbox_of(reader)
         self._started = time.monotonic()
         self._state("running … ^x stops it")
         statement = self._spelled_out(text)
         self._worker = self.run_worker(
-            lambda: sandbox.run(statement, LIMIT), thread=True, group="sql-run", exit_on_error=False, description="SQL"
+            lambda: _rows(sandbox, statement), thread=True, group="sql-run", exit_on_error=False, description="SQL"
         )
+
+    def _sandbox_of(self, reader: Reader) -> Sandbox:
+        """The one that is warm, where it is of this store."""
+        from knscope.store.sandbox import Sandbox
+
+        if self._sandbox is None or self._sandbox.store != reader.path:
+            self.on_unmount()
+            self._sandbox = Sandbox(reader)
+        return self._sandbox
+
+    def on_unmount(self) -> None:
+        """What runs would keep the workbench from leaving."""
+        if self._sandbox is not None:
+            self._sandbox.close()
 
     def _spelled_out(self, text: str) -> str:
         """`view.kn` and its like as the macro at the current thresholds, `here.kn` for what is selected alone."""
@@ -127,13 +142,12 @@ class SqlPane(Pane):
             return
         took = time.monotonic() - self._started
         if event.state == WorkerState.SUCCESS:
-            result = cast("Result", event.worker.result)
-            frame = result.frame
+            frame, more = cast("tuple[pl.DataFrame, bool]", event.worker.result)
             self.query_one(FrameTable).show(frame, cells.columns_of(frame))
-            total = f"{frame.height:,} of >{LIMIT:,}" if result.more else f"{frame.height:,}"
+            total = f"{frame.height:,} of >{LIMIT:,}" if more else f"{frame.height:,}"
             self._state(
                 f"{total} rows · {1000 * took:,.0f} ms · "
-                + ("add a LIMIT or an aggregate" if result.more else "esc: to the result, e exports it")
+                + ("add a LIMIT or an aggregate" if more else "esc: to the result, e exports it")
             )
             self.entitle(below=f"{total} rows")
         elif event.state == WorkerState.ERROR:
@@ -172,3 +186,9 @@ class SqlPane(Pane):
         row = message.row
         if not ({"layer", "neuron"} <= set(row) or "fact" in row):
             message.stop()
+
+
+def _rows(sandbox: Sandbox, statement: str) -> tuple[pl.DataFrame, bool]:
+    """The first rows of an answer, and whether there are more. Runs in a thread."""
+    result = sandbox.run(statement, LIMIT)
+    return result.frame, result.more

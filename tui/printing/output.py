@@ -117,34 +117,49 @@ def check(form: str, output: Path | None) -> None:
 
 
 def print_table(table: Table, hint: str = HINT) -> None:
-    """A result as a text table with its notes below. Where it is too wide for the terminal, long texts are folded first, then
-    the last columns are left out by name; numbers and row labels never."""
+    """A result as a text table with its notes below."""
+    shown = table.frame.drop(table.aside)
+    numeric = [dtype.is_numeric() for dtype in shown.schema.values()]
+    rows = shown.head(MAX_PRINTED).rows()
+    print_rows(shown.columns, rows, numeric, shown.height, hint, table.title, table.notes, table.aside)
+
+
+def print_rows(
+    columns: Sequence[str],
+    rows: Sequence[Sequence[Any]],
+    numeric: Sequence[bool],
+    total: int,
+    hint: str = HINT,
+    title: str = "",
+    notes: Sequence[str] = (),
+    aside: Sequence[str] = (),
+) -> None:
+    """The first of `total` rows as a text table. Where it is too wide for the terminal, long texts are folded first, then the
+    last columns are left out by name, as those of `aside` are; numbers and row labels never."""
     from rich.table import Table as Grid
 
-    shown = table.frame.drop(table.aside)
-    cells = [[cell(value) for value in row] for row in shown.head(MAX_PRINTED).iter_rows()]
-    numeric = [dtype.is_numeric() for dtype in shown.schema.values()]
-    names = [one_line(name) for name in shown.columns]
+    cells = [[cell(value) for value in row] for row in rows]
+    names = [one_line(name) for name in columns]
     needed = [max(map(cell_len, column)) for column in zip(names, *cells, strict=True)]
     out = console(sum(needed) + GAP * len(needed))
     words = [_longest_word(column) for column in zip(names, *cells, strict=True)]
     widths = fitted(needed, numeric, out.width, words)
-    if table.title:
-        out.print(Text(visible(table.title), "bold"), soft_wrap=True)
+    if title:
+        out.print(Text(visible(title), "bold"), soft_wrap=True)
     grid = Grid(header_style="bold", box=None)
     for name, number, width in zip(names, numeric, widths, strict=False):
         grid.add_column(name, justify="right" if number else "left", width=width, overflow="fold")
     for row in cells:
         grid.add_row(*row[: len(widths)])
     out.print(grid)
-    if table.frame.height > MAX_PRINTED:
-        out.print(f"  … {MAX_PRINTED} of {table.frame.height:,} rows; {hint} prints them all")
-    if table.frame.is_empty():
+    if total > MAX_PRINTED:
+        out.print(f"  … {MAX_PRINTED} of {total:,} rows; {hint} prints them all")
+    if not total:
         out.print("  (no rows)")
-    left = (*names[len(widths) :], *table.aside)
-    if left and not table.frame.is_empty():
+    left = (*names[len(widths) :], *aside)
+    if left and total:
         out.print(f"  more columns with {hint}: {_named(left)}", soft_wrap=True)
-    for note in table.notes:
+    for note in notes:
         out.print(f"  {visible(note)}", soft_wrap=True)
     out.print()
 

@@ -1,0 +1,33 @@
+"""A text table of what a store answers to one SELECT. polars is not imported, which would take as long as the answer."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from knscope.store.sandbox import ROWS, Result, Sandbox, arrow
+from knscope.tui.printing.output import HINT, MAX_PRINTED, print_rows, say
+
+
+def print_answer(store: Path, statement: str, limit: int | None = None) -> None:
+    """Ask and print. Raises UserError.
+
+    :param limit: rows to fetch at most; the first ROWS where nobody said
+    """
+    with Sandbox(store) as sandbox:
+        result = sandbox.run(statement, limit or ROWS)
+    table, kinds = result.table(), arrow().types
+    numeric = [
+        kinds.is_integer(kind) or kinds.is_floating(kind) or kinds.is_decimal(kind) for kind in table.schema.types
+    ]
+    columns = [column.slice(0, MAX_PRINTED).to_pylist(maps_as_pydicts="lossy") for column in table.columns]
+    print_rows(table.column_names, list(zip(*columns, strict=True)), numeric, table.num_rows)
+    say_of(result, store, table.num_rows, limit)
+
+
+def say_of(result: Result, store: Path, rows: int, limit: int | None) -> None:
+    """Say that these were the first rows, how to have them all, and which results of the store cannot be read."""
+    if result.more:
+        more = "raise --limit" if limit else f"-o FILE or {HINT} has them all"
+        say(f"these are the first {rows:,} rows; there are more: {more}")
+    for line in result.note.splitlines():
+        say(f"{store}: {line}")
