@@ -1,14 +1,10 @@
 """The shards of a store as they arrive, asked for again and again: each is read once, and what cannot be read is named and put aside.
 
-Only folders that may have changed are read. A folder's times change when an entry comes or goes, so that one `stat` a run answers most
-questions, whatever the number of shards. Three things are not taken for granted. Two changes may bear the same time: a folder that has
-changed lately is read every time. A network's answers may be old, and those about times older than those about names, or the other way
-round: the same helps. And some file systems keep no times of folders: every folder is read now and then all the same.
+Only folders that may have changed are read (files.Folder): what a look costs does not grow with the number of shards.
 """
 
 from __future__ import annotations
 
-import random
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -20,10 +16,6 @@ from knscope.store.dense import DamagedShardError, MissingShardError
 from knscope.store.layout import RUNS, SHARDS, unreadable
 from knscope.store.shards import Alike, Shard, read_shard
 
-SETTLES = 5.0
-"""Seconds for which a folder that has changed is read every time: longer than a file system rounds times, or a network keeps answers."""
-AGAIN = 30.0
-"""Seconds, about, after which a folder is read whatever its times say."""
 HOPE = 10.0
 """Seconds for which a shard that cannot be read is tried again: where a folder is copied or shared, its files may come into sight one by
 one. What is still not whole then is damaged."""
@@ -48,8 +40,8 @@ class Arrivals:
         self._store = store
         self._dense = dense
         self._seen = set(seen)
-        self._runs = _Folder(store / RUNS)
-        self._folders: dict[str, _Folder] = {}
+        self._runs = files.Folder(store / RUNS)
+        self._folders: dict[str, files.Folder] = {}
         self._waiting: dict[str, dict[Path, None]] = {}
         """Shards that are not seen yet, by run."""
         self._tried: dict[Path, tuple[float, float]] = {}
@@ -77,15 +69,15 @@ class Arrivals:
 
     def _look(self, without: str, afresh: bool) -> None:
         now = time.monotonic()
-        if self._runs.read(now, afresh):
+        if self._runs.changed(now, afresh):
             known = self._folders
             self._folders = {
-                run: known.get(run) or _Folder(self._store / RUNS / run / SHARDS) for run in self._runs.names
+                run: known.get(run) or files.Folder(self._store / RUNS / run / SHARDS) for run in self._runs.names
             }
             for run in known.keys() - self._folders:
                 self._wait_for(run, ())
         for run, folder in self._folders.items():
-            if run != without and folder.read(now, afresh):
+            if run != without and folder.changed(now, afresh):
                 self._wait_for(run, (folder.path / name for name in folder.names if name not in self._seen))
 
     def _wait_for(self, run: str, paths: Iterable[Path]) -> None:
@@ -121,34 +113,3 @@ class Arrivals:
         self._seen.add(path.name)
         self._tried.pop(path, None)
         self._waiting.get(path.parent.parent.name, {}).pop(path, None)
-
-
-class _Folder:
-    """The folders in a folder, by name, as they were when it was last read."""
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        self.names: list[str] = []
-        self._times: tuple[int, int, int] | None = None
-        self._settled = self._again = 0.0
-
-    def read(self, now: float, afresh: bool) -> bool:
-        """Read it where it may have changed; whether it was read."""
-        times, age = self._stat()
-        if times != self._times:
-            # Of a folder that was never looked at, what its own times say: a store that nobody writes needs no second look.
-            self._settled = now + SETTLES - (min(age, SETTLES) if self._times is None else 0.0)
-            self._times = times
-        elif now >= self._settled and now < self._again and not afresh:
-            return False
-        self.names = files.folders(self.path)
-        self._again = now + AGAIN * random.uniform(0.5, 1.5)  # not all in the same look
-        return True
-
-    def _stat(self) -> tuple[tuple[int, int, int], float]:
-        """What changes with the folder, and seconds since it did by this machine's clock."""
-        try:
-            found = self.path.stat()
-        except OSError:
-            return (0, 0, 0), 0.0
-        return (found.st_mtime_ns, found.st_ctime_ns, found.st_ino), max(0.0, time.time() - found.st_mtime)

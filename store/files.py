@@ -8,13 +8,19 @@ from __future__ import annotations
 import errno
 import io
 import os
+import random
 import stat
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 MOST = 16 << 30
 """Bytes of the largest file that is read; knscope writes dense scores of up to a few GiB."""
+SETTLES = 5.0
+"""Seconds for which a folder that has changed is read every time: longer than a file system rounds times, or a network keeps answers."""
+AGAIN = 30.0
+"""Seconds, about, after which a folder is read whatever its times say."""
 A_LINK = "is a link, and nothing in a store may be one; put what it names in its place"
 _NOT_REGULAR = "it is no regular file"
 
@@ -71,6 +77,47 @@ def append(folder: Path, name: str, text: str) -> None:
 def folders(parent: Path) -> list[str]:
     """Names of the folders in a folder, sorted: no links, no hidden ones. None where it is a link itself or cannot be read."""
     return [name for name, kind in _entries(parent) if kind == "folder"]
+
+
+class Folder:
+    """The folders in a folder, by name, for who asks again and again: it is read only where it may have changed.
+
+    Its times change when an entry comes or goes, so that one `stat` answers most questions, however many entries there are. Three things
+    are not taken for granted. Two changes may bear the same time: a folder that has changed lately is read every time. A network's
+    answers may be old, and those about times older than those about names, or the other way round: the same helps. And some file systems
+    keep no times of folders: it is read now and then all the same.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.names: list[str] = []
+        self._times: tuple[int, int, int] | None = None
+        self._settled = self._again = 0.0
+
+    def changed(self, now: float, afresh: bool = False) -> bool:
+        """Read it where it may have changed; whether it was read.
+
+        :param now: by time.monotonic
+        :param afresh: read it whatever its times say
+        """
+        times, age = self._stat()
+        if times != self._times:
+            # Of a folder that was never looked at, what its own times say: a store that nobody writes needs no second look.
+            self._settled = now + SETTLES - (min(age, SETTLES) if self._times is None else 0.0)
+            self._times = times
+        elif now >= self._settled and now < self._again and not afresh:
+            return False
+        self.names = folders(self.path)
+        self._again = now + AGAIN * random.uniform(0.5, 1.5)  # not all in the same look
+        return True
+
+    def _stat(self) -> tuple[tuple[int, int, int], float]:
+        """What changes with the folder, and seconds since it did by this machine's clock."""
+        try:
+            found = self.path.stat()
+        except OSError:
+            return (0, 0, 0), 0.0
+        return (found.st_mtime_ns, found.st_ctime_ns, found.st_ino), max(0.0, time.time() - found.st_mtime)
 
 
 def strange(parent: Path) -> dict[str, str]:

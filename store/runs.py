@@ -14,6 +14,9 @@ from knscope.store.errors import UserError
 from knscope.store.layout import CLOSED, RUNS, read_json, write_json
 
 RUN_FILE = "run.json"
+ACTIVE = ("queued", "running")
+QUIET = 60.0
+"""Seconds after which a run that says it goes on, and says nothing new, is taken for one that has ended, as far as reading goes."""
 DAMAGED = "damaged"
 """The status of a run whose run.json cannot be used; its message says why."""
 
@@ -154,15 +157,53 @@ def read_run(store: Path, run: str) -> RunRecord:
 def read_runs(store: Path) -> list[RunRecord]:
     """All runs, oldest first. One whose run.json cannot be used has the status `damaged`; a folder without one, or one that this user
     may not look into, is passed over."""
-    found = []
-    for name in files.folders(store / RUNS):
-        folder = run_folder(store, name)
-        if os.access(folder, os.X_OK) and os.path.lexists(folder / RUN_FILE):
-            try:
-                found.append(read_run(store, name))
-            except UserError as error:
-                found.append(RunRecord(name, DAMAGED, message=str(error)))
-    return found
+    return Records(store).read()
+
+
+class Records:
+    """The records of a store's runs, for who asks again and again: one is read only where it may have changed.
+
+    A run that has ended hardly changes, and its file's times tell. Those of a run that goes on are not trusted: on a network they may be
+    old, while opening a file asks anew.
+    """
+
+    def __init__(self, store: Path) -> None:
+        self._store = store
+        self._folder = files.Folder(store / RUNS)
+        self._known: dict[str, tuple[object, float, RunRecord | None]] = {}
+        """Of each run: what changes with its file, when it last did, and what it says."""
+
+    def read(self) -> list[RunRecord]:
+        """As `read_runs`."""
+        now = time.monotonic()
+        if self._folder.changed(now):
+            self._known = {name: self._known[name] for name in self._folder.names if name in self._known}
+        found = []
+        for name in self._folder.names:
+            stamp = _stamp(f"{self._store}/{RUNS}/{name}/{RUN_FILE}")
+            before, since, record = self._known.get(name, (None, now, None))
+            if stamp != before or (record and record.status in ACTIVE and now - since < QUIET):
+                record = _record(self._store, name) if stamp else None
+                self._known[name] = (stamp, now if stamp != before else since, record)
+            if record:
+                found.append(record)
+        return found
+
+
+def _stamp(path: str) -> object:
+    """What changes when a file is replaced; None where there is none, or none that this user may look at."""
+    try:
+        found = os.lstat(path)
+    except OSError:
+        return None
+    return found.st_ino, found.st_mtime_ns, found.st_ctime_ns, found.st_size
+
+
+def _record(store: Path, run: str) -> RunRecord:
+    try:
+        return read_run(store, run)
+    except UserError as error:
+        return RunRecord(run, DAMAGED, message=str(error))
 
 
 def request_cancel(store: Path, run: str) -> None:

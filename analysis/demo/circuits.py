@@ -19,8 +19,9 @@ from knscope.analysis.likn import table as likn_table
 from knscope.analysis.report import summary
 from knscope.analysis.runs import protocol
 from knscope.analysis.runs.plan import ModelSource, RunConfig
-from knscope.analysis.runs.status import ACTIVE, Observer
+from knscope.analysis.runs.status import Observer
 from knscope.analysis.stored.neuron_sets import pair_of
+from knscope.store.runs import ACTIVE
 
 CIRCUITS = MODELS / "circuits.json"
 LIKN_COLUMNS = ("sets", "size", "facts", "coverage", "observed", "chance", "a", "b", "low", "high", "p_a", "p_b", "own")

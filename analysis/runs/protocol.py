@@ -23,9 +23,10 @@ import psutil
 
 from knscope import store
 from knscope.analysis.runs.plan import RunConfig, Unit
-from knscope.analysis.runs.status import ACTIVE, ANSWERS, Observer, RunStatus
+from knscope.analysis.runs.status import ANSWERS, Observer, RunStatus
 from knscope.store import processes
 from knscope.store import runs as run_files
+from knscope.store.runs import ACTIVE
 
 Event = Mapping[str, Any]
 PROGRAM = "knscope.analysis.runs"

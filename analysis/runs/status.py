@@ -10,7 +10,7 @@ from pathlib import Path
 from knscope.store import processes
 from knscope.store import runs as run_files
 from knscope.store.layout import check
-from knscope.store.runs import RunRecord
+from knscope.store.runs import ACTIVE, RunRecord
 
 LOST_AFTER = 30.0  # seconds of the observer's own clock without a heartbeat
 STILL = 3.0  # seconds for which one look waits for a heartbeat
@@ -18,7 +18,6 @@ STARVED = 20  # times as long where its process is seen to live: a loaded machin
 STARTING = 120.0  # seconds in which a process on another machine, whose clock may differ, says its first word
 SILENT_AFTER = 30.0  # seconds without a word after which a run that goes on is called silent
 ANSWERS = 5.0  # seconds without a word within which a run is sure to hear that it is to stop
-ACTIVE = ("queued", "running")
 UNHEARD = "it has not been heard of for a while"
 
 
@@ -69,6 +68,7 @@ class Observer:
 
     def __init__(self, store_path: Path, clock: Callable[[], float] = time.monotonic) -> None:
         self._path = check(store_path)
+        self._records = run_files.Records(self._path)
         self._clock = clock
         self._moved: dict[str, tuple[int, float]] = {}
         self._first: dict[str, tuple[float, int, float]] = {}
@@ -78,7 +78,7 @@ class Observer:
 
     def look(self) -> list[RunStatus]:
         """All runs as they are now, oldest first."""
-        return [self._judge(record) for record in run_files.read_runs(self._path)]
+        return [self._judge(record) for record in self._records.read()]
 
     def run(self, name: str) -> RunStatus:
         return self._judge(run_files.read_run(self._path, name))

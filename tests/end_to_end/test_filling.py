@@ -10,7 +10,8 @@ from pathlib import Path
 
 from knscope.analysis.runs import protocol
 from knscope.analysis.runs.plan import ModelSource, RunConfig
-from knscope.analysis.runs.status import ACTIVE, Observer
+from knscope.analysis.runs.status import Observer
+from knscope.store.runs import ACTIVE
 from tests.analysis.runs.inline_job import execute
 from tests.end_to_end.conftest import NewTerminal
 

@@ -90,15 +90,21 @@ def test_a_run_that_may_not_be_read_is_passed_over_named_and_left_as_it_is(
     mine = attributions(filled.path)
     other = runs.new_run(filled.path, {"made": False})
     closed = runs.run_folder(filled.path, other)
-    scan, access, is_file = os.scandir, os.access, Path.exists
+    scan, access, is_file, status = os.scandir, os.access, Path.exists, os.lstat
 
     def refused(place: Any = ".") -> Any:
         if isinstance(place, (str, Path)) and (Path(place) == closed or closed in Path(place).parents):
             raise PermissionError(13, "Permission denied", str(place))
         return scan(place)
 
+    def refused_status(place: Any, **given: Any) -> Any:
+        if closed in Path(place).parents:
+            raise PermissionError(13, "Permission denied", str(place))
+        return status(place, **given)
+
     monkeypatch.setattr(os, "scandir", refused)
     monkeypatch.setattr(os, "access", lambda place, mode: Path(place) != closed and access(place, mode))
+    monkeypatch.setattr(os, "lstat", refused_status)
     with Reader(filled.path) as reader:
         assert reader.sql("SELECT count(*) FROM attribution").item() == mine
         [(place, why)] = reader.damaged.items()

@@ -6,6 +6,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import polars as pl
@@ -171,6 +172,21 @@ def test_status_lists_runs_as_a_table_and_as_json(finished: Path, capsys: pytest
     assert run_app(["status", str(finished), "--json"]) == 0
     [run] = json.loads(capsys.readouterr().out)["runs"]
     assert run["status"] == "done" and run["done"] == run["total"] > 0 and run["provenance"]["libraries"]["torch"]
+
+
+def test_status_of_many_runs_shows_those_that_go_on_and_the_newest(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    place = store.create(tmp_path / "many.knstore")
+    for number in range(90):
+        name = run_files.new_run(place, {}, f"2026{number:04}-run")
+        going = (
+            {"status": "running", "beat": 1, "provenance": processes.identity()} if number == 3 else {"status": "done"}
+        )
+        run_files.write_run(place, replace(run_files.read_run(place, name), heartbeat=time.time(), **going))  # type: ignore[arg-type]
+    assert run_app(["status", str(place)]) == 0
+    rows = [line.split()[:2] for line in capsys.readouterr().out.splitlines() if "-run" in line]
+    assert rows[:3] == [["20260003-run", "running"], ["20260089-run", "done"], ["20260088-run", "done"]]
 
 
 def test_bad_data_is_refused_before_a_run_is_started(

@@ -108,7 +108,8 @@ def resume(store: Path, config: RunConfig) -> str | None:
     """The run to follow: one that is active with this configuration, or a new one; None when one has done it all."""
     from knscope.analysis.attribution.method import NUMERICS_VERSION
     from knscope.analysis.runs import protocol
-    from knscope.analysis.runs.status import ACTIVE, Observer
+    from knscope.analysis.runs.status import Observer
+    from knscope.store.runs import ACTIVE
 
     if store.exists():
         same = [one for one in Observer(store).settled() if one.record.config == config.to_json()]

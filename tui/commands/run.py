@@ -119,6 +119,7 @@ def exit_code(seen: RunStatus) -> int:
 def follow_run(store: Path, name: str, cancel_on_interrupt: bool = True) -> RunStatus:
     """Show a run's progress until it ends; ctrl+c asks it to stop at the next unit. Failures are told on stderr."""
     from knscope.analysis.runs import protocol, status
+    from knscope.store.runs import ACTIVE
     from knscope.tui.printing import output
     from knscope.tui.printing.format import duration
 
@@ -127,7 +128,7 @@ def follow_run(store: Path, name: str, cancel_on_interrupt: bool = True) -> RunS
         while True:
             try:
                 seen = observer.run(name)
-                over = seen.status not in status.ACTIVE
+                over = seen.status not in ACTIVE
                 text = seen.status if over else f"{_status(seen)}, {duration(seen.left)} left"
                 bar.show(seen.record.done, seen.record.total, text, last=over)
                 if over:
@@ -188,10 +189,11 @@ def tell_unusable(store: Path) -> None:
 
 
 def status(store: Store, as_json: Json = False) -> None:
-    """Runs of STORE: progress, rate, time left, failures."""
+    """Runs of STORE, those that go on first and the newest before the oldest: progress, rate, time left, failures."""
     import polars as pl
 
-    from knscope.analysis.runs.status import ACTIVE, Observer
+    from knscope.analysis.runs.status import Observer
+    from knscope.store.runs import ACTIVE
     from knscope.tui.printing import output
     from knscope.tui.printing.format import duration
 
@@ -199,6 +201,7 @@ def status(store: Store, as_json: Json = False) -> None:
     if as_json:
         output.write_json({"store": str(store), "runs": [one.to_json() for one in seen]})
         return
+    seen = sorted(seen, key=lambda one: (one.status in ACTIVE, one.run), reverse=True)  # a long list is cut off
     columns: dict[str, list[Any]] = {
         "run": [one.run for one in seen],
         "status": [_status(one) for one in seen],
@@ -243,8 +246,8 @@ def cancel(
 def _cancel(store: Path, one: RunStatus) -> bool:
     """Cancel a run that goes on, or of which processes are left. Whether there was anything to cancel."""
     from knscope.analysis.runs import protocol
-    from knscope.analysis.runs.status import ACTIVE
     from knscope.store import processes
+    from knscope.store.runs import ACTIVE
     from knscope.tui.printing import output
 
     if one.status not in ACTIVE and not (one.status == "lost" and any(processes.find(protocol.PROGRAM, one.run))):
