@@ -12,6 +12,7 @@ from typing import Any
 
 from knscope.store import files
 from knscope.store.errors import UserError
+from knscope.store.text import is_utf8
 
 FORMAT = 2
 """1: without the sums of dense rows, and `amig` left out the path of a decoder's last word."""
@@ -81,12 +82,8 @@ def expanded(path: Path | str) -> Path:
 def _named(path: Path | str) -> Path:
     """The database and JSON files write the path down, so it has to be text."""
     folder = expanded(path)
-    try:
-        str(folder.absolute()).encode()
-    except UnicodeEncodeError:
-        raise UserError(
-            f"{str(folder)!r}: the name of a store's folder must be UTF-8; rename it or name another"
-        ) from None
+    if not is_utf8(str(folder.absolute())):
+        raise UserError(f"{str(folder)!r}: the name of a store's folder must be UTF-8; rename it or name another")
     return folder
 
 

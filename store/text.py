@@ -25,3 +25,8 @@ def visible(text: str) -> str:
 def one_line(text: str) -> str:
     """The same for text that stands in one line: a dot for tabs and line breaks too."""
     return visible(text).replace("\n", "·").replace("\t", "·")
+
+
+def is_utf8(text: str) -> bool:
+    """False for the name of a file whose bytes are not UTF-8: JSON files and the database cannot hold it."""
+    return text.isascii() or not re.search("[\ud800-\udfff]", text)

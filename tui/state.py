@@ -49,8 +49,11 @@ def write(name: str, value: Mapping[str, Any]) -> None:
     with contextlib.suppress(OSError):
         path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         fresh = path.with_suffix(f".{os.getpid()}")
-        fresh.write_text(json.dumps(value, ensure_ascii=False), encoding="utf-8")
-        fresh.replace(path)
+        try:
+            fresh.write_text(json.dumps(value), encoding="utf-8")
+            fresh.replace(path)
+        finally:
+            fresh.unlink(missing_ok=True)
 
 
 def last_store() -> Path | None:

@@ -20,6 +20,7 @@ from knscope.analysis.engine.sources import is_decoder, weight_bytes
 from knscope.analysis.prompts.encode import Query
 from knscope.store.errors import UserError
 from knscope.store.layout import expanded
+from knscope.store.text import is_utf8
 
 PHASES = ("attribution", "dkn", "edit", "factcheck")
 ENGINES = ("process", "inline", "ray")
@@ -78,6 +79,9 @@ class RunConfig:
     def __post_init__(self) -> None:
         if not self.models:
             raise UserError("no model named; add --model FOLDER (or a hub id)")
+        for text in (*(model.source for model in self.models), self.data, self.prefix):
+            if not is_utf8(text):
+                raise UserError(f"{text!r} is not UTF-8, and a run writes down what it is asked for; rename the file")
         object.__setattr__(self, "models", _once(self.models))
         for method in self.methods:
             parse_method(method)

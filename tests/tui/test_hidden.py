@@ -158,3 +158,21 @@ async def test_the_workbench_shows_data_as_they_stand_and_nothing_hidden(workben
             driver.app.pop_screen()
         pane.say(EVIL)
         await shown("note")
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["sql", "STORE", "SELECT '\udcff'"],
+        ["run", "STORE", "--model", "bert-en", "--data", "/tmp/\udcff.csv"],
+        ["run", "STORE", "--model", "bert-\udcff", "--data", "demo"],
+        ["run", "STORE", "--model", "bert-en", "--data", "demo", "--prefix", "\udcff"],
+        ["faithfulness", "\udcff"],
+        ["status", "\udcff"],
+    ],
+)
+def test_text_that_is_not_utf8_is_refused_in_a_sentence(
+    words: list[str], made_store: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run_app([str(made_store) if word == "STORE" else word for word in words]) == 2
+    assert "UTF-8" in capsys.readouterr().err
