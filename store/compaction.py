@@ -15,6 +15,7 @@ import functools
 import operator
 import random
 import shutil
+import stat
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -240,7 +241,7 @@ def _distinct(rows: pa.Table, columns: Sequence[str]) -> pa.Table:
 def _sweep(store: Path, run: Path) -> None:
     """Remove what compactions replaced but were killed before removing, and what killed writers left long ago."""
     shards = run / SHARDS
-    _remove_copies(store, [shards / name for name in ledger.replaced(run) if (shards / name).is_dir()])
+    _remove_copies(store, [shards / name for name in sorted(ledger.replaced(run).intersection(files.folders(shards)))])
     sweep(shards, f"{TEMPORARY}*", f"{REPLACED}*")
 
 
@@ -250,8 +251,9 @@ def sweep(folder: Path, *patterns: str) -> None:
         now = time_of(folder)
         for path in (path for pattern in patterns for path in folder.glob(pattern)):
             with contextlib.suppress(OSError):
-                if now - path.stat().st_mtime > ABANDONED:
-                    shutil.rmtree(path) if path.is_dir() else path.unlink()
+                found = path.lstat()
+                if now - found.st_mtime > ABANDONED:
+                    shutil.rmtree(path) if stat.S_ISDIR(found.st_mode) else path.unlink()
 
 
 def _remove_copies(store: Path, paths: Sequence[Path]) -> None:

@@ -15,7 +15,7 @@ from typing import Any
 
 import psutil
 
-from knscope.store import safe_path
+from knscope.store import files, safe_path
 
 SAME_START = 2.0  # seconds by which two readings of one process's start may differ
 LAST_BYTES = 8192
@@ -99,10 +99,8 @@ def without_result(what: str, code: int, said: str = "") -> str:
 
 def last_words(log: Path) -> str:
     """The last line of a log, for a message; empty where there is none."""
-    if not log.is_file():
-        return ""
-    with suppress(OSError), log.open("rb") as file:
-        file.seek(max(0, log.stat().st_size - LAST_BYTES))
+    with suppress(OSError), files.opened(log.parent, log.name) as file:
+        file.seek(max(0, os.fstat(file.fileno()).st_size - LAST_BYTES))
         return last_line(file.read(LAST_BYTES).decode("utf-8", errors="replace"))
     return ""
 
