@@ -22,6 +22,7 @@ from knscope.store.dense import DamagedShardError
 from knscope.store.errors import UserError
 from knscope.store.intake import DenseRow, Intake
 from knscope.store.layout import SNAPSHOT, list_shards, place_of
+from knscope.store.neurons import NAMED, StrangeRowsError, extents
 from knscope.store.shards import read_manifest
 
 FRESH = "fresh."
@@ -63,8 +64,8 @@ def start(instance: duckdb.DuckDBPyConnection, store: Path, temporary: Path | No
                 raise
     except UnusableError as error:
         return Start(passed_over=str(error))
-    except duckdb.Error as error:
-        return Start(passed_over=f"{SNAPSHOT} cannot be read ({error}); {MEND}")
+    except (duckdb.Error, StrangeRowsError) as error:
+        return Start(passed_over=f"{SNAPSHOT} cannot be used ({error}); {MEND}")
     except OSError as error:
         silent = error.errno in (errno.ENOENT, errno.ENOSPC)
         return Start(passed_over="" if silent else f"{SNAPSHOT}: {error.strerror}; {MEND}")
@@ -83,6 +84,7 @@ def _from_snapshot(cursor: duckdb.DuckDBPyConnection, store: Path) -> Start:
     """Raises LookupError where a shard is not there any more, and as `held_shards` does."""
     held = held_shards(cursor)
     check_macros(cursor)
+    _check_neurons(cursor)
     there = {place_of(path): path for path in list_shards(store)}
     if not held or not held <= there.keys():
         raise LookupError("not all of its shards are there")
@@ -98,6 +100,19 @@ def _from_snapshot(cursor: duckdb.DuckDBPyConnection, store: Path) -> Start:
         intake.taken[name] = last + 1
     _join(cursor)
     return Start(intake, frozenset(there[shard].name for shard in held))
+
+
+def _check_neurons(cursor: duckdb.DuckDBPyConnection) -> None:
+    """Raises StrangeRowsError where rows of large tables name what no model in the snapshot has."""
+    known = extents(cursor.execute('SELECT model, layer, width, "offset" FROM base.site').fetchall())
+    limits = [max((extent[axis] for extent in known.values()), default=0) for axis in (0, 1)]
+    for name, (_, columns) in NAMED.items():
+        for pair in columns:
+            for column, limit in zip(pair, limits, strict=True):
+                asked = f"SELECT min({column}), max({column}) FROM base.{name}_row"
+                for lowest, highest in cursor.execute(asked).fetchall():
+                    if lowest is not None and not 0 <= lowest <= highest < limit:
+                        raise StrangeRowsError(f"table {name} has {column} {lowest} to {highest}")
 
 
 _NUMERICS = "SELECT model, version FROM base.numerics WHERE model IS NOT NULL AND version IS NOT NULL"

@@ -30,7 +30,7 @@ from knscope.store.errors import UserError
 from knscope.store.ingest import KEYED, NATURAL, fresh_rows, together
 from knscope.store.layout import RUNS, SHARDS, check, list_shards, shards_of, time_of
 from knscope.store.runs import run_folder
-from knscope.store.shards import MANIFEST, TEMPORARY, Shard, read_shard, write_shard
+from knscope.store.shards import MANIFEST, TEMPORARY, Shard, check_rows, read_shard, write_shard
 
 BYTES = 128 << 20
 """A large shard's size on disk, about."""
@@ -168,6 +168,7 @@ def _whole(paths: Sequence[Path]) -> list[Shard]:
     for path in paths:
         try:
             shard = read_shard(path, "rows")
+            check_rows(shard)
         except MissingShardError:
             raise
         except DamagedShardError:

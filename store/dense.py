@@ -22,7 +22,7 @@ from knscope.store.errors import UserError
 DENSE_FILE = "dense.npy"
 Scores = npt.NDArray[np.float32]
 _FLOAT = np.dtype("<f4")
-_MOST_NEURONS = 1 << 28
+MOST_NEURONS = 1 << 28
 _HEADER_BYTES = 256
 _HEADER = re.compile(
     rb"\x93NUMPY\x01\x00..\{'descr': '<f4', 'fortran_order': False, 'shape': \((\d{1,15}), (\d{1,15})\), \} *\n",
@@ -75,7 +75,7 @@ class Dense:
         try:
             with files.opened(self.path.parent, self.path.name) as file:
                 header = _HEADER.match(file.read(_HEADER_BYTES))
-                if header is None or int(header[1]) != self.rows or int(header[2]) > _MOST_NEURONS:
+                if header is None or int(header[1]) != self.rows or int(header[2]) > MOST_NEURONS:
                     raise DamagedShardError(f"{self.path} does not hold {self.rows} rows of float32")
                 neurons, size = int(header[2]), os.fstat(file.fileno()).st_size
                 if size != header.end() + self.rows * neurons * _FLOAT.itemsize:

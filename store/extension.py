@@ -15,6 +15,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from knscope.store.dense import Scores
+from knscope.store.errors import UserError
 from knscope.store.ingest import registered
 
 QUERIES_AT_ONCE, BYTES_AT_ONCE = 64, 256 << 20
@@ -101,6 +102,11 @@ def _between(step: Step, address: Address) -> pa.Table:
     """Rows of score_row with tau <= rel < floor, of a positive score; highest rel first, as rows that were stored."""
     parts = []
     for one, row in step:
+        if len(row) != len(address.layer):
+            raise UserError(
+                f"the dense scores of {one.key} have {len(row)} neurons, and table site has {len(address.layer)}; "
+                "knscope store verify names what is damaged"
+            )
         if one.best <= 0:
             continue
         # A float32 bar a hair too low finds few candidates; what counts is decided in double precision.

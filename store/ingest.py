@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from types import MappingProxyType
 
@@ -12,6 +12,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from knscope.store import neurons
 from knscope.store.database import NUMBERED
 from knscope.store.shards import Shard
 
@@ -122,11 +123,19 @@ def number_rows(cursor: duckdb.DuckDBPyConnection, name: str, fresh: Fresh, larg
         )
 
 
-def insert_children(cursor: duckdb.DuckDBPyConnection, name: str, fresh: Fresh, large: str) -> None:
-    """Rows that belong to new ones; scores of highest rel first, so that row groups below a threshold are skipped unread."""
+def insert_children(
+    cursor: duckdb.DuckDBPyConnection, name: str, fresh: Fresh, large: str, extents: neurons.Extents
+) -> None:
+    """Rows that belong to new ones; scores of highest rel first, so that row groups below a threshold are skipped unread.
+
+    Raises StrangeRowsError where they name neurons that their model has not.
+    """
     numbered = name in NUMBERED
     rows = fresh.numbered(name, NUMBERED[name][1]) if numbered else fresh.children(name)
     if rows is not None:
+        if name in neurons.NAMED:
+            parents = rows.column(0).to_numpy() - fresh.first
+            neurons.check(name, rows, parents, fresh.rows["model"].combine_chunks(), extents)
         ordered = rows.sort_by([("rel", "descending")]) if name == "score" else rows
         insert(cursor, f"{large}{name}_row" if numbered else f"{large}{name}", ordered)
 
@@ -208,4 +217,5 @@ def registered(cursor: duckdb.DuckDBPyConnection, rows: pa.Table) -> Iterator[No
     try:
         yield
     finally:
-        cursor.unregister("incoming")
+        with suppress(duckdb.Error):  # where the transaction has failed: why is told
+            cursor.unregister("incoming")

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
 
 import duckdb
+import pyarrow as pa
 
 from knscope.store import versions
 from knscope.store.dense import DamagedShardError, Dense, MissingShardError, Scores
@@ -22,6 +24,7 @@ from knscope.store.ingest import (
     together,
 )
 from knscope.store.main_query import count_scans
+from knscope.store.neurons import StrangeRowsError, extents
 from knscope.store.shards import Shard
 
 ROWS_AT_ONCE = 1_000_000
@@ -43,6 +46,9 @@ def portions(shards: Iterable[Shard]) -> Iterator[list[Shard]]:
         yield some
 
 
+_SITES = 'SELECT model, layer, width, "offset" FROM site'
+
+
 class Intake:
     """What a database (store/database.py) has taken in so far. One caller at a time.
 
@@ -59,10 +65,26 @@ class Intake:
         self.dense: dict[str, list[DenseRow]] = {}
         """Every stored copy of an attribution's dense scores."""
 
-    def take_in(self, cursor: duckdb.DuckDBPyConnection, shards: Sequence[Shard]) -> set[str]:
+    def take_in(self, cursor: duckdb.DuckDBPyConnection, shards: Sequence[Shard]) -> tuple[set[str], dict[Path, str]]:
+        """Take in shards; the models of which there is more now, and shards whose rows no run writes, with the reason.
+
+        Raises duckdb.OutOfMemoryException.
+        """
+        try:
+            return self._together(cursor, shards), {}
+        except duckdb.OutOfMemoryException:
+            raise
+        except (duckdb.Error, pa.ArrowException, StrangeRowsError) as error:
+            if len(shards) == 1:
+                return set(), {shards[0].path: f"{shards[0].path}: its rows cannot be used ({error})"}
+        half = len(shards) // 2
+        (models, refused), (more, others) = (self.take_in(cursor, some) for some in (shards[:half], shards[half:]))
+        return models | more, refused | others
+
+    def _together(self, cursor: duckdb.DuckDBPyConnection, shards: Sequence[Shard]) -> set[str]:
         """One insert a table for all shards together, all of them or none: the models of which there is more now.
 
-        A key's second copy is ignored. Raises duckdb.Error.
+        A key's second copy is ignored. Raises duckdb.Error, ArrowException, StrangeRowsError.
 
         Of each model only results of the newest numerics version stay, those that were there before included.
         """
@@ -81,7 +103,7 @@ class Intake:
                 changed |= {model for (model,) in cursor.execute("SELECT DISTINCT model FROM scan").fetchall()}
             count_scans(cursor, changed)
             cursor.execute("COMMIT")
-        except duckdb.Error:
+        except Exception:
             cursor.execute("ROLLBACK")
             raise
         self.numerics = latest
@@ -105,6 +127,7 @@ class Intake:
             if rows is not None:
                 insert_distinct(cursor, name, columns, rows)
         found = {}
+        sites = extents(cursor.execute(_SITES).fetchall())
         for name, children in KEYED.items():
             fresh = fresh_rows(name, shards, self.keys[name], self.taken[name])
             if fresh is None:
@@ -112,7 +135,7 @@ class Intake:
             found[name] = fresh
             insert(cursor, name, fresh.rows)
             for child in children:
-                insert_children(cursor, child, fresh, self.large)
+                insert_children(cursor, child, fresh, self.large, sites)
             if name in NUMBERS:
                 number_rows(cursor, name, fresh, self.large)
             if name == "scan":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
@@ -22,8 +23,11 @@ CHILDREN = ("score", "path", "scan_neuron", "ablation", "claim_neuron")
 """Tables whose rows belong to a keyed row; `key` is their first column."""
 LATER: Mapping[str, tuple[str, ...]] = MappingProxyType({"prediction": ("words_without_path",)})
 """Columns that shards of an older version lack: they are read as null."""
-NAMES = ("key", "model", "method", "query", "fact")
-"""Columns that are never empty: rows are found by them."""
+NAMES = (
+    "key", "model", "method", "query", "fact", "lang", "relation", "role", "position", "rel", "layer", "neuron", "layer_a", "neuron_a",
+    "width", "offset", "max_score", "floor",
+)  # fmt: skip
+"""Columns that are never empty: rows are found and counted by them."""
 
 
 def fitting(name: str, frame: pa.Table | pl.DataFrame) -> pa.Table:
@@ -67,7 +71,19 @@ def parsed(table: str, content: bytes, expected: int, place: str) -> pa.Table:
                 raise DamagedShardError(f"{place} would take more than {DECODED_BYTES >> 30} GiB of memory")
             rows = file.read(use_threads=False)
         rows.validate(full=True)
-    except (pa.ArrowException, OSError, ValueError, TypeError, MemoryError) as error:
+        if table == "method":
+            for options in rows["options"].drop_null().to_pylist():
+                json.loads(options)
+    except (
+        pa.ArrowException,
+        OSError,
+        ValueError,
+        TypeError,
+        LookupError,
+        AttributeError,
+        RecursionError,
+        MemoryError,
+    ) as error:
         raise DamagedShardError(f"{place} cannot be read ({error})") from error
     wanted = _schema(table)
     for column in LATER.get(table, ()):

@@ -122,13 +122,14 @@ class Reader:
     def _take_in(self, shards: Sequence[Shard]) -> None:
         with self.cursor() as cursor:
             try:
-                models = self._intake.take_in(cursor, shards)
+                models, refused = self._intake.take_in(cursor, shards)
             except duckdb.OutOfMemoryException as error:
                 raise UserError(
                     f"{self.path} does not fit in memory and the temporary folder; open it with a higher memory_limit, "
                     "or set TMPDIR to a disk with more room"
                 ) from error
         self._arrivals.saw(shards)
+        self.damaged |= {str(path): why for path, why in refused.items()}
         self.generation += 1
         self.changed |= dict.fromkeys(models, self.generation)
         self.heard |= {shard.path.parent.parent.name: self.generation for shard in shards}
@@ -361,6 +362,8 @@ class Reader:
 
     def _dense_steps(self, missing: Sequence[extension.Missing]) -> Iterator[extension.Step]:
         """Dense scores in the order in which they lie on disk."""
+        if lost := [one.key for one in missing if one.key not in self._intake.dense]:
+            raise UserError(f"the dense scores of {len(lost)} attributions are not stored; run the analysis again")
         place = {one.aq: self._intake.dense[one.key][-1] for one in missing}
         ordered = sorted(missing, key=lambda one: (str(place[one.aq][0].path), place[one.aq][1]))
         step: list[tuple[extension.Missing, Scores]] = []

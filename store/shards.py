@@ -26,7 +26,7 @@ import polars as pl
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from knscope.store import files, ledger, parquet, schema
+from knscope.store import files, ledger, neurons, parquet, schema
 from knscope.store.dense import DENSE_FILE, DamagedShardError, Dense, MissingShardError, row_sums
 from knscope.store.errors import UserError
 from knscope.store.layout import CLOSED, RUNS, SHARDS, check, list_shards, read_json, unreadable, write_json
@@ -191,6 +191,14 @@ def read_shard(path: Path, dense: Literal["size", "rows", "bytes"] = "size", ali
     return Shard(path, found, scores)
 
 
+def check_rows(shard: Shard) -> None:
+    """Look at what a shard's rows say of each other, which costs more than to read them. Raises DamagedShardError."""
+    try:
+        neurons.check_shard(shard.tables)
+    except neurons.StrangeRowsError as error:
+        raise DamagedShardError(f"{shard.path}: its rows cannot be used ({error})") from error
+
+
 def _check(path: Path, name: str, checksum: str, manifest: Manifest) -> None:
     if checksum != manifest.sha256[name]:
         raise DamagedShardError(f"{path}: {name} is not what was written (checksum differs)")
@@ -231,7 +239,7 @@ def verify(store: Path) -> dict[str, str]:
     for path in list_shards(folder):
         name = str(path.relative_to(folder / RUNS))
         try:
-            read_shard(path, dense="bytes")
+            check_rows(read_shard(path, dense="bytes"))
         except MissingShardError:
             continue
         except DamagedShardError as error:

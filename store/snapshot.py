@@ -89,8 +89,8 @@ def _build(folder: Path, path: Path) -> set[Path]:
             if found <= seen:
                 break
             for some in portions(_readable(sorted(found - seen))):
-                intake.take_in(connection, some)
-                taken.update(shard.path for shard in some)
+                _, refused = intake.take_in(connection, some)
+                taken.update(shard.path for shard in some if shard.path not in refused)
             seen |= found
         _record(connection, taken & found, intake)
         connection.execute("CHECKPOINT")

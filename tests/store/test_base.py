@@ -145,6 +145,9 @@ FOREIGN = {
     "a macro too many": ("CREATE MACRO another() AS 5", "macros"),
     "another version": ("UPDATE held SET tables = 'of another version'", "made by another version"),
     "rows without end": ("INSERT INTO numerics SELECT 'm', 1 FROM range(8_000_000)", "tables"),
+    "neurons that no model has": ("UPDATE score_row SET neuron = 1000000", "cannot be used"),
+    "layers that no model has": ("UPDATE ablation_row SET layer_b = -1", "cannot be used"),
+    "layers without end": ("UPDATE site SET width = 2147483647", "cannot be used"),
     "numbers without end": ("UPDATE attribution_row SET aq = 2147483647", ""),
     "dense rows that are none": ("UPDATE dense_place SET dense_row = NULL", ""),
     "shards elsewhere": ("UPDATE held SET shard = '../../../etc'", ""),
@@ -208,7 +211,7 @@ def test_a_snapshot_that_takes_too_long_is_passed_over(small: Path, monkeypatch:
     monkeypatch.setattr(base, "SECONDS", 1)
     monkeypatch.setattr(base, "_NUMERICS", slow)
     begins, why = began(small)
-    assert not begins and "cannot be read" in why
+    assert not begins and "cannot be used" in why
 
 
 @pytest.mark.parametrize("name", ["schema.sql", "derived.sql", "macros.sql"])

@@ -102,6 +102,18 @@ def column(name: str, make: Callable[[int], pa.Array]) -> Callable[[pa.Table], p
     return lambda rows: rows.set_column(rows.schema.get_field_index(name), rows.schema.field(name), make(rows.num_rows))
 
 
+def all_of(name: str, column: str, value: object) -> Change:
+    """One value in all rows of a table."""
+    return table(
+        name,
+        lambda rows: rows.set_column(
+            rows.schema.get_field_index(column),
+            rows.schema.field(column),
+            pa.array([value] * rows.num_rows, rows.schema.field(column).type),
+        ),
+    )
+
+
 def array(*, wider: tuple[int, int] = (0, 0), **fields: object) -> Change:
     """A dense.npy whose header says something else."""
 
@@ -145,8 +157,14 @@ DAMAGE: dict[str, tuple[Change, str]] = {
     "rows that are not counted": (table("query", lambda rows: rows[:0]), "query.parquet has 0 rows, not"),
     "no table": (rewritten("query.parquet", lambda _: b"PAR1" * 9), "query.parquet"),
     "columns of another kind": (table("query", lambda rows: rows.drop_columns(["lang"])), "other columns"),
-    "rows of dense scores that are not there": (table("attribution", column("dense_row", lambda n: pa.array([99] * n, pa.int32()))), "99"),
-    "rows without a key": (table("attribution", column("key", lambda n: pa.nulls(n, pa.string()))), "rows without a key"),
+    "rows of dense scores that are not there": (all_of("attribution", "dense_row", 99), "99"),
+    "rows without a key": (all_of("attribution", "key", None), "rows without a key"),
+    "options that are no JSON": (all_of("method", "options", "{"), "Expecting"),
+    "rows without a role": (all_of("scan", "role", None), "rows without a role"),
+    "neurons that the model has not": (all_of("score", "neuron", 99999), "score has neuron 99999"),
+    "layers that the model has not": (all_of("ablation", "layer_b", -1), "ablation has layer_b -1"),
+    "positions without a bit": (all_of("scan_neuron", "position", 127), "position 127"),
+    "layers without end": (all_of("site", "width", 2**31 - 1), "table site"),
     "texts that are none": (
         table("query", column("subject", lambda n: pa.array([b"\xff"] * n).view(pa.string()))),
         "UTF8",

@@ -125,7 +125,7 @@ def test_results_larger_than_the_memory_limit_go_to_a_temporary_folder(tmp_path:
     random = np.random.default_rng(0).random(rows)
     frames["score"] = pl.DataFrame(
         {
-            "key": pl.repeat(key, rows, eager=True), "layer": np.zeros(rows, np.int16), "neuron": np.arange(rows, dtype=np.int32),
+            "key": pl.repeat(key, rows, eager=True), "layer": np.zeros(rows, np.int16), "neuron": np.arange(rows, dtype=np.int32) % 40,
             "score": random.astype(np.float32), "rel": random,
         }
     )  # fmt: skip
