@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, Any
 
 from knscope.store import safe_path
 from knscope.store.errors import UserError
+from knscope.store.text import is_utf8
 
 if TYPE_CHECKING:
     import subprocess
@@ -108,6 +109,8 @@ class Sandbox:
         :param seconds: for the statement alone; a process that is new opens the store before that
         :raises UserError: what is forbidden and why, DuckDB's own words for wrong SQL, `cancelled`, or out of time or memory
         """
+        if not is_utf8(sql):
+            raise UserError("the statement is not UTF-8; write it in UTF-8")
         request = json.dumps({"sql": sql, "rows": limit}).encode() + b"\n"
         with self._asking:
             self._why = ""

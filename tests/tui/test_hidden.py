@@ -23,7 +23,7 @@ from knscope.tui.dialogs.choose import ChooseScreen
 from knscope.tui.dialogs.form import Field, FormScreen
 from knscope.tui.dialogs.text import TextScreen
 from knscope.tui.printing import output, writing
-from knscope.tui.printing.format import HIDDEN, cell, json_text, one_line, visible
+from knscope.tui.printing.format import HIDDEN, cell, duration, json_text, one_line, visible
 from knscope.tui.terminal.driver import HARMLESS
 from knscope.tui.widgets import cells
 from knscope.tui.widgets.cells import Column
@@ -65,6 +65,10 @@ def test_a_cell_is_one_line_and_a_text_keeps_its_lines() -> None:
     assert Column("a", "a").text("\u202eb") == "·b" and cells.columns_of(pl.DataFrame({EVIL: [1]}))[
         0
     ].title == one_line(EVIL)
+
+
+def test_durations_read_the_same_everywhere() -> None:
+    assert [duration(seconds) for seconds in (None, 0.4, 119, 120, 3900)] == ["–", "0 s", "119 s", "2 min", "1 h 05"]
 
 
 def test_json_escapes_what_is_hidden_and_says_the_same() -> None:

@@ -24,13 +24,10 @@ def sql(
     """Ad-hoc SQL over STORE: reads everything stored, writes nothing."""
     from knscope.store.errors import UserError
     from knscope.store.sandbox import Sandbox
-    from knscope.store.text import is_utf8
     from knscope.tui.printing import output, writing
     from knscope.tui.printing.answer import print_answer, say_of
 
     output.check(form, out)
-    if not is_utf8(statement):
-        raise UserError("the statement is not UTF-8; write it in UTF-8")
     if out is not None and writing.format_of(out, None if form == "table" else form) in writing.FIGURES:
         raise UserError(f"{out}: there is no figure of an answer; end the name in .csv, .json, .parquet or .tex")
     if form == "table" and out is None and not as_json:

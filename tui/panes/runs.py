@@ -9,6 +9,7 @@ from textual.binding import BindingType
 
 from knscope.tui import keymap
 from knscope.tui.panes.pane import Pane
+from knscope.tui.printing.format import duration
 from knscope.tui.widgets import cells
 from knscope.tui.widgets.bars import bar
 from knscope.tui.widgets.cells import Column
@@ -30,7 +31,7 @@ COLUMNS = (
     Column("done", "done", cells.count, right=True),
     Column("total", "of", cells.count, right=True),
     Column("rate", "per s", lambda rate: cells.NOTHING if rate is None else f"{rate:.1f}", right=True, drop=2),
-    Column("left", "left", lambda seconds: duration(seconds), right=True),
+    Column("left", "left", duration, right=True),
     Column("failures", "failures", cells.count, right=True, drop=1, tone=lambda n: "bad" if n else ""),
 )  # fmt: skip
 
@@ -39,16 +40,6 @@ def began(run: str) -> str:
     """When a run was asked for, from its name: `11-23 09:06`."""
     day, _, clock = run.partition("-")
     return f"{day[4:6]}-{day[6:8]} {clock[:2]}:{clock[2:4]}" if day.isdecimal() and len(day) == 8 else run
-
-
-def duration(seconds: float | None) -> str:
-    """`1 h 05`, `4 min`, `12 s`."""
-    if seconds is None:
-        return cells.NOTHING
-    whole = round(seconds)
-    if whole >= 3600:
-        return f"{whole // 3600} h {whole % 3600 // 60:02}"
-    return f"{whole // 60} min" if whole >= 120 else f"{whole} s"
 
 
 def share(one: RunStatus) -> float:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 from knscope.store.text import HIDDEN as HIDDEN
@@ -40,7 +39,13 @@ def cell(value: Any) -> str:
 
 
 def duration(seconds: float | None) -> str:
-    return NOTHING if seconds is None else str(timedelta(seconds=round(seconds)))
+    """`1 h 05`, `4 min`, `12 s`."""
+    if seconds is None:
+        return NOTHING
+    whole = round(seconds)
+    if whole >= 3600:
+        return f"{whole // 3600} h {whole % 3600 // 60:02}"
+    return f"{whole // 60} min" if whole >= 120 else f"{whole} s"
 
 
 def document(tables: Sequence[Table]) -> dict[str, Any]:

@@ -14,7 +14,8 @@ from knscope.store.view import View
 from knscope.tui.dialogs.form import Field, FormScreen
 from knscope.tui.dialogs.text import TextScreen
 from knscope.tui.messages import DeskMoved
-from knscope.tui.panes.runs import RunsPane, duration
+from knscope.tui.panes.runs import RunsPane
+from knscope.tui.printing.format import duration
 from knscope.tui.selection import Selection, Shown
 from knscope.tui.widgets import cells
 from knscope.tui.workbench.bench import Bench
