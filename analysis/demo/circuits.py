@@ -24,7 +24,10 @@ from knscope.analysis.stored.neuron_sets import pair_of
 from knscope.store.runs import ACTIVE
 
 CIRCUITS = MODELS / "circuits.json"
-LIKN_COLUMNS = ("sets", "size", "facts", "coverage", "observed", "chance", "a", "b", "low", "high", "p_a", "p_b", "own")
+LIKN_COLUMNS = (
+    *("sets", "size", "facts", "coverage", "observed", "chance", "a", "b", "c", "c_facts"),
+    *("vs_a_low", "vs_a_high", "vs_c_low", "vs_c_high", "p_a", "p_b", "p_c", "verdict", "own"),
+)
 
 
 def fingerprint(folder: Path) -> str:

@@ -213,7 +213,7 @@ def _held_out(view: View, halves: _HeldOut, asked: _Asked, seed: int) -> Iterato
 
 
 def _table_2(neurons: Neurons, asked: _Asked, seed: int) -> list[WantedEdit]:
-    same_relation, _ = neurons.keys.eligible()
+    same_relation = neurons.keys.eligible().other_answer
     found = []
     for a, b in permutations(range(2)):
         lang = neurons.langs[b]

@@ -8,7 +8,7 @@ keeps the sign, `d` is a difference in log p and needs no ratio. Intervals resam
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -17,12 +17,15 @@ import numpy.typing as npt
 
 from knscope.analysis.statistics.bootstrap import (
     DRAWS,
+    FEWEST,
+    UNBOUNDED,
     UNKNOWN,
     Interval,
-    Replicates,
+    Statistic,
+    Value,
     cluster_sums,
-    replicate,
-    resample_weights,
+    combined,
+    ratio,
 )
 from knscope.analysis.types import Bools, Floats
 
@@ -115,14 +118,14 @@ def _columns(changes: Changes, known: Bools, exclude: Exclude, delta: Delta) -> 
 class SuccessRate:
     """Figures of one edited-set choice: `sr` is eq. 11, `specific` and `d` are what it is judged by.
 
-    Keys of `figures`: each name, and name + "_suppress" / "_enhance" for one direction alone. `reason` says why figures
-    are missing. `draws` are the resamples, so that two choices on the same facts can be compared in pairs.
+    `reason` says why figures are missing. `statistics` are what the figures are intervals of, so that two choices on the
+    same facts can be compared in pairs.
     """
 
     n_facts: int
     n_used: int
     figures: Mapping[str, Interval]
-    draws: Mapping[str, Replicates]
+    statistics: Mapping[str, Statistic]
     subjects: tuple[object, ...]
     seed: int
     reason: str | None = None
@@ -167,22 +170,16 @@ def success_rate(
         return SuccessRate(len(labels), 0, {}, {}, subjects, seed, "no irrelevant fact to compare with")
     n_used = int(min(part[:, _REL_N].sum() for part in parts))
     sums = [cluster_sums(part, labels) for part in parts]
-    weights = resample_weights(len(sums[0]), draws, seed) if len(sums[0]) > 1 else None
-    single: dict[str, list[Replicates]] = {"sr": [], "specific": [], "d": []}
     figures: dict[str, Interval] = {}
-    found: dict[str, Replicates] = {}
-    open_ended = {"sr": False, "specific": False, "d": False}
-    for one, table in zip(changes, sums, strict=True):
-        for name, value, denominator in _statistics(one.sign, delta):
-            ratio = replicate(table, value, weights=weights)
-            loose = denominator is not None and _reaches_zero(table, denominator, weights)
-            open_ended[name] |= loose
-            single[name].append(ratio)
-            key = f"{name}_{one.direction}"
-            found[key], figures[key] = ratio, _interval(ratio, loose)
-    for name, parts_of in single.items():
-        found[name] = _total(parts_of, mean=name == "d")
-        figures[name] = _interval(found[name], open_ended[name])
+    found: dict[str, Statistic] = {}
+    for name in ("sr", "specific", "d"):
+        factor = 1 / len(parts) if name == "d" else 1.0
+        directions = [_figure(name, table, one.sign, delta) for one, table in zip(changes, sums, strict=True)]
+        found[name] = combined(
+            [Statistic(table, value, draws, seed) for table, value in directions], [factor] * len(parts)
+        )
+        below = [] if name == "d" else [Statistic(table[:, 2:], ratio, draws, seed) for table, _ in directions]
+        figures[name] = _interval(found[name], any(_reaches_zero(one) for one in below))
     return SuccessRate(len(labels), n_used, figures, found, subjects, seed)
 
 
@@ -190,42 +187,29 @@ def difference(one: SuccessRate, other: SuccessRate, figure: str) -> Interval:
     """Interval of the paired difference one − other of a figure; both on the same facts, in order, with one seed."""
     if one.subjects != other.subjects or one.seed != other.seed:
         raise ValueError("a paired difference needs the same facts and the same seed on both sides")
-    if figure not in one.draws or figure not in other.draws:
+    if figure not in one.statistics or figure not in other.statistics:
         return UNKNOWN
     loose = one.figures[figure].unbounded or other.figures[figure].unbounded
-    return _interval(one.draws[figure].minus(other.draws[figure]), loose)
+    return _interval(one.statistics[figure].minus(other.statistics[figure]), loose)
 
 
-Statistic = Callable[[Floats], Floats]
-
-
-def _statistics(sign: float, delta: Delta) -> tuple[tuple[str, Statistic, Statistic | None], ...]:
-    """(name, value, denominator) as functions of the column sums."""
+def _figure(name: str, table: Floats, sign: float, delta: Delta) -> tuple[Floats, Value]:
+    """The columns that a figure of one direction is made of, and what it is of their sums."""
     rel_n, irr_n = (_REL_BASE, _IRR_BASE) if delta == "ratio" else (_REL_N, _IRR_N)
-
-    def irrelevant(s: Floats) -> Floats:
-        return s[..., _IRR] / s[..., irr_n]
-
-    def magnitude(s: Floats) -> Floats:
-        return s[..., _ABS] / s[..., irr_n]
-
-    return (
-        ("sr", lambda s: np.abs(s[..., _REL] / s[..., rel_n]) / np.abs(irrelevant(s)), irrelevant),
-        ("specific", lambda s: sign * s[..., _REL] / s[..., rel_n] / magnitude(s), magnitude),
-        ("d", lambda s: s[..., _D] / s[..., _D_N], None),
-    )
+    if name == "d":
+        return table[:, [_D, _D_N]], ratio
+    if name == "sr":
+        return table[:, [_REL, rel_n, _IRR, irr_n]], lambda s: np.abs(ratio(s) / ratio(s[..., 2:]))
+    return table[:, [_REL, rel_n, _ABS, irr_n]], lambda s: sign * ratio(s) / ratio(s[..., 2:])
 
 
-def _reaches_zero(table: Floats, denominator: Statistic, weights: Floats | None) -> bool:
-    return weights is not None and replicate(table, denominator, weights=weights).interval().contains_zero
+def _reaches_zero(denominator: Statistic) -> bool:
+    """Whether a denominator may be 0. With too few subjects nobody knows, and nothing is given anyhow."""
+    if denominator.n_clusters < FEWEST:
+        return False
+    found = denominator.interval()
+    return not found.estimate or (found.low is not None and found.contains_zero)
 
 
-def _interval(replicates: Replicates, unbounded: bool) -> Interval:
-    return Interval(replicates.estimate, None, None, True) if unbounded else replicates.interval()
-
-
-def _total(parts: Sequence[Replicates], mean: bool) -> Replicates:
-    scale = 1 / len(parts) if mean else 1.0
-    estimates = [part.estimate for part in parts if part.estimate is not None]
-    estimate = sum(estimates) * scale if len(estimates) == len(parts) else None
-    return Replicates(estimate, np.sum([part.draws for part in parts], axis=0) * scale)
+def _interval(statistic: Statistic, unbounded: bool) -> Interval:
+    return Interval(statistic.estimate, None, None, UNBOUNDED) if unbounded else statistic.interval()

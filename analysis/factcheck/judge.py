@@ -13,15 +13,9 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 
-from knscope.analysis.statistics.bootstrap import (
-    DRAWS,
-    UNKNOWN,
-    Interval,
-    Replicates,
-    cluster_sums,
-    replicate,
-    resample_weights,
-)
+from knscope.analysis.factcheck.auroc import area
+from knscope.analysis.statistics.bootstrap import ENOUGH, TOO_FEW, UNKNOWN, Interval
+from knscope.analysis.statistics.score import share_interval
 from knscope.analysis.types import Bools, Floats, Ints
 
 DKN_SHARE = 0.7
@@ -98,12 +92,16 @@ def best_threshold(scores: npt.ArrayLike, correct: npt.ArrayLike) -> float | Non
 
 @dataclass(frozen=True)
 class Claims:
-    """What is judged: `subject` codes (C,), `correct` (C,), and masks of the middle and the test part."""
+    """What is judged: `subject` codes (C,), `correct` (C,), masks of the middle and the test part, and `fact` codes (C,).
+
+    Without `fact` nothing is said of the right and the wrong claim of one fact.
+    """
 
     subject: Ints
     correct: Bools
     threshold: Bools
     test: Bools
+    fact: Ints | None = None
 
 
 @dataclass(frozen=True)
@@ -125,13 +123,19 @@ class Judgement:
     accuracy: Interval
     auroc: Interval
     auroc_over_probability: Interval
+    paired: Interval
+    """Share of facts whose right claim scores above their wrong one, ties one half: relations of other scales do not mix."""
 
 
 @dataclass(frozen=True)
 class Verdicts:
-    """All contenders side by side; `coverage` is the share of test claims that could be judged, `n` their number."""
+    """All contenders side by side; `coverage` is the share of test claims that could be judged, `n` their number.
+
+    With fewer than ten `subjects` no figure has an interval.
+    """
 
     n: int
+    subjects: int
     coverage: float | None
     judgements: Mapping[str, Judgement]
 
@@ -150,10 +154,8 @@ def judge(
     contenders: Mapping[str, Contender],
     *,
     reference: str = "probability",
-    draws: int = DRAWS,
-    seed: int = 0,
 ) -> Verdicts:
-    """Judge every contender on the same test claims, subjects resampled together.
+    """Judge every contender on the same test claims; intervals are over subjects.
 
     `auroc_over_probability` is the paired difference of AUROC to the contender named `reference`, unknown if absent.
     """
@@ -164,97 +166,49 @@ def judge(
     n_test = int(claims.test.sum())
     coverage = float(test.sum() / n_test) if n_test else None
     subject, correct = claims.subject[test], claims.correct[test]
-    names = np.unique(subject)
-    weights = resample_weights(len(names), draws, seed) if len(names) > 1 else None
-    areas = {name: _auroc(one.scores[test], correct, subject, weights) for name, one in contenders.items()}
+    fact = None if claims.fact is None else claims.fact[test]
+    n_subjects = len(np.unique(subject))
+    areas = {name: area(one.scores[test], correct, subject) for name, one in contenders.items()}
     middle = usable & claims.threshold
     found = {}
     for name, contender in contenders.items():
         lam = contender.lam
         if lam is None:
             lam = best_threshold(contender.scores[middle], claims.correct[middle])
-        figures = _counts(contender.scores[test], correct, subject, lam, weights)
-        over = areas[name].minus(areas[reference]).interval() if reference in areas else UNKNOWN
-        found[name] = Judgement(lam, *figures, areas[name].interval(), over)
-    return Verdicts(int(test.sum()), coverage, found)
+        over = areas[name].minus(areas[reference]) if reference in areas and name != reference else UNKNOWN
+        paired = UNKNOWN if fact is None else _paired(contender.scores[test], correct, subject, fact)
+        figures = [*_counts(contender.scores[test], correct, subject, lam), areas[name].interval, over, paired]
+        if n_subjects < ENOUGH:
+            figures = [one if one.estimate is None else Interval(one.estimate, None, None, TOO_FEW) for one in figures]
+        found[name] = Judgement(lam, *figures)
+    return Verdicts(int(test.sum()), n_subjects, coverage, found)
+
+
+def _paired(scores: Floats, correct: Bools, subject: Ints, fact: Ints) -> Interval:
+    """How often a fact's right claim is above its wrong one, over facts that have one of each."""
+    won, clusters = [], []
+    for one in np.unique(fact):
+        right, wrong = (scores[(fact == one) & kind] for kind in (correct, ~correct))
+        if len(right) and len(wrong):
+            above = right[:, None] - wrong
+            won.append(float(((above > 0) + 0.5 * (above == 0)).mean()))
+            clusters.append(int(subject[fact == one][0]))
+    return share_interval(won, np.ones(len(won)), clusters)
 
 
 def _counts(
-    scores: Floats, correct: Bools, subject: Ints, lam: float | None, weights: Floats | None
+    scores: Floats, correct: Bools, subject: Ints, lam: float | None
 ) -> tuple[Interval, Interval, Interval, Interval]:
     """Precision, recall, F1 and accuracy; unknown without a threshold or without claims."""
     if lam is None or len(scores) == 0:
         return UNKNOWN, UNKNOWN, UNKNOWN, UNKNOWN
     yes = scores > lam
-    columns = np.stack([yes & correct, yes & ~correct, ~yes & correct, ~yes & ~correct], axis=1)
-    sums = cluster_sums(columns, subject)
-    tp, fp, fn, tn = 0, 1, 2, 3
-
-    def figure(top: tuple[int, ...], bottom: tuple[int, ...]) -> Interval:
-        def value(s: Floats) -> Floats:
-            share: Floats = s[..., list(top)].sum(axis=-1) / s[..., list(bottom)].sum(axis=-1)
-            return share
-
-        return replicate(sums, value, weights=weights).interval()
-
-    return (
-        figure((tp,), (tp, fp)),
-        figure((tp,), (tp, fn)),
-        figure((tp, tp), (tp, tp, fp, fn)),
-        figure((tp, tn), (tp, fp, fn, tn)),
+    tp, fp, fn, tn = (
+        one.astype(np.float64) for one in (yes & correct, yes & ~correct, ~yes & correct, ~yes & ~correct)
     )
-
-
-def _auroc(scores: Floats, correct: Bools, subject: Ints, weights: Floats | None) -> Replicates:
-    """Area under the ROC curve, ties one half, from wins counted between every two subjects."""
-    if len(scores) == 0:
-        return Replicates(None, np.empty(0))
-    _, index = np.unique(subject, return_inverse=True)
-    n = int(index.max()) + 1
-    wins = _wins(scores, correct, index, n)
-    positives = np.bincount(index[correct], minlength=n).astype(np.float64)
-    negatives = np.bincount(index[~correct], minlength=n).astype(np.float64)
-
-    def area(w: Floats) -> Floats:
-        result: Floats = ((w @ wins) * w).sum(axis=-1) / ((w @ positives) * (w @ negatives))
-        return result
-
-    with np.errstate(divide="ignore", invalid="ignore"):
-        value = float(area(np.ones(n)))
-        estimate = value if np.isfinite(value) else None
-        return Replicates(estimate, np.empty(0) if weights is None else area(weights))
-
-
-@dataclass(frozen=True)
-class Curve:
-    """An ROC curve: shares of wrong and of right claims judged true, (n,) each, both rising from 0 to 1."""
-
-    wrong: Floats
-    right: Floats
-
-
-def roc(scores: npt.ArrayLike, correct: npt.ArrayLike) -> Curve:
-    """The ROC curve of scores, a point at every distinct score; claims of one score are taken together.
-
-    Its area by trapezoids is the AUROC, ties one half. Empty without both kinds of claims.
-    """
-    values, right = np.asarray(scores, dtype=np.float64), np.asarray(correct, dtype=np.bool_)
-    if right.all() or not right.any():
-        return Curve(np.empty(0), np.empty(0))
-    order = np.argsort(-values, kind="stable")
-    last = np.append(np.flatnonzero(np.diff(values[order])), len(order) - 1)
-    hits, misses = np.cumsum(right[order])[last], np.cumsum(~right[order])[last]
-    return Curve(np.append(0.0, misses / misses[-1]), np.append(0.0, hits / hits[-1]))
-
-
-def _wins(scores: Floats, correct: Bools, index: Ints, n: int) -> Floats:
-    """(n, n): how often a right claim of one subject scores above a wrong claim of another, ties one half."""
-    wins = np.zeros((n, n))
-    wrong_scores, wrong_subject = scores[~correct], index[~correct]
-    right_scores, right_subject = scores[correct], index[correct]
-    member = (wrong_subject[:, None] == np.arange(n)).astype(np.float64)
-    for start in range(0, len(right_scores), 512):
-        block = right_scores[start : start + 512, None]
-        above = (block > wrong_scores) + 0.5 * (block == wrong_scores)
-        np.add.at(wins, right_subject[start : start + 512], above @ member)
-    return wins
+    return (
+        share_interval(tp, tp + fp, subject),
+        share_interval(tp, tp + fn, subject),
+        share_interval(2 * tp, 2 * tp + fp + fn, subject),
+        share_interval(tp + tn, tp + fp + fn + tn, subject),
+    )

@@ -11,22 +11,21 @@ import numpy as np
 import polars as pl
 
 from knscope.analysis.edits.sets import label_seed
+from knscope.analysis.factcheck.auroc import Curve, roc
 from knscope.analysis.factcheck.choose import parts, scanned_neurons, wanted
 from knscope.analysis.factcheck.judge import (
     Claims,
     Contender,
-    Curve,
     Judgement,
     NeuronRows,
+    Verdicts,
     always_true,
     frequent_neurons,
     is_argmax,
     judge,
     mean_score,
-    roc,
 )
 from knscope.analysis.report import paper
-from knscope.analysis.statistics.bootstrap import DRAWS, UNKNOWN
 from knscope.analysis.statistics.columns import span, span_columns, spread, spread_columns, told_in_text
 from knscope.analysis.statistics.table import Table
 from knscope.analysis.stored.facts import subject_of
@@ -60,18 +59,19 @@ NOTES = (
     "degenerate neurons: in degenerate pairs of more than t of the count of the relation's most frequent one; attribution: of the "
     "claimed object; activation: with the object in the text, standardised on the middle part",
     "lam: judged true above it; fixed, or the best balanced accuracy on the middle part",
-    "vs probability: interval of the AUROC less that of p^(1/T), subjects resampled; help means: above 0",
+    "vs probability: interval (95 %) of the AUROC less that of p^(1/T), over subjects; help means: above 0. paired: share of facts whose "
+    "right claim scores above their wrong one; too few: an interval wants 10 subjects",
     "paper, paper_accuracy: its F1 on m-BERT / m-GPT, and the accuracy that follows; its precision and recall are exchanged (below)",
 )
 
 
-def build(reader: Reader, view: View, seed: int = 0, draws: int = DRAWS, share_of: ShareOf = "most") -> Table:
+def build(reader: Reader, view: View, seed: int = 0, share_of: ShareOf = "most") -> Table:
     """All contenders in every language of the View; `share_of`: what t is a share of, the most frequent neuron's count or all
     facts of the first part.
     """
     if share_of not in get_args(ShareOf):
         raise UserError(f"--dkn-share-of {share_of}: choose one of {', '.join(get_args(ShareOf))}")
-    asked, missing = _asked(reader, view, seed, draws, share_of)
+    asked, missing = _asked(reader, view, seed, share_of)
     rows = [row for one in asked for row in _lang_rows(one)]
     notes: tuple[str, ...] = (f"{missing:,} claims are not computed yet",) if missing else ()
     if asked and not rows:
@@ -98,7 +98,7 @@ def _why_none(reader: Reader, view: View) -> str:
 def curves(reader: Reader, view: View, seed: int = 0) -> dict[tuple[str, str], Curve]:
     """The ROC curve of every row of the table: (language, judge) -> curve, on the same claims as its AUROC."""
     found = {}
-    for one in _asked(reader, view, seed, 0)[0]:
+    for one in _asked(reader, view, seed)[0]:
         about, contenders, _ = _contenders(one)
         judged = about.test & np.all([np.isfinite(each.scores) for each in contenders.values()], axis=0)
         for name, contender in contenders.items():
@@ -106,7 +106,7 @@ def curves(reader: Reader, view: View, seed: int = 0) -> dict[tuple[str, str], C
     return found
 
 
-def _asked(reader: Reader, view: View, seed: int, draws: int, share_of: ShareOf = "most") -> tuple[list[_Asked], int]:
+def _asked(reader: Reader, view: View, seed: int, share_of: ShareOf = "most") -> tuple[list[_Asked], int]:
     """What is judged in every language that has claims, and how many claims are not computed yet."""
     names = {"model": view.model, "method": view.method}
     mine = [c for c in wanted(reader, view, seed) if not view.relations or c.query.relation in view.relations]
@@ -122,7 +122,7 @@ def _asked(reader: Reader, view: View, seed: int, draws: int, share_of: ShareOf 
         of_lang = claims.filter(pl.col("lang") == lang)
         if of_lang.height:
             values = reader.sql(_VALUES, {**names, "lang": lang})
-            asked.append(_Asked(reader, view, lang, of_lang, values, seed, draws, share_of))
+            asked.append(_Asked(reader, view, lang, of_lang, values, seed, share_of))
     return asked, len(place) - claims.select("query", "object").n_unique()
 
 
@@ -134,15 +134,14 @@ class _Asked:
     claims: pl.DataFrame
     values: pl.DataFrame
     seed: int
-    draws: int
     share_of: ShareOf
 
 
 def _lang_rows(asked: _Asked) -> list[dict[str, object]]:
     about, contenders, sizes = _contenders(asked)
-    verdicts = judge(about, contenders, draws=asked.draws, seed=asked.seed)
+    verdicts = judge(about, contenders)
     return [
-        _row(asked.lang, name, verdicts.n, verdicts.coverage, _size(name, sizes), judgement)
+        _row(asked.lang, name, verdicts, _size(name, sizes), judgement)
         for name, judgement in verdicts.judgements.items()
     ]
 
@@ -160,6 +159,7 @@ def _contenders(asked: _Asked) -> tuple[Claims, dict[str, Contender], dict[str, 
         claims["correct"].to_numpy(),
         part == "threshold",
         part == "test",
+        np.unique(claims["fact"], return_inverse=True)[1].astype(np.int64),
     )
     attribution, activation = (_rows(asked, relations, name) for name in ("attribution", "activation"))
     n = claims.height
@@ -279,15 +279,14 @@ def _size(name: str, sizes: Mapping[str, Members]) -> float | None:
     return None
 
 
-def _row(
-    lang: str, name: str, n: int, coverage: float | None, size: float | None, found: Judgement
-) -> dict[str, object]:
+def _row(lang: str, name: str, verdicts: Verdicts, size: float | None, found: Judgement) -> dict[str, object]:
     printed, accuracy = _paper(lang, name)
     return {
         "lang": lang,
         "judge": name,
-        "claims": n,
-        "coverage": coverage,
+        "claims": verdicts.n,
+        "subjects": verdicts.subjects,
+        "coverage": verdicts.coverage,
         "neurons": size,
         "lam": found.lam,
         **spread("precision", found.precision),
@@ -295,7 +294,8 @@ def _row(
         **spread("f1", found.f1),
         **spread("accuracy", found.accuracy),
         **spread("auroc", found.auroc),
-        **span("vs_probability", UNKNOWN if name == "probability" else found.auroc_over_probability),
+        **span("vs_probability", found.auroc_over_probability),
+        **spread("paired", found.paired),
         "paper": printed,
         "paper_accuracy": accuracy,
     }
@@ -339,6 +339,7 @@ _SCHEMA = {
     "lang": pl.String,
     "judge": pl.String,
     "claims": pl.Int64,
+    "subjects": pl.Int64,
     **dict.fromkeys(("coverage", "neurons", "lam"), pl.Float64),
     **spread_columns("precision"),
     **spread_columns("recall"),
@@ -346,6 +347,7 @@ _SCHEMA = {
     **spread_columns("accuracy"),
     **spread_columns("auroc"),
     **span_columns("vs_probability"),
+    **spread_columns("paired"),
     "paper": pl.String,
     "paper_accuracy": pl.String,
 }

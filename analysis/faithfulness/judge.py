@@ -8,15 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from knscope.analysis.statistics.bootstrap import (
-    DRAWS,
-    UNKNOWN,
-    Interval,
-    Replicates,
-    cluster_sums,
-    replicate,
-    resample_weights,
-)
+from knscope.analysis.statistics.bootstrap import DRAWS, UNKNOWN, Interval, mean_of
 from knscope.analysis.types import Floats
 
 DEFAULT = "amig"
@@ -141,18 +133,12 @@ def choose(
     ranking = tuple(sorted(means, key=lambda name: (-means[name], name)))
     candidates = [name for name in ranking if name not in controls]
     report = labels[~choosing]
-    weights = resample_weights(len(np.unique(report)), draws, seed) if len(np.unique(report)) > 1 else None
-    drawn = {name: _mean(values[~choosing], report, weights) for name, values in table.items()}
-    reported = {name: one.interval() for name, one in drawn.items()}
+    found = {name: mean_of(values[~choosing], report, draws=draws, seed=seed) for name, values in table.items()}
+    reported = {name: one.interval() for name, one in found.items()}
     if len(candidates) < 2:
         return Choice(default, None, ranking, means, reported, UNKNOWN)
     best, second = candidates[:2]
-    lead = drawn[best].minus(drawn[second]).interval()
+    lead = found[best].minus(found[second]).interval()
     low, high = reported[best].low, reported[second].high
     winner = best if low is not None and high is not None and low > high else None
     return Choice(winner or default, winner, ranking, means, reported, lead)
-
-
-def _mean(values: Floats, labels: npt.NDArray[np.str_], weights: Floats | None) -> Replicates:
-    sums = cluster_sums(np.stack([values, np.ones_like(values)], axis=1), labels)
-    return replicate(sums, lambda s: s[..., 0] / s[..., 1], weights=weights)

@@ -10,22 +10,26 @@ from knscope.analysis.figures.style import COLOURS, CONTROLS, OURS, PAGE, number
 
 
 def likn(table: pl.DataFrame) -> Figure:
-    """Of the table `likn`: a row a choice of sets; observed, chance, and both mismatched controls.
+    """Of the table `likn`: a row a choice of sets; observed, chance, and the mismatched controls.
 
     The grey line is where the observed mean would lie if it led over control (a) by no more and no less than the interval of
-    that lead says: what reaches `a` shows no lead.
+    that lead says: what reaches `a` shows no lead. The dotted one is the same over control (c).
     """
     figure, (axes,) = panels(1, PAGE * 0.75, 0.7 + 0.3 * table.height)
     at = np.arange(table.height)
-    a, low, high = (numbers(table[name]) for name in ("a", "low", "high"))
-    lead = np.isfinite(a + low + high)
-    axes.hlines(at[lead], (a + low)[lead], (a + high)[lead], color="#bbbbbb", linewidth=3, zorder=0)
+    for control, style in (("a", "solid"), ("c", "dotted")):
+        mean, low, high = (numbers(table[name]) for name in (control, f"vs_{control}_low", f"vs_{control}_high"))
+        lead = np.isfinite(mean + low + high)
+        axes.hlines(
+            at[lead], (mean + low)[lead], (mean + high)[lead], color="#bbbbbb", linewidth=3, linestyle=style, zorder=0
+        )
     missing = []
     for name, label, mark, colour, face in (
         ("chance", "by chance", "x", CONTROLS, CONTROLS),
         ("a", "another fact of the relation (a)", "o", COLOURS[1], "none"),
         ("b", "a fact of another relation (b)", "s", COLOURS[0], "none"),
-        ("observed", "observed, 95 % of its lead over (a)", "D", OURS, OURS),
+        ("c", "another fact with the same answer (c)", "^", COLOURS[2], "none"),
+        ("observed", "observed, 95 % of its lead over (a), dotted: (c)", "D", OURS, OURS),
     ):
         values = numbers(table[name])
         axes.plot(values, at, mark, color=colour, markerfacecolor=face, markersize=5, linestyle="none", label=label)

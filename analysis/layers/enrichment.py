@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 import polars as pl
 
-from knscope.analysis.statistics.bootstrap import DRAWS, cluster_sums, replicate
+from knscope.analysis.statistics.bootstrap import DRAWS, Statistic, cluster_sums, mean_interval, ratio
 from knscope.analysis.statistics.columns import spread, spread_columns, told_in_text
 from knscope.analysis.statistics.table import Table
 from knscope.analysis.stored.facts import subject_of
@@ -22,7 +22,8 @@ from knscope.store.reader import Reader
 from knscope.store.view import View
 
 NOTES = (
-    "n: neurons over all facts, pooled: their share; share: mean over facts of the fact's share; intervals (95 %) resample subjects",
+    "n: neurons over all facts, pooled: their share; share: mean over facts of the fact's share; intervals (95 %) resample subjects. "
+    "~: fewer than 10 subjects, rough; too few: fewer than 5",
     "LIKN and DKN (neurons in degenerate pairs) are subsets of N and lie where N lies even if drawn from it at random: expected. "
     "enrichment: observed / expected; 1 inside its interval says that the layer is nothing special",
 )
@@ -108,24 +109,26 @@ def layer_rows(kind: Kind, layers: list[int], draws: int = DRAWS, seed: int = 0)
     pooled = counts.sum(axis=0) / counts.sum()
     for i, layer in enumerate(layers):
         expected = np.zeros(len(counts)) if kind.expected is None else kind.expected[used, i]
-        sums = cluster_sums(np.stack([share[:, i], np.ones(len(share)), counts[:, i], expected], axis=1), clusters)
-        mean = replicate(sums, lambda s: s[..., 0] / s[..., 1], draws=draws, seed=seed).interval()
+        mean = mean_interval(share[:, i], clusters, draws=draws, seed=seed).within(0.0, 1.0)
         row: dict[str, object] = {
             "layer": layer,
+            "subjects": len(np.unique(clusters)),
             "n": int(counts[:, i].sum()),
             "pooled": float(pooled[i]),
             **spread("share", mean, ".3f"),
         }
         if kind.expected is not None:
-            ratio = replicate(sums, lambda s: s[..., 2] / s[..., 3], draws=draws, seed=seed).interval()
+            sums = cluster_sums(np.stack([counts[:, i], expected], axis=1), clusters)
+            over = Statistic(sums, ratio, draws, seed).interval().within(0.0)
             row["expected"] = float(expected.sum() / counts.sum())
-            row |= spread("enrichment", ratio, ".3f")
+            row |= spread("enrichment", over, ".3f")
         yield row
 
 
 _SCHEMA = {
     "kind": pl.String,
     "layer": pl.Int64,
+    "subjects": pl.Int64,
     "n": pl.Int64,
     "pooled": pl.Float64,
     **spread_columns("share"),

@@ -1,15 +1,16 @@
-"""Matched against mismatched facts: is what the languages share about this fact, or about any fact?
+"""Matched against mismatched facts: is what the languages share about this fact, its answer, its relation, or any fact?
 
-For fact i the shared set is L_i = N_0(i) ∩ R_i with R_i the intersection of the other languages' sets. The control
-takes R from another fact j: |N_0(i) ∩ R_j|, (a) j of the same relation with another answer, (b) j of another relation
-and subject. Everything below is read from one (F, F) table of these sizes.
+For fact i the shared set is L_i = N_0(i) ∩ R_i with R_i the intersection of the other languages' sets. The controls
+take R from another fact j, |N_0(i) ∩ R_j|, always of another subject: (a) j of the same relation with another answer,
+(b) j of another relation, (c) j of the same relation with the same answer in every language. What is above (a) may belong
+to the answer; only what is above (c) too belongs to the fact. Everything below is read from one (F, F) table of these sizes.
 """
 
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -17,13 +18,27 @@ import numpy.typing as npt
 from knscope.analysis.likn.chance import UniformChance, benjamini_hochberg, uniform_chance
 from knscope.analysis.likn.neuron_sets import NeuronSets
 from knscope.analysis.prompts.words import without_blanks
-from knscope.analysis.statistics.bootstrap import DRAWS, Interval, cluster_sums, replicate
+from knscope.analysis.statistics.bootstrap import DRAWS, UNKNOWN, Interval, Statistic, cluster_sums, ratio
 from knscope.analysis.types import Bools, Floats, Ints
 
-Verdict = Literal["own", "relation", "generic", "chance", "empty", "undecided"]
+Verdict = Literal["own", "of the answer", "relation", "generic", "chance", "empty", "undecided"]
 
 PARTNERS = 1_000  # mismatched partners a fact at most; with fewer eligible all are used once, which is exact
 ALPHA = 0.05
+FEWEST_PARTNERS = 4
+"""Facts with fewer mismatched partners say nothing in a p against re-paired facts: it comes out below .05 up to three times
+as often as it should (simulated: 14 % of the time with two partners a fact, 8 % with three, 5 to 6 % with four)."""
+
+
+class Partners(NamedTuple):
+    """(F, F) masks of the partners j of fact i; all of another subject."""
+
+    other_answer: Bools
+    """(a): same relation, another answer in every language."""
+    other_relation: Bools
+    """(b)"""
+    same_answer: Bools
+    """(c): same relation, the same answer in every language."""
 
 
 @dataclass(frozen=True)
@@ -52,14 +67,17 @@ class FactKeys:
             answer = answer[:, list(langs)] if len(self.answer) else np.empty((0, len(langs)), np.int64)
         return FactKeys(self.relation[rows], self.subject[rows], answer)
 
-    def eligible(self) -> tuple[Bools, Bools]:
-        """(F, F) masks of the partners j of fact i: (a) and (b)."""
+    def eligible(self) -> Partners:
+        """Who may stand in for whom; answers that agree in some languages only are neither (a) nor (c)."""
         same_relation = self.relation[:, None] == self.relation
         other_subject = self.subject[:, None] != self.subject
-        same_answer = np.zeros_like(same_relation)
+        within = same_relation & other_subject
+        nowhere, everywhere = within.copy(), within & (self.answer.shape[1] > 0)
         for column in self.answer.T:
-            same_answer |= column[:, None] == column
-        return same_relation & other_subject & ~same_answer, ~same_relation & other_subject
+            same = column[:, None] == column
+            nowhere &= ~same
+            everywhere &= same
+        return Partners(nowhere, ~same_relation & other_subject, everywhere)
 
 
 @dataclass(frozen=True)
@@ -67,8 +85,9 @@ class Mismatched:
     """One control. Per fact: how many partners, the mean size shared with them, and p; None where no partner exists.
 
     p = (1 + #{partners sharing ≥ matched}) / (1 + #partners). Partners are distinct, so it is exact under exchange.
-    `interval` is of the mean of matched − mismatched, subjects resampled; `effects` (F,) are its per-fact parts, and
-    `p_overall` compares the total over all facts with totals of seeded re-pairings.
+    `interval` is of the mean of matched − mismatched, subjects resampled, over the facts that have a partner; `subjects`
+    counts those it resamples. `p_overall` compares the total over the facts with at least four partners with totals of
+    re-pairings, each counted once; None where no fact has as many.
     """
 
     partners: Ints
@@ -76,6 +95,19 @@ class Mismatched:
     p: tuple[float | None, ...]
     interval: Interval
     p_overall: float | None
+    subjects: int = 0
+
+    @property
+    def facts(self) -> int:
+        """How many facts have a partner."""
+        return int((self.partners > 0).sum())
+
+    @property
+    def above(self) -> bool | None:
+        """Whether the interval of matched − mismatched is above 0; None where it would have to be known and is not."""
+        if self.interval.low is not None:
+            return self.interval.low > 0
+        return None if self.interval.estimate is None or self.interval.estimate > 0 else False
 
     @property
     def average(self) -> float | None:
@@ -93,6 +125,7 @@ class Overlap:
     q_uniform: Floats
     same_relation: Mismatched
     other_relation: Mismatched
+    same_answer: Mismatched
     verdicts: tuple[Verdict, ...]
 
     @property
@@ -144,13 +177,23 @@ def _effects(shared: Floats, partners: Bools) -> tuple[Floats, Floats]:
     return means, np.where(used, np.diag(shared) - means, 0.0) - as_partner
 
 
-def _repaired_totals(shared: Ints, partners: Bools, draws: int, rng: np.random.Generator) -> Ints:
-    """Totals of `draws` re-pairings, each fact with one random partner of its own."""
-    total = np.zeros(draws, dtype=np.int64)
-    for row in np.flatnonzero(partners.any(axis=1)):
-        candidates = np.flatnonzero(partners[row])
-        total += shared[row, candidates[rng.integers(0, len(candidates), draws)]]
-    return total
+def _p_repaired(shared: Ints, partners: Bools, draws: int, rng: np.random.Generator) -> float | None:
+    """p of the total over facts with enough partners against re-pairings, each fact with one partner of its own.
+
+    All re-pairings where there are at most `draws`, else as many random ones.
+    """
+    rows = np.flatnonzero(partners.sum(axis=1) >= FEWEST_PARTNERS)
+    if not len(rows):
+        return None
+    choices = [shared[row, partners[row]] for row in rows]
+    if sum(np.log(len(one)) for one in choices) <= np.log(draws):
+        totals = np.zeros(1, dtype=np.int64)
+        for one in choices:
+            totals = np.add.outer(totals, one).ravel()
+    else:
+        totals = np.sum([one[rng.integers(0, len(one), draws)] for one in choices], axis=0)
+    matched = shared[rows, rows].sum()
+    return float((1 + (totals >= matched).sum()) / (1 + len(totals)))
 
 
 def mismatch(
@@ -169,28 +212,37 @@ def mismatch(
     # a fact without a partner of its own may still be one for others: it keeps its part, but is not counted
     columns = np.stack([effects, used.astype(np.float64)], axis=1)
     touched = used | partners.any(axis=0)
-    interval = Interval(None, None, None)
-    overall = None
-    if used.any():
-        sums = cluster_sums(columns[touched], subject[touched])
-        interval = replicate(sums, lambda s: s[..., 0] / s[..., 1], draws=draws, seed=seed).interval()
-        totals = _repaired_totals(shared, partners, limit, rng)
-        overall = float((1 + (totals >= matched[used].sum()).sum()) / (1 + limit))
-    return Mismatched(counts, mean, p, interval, overall)
+    if not used.any():
+        return Mismatched(counts, mean, p, UNKNOWN, None)
+    statistic = Statistic(cluster_sums(columns[touched], subject[touched]), ratio, draws, seed)
+    overall = _p_repaired(shared, partners, limit, rng)
+    return Mismatched(counts, mean, p, statistic.interval(), overall, statistic.n_clusters)
 
 
 def _verdict(
-    observed: int, p_uniform: float, p_same: float | None, partners: int, p_other: float | None, alpha: float
+    observed: int,
+    p_uniform: float,
+    p: tuple[float | None, float | None, float | None],
+    partners: tuple[int, int],
+    alpha: float,
 ) -> Verdict:
+    """`p` against (a), (b) and (c); `partners` of (a) and (c). Above every partner, but too few to tell: undecided."""
+    p_answer, p_relation, p_same = p
     if observed == 0:
         return "empty"
     if p_uniform > alpha:
         return "chance"
-    if p_same is not None and p_same <= alpha:
-        return "own"
-    if p_same is None or p_same == 1 / (1 + partners):  # above every partner, but these are too few to tell
+    if _cannot_tell(p_answer, partners[0], alpha):
         return "undecided"
-    return "relation" if p_other is not None and p_other <= alpha else "generic"
+    if p_answer is not None and p_answer > alpha:
+        return "relation" if p_relation is not None and p_relation <= alpha else "generic"
+    if _cannot_tell(p_same, partners[1], alpha):
+        return "undecided"
+    return "own" if p_same is not None and p_same <= alpha else "of the answer"
+
+
+def _cannot_tell(p: float | None, partners: int, alpha: float) -> bool:
+    return p is None or (p > alpha and p == 1 / (1 + partners))
 
 
 def overlap(
@@ -205,22 +257,26 @@ def overlap(
     """What the languages of `sets` share, against uniform chance and against mismatched facts.
 
     The first language is the one whose set stays in place when facts are mismatched. `keys` describes the same facts.
-    Verdicts: `own` above (a), the only one that may be called language-independent neurons of this fact; `relation`
-    above (b) but not (a); `generic` above chance only; `chance`; `empty`; `undecided` where no partner of (a) shares as
-    much, but there are none or too few of them for p ≤ alpha.
+    Verdicts: `own` above (a) and (c), the only one that may be called language-independent neurons of this fact; `of the
+    answer` above (a), not above (c); `relation` above (b) but not (a); `generic` above chance only; `chance`; `empty`;
+    `undecided` where no partner of (a), or of (c), shares as much, but there are none or too few of them for p ≤ alpha.
     """
     facts = np.flatnonzero(sets.present.all(axis=1)).astype(np.int64)
     sets, keys = sets.select(facts), keys.select(facts)
     uniform = uniform_chance(sets)
     shared = shared_with(sets)
-    same, other = keys.eligible()
-    a = mismatch(shared, same, keys.subject, limit=limit, draws=draws, seed=seed)
-    b = mismatch(shared, other, keys.subject, limit=limit, draws=draws, seed=seed + 1)
+    a, b, c = (mismatch(shared, one, keys.subject, limit=limit, draws=draws, seed=seed) for one in keys.eligible())
     verdicts = tuple(
-        _verdict(int(n), float(p), p_same, int(count), p_other, alpha)
-        for n, p, p_same, count, p_other in zip(uniform.observed, uniform.p, a.p, a.partners, b.p, strict=True)
+        _verdict(
+            int(uniform.observed[i]),
+            float(uniform.p[i]),
+            (a.p[i], b.p[i], c.p[i]),
+            (a.partners[i], c.partners[i]),
+            alpha,
+        )
+        for i in range(len(facts))
     )
-    return Overlap(facts, sets.sizes(), uniform, benjamini_hochberg(uniform.p), a, b, verdicts)
+    return Overlap(facts, sets.sizes(), uniform, benjamini_hochberg(uniform.p), a, b, c, verdicts)
 
 
 def share_tokens(answers: Sequence[Collection[str]]) -> bool:

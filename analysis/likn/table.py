@@ -1,35 +1,43 @@
-"""What the languages share (eq. 8): coverage, uniform chance, and the control that decides, mismatched facts."""
+"""What the languages share (eq. 8): coverage, uniform chance, and the controls that decide, mismatched facts."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from itertools import combinations
 
 import numpy as np
 import polars as pl
 
 from knscope.analysis.likn.chance import benjamini_hochberg
-from knscope.analysis.likn.mismatch import ALPHA, FactKeys, Overlap, overlap, share_tokens
+from knscope.analysis.likn.mismatch import FactKeys, Overlap, Verdict, overlap, share_tokens
 from knscope.analysis.likn.neuron_sets import NeuronSets, equal_size
+from knscope.analysis.statistics.bootstrap import Interval, mean_interval
+from knscope.analysis.statistics.columns import span, span_columns, told_in_text
 from knscope.analysis.statistics.table import Table
 from knscope.analysis.stored.neuron_sets import Neurons, gather
+from knscope.analysis.types import Ints
 from knscope.store.reader import Reader
 from knscope.store.view import View
 
 NOTES = (
     "L: neurons in N of every language; size: mean |N| by language; coverage: facts with a non-empty L; observed: mean |L|",
-    "chance: |L| of sets drawn at random within layers. Mismatched facts decide: a, the other languages' sets from a fact "
-    "of the same relation with another answer; b, from one of another relation",
-    "low, high: interval of observed - a over subjects, of the facts that have a partner in (a); p_a, p_b: against re-paired "
-    "facts; own: facts above a (p ≤ 0.05); own_q: of which q ≤ 0.05 over facts. Only what is above a may be called "
-    "language-independent; above chance but not a: shared by the relation, or generic",
+    "chance: |L| of sets drawn at random within layers. Mismatched facts decide: the other languages' sets are taken from a fact of "
+    "the same relation with another answer (a), of another relation (b), of the same relation with the same answer in every language and "
+    "another subject (c); c_facts: facts that have such a partner",
+    "vs_a, vs_c: interval (95 %) of observed - a and of observed - c over subjects, of the facts that have such a partner. ~: fewer than "
+    "10 subjects, rough; too few: fewer than 5. p_a, p_b, p_c: against re-paired facts; a dash where no fact has 4 partners",
+    "verdict, by these intervals alone: own (above a and c), of the answer (above a, not c), undecided (above a, and no interval for c), "
+    "relation (above b, not a), generic (above chance), chance, empty. Only own may be called language-independent neurons of a fact. "
+    "own: facts that are so by themselves (p ≤ 0.05 against a and c), uncorrected",
     "top n: the same with the n neurons of highest mean rel of each language, n the median |N| of the first one",
 )
 FACT_NOTES = (
-    "a, b: mean shared with mismatched facts of the same relation and of other ones; p: (1 + mismatched that share at least as "
-    "much) / (1 + mismatched); q: Benjamini-Hochberg over facts, descriptive. The claim about all facts is the interval of likn",
-    "verdict: own (above a), relation (above b), generic (above chance), chance, empty, undecided (too few facts to compare with)",
+    "a, b, c: mean shared with mismatched facts: same relation and other answer; other relation; same relation and answer, other subject. "
+    "p: (1 + mismatched that share at least as much) / (1 + mismatched); q: Benjamini-Hochberg over facts, descriptive. The claim about "
+    "all facts is the interval of likn",
+    "verdict: own (above a and c), of the answer (above a, not c), relation (above b), generic (above chance), chance, empty, undecided "
+    "(too few facts of a, or of c, to compare with)",
 )
 
 
@@ -40,18 +48,26 @@ class Row:
     sets: str
     langs: str
     facts: int
+    subjects: int
     size: str
     coverage: float | None
     observed: float | None
     chance: float | None
     a: float | None
     b: float | None
-    low: float | None
-    high: float | None
+    c: float | None
+    c_facts: int
+    vs_a: Interval
+    vs_c: Interval
     p_a: float | None
     p_b: float | None
+    p_c: float | None
+    verdict: str | None
     own: int
-    own_q: int
+
+    def columns(self) -> dict[str, object]:
+        found = {name: getattr(self, name) for name in self.__dataclass_fields__}
+        return {**found, **span("vs_a", self.vs_a), **span("vs_c", self.vs_c)}
 
 
 def build(reader: Reader, view: View, seed: int = 0, between: Callable[[], None] = lambda: None) -> Table:
@@ -63,9 +79,10 @@ def build(reader: Reader, view: View, seed: int = 0, between: Callable[[], None]
     if len(view.langs) > 1:
         neurons = gather(reader, view)
         rows = table_rows(neurons, seed, between) + pair_rows(neurons, seed, between)
-    frame = pl.DataFrame([asdict(row) for row in rows], schema=_SCHEMA)
+    frame = pl.DataFrame([row.columns() for row in rows], schema=_SCHEMA)
     notes = NOTES if rows else ("one language only: there is nothing to share; choose two or more with --langs",)
-    return Table("likn", f"neurons shared by {' + '.join(view.langs)}: {view.model}, {view.method}", frame, notes)
+    title = f"neurons shared by {' + '.join(view.langs)}: {view.model}, {view.method}"
+    return Table("likn", title, frame, notes, told_in_text(_SCHEMA))
 
 
 def table_rows(neurons: Neurons, seed: int = 0, between: Callable[[], None] = lambda: None) -> list[Row]:
@@ -99,7 +116,8 @@ def facts(reader: Reader, view: View, seed: int = 0) -> Table:
     found = overlap(neurons.sets, neurons.keys, seed=seed) if len(view.langs) > 1 and neurons.facts else None
     columns: dict[str, Sequence[object]] = dict.fromkeys(_FACT_SCHEMA, ())
     if found is not None:
-        a, b, uniform = found.same_relation, found.other_relation, found.uniform
+        uniform = found.uniform
+        controls = {"a": found.same_relation, "b": found.other_relation, "c": found.same_answer}
         columns = {
             "fact": [neurons.facts[i] for i in found.facts],
             "relation": [neurons.relations[i] for i in found.facts],
@@ -109,8 +127,9 @@ def facts(reader: Reader, view: View, seed: int = 0) -> Table:
             "chance": uniform.expected.tolist(),
             "p_chance": uniform.p.tolist(),
             "q_chance": found.q_uniform.tolist(),
-            **{f"{name} {what}": getattr(one, what) for name, one in (("a", a), ("b", b)) for what in ("mean", "p")},
-            "a q": adjusted(a.p),
+            **{f"{name} {what}": getattr(one, what) for name, one in controls.items() for what in ("mean", "p")},
+            "c partners": found.same_answer.partners.tolist(),
+            "a q": adjusted(found.same_relation.p),
             "verdict": found.verdicts,
         }
     title = f"neurons shared by {' + '.join(view.langs)}, by fact: {view.model}, {view.method}"
@@ -145,32 +164,46 @@ def one_row(name: str, langs: Sequence[str], sets: NeuronSets, keys: FactKeys, c
     """The overlap of the chosen facts (F,) as a line."""
     places = np.flatnonzero(chosen)
     found = overlap(sets.select(places), keys.select(places), seed=seed)
-    a, b = found.same_relation, found.other_relation
+    a, b, c = found.same_relation, found.other_relation, found.same_answer
     sizes = found.sizes.mean(axis=0) if len(found.facts) else np.zeros(len(langs))
+    subject = keys.select(places).select(found.facts).subject
     return Row(
         sets=name,
         langs="+".join(langs),
         facts=len(found.facts),
+        subjects=len(np.unique(subject)),
         size=" ".join(f"{size:.1f}" for size in sizes),
         coverage=found.coverage,
         observed=found.observed,
         chance=found.expected,
         a=a.average,
         b=b.average,
-        low=a.interval.low,
-        high=a.interval.high,
+        c=c.average,
+        c_facts=c.facts,
+        vs_a=a.interval,
+        vs_c=c.interval,
         p_a=a.p_overall,
         p_b=b.p_overall,
-        own=_own(found),
-        own_q=sum(
-            verdict == "own" and q is not None and q <= ALPHA
-            for verdict, q in zip(found.verdicts, adjusted(a.p), strict=True)
-        ),
+        p_c=c.p_overall,
+        verdict=verdict(found, subject, seed) if len(found.facts) else None,
+        own=sum(one == "own" for one in found.verdicts),
     )
 
 
-def _own(found: Overlap) -> int:
-    return sum(verdict == "own" for verdict in found.verdicts)
+def verdict(found: Overlap, subject: Ints, seed: int = 0) -> Verdict:
+    """The word for a choice of facts: what the intervals of observed - control are above. `subject` (F,) of its facts."""
+    if not found.observed:
+        return "empty"
+    chance = mean_interval(found.uniform.observed - found.uniform.expected, subject, seed=seed)
+    if chance.low is not None and chance.low <= 0:
+        return "chance"
+    if found.same_relation.above is None:
+        return "undecided"
+    if not found.same_relation.above:
+        return "relation" if found.other_relation.above else "generic"
+    if found.same_answer.above is None:
+        return "undecided"
+    return "own" if found.same_answer.above else "of the answer"
 
 
 def _cognate(tokens: Sequence[tuple[str, ...] | None]) -> bool:
@@ -181,10 +214,15 @@ _SCHEMA = {
     "sets": pl.String,
     "langs": pl.String,
     "facts": pl.Int64,
+    "subjects": pl.Int64,
     "size": pl.String,
-    **dict.fromkeys(list(Row.__dataclass_fields__)[4:-2], pl.Float64),
+    **dict.fromkeys(("coverage", "observed", "chance", "a", "b", "c"), pl.Float64),
+    "c_facts": pl.Int64,
+    **span_columns("vs_a"),
+    **span_columns("vs_c"),
+    **dict.fromkeys(("p_a", "p_b", "p_c"), pl.Float64),
+    "verdict": pl.String,
     "own": pl.Int64,
-    "own_q": pl.Int64,
 }
 _FACT_SCHEMA = {
     "fact": pl.String,
@@ -192,6 +230,9 @@ _FACT_SCHEMA = {
     "shared token": pl.Boolean,
     "size": pl.String,
     "observed": pl.Int64,
-    **dict.fromkeys(("chance", "p_chance", "q_chance", "a mean", "a p", "b mean", "b p", "a q"), pl.Float64),
+    **dict.fromkeys(("chance", "p_chance", "q_chance"), pl.Float64),
+    **dict.fromkeys(("a mean", "a p", "b mean", "b p", "c mean", "c p"), pl.Float64),
+    "c partners": pl.Int64,
+    "a q": pl.Float64,
     "verdict": pl.String,
 }

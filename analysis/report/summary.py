@@ -13,6 +13,7 @@ from knscope.analysis.factcheck import table as factcheck_table
 from knscope.analysis.layers import table as layers_table
 from knscope.analysis.likn import table as likn_table
 from knscope.analysis.report import facts_known
+from knscope.analysis.statistics.columns import told_in_text
 from knscope.analysis.statistics.table import Table
 from knscope.analysis.stored.neuron_sets import pair_of
 from knscope.store.reader import Reader
@@ -39,9 +40,18 @@ def build(reader: Reader) -> list[Table]:
             degenerate.append(rows.select(*names, pl.all()))
             notes["dkn"] = table.notes[2:]
     if shared:
-        tables.append(Table("likn", "neurons shared by the languages", pl.concat(shared), notes["likn"]))
+        aside = told_in_text(shared[0].schema)
+        tables.append(Table("likn", "neurons shared by the languages", pl.concat(shared), notes["likn"], aside))
     if degenerate:
-        tables.append(Table("dkn", "degenerate pairs and their controls", pl.concat(degenerate), notes["dkn"]))
+        tables.append(
+            Table(
+                "dkn",
+                "degenerate pairs and their controls",
+                pl.concat(degenerate),
+                notes["dkn"],
+                told_in_text(degenerate[0].schema),
+            )
+        )
     return tables
 
 

@@ -57,7 +57,9 @@ def stability(
         usable = np.isfinite(values)
         sizes = [one.sizes().ravel()[usable] for one in (reference, sets)]
         n = int(usable.sum())
-        interval = mean_interval(values[usable], labels[usable], draws=draws, seed=seed) if n else UNKNOWN
+        interval = (
+            mean_interval(values[usable], labels[usable], draws=draws, seed=seed).within(0.0, 1.0) if n else UNKNOWN
+        )
         means = [float(one.mean()) if n else None for one in sizes]
         same = float((values[usable] == 1.0).mean()) if n else None
         rows.append(Stability(name, n, means[0], means[1], interval, same))

@@ -2,7 +2,7 @@
 
 A figure `d` has the columns d, d_low, d_high and d_interval; where a table is about one figure alone (prefix ""), they
 are low, high and interval. An interval without a figure, `vs_first`, has vs_first_low, vs_first_high and its text under
-the bare name.
+the bare name. "~" before an interval: of fewer than ten subjects, and rough.
 """
 
 from __future__ import annotations
@@ -55,15 +55,14 @@ def _start(prefix: str) -> str:
 
 
 def _known(interval: Interval) -> bool:
-    return not interval.unbounded and interval.low is not None and interval.high is not None
+    return interval.low is not None and interval.high is not None
 
 
 def _ends(start: str, interval: Interval) -> dict[str, object]:
-    """An unbounded interval has none."""
     return {f"{start}{end}": getattr(interval, end) if _known(interval) else None for end in ENDS}
 
 
 def _text(interval: Interval, form: str) -> str | None:
     if _known(interval):
-        return f"{interval.low:{form}}…{interval.high:{form}}"
-    return "unbounded" if interval.unbounded else None
+        return f"{'~' if interval.rough else ''}{interval.low:{form}}…{interval.high:{form}}"
+    return interval.instead or None

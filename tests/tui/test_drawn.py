@@ -37,6 +37,7 @@ def test_a_gpu_is_named_with_its_memory_and_nonsense_is_left_out() -> None:
 
 def test_an_interval_is_shown_with_two_digits() -> None:
     assert interval("0.00394 … 0.2081") == "[0.0039…0.21]"
+    assert interval("~-4.81…0.08") == "~[-4.8…0.08]", "rough, and still so"
     assert (interval("unbounded"), interval(None)) == ("unbounded", "–")
 
 

@@ -27,7 +27,7 @@ TABLE = Table(
         {
             "edited_set": ["a_b", "50 % & $x$", "C:\\~^"],
             "d": [0.5, -1.25, 2.5e-7],
-            "d_interval": ["0.25…1.0", "unbounded", None],
+            "d_interval": ["0.25…1.0", "unbounded", "~-1…0.5"],
             "d_low": [0.25, None, None],
             "facts": [1200, -3, None],
         }
@@ -44,7 +44,9 @@ def test_a_table_is_one_latex_environment_with_every_cell_escaped() -> None:
     assert r"\begin{tabular}{lrlr}" in text and r"edited set & d & d interval & facts \\" in text
     assert r"a\_b & 0.500 & $[0.25, 1.0]$ & 1,200 \\" in text
     assert r"50 \% \& \$x\$ & $-1.250$ & unbounded & $-3$ \\" in text
-    assert r"C:\textbackslash{}\textasciitilde{}\textasciicircum{} & $2.5\cdot 10^{-7}$ & -- & -- \\" in text
+    assert (
+        r"C:\textbackslash{}\textasciitilde{}\textasciicircum{} & $2.5\cdot 10^{-7}$ & $\sim[-1, 0.5]$ & -- \\" in text
+    )
     rows = [line for line in text.splitlines() if line.endswith(r"\\")]
     assert {len(re.findall(r"(?<!\\)&", row)) for row in rows} == {3}, "as many cells in every row"
     assert all(text.count(f"\\begin{{{name}}}") == text.count(f"\\end{{{name}}}") == 1 for name in ("table", "tabular"))

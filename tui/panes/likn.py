@@ -45,7 +45,11 @@ CONTROLS = (
     Column("chance", "chance", lambda mean: mean_of(mean), right=True),
     Column("a", "(a)", lambda mean: mean_of(mean), right=True),
     Column("b", "(b)", lambda mean: mean_of(mean), right=True),
-    Column("p_a", "p (a)", cells.prob, right=True, drop=1, tone=lambda p: "good" if p is not None and p < 0.05 else ""),
+    Column("c", "(c)", lambda mean: mean_of(mean), right=True),
+    Column("verdict", "verdict", cells.plain, drop=1, tone=lambda word: "good" if word == "own" else ""),
+    Column("vs_a", "shared - (a)", cells.plain, drop=4),
+    Column("vs_c", "shared - (c)", cells.plain, drop=5),
+    Column("c_facts", "with (c)", cells.count, right=True, drop=6),
 )  # fmt: skip
 
 
@@ -128,8 +132,9 @@ class LiknPane(Pane):
     HELP = (
         "Language-independent knowledge neurons: those found in every chosen language of a fact. The matrix gives the mean "
         "number that two languages share (diagonal: neurons of that language). Below, shared by all: observed beside uniform "
-        "chance, (a) the other languages' sets taken from another fact of the relation, (b) from another relation. Only what is"
-        " above (a) may be called the fact's own. Go in to a fact to see its neurons: the share of the maximum in each "
+        "chance, (a) the other languages' sets taken from a fact of the relation with another answer, (b) from another relation, "
+        "(c) from a fact with the same answer. The verdict goes by the intervals of shared - (a) and shared - (c): only what is "
+        "above both may be called the fact's own. Go in to a fact to see its neurons: the share of the maximum in each "
         "language."
     )
 

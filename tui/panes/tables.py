@@ -21,7 +21,7 @@ from knscope.tui.widgets.roc_plot import roc_text
 if TYPE_CHECKING:
     import polars as pl
 
-    from knscope.analysis.factcheck.judge import Curve
+    from knscope.analysis.factcheck.auroc import Curve
     from knscope.analysis.statistics.table import Table
     from knscope.store.reader import Reader
     from knscope.store.view import View
@@ -45,7 +45,8 @@ def interval(text: str | None) -> str:
     """`[1.2…3.4]` of what the table says in full: two digits are what an interval's end is good for."""
     if text is None or "…" not in text:
         return cells.NOTHING if text is None else text
-    return "[" + "…".join(f"{float(end):.2g}" for end in text.split("…")) + "]"
+    rough, ends = ("~", text[1:]) if text.startswith("~") else ("", text)
+    return f"{rough}[" + "…".join(f"{float(end):.2g}" for end in ends.split("…")) + "]"
 
 
 def figure(value: float | None) -> str:

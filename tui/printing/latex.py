@@ -18,7 +18,7 @@ _SPECIAL = {
     "…": r"\ldots{}", "–": "--", "λ": r"$\lambda$", "τ": r"$\tau$", "δ": r"$\delta$", "≤": r"$\leq$", "≥": r"$\geq$",
     "→": r"$\rightarrow$", "∞": r"$\infty$",
 }  # fmt: skip
-_INTERVAL = re.compile(r"^(-?\d[\d.,e+-]*)…(-?\d[\d.,e+-]*)$")
+_INTERVAL = re.compile(r"^(~?)(-?\d[\d.,e+-]*)…(-?\d[\d.,e+-]*)$")
 _POWER = re.compile(r"^(-?\d(?:\.\d+)?)e([+-]\d+)$")
 
 
@@ -60,7 +60,8 @@ def _row(cells: Iterable[str]) -> str:
 def _cell(value: Any) -> str:
     text = cell(value)
     if isinstance(value, str) and (ends := _INTERVAL.match(value)):
-        return f"$[{ends[1]}, {ends[2]}]$"
+        rough = r"\sim" if ends[1] else ""
+        return f"${rough}[{ends[2]}, {ends[3]}]$"
     power = _POWER.match(text) if isinstance(value, float) else None
     if power:
         return rf"${power[1]}\cdot 10^{{{int(power[2])}}}$"

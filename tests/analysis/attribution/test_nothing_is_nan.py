@@ -128,10 +128,10 @@ def test_judgements(rows):
         "always true": always_true(len(rows)),
         "argmax": Contender(scores, 0.5),
     }
-    found = judge(claims, contenders, draws=20)
+    found = judge(claims, contenders)
     assert finite(found.judgements)
     assert found.coverage is None or 0 <= found.coverage <= 1
-    assert finite(judge(claims, {"nobody": Contender(nothing)}, draws=20).judgements)
+    assert finite(judge(claims, {"nobody": Contender(nothing)}).judgements)
 
 
 @FEW

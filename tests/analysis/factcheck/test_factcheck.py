@@ -15,6 +15,7 @@ import torch
 from knscope.analysis.attribution.integrate import attribute
 from knscope.analysis.attribution.method import parse_method
 from knscope.analysis.engine.replay import Engine
+from knscope.analysis.factcheck.auroc import area
 from knscope.analysis.factcheck.claims import claim_neurons, derange, split_subjects
 from knscope.analysis.factcheck.judge import (
     Claims,
@@ -29,6 +30,7 @@ from knscope.analysis.factcheck.judge import (
 )
 from knscope.analysis.factcheck.measure import read_claims
 from knscope.analysis.prompts.encode import Query, encode
+from knscope.analysis.statistics.bootstrap import TOO_FEW, Interval
 from tests.analysis import planted
 
 # --- who is in which part, and who gets which wrong object -------------------------------------------------------------
@@ -239,7 +241,7 @@ def test_metrics_equal_their_definitions():
     rng = np.random.default_rng(1)
     claims, scores = _claims(rng)
     scores = np.round(scores, 1)
-    found = judge(claims, {"probability": Contender(scores, 0.4)}, draws=30).judgements["probability"]
+    found = judge(claims, {"probability": Contender(scores, 0.4)}).judgements["probability"]
     yes, right = scores[claims.test] > 0.4, claims.correct[claims.test]
     tp, fp, fn = (yes & right).sum(), (yes & ~right).sum(), (~yes & right).sum()
     assert found.precision.estimate == pytest.approx(tp / (tp + fp))
@@ -250,26 +252,57 @@ def test_metrics_equal_their_definitions():
         (a > b) + 0.5 * (a == b) for a, b in itertools.product(scores[claims.test][right], scores[claims.test][~right])
     ]
     assert found.auroc.estimate == pytest.approx(np.mean(wins))
-    assert found.auroc_over_probability.estimate == 0.0
+    assert found.auroc_over_probability.estimate is None, "nothing is compared with itself"
 
 
-def test_auroc_resamples_whole_subjects():
+def test_the_error_of_an_auroc_is_that_of_leaving_out_subjects():
     rng = np.random.default_rng(7)
-    claims, scores = _claims(rng, 12)
-    everyone = Claims(claims.subject, claims.correct, claims.threshold, np.ones(len(scores), bool))
-    found = judge(everyone, {"s": Contender(scores, 0.0)}, draws=2000, seed=3).judgements["s"].auroc
+    claims, scores = _claims(rng, 40)
+    found = area(scores, claims.correct, claims.subject)
     literal = []
-    for _ in range(400):
-        rows = np.concatenate([np.flatnonzero(claims.subject == s) for s in rng.integers(0, 12, 12)])
+    for one in range(40):
+        rows = claims.subject != one
         s, c = scores[rows], claims.correct[rows]
         literal.append((s[c][:, None] > s[~c]).mean())
-    assert found.low == pytest.approx(np.quantile(literal, 0.025), abs=0.04)
-    assert found.high == pytest.approx(np.quantile(literal, 0.975), abs=0.04)
+    spread = math.sqrt(39 / 40 * sum((v - np.mean(literal)) ** 2 for v in literal))
+    assert math.sqrt((found.influence**2).sum() * 40 / 39) == pytest.approx(spread, rel=0.05)
+
+
+def test_claims_that_are_told_apart_perfectly_have_an_interval_with_a_width():
+    n = 12
+    subject, correct = np.repeat(np.arange(n), 2), np.tile([True, False], n)
+    scores = correct + np.linspace(0, 0.5, 2 * n)
+    everyone = Claims(subject, correct, ~correct, np.ones(2 * n, bool), subject)
+    found = judge(everyone, {"probability": Contender(scores, 0.9), "same": Contender(scores * 2, 0.9)}).judgements[
+        "same"
+    ]
+    assert (found.auroc.estimate, found.auroc.high) == (1.0, 1.0)
+    assert 0.6 < found.auroc.low < 0.9
+    assert found.auroc_over_probability.low < 0 < found.auroc_over_probability.high
+    assert (found.paired.estimate, found.paired.high) == (1.0, 1.0)
+    assert found.paired.low < 0.8
+    few = Claims(subject[:18], correct[:18], ~correct[:18], np.ones(18, bool), subject[:18])
+    judged = judge(few, {"probability": Contender(scores[:18], 0.9)})
+    assert judged.subjects == 9
+    for figure in ("auroc", "accuracy", "paired", "recall"):
+        assert getattr(judged.judgements["probability"], figure) == Interval(1.0, None, None, TOO_FEW)
+
+
+def test_the_paired_judgement_looks_within_a_fact_only():
+    fact = np.repeat(np.arange(30), 2)
+    correct = np.tile([True, False], 30)
+    scores = np.repeat(np.arange(30) * 10.0, 2) + correct  # facts differ by more than right and wrong do
+    scores[0:2] = 5.0, 9.0
+    scores[2:4] = 7.0, 7.0
+    claims = Claims(fact, correct, ~correct, np.ones(60, bool), fact)
+    found = judge(claims, {"probability": Contender(scores, 0.0)}).judgements["probability"]
+    assert found.paired.estimate == pytest.approx((28 + 0.5) / 30)
+    assert found.auroc.estimate < 0.6
 
 
 def test_always_true_has_an_f1_of_two_thirds_and_no_power():
     claims, scores = _claims(np.random.default_rng(0))
-    found = judge(claims, {"always true": always_true(len(scores)), "probability": Contender(scores)}, draws=50)
+    found = judge(claims, {"always true": always_true(len(scores)), "probability": Contender(scores)})
     always = found.judgements["always true"]
     assert always.f1.estimate == pytest.approx(2 / 3)
     assert always.accuracy.estimate == pytest.approx(0.5)
@@ -280,7 +313,7 @@ def test_always_true_has_an_f1_of_two_thirds_and_no_power():
 
 def test_a_worthless_score_is_not_flipped_and_a_reversed_one_is_below_one_half():
     claims, scores = _claims(np.random.default_rng(5), signal=2.0)
-    found = judge(claims, {"reversed": Contender(-scores)}, draws=200)
+    found = judge(claims, {"reversed": Contender(-scores)})
     assert found.judgements["reversed"].auroc.high < 0.5
 
 
@@ -288,7 +321,7 @@ def test_contenders_are_judged_on_the_claims_that_all_can_judge():
     claims, scores = _claims(np.random.default_rng(6))
     partial = scores.copy()
     partial[claims.subject < 30] = np.nan
-    found = judge(claims, {"dkn": Contender(partial), "probability": Contender(scores)}, draws=20)
+    found = judge(claims, {"dkn": Contender(partial), "probability": Contender(scores)})
     assert found.coverage == pytest.approx(0.5)
     assert found.n == 60
 
@@ -301,28 +334,52 @@ def test_judging_is_finite_on_the_smallest_inputs(case):
     test = np.zeros(n, bool) if case == "no test part" else np.ones(n, bool)
     scores = np.full(n, np.nan) if case == "nobody judged" else np.linspace(-1, 0, n)
     contenders = {"probability": Contender(scores, 1.0 if case == "says no" else None), "argmax": is_argmax(scores > 0)}
-    found = judge(Claims(subject, correct, np.ones(n, bool), test), contenders, draws=30)
+    found = judge(Claims(subject, correct, np.ones(n, bool), test), contenders)
     for one in found.judgements.values():
-        for figure in (one.precision, one.recall, one.f1, one.accuracy, one.auroc, one.auroc_over_probability):
+        for figure in (
+            one.precision,
+            one.recall,
+            one.f1,
+            one.accuracy,
+            one.auroc,
+            one.auroc_over_probability,
+            one.paired,
+        ):
             assert all(v is None or math.isfinite(v) for v in (figure.estimate, figure.low, figure.high))
     if case == "says no":
         assert found.judgements["probability"].precision.estimate is None
 
 
-def _covers(repeats, draws, n_subjects=60):
-    truth = 0.5 * (1 + math.erf(1 / math.sqrt(2 * 2.5)))  # P(N(1, 2.5) > 0): two unit noises, two subject effects
-    hits = 0
+def _covers(repeats, n, signal=1.0):
+    """How often the interval of an AUROC holds it, and that of its difference to a noisier score holds that."""
+    over = [0.5 * (1 + math.erf(signal / math.sqrt(2 * noise))) for noise in (2.5, 5.5)]  # P(N(signal, noise) > 0)
+    hits = np.zeros(2)
     for seed in range(repeats):
-        claims, scores = _claims(np.random.default_rng(seed), n_subjects)
-        found = judge(claims, {"s": Contender(scores, 0.5)}, draws=draws, seed=seed).judgements["s"].auroc
-        hits += found.low <= truth <= found.high
+        rng = np.random.default_rng(seed)
+        claims, scores = _claims(rng, n, signal)
+        noisier = scores + rng.normal(0, math.sqrt(1.5), len(scores))
+        one, other = (area(values, claims.correct, claims.subject) for values in (scores, noisier))
+        difference = one.minus(other)
+        assert one.interval.high - one.interval.low > 0.01
+        hits += [
+            one.interval.low <= over[0] <= one.interval.high,
+            difference.low <= over[0] - over[1] <= difference.high,
+        ]
     return hits / repeats
 
 
-def test_auroc_intervals_cover():
-    assert 0.88 <= _covers(150, 300) <= 0.99
+@pytest.mark.parametrize("n", [8, 30])
+@pytest.mark.parametrize("signal", [1.0, 2.6])
+def test_auroc_intervals_cover(n, signal):
+    alone, difference = _covers(250, n, signal)
+    assert 0.91 <= alone <= 0.995
+    assert 0.91 <= difference <= 0.995
 
 
 @pytest.mark.soak
-def test_auroc_intervals_cover_between_90_and_98_percent():
-    assert 0.90 <= _covers(1500, 1000, 100) <= 0.98
+@pytest.mark.parametrize("n", [8, 12, 30, 100])
+@pytest.mark.parametrize("signal", [1.0, 2.6])
+def test_auroc_intervals_cover_between_92_and_99_percent(n, signal):
+    alone, difference = _covers(3000, n, signal)
+    assert 0.92 <= alone <= 0.99
+    assert 0.92 <= difference <= 0.99

@@ -40,8 +40,11 @@ LIKN = pl.DataFrame(
         "chance": [0.5, 0.25],
         "a": [1.0, 1.5],
         "b": [0.75, None],
-        "low": [0.5, None],
-        "high": [1.5, None],
+        "c": [1.25, None],
+        "vs_a_low": [0.5, None],
+        "vs_a_high": [1.5, None],
+        "vs_c_low": [-0.25, None],
+        "vs_c_high": [0.75, None],
     }
 )
 DKN = pl.DataFrame(
@@ -98,14 +101,16 @@ def test_enrichment_stands_beside_the_shares_with_the_intervals_of_both() -> Non
     assert [sorted(y for _, y in segment) for segment in bars(ratio)] == [[0.25, 1.0], [1.0, 1.5]]
 
 
-def test_what_languages_share_stands_beside_chance_and_both_mismatches() -> None:
+def test_what_languages_share_stands_beside_chance_and_all_mismatches() -> None:
     (axes,) = axes_of("likn", LIKN)
     drawn = lines(axes)
     assert drawn["by chance"] == ([0.5, 0.25], [0, 1])
     assert next(places for name, (places, _) in drawn.items() if name.startswith("observed")) == [2.0, 3.0]
     assert drawn["another fact of the relation (a)"][0] == [1.0, 1.5]
     assert drawn["a fact of another relation (b)"][0][0] == 0.75
-    assert bars(axes) == [[(1.5, 0), (2.5, 0)]], "the lead's interval, measured from (a); none where it is unknown"
+    assert drawn["another fact with the same answer (c)"][0][0] == 1.25
+    over = [[(1.5, 0), (2.5, 0)], [(1.0, 0), (2.0, 0)]]
+    assert bars(axes) == over, "intervals of the lead, measured from (a) and from (c); none where they are unknown"
 
 
 def test_rates_of_pairs_are_bars_in_percent_side_by_side_with_the_controls() -> None:
@@ -172,7 +177,7 @@ def test_a_figure_draws_what_there_is_and_names_what_is_missing() -> None:
     assert said("layers", LAYERS) == "no value: LIKN in layer 0"
     assert said("layers", LAYERS.with_columns(pl.lit(None).alias("LIKN share"))) == "no value: LIKN"
     assert said("dkn", DKN) == "no value: others, zh"
-    assert said("likn", LIKN) == "no value: b of en + zh"
+    assert said("likn", LIKN) == "no value: b of en + zh; c of en + zh"
     assert said("edits", EDITS) == "no value: LIKN, en"
     gap = ENRICHMENT.with_columns(enrichment=pl.when(pl.col("layer") == 0).then(None).otherwise("enrichment"))
     assert said("enrichment", gap) == "no value: enrichment of LIKN in layer 0"

@@ -1,4 +1,4 @@
-"""Uniform chance, the matched-against-mismatched control and the bootstrap behind their intervals."""
+"""Uniform chance, and matched facts against mismatched ones."""
 
 from __future__ import annotations
 
@@ -13,7 +13,6 @@ from scipy import stats
 from knscope.analysis.likn.chance import benjamini_hochberg, intersection_sizes, layer_pmf, shared_pmf, uniform_chance
 from knscope.analysis.likn.mismatch import FactKeys, mismatch, overlap, share_tokens, shared_with
 from knscope.analysis.likn.neuron_sets import NeuronSets, equal_size
-from knscope.analysis.statistics.bootstrap import cluster_sums, mean_interval, replicate, resample_weights
 
 
 def random_sets(rng, n_facts, sizes, widths):
@@ -31,10 +30,11 @@ def random_sets(rng, n_facts, sizes, widths):
     return NeuronSets.from_lists(rows, widths)
 
 
-def keys_for(n_facts, n_relations=2, n_langs=2):
-    """Fact f: relation f % n_relations, its own subject and its own answers."""
+def keys_for(n_facts, n_relations=2, n_langs=2, n_answers=None):
+    """Fact f: relation f % n_relations, its own subject and its own answers, or one of a relation's n_answers."""
     index = np.arange(n_facts)
-    return FactKeys(index % n_relations, index, np.repeat(index[:, None], n_langs, axis=1))
+    answer = index if n_answers is None else index % (n_relations * n_answers)
+    return FactKeys(index % n_relations, index, np.repeat(answer[:, None], n_langs, axis=1))
 
 
 def test_shared_count_distribution_equals_enumeration_of_all_sets():
@@ -138,25 +138,44 @@ def test_equal_size_takes_the_median_of_the_first_language_everywhere():
     assert equal.sizes().tolist() == [[3, 3], [3, 3]]
 
 
-def _planted_sets(rng, n_facts, *, own=True, relation_size=2, hubs=2):
-    """Noise of each language, hubs in every fact, each relation's neurons and (own) each fact's, in both languages."""
+def _planted_sets(rng, n_facts, *, own=True, relation_size=2, hubs=2, answers=0):
+    """Noise of each language; in both: hubs of every fact, each relation's neurons, (own) each fact's, each answer's."""
     rows = []
     for fact in range(n_facts):
         shared = list(range(hubs)) + [10 + 5 * (fact % 2) + i for i in range(relation_size)]
-        if own:
-            shared += [100 + 2 * fact, 101 + 2 * fact]
+        if answers:
+            shared += [800 + 3 * (fact % (2 * answers)) + i for i in range(2 + fact // 2 % 2)]
+        if own:  # two or three
+            shared += [100 + 3 * fact + i for i in range(2 + fact // 2 % 2)]
         rows.append([shared + (1000 * (k + 1) + rng.choice(1000, 12, replace=False)).tolist() for k in range(2)])
     return NeuronSets.from_lists(rows, [3000])
 
 
 def test_overlap_calls_facts_with_planted_neurons_own():
-    sets = _planted_sets(np.random.default_rng(0), 60)
-    result = overlap(sets, keys_for(60))
+    sets = _planted_sets(np.random.default_rng(0), 120)
+    result = overlap(sets, keys_for(120, n_answers=2), draws=500)
     assert result.coverage == 1.0
     assert set(result.verdicts) == {"own"}
+    for control in (result.same_relation, result.same_answer):
+        assert control.interval.low > 0
+        assert 2.3 < control.interval.estimate < 2.7
+    assert 4.3 < result.other_relation.interval.estimate < 4.7
+
+
+def test_overlap_calls_neurons_of_an_answer_so_and_not_the_facts_own():
+    sets = _planted_sets(np.random.default_rng(0), 120, own=False, answers=2)
+    result = overlap(sets, keys_for(120, n_answers=2), draws=500)
+    assert set(result.verdicts) == {"of the answer"}
     assert result.same_relation.interval.low > 0
-    assert 1.8 < (result.same_relation.interval.estimate or 0) < 2.2
-    assert 3.8 < (result.other_relation.interval.estimate or 0) < 4.2
+    assert result.same_answer.interval.contains_zero
+    assert result.same_answer.facts == 120
+
+
+def test_without_a_fact_of_the_same_answer_what_is_above_the_relation_is_undecided():
+    result = overlap(_planted_sets(np.random.default_rng(0), 60), keys_for(60), draws=200)
+    assert set(result.verdicts) == {"undecided"}
+    assert result.same_relation.interval.low > 0
+    assert (result.same_answer.facts, result.same_answer.average, result.same_answer.p_overall) == (0, None, None)
 
 
 def test_without_own_neurons_overlap_far_above_chance_is_not_called_language_independent():
@@ -164,8 +183,8 @@ def test_without_own_neurons_overlap_far_above_chance_is_not_called_language_ind
     result = overlap(sets, keys_for(60))
     assert result.observed > 10 * result.expected
     assert set(result.verdicts) == {"relation"}
-    assert result.same_relation.interval.contains_zero
-    assert result.other_relation.interval.low > 0
+    assert not result.same_relation.above
+    assert result.other_relation.interval.estimate > 1.8
 
 
 def test_hubs_alone_are_called_generic():
@@ -183,22 +202,29 @@ def test_mismatched_p_equals_the_literal_count_and_ignores_same_answers():
     rng = np.random.default_rng(4)
     rows = [[rng.choice(30, 10, replace=False), rng.choice(30, 10, replace=False)] for _ in range(20)]
     keys = FactKeys(
-        rng.integers(0, 2, 20), rng.integers(0, 15, 20), np.repeat(rng.integers(0, 8, 20)[:, None], 2, axis=1)
+        rng.integers(0, 2, 20),
+        rng.integers(0, 15, 20),
+        np.stack([rng.integers(0, 4, 20), np.where(rng.random(20) < 0.3, 9, 0)], axis=1),
     )
     result = overlap(NeuronSets.from_lists(rows, [30]), keys, draws=100)
     for i in range(20):
-        a, b = [], []
+        a, b, c = [], [], []
         for j in range(20):
             size = len(set(rows[i][0]) & set(rows[j][1]))
             if keys.subject[i] == keys.subject[j]:
                 continue
             if keys.relation[i] != keys.relation[j]:
                 b.append(size)
-            elif keys.answer[i, 0] != keys.answer[j, 0]:
+            elif all(keys.answer[i] != keys.answer[j]):
                 a.append(size)
+            elif all(keys.answer[i] == keys.answer[j]):
+                c.append(size)
         own = len(set(rows[i][0]) & set(rows[i][1]))
-        for control, sizes in ((result.same_relation, a), (result.other_relation, b)):
+        for control, sizes in ((result.same_relation, a), (result.other_relation, b), (result.same_answer, c)):
             assert control.partners[i] == len(sizes)
+            if not sizes:
+                assert control.p[i] is None and control.mean[i] is None
+                continue
             assert control.p[i] == pytest.approx((1 + sum(s >= own for s in sizes)) / (1 + len(sizes)))
             assert control.mean[i] == pytest.approx(np.mean(sizes))
 
@@ -216,7 +242,7 @@ def test_the_mean_of_the_per_fact_effects_is_matched_minus_mismatched():
     rng = np.random.default_rng(8)
     shared = rng.integers(0, 9, (40, 40))
     keys = keys_for(40, 3)
-    eligible, _ = keys.eligible()
+    eligible = keys.eligible().other_answer
     result = mismatch(shared, eligible, keys.subject, draws=200)
     literal = np.mean([shared[i, i] - shared[i][eligible[i]].mean() for i in range(40)])
     assert result.interval.estimate == pytest.approx(literal, abs=1e-12)
@@ -232,7 +258,7 @@ def _dyadic(rng, n_facts, effect=0.0):
 
 def _coverage(repeats, n_facts, draws):
     keys = keys_for(n_facts, 2)
-    eligible, _ = keys.eligible()
+    eligible = keys.eligible().other_answer
     hits = 0
     for seed in range(repeats):
         shared = _dyadic(np.random.default_rng(seed), n_facts, effect=1.5)
@@ -251,6 +277,35 @@ def test_interval_of_matched_minus_mismatched_covers_between_90_and_98_percent()
     assert 0.90 <= _coverage(1500, 200, 2000) <= 0.98
 
 
+@pytest.mark.parametrize("n_facts", [12, 30])
+def test_interval_of_matched_minus_mismatched_covers_with_few_facts(n_facts):
+    assert 0.90 <= _coverage(200, n_facts, 400) <= 0.99
+
+
+def test_p_of_all_facts_is_a_dash_where_they_have_too_few_partners_to_say_anything():
+    def false_positives(n_facts, n_relations):
+        """Of the null, and how many times a p is given."""
+        given = []
+        for seed in range(200):
+            eligible = keys_for(n_facts, n_relations).eligible().other_answer
+            shared = _dyadic(np.random.default_rng(seed), n_facts)
+            given.append(mismatch(shared, eligible, np.arange(n_facts), limit=500, draws=20, seed=seed).p_overall)
+        known = [p for p in given if p is not None]
+        return np.mean([p <= 0.05 for p in known]) if known else None
+
+    assert false_positives(8, 4) is None  # two facts a relation: one re-pairing
+    assert false_positives(12, 4) is None
+    assert false_positives(15, 3) <= 0.09  # 0.05 but for two standard errors
+
+
+def test_p_of_all_facts_counts_every_re_pairing_once_where_there_are_few():
+    shared = np.random.default_rng(0).integers(0, 9, (5, 5))
+    shared[0] = (6, 1, 6, 9, 0)
+    eligible = np.zeros((5, 5), bool)
+    eligible[0, 1:] = True  # one fact with four partners: four re-pairings, two of them at least as large
+    assert mismatch(shared, eligible, np.arange(5), draws=20).p_overall == pytest.approx(3 / 5)
+
+
 def test_mismatched_p_is_uniform_when_the_pairing_means_nothing():
     p = []
     for seed in range(60):
@@ -260,29 +315,6 @@ def test_mismatched_p_is_uniform_when_the_pairing_means_nothing():
     p = np.array(p, dtype=float)
     assert (p <= 0.1).mean() <= 0.2
     assert 0.2 <= (p <= 0.5).mean() <= 0.65
-
-
-def test_bootstrap_interval_of_a_clustered_mean_covers():
-    hits = 0
-    for seed in range(300):
-        rng = np.random.default_rng(seed)
-        clusters = np.repeat(np.arange(40), 4)
-        values = rng.normal(size=40)[clusters] + rng.normal(size=160)
-        interval = mean_interval(values, clusters, draws=500, seed=seed)
-        hits += interval.low <= 0.0 <= interval.high
-    assert 0.90 <= hits / 300 <= 0.98
-
-
-def test_bootstrap_equals_the_literal_resampling_of_rows():
-    rng = np.random.default_rng(1)
-    clusters = rng.integers(0, 6, 30)
-    columns = rng.random((30, 2))
-    weights = resample_weights(6, draws=25, seed=4)
-    assert (weights.sum(axis=1) == 6).all()
-    drawn = replicate(cluster_sums(columns, clusters), lambda s: s[..., 0] / s[..., 1], weights=weights).draws
-    for row, value in zip(weights, drawn, strict=True):
-        rows = np.concatenate([np.tile(np.flatnonzero(clusters == c), int(row[c])) for c in range(6)]).astype(int)
-        assert value == pytest.approx(columns[rows, 0].sum() / columns[rows, 1].sum())
 
 
 def test_benjamini_hochberg_equals_scipy():
@@ -307,7 +339,7 @@ def test_nothing_breaks_without_facts_partners_neurons_or_a_second_language(rows
     with np.errstate(all="raise"):
         result = overlap(sets, keys_for(len(rows), 1, n_langs), draws=20)
     assert np.isfinite(result.uniform.p).all()
-    for control in (result.same_relation, result.other_relation):
+    for control in (result.same_relation, result.other_relation, result.same_answer):
         values = [*control.mean, *control.p, control.interval.low, control.interval.high, control.p_overall]
         assert all(value is None or math.isfinite(value) for value in values)
 

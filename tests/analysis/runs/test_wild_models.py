@@ -36,7 +36,7 @@ TABLES: dict[str, Callable[[Reader, View], Table]] = {
     "likn": likn_table.build,
     "dkn": dkn_table.build,
     "edits": lambda reader, view: edits_table.build(reader, view, draws=50),
-    "factcheck": lambda reader, view: factcheck_table.build(reader, view, draws=50),
+    "factcheck": lambda reader, view: factcheck_table.build(reader, view),
 }
 
 
