@@ -57,14 +57,6 @@ class NeuronWanted(Message):
 
 
 @dataclass
-class FilterTyped(Message):
-    """The text of the query filter changed; `done` when it was confirmed."""
-
-    text: str
-    done: bool
-
-
-@dataclass
 class Complaint(Message):
     """Something a person should know: a refusal, a failure, a hint. `severity` as Textual's."""
 

@@ -13,18 +13,18 @@ from tests.end_to_end.conftest import NewTerminal
 from tests.end_to_end.terminal import CLEAN, Terminal
 
 RAISES = """
-import knscope.tui.workbench.doing, knscope.tui.workbench.bench
+import knscope.tui.workbench.screen, knscope.tui.workbench.bench
 def broken(*_): raise RuntimeError('broken on purpose')
 """
-RAISES_ON_A_KEY = RAISES + "knscope.tui.workbench.doing.Doing.action_known = broken"
+RAISES_ON_A_KEY = RAISES + "knscope.tui.workbench.screen.WorkbenchScreen.action_known = broken"
 RAISES_AT_THE_START = RAISES + "knscope.tui.workbench.bench.Bench.place_panes = broken"
 PAINTS = """
-import os, subprocess, warnings, knscope.tui.workbench.doing as d
+import os, subprocess, warnings, knscope.tui.workbench.screen as s
 def paints(self):
     os.write(1, b'PAINTED BY A LIBRARY'); os.write(2, b'PAINTED BY A LIBRARY')
     subprocess.run(['echo', 'PAINTED BY A CHILD']); warnings.warn('PAINTED BY A WARNING'); print('PAINTED BY PYTHON')
-    self.knscope.say('it was painted')
-d.Doing.action_known = paints
+    self.say('it was painted')
+s.WorkbenchScreen.action_known = paints
 """
 
 

@@ -12,7 +12,7 @@ from knscope.tui import keymap
 from knscope.tui.app import Knscope
 from knscope.tui.panes.pane import Pane
 from knscope.tui.widgets.frame_table import FrameTable
-from knscope.tui.workbench.bench import Bench
+from knscope.tui.workbench.screen import WorkbenchScreen
 
 
 class Driver:
@@ -24,7 +24,7 @@ class Driver:
         self.app: Knscope = pilot.app
 
     @property
-    def bench(self) -> Bench:
+    def bench(self) -> WorkbenchScreen:
         assert self.app.bench is not None
         return self.app.bench
 

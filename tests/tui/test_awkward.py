@@ -17,7 +17,7 @@ from knscope.tui.panes.comparison import agreement, side_by_side
 from knscope.tui.panes.sql import SqlPane
 from knscope.tui.widgets import cells
 from knscope.tui.widgets.sql_editor import SqlEditor
-from knscope.tui.workbench import computing
+from knscope.tui.workbench import desk
 from tests.tui.driver import Driver
 
 Make = Callable[..., Knscope]
@@ -36,7 +36,7 @@ async def test_any_result_can_be_copied_and_exported_and_no_path_ends_the_workbe
     async with workbench().run_test(size=WIDE) as pilot:
         driver = await Driver(pilot).ready()
         copied = list[str]()
-        monkeypatch.setattr(driver.bench, "copy_text", lambda text, said: copied.append(text))
+        monkeypatch.setattr(driver.bench.exporting, "copy_text", lambda text, said: copied.append(text))
         await driver.do("tab.sql")
         driver.bench.query_one(SqlPane).put("SELECT 1 AS _a, [1, 2] AS l, MAP {'k': 1} AS m")
         await driver.do("sql.run")
@@ -109,13 +109,13 @@ async def test_a_filtered_relation_is_named_where_everything_would_be(workbench:
 async def test_what_is_missing_does_not_come_over_what_one_types(
     workbench: Make, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    counting, counted = threading.Event(), computing.lacking
+    counting, counted = threading.Event(), desk.lacking
 
     def slow(*given: Any) -> Any:
         counting.wait(10)
         return counted(*given)
 
-    monkeypatch.setattr(computing, "lacking", slow)
+    monkeypatch.setattr(desk, "lacking", slow)
     async with workbench().run_test(size=WIDE) as pilot:
         driver = await Driver(pilot).ready()
         for typed, told in ((True, "are missing; r shows them"), (False, "")):
@@ -170,6 +170,6 @@ async def test_a_run_whose_file_holds_nonsense_is_not_resumed(workbench: Make) -
             {"nosuch": 1},
         ):
             driver.app.clear_notifications()
-            driver.bench._start({"data": "demo", **config})  # type: ignore[attr-defined]
+            driver.bench.runs.start_from({"data": "demo", **config})
             await pilot.pause()
             assert driver.said()[-1].startswith("The run cannot be started: ")

@@ -17,7 +17,7 @@ from knscope.tui.panes.tables import interval
 from knscope.tui.terminal.gpu import described
 from knscope.tui.widgets.roc_plot import LEFT, roc_text
 from knscope.tui.workbench.exporting import unused
-from knscope.tui.workbench.running import arguments
+from knscope.tui.workbench.runs import arguments
 from tests.analysis.planted_store import PlantedStore
 from tests.tui.driver import Driver
 

@@ -20,9 +20,9 @@ from knscope.tui.app import Knscope
 from knscope.tui.panes.pane import Pane
 from knscope.tui.panes.queries import QueriesPane
 from knscope.tui.widgets.frame_table import FrameTable
-from knscope.tui.workbench import watching
-from knscope.tui.workbench.screen import WorkbenchScreen
-from knscope.tui.workbench.watching import BUSY_REST, REST, TYPING, Watching
+from knscope.tui.workbench import watcher
+from knscope.tui.workbench.desk import ModelDesk
+from knscope.tui.workbench.watcher import BUSY_REST, REST, TYPING, Watcher
 from tests.tui.driver import Driver
 from tests.tui.made_store import CONFIG, write_shards
 
@@ -49,7 +49,7 @@ async def test_panes_slower_than_shards_arrive_still_show_them_and_are_told_at_m
 
     monkeypatch.setattr(QueriesPane, "load", slow)
     monkeypatch.setattr(QueriesPane, "paint", counted)
-    monkeypatch.setattr(WorkbenchScreen, "on_new_results", lambda self: told.append(time.monotonic()))
+    monkeypatch.setattr(ModelDesk, "find_answer", lambda self: told.append(time.monotonic()))
     async with workbench(path).run_test(size=WIDE) as pilot:
         driver = await Driver(pilot).ready()
         painted.clear()
@@ -70,16 +70,16 @@ async def test_keys_come_first_and_new_results_wait_for_them(
     run = runs.new_run(path, CONFIG)
     write_shards(path, run, 2)
     told, looked, clock = list[float](), list[float](), [float(int(time.monotonic()))]
-    look = Watching._look
+    look = Watcher.look
 
-    def counted(self: Watching) -> None:
-        if self._looking is None:
+    def counted(self: Watcher) -> None:
+        if not self.looking:
             looked.append(clock[0])
         look(self)
 
-    monkeypatch.setattr(watching, "time", SimpleNamespace(monotonic=lambda: clock[0]))
-    monkeypatch.setattr(Watching, "_look", counted)
-    monkeypatch.setattr(WorkbenchScreen, "on_new_results", lambda self: told.append(clock[0]))
+    monkeypatch.setattr(watcher, "time", SimpleNamespace(monotonic=lambda: clock[0]))
+    monkeypatch.setattr(Watcher, "look", counted)
+    monkeypatch.setattr(ModelDesk, "find_answer", lambda self: told.append(clock[0]))
     async with workbench(path).run_test(size=WIDE) as pilot:
         driver = await Driver(pilot).ready()
 
@@ -96,7 +96,7 @@ async def test_keys_come_first_and_new_results_wait_for_them(
         async def looks(many: int) -> None:
             """Wait for so many whole looks."""
             seen = len(looked)
-            await driver.until(lambda: len(looked) >= seen + many and driver.bench._looking is None)
+            await driver.until(lambda: len(looked) >= seen + many and not driver.bench.watcher.looking)
 
         assert await results_after(REST / 2) == 0
         assert await results_after(REST / 2) == 1, "no key comes"
@@ -170,7 +170,7 @@ async def test_controls_asked_for_again_while_they_are_drawn_are_not_said_to_be_
 async def test_every_box_has_its_title_before_anything_is_read(
     workbench: Make, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(Watching, "_look", lambda self: None)
+    monkeypatch.setattr(Watcher, "look", lambda self: None)
     async with workbench().run_test(size=WIDE) as pilot:
         titles = {pane.id: str(pane.border_title) for pane in Driver(pilot).bench.query(Pane)}
     assert {name.lower() for name in titles.values()} >= {

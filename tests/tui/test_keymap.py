@@ -6,10 +6,8 @@ from pathlib import Path
 
 from knscope.tui import keymap
 from knscope.tui.dialogs.help import help_text
-from knscope.tui.widgets.footer_line import FooterLine
 from knscope.tui.widgets.frame_table import FrameTable
 from knscope.tui.widgets.sql_editor import SqlEditor
-from knscope.tui.workbench.doing import Doing
 from knscope.tui.workbench.screen import WorkbenchScreen
 
 HERE = Path(__file__).parents[2]
@@ -41,7 +39,6 @@ def test_the_footer_names_actions_that_exist_and_every_group_has_a_heading() -> 
     assert {name for names in keymap.CONTEXTS.values() for name in names} <= {action.id for action in keymap.ACTIONS}
     assert all(len(names) == 5 for names in keymap.CONTEXTS.values())
     assert {action.group for action in keymap.ACTIONS} == set(keymap.GROUPS)
-    assert FooterLine and Doing
 
 
 def test_help_lists_every_action_with_its_remapped_key() -> None:

@@ -422,11 +422,11 @@ async def test_every_tau_moves_together_and_below_the_floor_more_is_read(workben
         await driver.do("threshold.all-down", "threshold.all-down", "threshold.all-up")
         session = driver.app.session
         assert session.view is not None and session.view.tau == pytest.approx({"en": 0.29, "fr": 0.19, "zh": 0.19})
-        driver.bench.set_threshold("tau:en", 0.05)  # type: ignore[attr-defined]
+        driver.bench.set_threshold("tau:en", 0.05)
         await pilot.pause(0.06)
         await driver.settled()
         before = driver.table("queries").frame.filter(lang="en")["n_kn"].sum()
-        driver.bench.set_threshold("tau:en", 0.01)  # type: ignore[attr-defined]
+        driver.bench.set_threshold("tau:en", 0.01)
         await driver.until(
             lambda: driver.table("queries").frame.filter(lang="en")["n_kn"].sum() > before, "more neurons"
         )

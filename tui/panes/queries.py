@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 from textual.app import ComposeResult
 from textual.widgets import Input
 
-from knscope.tui.messages import FilterTyped
 from knscope.tui.panes.pane import Pane
 from knscope.tui.selection import Selection, Shown
 from knscope.tui.widgets import cells
@@ -186,12 +185,10 @@ class QueriesPane(Pane):
     def on_input_changed(self, event: Input.Changed) -> None:
         event.stop()
         self.set_filter(event.value)
-        self.post_message(FilterTyped(event.value, done=False))
 
     def _filtered(self, line: Line) -> None:
         line.display = False
         self.screen.set_focus(self.query_one(FrameTable))
-        self.post_message(FilterTyped(line.value, done=True))
 
     def restore(self, filter_text: str, sorting: Sequence[Any] | None, columns: Sequence[str] = ()) -> None:
         """As it was left."""

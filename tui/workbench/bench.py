@@ -1,8 +1,9 @@
-"""The layout, the focus, and how panes follow the session: what the other parts of the workbench's screen build on."""
+"""The base of the workbench's screen: the layout, the focus, how panes follow the session, and work in threads."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, ClassVar, cast
+from collections.abc import Callable
+from typing import Any, ClassVar, TypeVar
 
 from textual import events
 from textual.app import ComposeResult
@@ -11,13 +12,15 @@ from textual.containers import Horizontal, Vertical
 from textual.screen import Screen
 from textual.timer import Timer
 from textual.widgets import ContentSwitcher
+from textual.worker import Worker, WorkerState
 
 from knscope.tui import keymap
+from knscope.tui.host import Host, host_of
 from knscope.tui.panes.dkn import DknPane
 from knscope.tui.panes.layers import LayersPane
 from knscope.tui.panes.likn import LiknPane
 from knscope.tui.panes.neuron import NeuronPane
-from knscope.tui.panes.pane import Pane
+from knscope.tui.panes.pane import FINISHED, Pane
 from knscope.tui.panes.queries import QueriesPane
 from knscope.tui.panes.runs import RunsPane
 from knscope.tui.panes.sql import SqlPane
@@ -30,17 +33,17 @@ from knscope.tui.widgets.frame_table import FrameTable
 from knscope.tui.widgets.header_line import HeaderLine
 from knscope.tui.widgets.tab_line import TabLine
 
-if TYPE_CHECKING:
-    from knscope.tui.app import Knscope
+T = TypeVar("T")
 
 NARROW = 100
 """Below this width everything stands in one column."""
 SPLITS = (35, 45, 54, 62, 72)
-"""Widths of the query table in per cent, walked by ( and )."""
+"""Widths of the query table in per cent; ( and ) step through them."""
 
 
 class Bench(Screen[None]):
-    """Places the panes and makes them follow. `doing` adds the actions, `watching`, `computing` and `running` the background work."""
+    """Composes and places the panes and makes them follow. The parts of the workbench (`watcher`, `desk`, …) know this class
+    and none of each other's; `WorkbenchScreen` owns them and adds the actions."""
 
     BINDINGS: ClassVar[list[BindingType]] = list(keymap.bindings("workbench"))
 
@@ -51,14 +54,48 @@ class Bench(Screen[None]):
         self.worker_text = ""
         """What the model worker does; empty before there is one."""
         self._settled: Timer | None = None
+        self._answers: dict[Worker[Any], tuple[Callable[[Any], None], Callable[[BaseException], None]]] = {}
 
     @property
-    def knscope(self) -> Knscope:
-        return cast("Knscope", self.app)
+    def host(self) -> Host:
+        return host_of(self)
 
     @property
     def session(self) -> Session:
-        return self.knscope.session
+        return self.host.session
+
+    def say(self, text: str, severity: str = "warning") -> None:
+        """Show a message in the corner."""
+        self.host.say(text, severity)
+
+    # --- work in threads
+
+    def in_thread(
+        self,
+        work: Callable[[], T],
+        then: Callable[[T], None],
+        failed: Callable[[BaseException], None],
+        *,
+        group: str,
+        exclusive: bool = False,
+    ) -> None:
+        """Run `work` in a thread; then call `then` with its result, or `failed` with its error, as a message of this screen.
+
+        :param exclusive: drop what was started in this group before
+        """
+        worker = self.run_worker(work, thread=True, group=group, exclusive=exclusive, exit_on_error=False)
+        self._answers[worker] = then, failed
+
+    def on_worker_state_changed(self, event: Worker.StateChanged) -> None:
+        if event.state not in FINISHED or event.worker not in self._answers:
+            return
+        then, failed = self._answers.pop(event.worker)
+        if event.state == WorkerState.SUCCESS:
+            then(event.worker.result)
+        elif event.state == WorkerState.ERROR and event.worker.error is not None:
+            failed(event.worker.error)
+
+    # --- layout
 
     def compose(self) -> ComposeResult:
         yield HeaderLine()
@@ -75,9 +112,9 @@ class Bench(Screen[None]):
                     yield EditsPane()
                     yield ChecksPane()
                     yield NeuronPane()
-                    yield SqlPane(self.knscope.settings.editor_rows)
+                    yield SqlPane(self.host.settings.editor_rows)
                     yield RunsPane()
-        yield FooterLine(self.knscope.settings.keys)
+        yield FooterLine(self.host.settings.keys)
 
     def on_mount(self) -> None:
         saved = self.session.saved
@@ -89,7 +126,18 @@ class Bench(Screen[None]):
         self.place_panes()
         self.query_one("#queries FrameTable").focus()
 
-    # --- layout
+    def save(self) -> None:
+        """Save where the workbench is left, for the next session."""
+        queries, table = self.query_one(QueriesPane), self.query_one("#queries FrameTable", FrameTable)
+        self.session.save(
+            {
+                "tab": self.open_tab,
+                "split": self.split,
+                "filter": queries.filter_text,
+                "sorting": table.sorted_by,
+                "columns": queries.chosen,
+            }
+        )
 
     @property
     def narrow(self) -> bool:
@@ -117,6 +165,15 @@ class Bench(Screen[None]):
             left.styles.height = "100%"
         self.call_after_refresh(self.follow)
 
+    def show_tab(self, name: str) -> None:
+        """Open a tab and focus its pane."""
+        self.open_tab = name
+        self.place_panes()
+        pane = self.query_one(LayersPane) if name == "layers" else self.query_one(f"ContentSwitcher > #{name}", Pane)
+        self.set_focus(pane.focus_target())  # at once: what is typed ahead on a slow line belongs there
+
+    # --- focus
+
     def pane(self) -> Pane | None:
         """The pane that has the focus."""
         focused = self.focused
@@ -138,20 +195,17 @@ class Bench(Screen[None]):
     # --- following
 
     def follow(self) -> None:
-        """Every pane shows what the session says now; those out of sight do so when they are seen."""
+        """Make every pane show what the session says now; hidden panes do so when they are seen."""
         shown = self.session.shown()
-        self._tell()
+        self.show_header()
         if shown is None:
             return
         self.query_one(QueriesPane).mark(shown.selection)
         for pane in self.query(Pane):
             pane.follow(shown)
 
-    def on_new_results(self) -> None:
-        """The store has more than before, and the panes were told."""
-
-    def _tell(self) -> None:
-        """The header."""
+    def show_header(self) -> None:
+        """Write into the header which store, model and sample are looked at."""
         session = self.session
         header = self.query_one(HeaderLine)
         header.store = session.path.name if session.path else "knscope"
@@ -164,8 +218,13 @@ class Bench(Screen[None]):
             header.short = f"{facts} · {cells.several(langs, 'lang')}"
             header.sample = f"{facts} · {cells.several(langs, 'language')} · {queries}"
 
+    def change(self, **changes: object) -> None:
+        """Change the View, and follow."""
+        self.session.change(**changes)
+        self.follow()
+
     def follow_soon(self) -> None:
-        """After the keys that are already waiting: a held key becomes few loads."""
+        """Follow after the keys that are already waiting, so that a held key leads to few loads."""
         if self._settled is not None:
             self._settled.stop()
         self._settled = self.set_timer(0.03, self.follow)

@@ -1,60 +1,75 @@
-"""What is taken away as files: a pane's table, its figure, the screen."""
+"""What leaves the workbench: a table or a figure as a file, a picture of the screen, rows and SQL on the clipboard."""
 
 from __future__ import annotations
 
-import asyncio
 import os
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from knscope.store.errors import ReaderGone, UserError
 from knscope.store.layout import expanded
 from knscope.tui.dialogs.form import Field, FormScreen
-from knscope.tui.panes.pane import Pane, unexpected
+from knscope.tui.dialogs.text import TextScreen
+from knscope.tui.panes.pane import Pane
+from knscope.tui.panes.sql import SqlPane
 from knscope.tui.printing import writing
+from knscope.tui.terminal import clipboard
 from knscope.tui.terminal.picture import corrected
-from knscope.tui.workbench.bench import Bench
+from knscope.tui.widgets.cells import plain
 
 if TYPE_CHECKING:
     import polars as pl
 
     from knscope.analysis.statistics.table import Table
+    from knscope.tui.workbench.bench import Bench
 
 
-class Exporting(Bench):
-    """The actions that write files."""
+class Exporting:
+    """Exports and copies from the pane that has the focus."""
 
-    def action_export(self) -> None:
-        pane = self.pane()
+    def __init__(self, bench: Bench) -> None:
+        self._bench = bench
+
+    # --- files
+
+    def export(self) -> None:
+        """Ask for a file name, and write the pane's table or figure to it."""
+        pane = self._bench.pane()
         table = pane.table() if pane is not None else None
         frame = table.frame if table is not None and table.frame.height else None
         if pane is None or (frame is None and not pane.DRAWS):
-            self.knscope.say("There is no table here to export.")
+            self._bench.say("There is no table here to export.")
             return
 
         def write(values: dict[str, str] | None) -> None:
             if values is not None:
-                self.run_worker(self._export(pane, frame, values["file"]), group="export", exit_on_error=False)
+                self._write(pane, frame, values["file"])
 
-        folder = Path(self.knscope.settings.export_folder)
+        folder = Path(self._bench.host.settings.export_folder)
         endings = ", ".join(f".{ending}" for ending in (*writing.DATA, "tex"))
         figures = f"; its figure: {', '.join(f'.{ending}' for ending in writing.FIGURES)}" if pane.DRAWS else ""
         what = f"{frame.height:,} rows of {pane.TITLE}" if frame is not None else pane.TITLE
         named = str(unused(folder / f"{pane.TITLE.lower()}.csv"))
-        field = Field("file", "file", named, "a name, or a path")
-        self.app.push_screen(FormScreen(f"export {what}", [field], f"The ending says what: {endings}{figures}"), write)
+        form = FormScreen(
+            f"export {what}",
+            [Field("file", "file", named, "a name, or a path")],
+            f"The ending says what: {endings}{figures}",
+        )
+        self._bench.app.push_screen(form, write)
 
-    async def _export(self, pane: Pane, frame: pl.DataFrame | None, name: str) -> None:
-        """Write what the pane shows, in a thread: a figure draws its intervals first."""
-        try:
-            said = await asyncio.to_thread(self._written, pane, frame, expanded(name))
-        except (UserError, ReaderGone) as error:
-            self.knscope.say(str(error))
-        except unexpected() as error:
-            self.knscope.say(f"{name} could not be written: {type(error).__name__}: {error}")
-            self.log.error(f"export of {pane.TITLE}: {error!r}")
-        else:
-            self.knscope.say(said, "information")
+    def _write(self, pane: Pane, frame: pl.DataFrame | None, name: str) -> None:
+        """Write in a thread: drawing a figure first computes its intervals."""
+
+        def failed(error: BaseException) -> None:
+            if isinstance(error, UserError | ReaderGone):
+                self._bench.say(str(error))
+            else:
+                self._bench.say(f"{name} could not be written: {type(error).__name__}: {error}")
+                self._bench.log.error(f"export of {pane.TITLE}: {error!r}")
+
+        said = partial(self._bench.say, severity="information")
+        self._bench.in_thread(lambda: self._written(pane, frame, expanded(name)), said, failed, group="export")
 
     def _written(self, pane: Pane, frame: pl.DataFrame | None, path: Path) -> str:
         drawn = writing.format_of(path) in writing.FIGURES
@@ -68,26 +83,69 @@ class Exporting(Bench):
         return writing.write([Table(pane.TITLE.lower(), pane.title, kept, aside=told_in_text(kept.schema))], path)
 
     def _result(self, pane: Pane) -> Table:
-        reader, shown = self.session.reader, self.session.shown()
+        reader, shown = self._bench.session.reader, self._bench.session.shown()
         table = pane.result(reader, shown) if reader is not None and shown is not None else None
         if table is None:
             raise UserError(f"There is no figure of {pane.TITLE} here; end the name in .csv, .json, .parquet or .tex.")
         return table
 
-    def action_picture(self) -> None:
+    def picture(self) -> None:
+        """Write the screen as SVG."""
         from knscope.store.export import whole
 
         try:
-            path = unused(expanded(self.knscope.settings.export_folder) / "knscope.svg")
+            path = unused(expanded(self._bench.host.settings.export_folder) / "knscope.svg")
             with whole(path) as temporary:
-                temporary.write_text(corrected(self.app.export_screenshot(title="knscope")), encoding="utf-8")
+                temporary.write_text(corrected(self._bench.app.export_screenshot(title="knscope")), encoding="utf-8")
         except UserError as error:
-            self.knscope.say(str(error))
+            self._bench.say(str(error))
         else:
-            self.knscope.say(f"picture written to {path}", "information")
+            self._bench.say(f"picture written to {path}", "information")
+
+    # --- clipboard
+
+    def copy(self, what: str) -> None:
+        """Copy the row under the cursor (`row`) or the whole table (`table`)."""
+        pane = self._bench.pane()
+        table = pane.table() if pane is not None else None
+        if table is None or not table.frame.height:
+            self._bench.say("There is no table here to copy from.")
+            return
+        frame = table.frame.select([column.name for column in table.columns])
+        if what == "row":
+            self.copy_text("\t".join(plain(value) for value in frame.row(table.cursor)), "row copied")
+        else:
+            from knscope.store.export import as_csv
+
+            self.copy_text(as_csv(frame, "\t"), f"{frame.height:,} rows copied")
+
+    def copy_text(self, text: str, said: str) -> None:
+        """Copy by OSC 52, and into tmux inside tmux; then say what may keep it from the system's clipboard."""
+        self._bench.app.copy_to_clipboard(text)
+        clipboard.into_tmux(text, os.environ)
+        advice = clipboard.advice(os.environ)
+        self._bench.say(f"{said}{'; ' + advice if advice else ''}", "information")
+
+    def show_sql(self) -> None:
+        """Show the pane's SQL, to be copied or opened in the SQL pane."""
+        pane, reader, shown = self._bench.pane(), self._bench.session.reader, self._bench.session.shown()
+        text = pane.sql(reader, shown) if pane is not None and reader is not None and shown is not None else ""
+        if not text or pane is None:
+            self._bench.say("This pane shows no stored query.")
+            return
+
+        def answer(word: str | None) -> None:
+            if word == "copy":
+                self.copy_text(text, "SQL copied")
+            elif word == "open":
+                self._bench.query_one(SqlPane).put(text)
+                self._bench.show_tab("sql")
+
+        answers = (("y", "copy", "copies"), ("o", "open", "opens it in the SQL pane"))
+        self._bench.app.push_screen(TextScreen(f"the SQL of {pane.TITLE}", text, answers), answer)
 
 
 def unused(path: Path) -> Path:
-    """The path, or the first `name-2.csv`, `name-3.csv` … that is not there yet: nothing is overwritten unasked."""
+    """The path, or the first of `name-2.csv`, `name-3.csv` … that does not exist: no file is overwritten unless asked."""
     tries = (path.with_stem(f"{path.stem}-{number}") if number > 1 else path for number in range(1, 10_000))
     return next((one for one in tries if not os.path.lexists(os.path.expanduser(one))), path)  # noqa: PTH111 - never fails

@@ -1,34 +1,31 @@
-"""What goes on by itself: the store is opened and looked at again and again, and so are its runs."""
+"""The watcher opens the store, then polls it and its runs a few times a second."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, Any
-
-from textual.worker import Worker, WorkerState
+from typing import TYPE_CHECKING
 
 from knscope.store.errors import UserError
-from knscope.tui.panes.pane import FINISHED
 from knscope.tui.panes.queries import QueriesPane
 from knscope.tui.panes.runs import RunsPane, headline
 from knscope.tui.session import Stored, look
 from knscope.tui.widgets import cells
 from knscope.tui.widgets.header_line import HeaderLine
-from knscope.tui.workbench.bench import Bench
 
 if TYPE_CHECKING:
     from knscope.analysis.runs.status import Observer, RunStatus
     from knscope.store.reader import Reader
+    from knscope.tui.workbench.bench import Bench
 
 EVERY = 0.25
 """Seconds between two looks at the store."""
 REST = 0.5
-"""Seconds that the panes rest between two rounds of new results: what comes meanwhile comes in the next one together."""
+"""Seconds between two rounds of new results: all that come meanwhile are shown together in the next round."""
 BUSY_REST = 2.0
-"""The same while keys come: taking results in and drawing them would keep the keys waiting."""
+"""The same while keys come: taking results in and drawing them would make the keys wait."""
 TYPING = 1.0
 """Seconds after a key for which the next one is expected."""
 MACHINE_EVERY = 3.0
@@ -37,11 +34,12 @@ MACHINE_EVERY = 3.0
 
 @dataclass(frozen=True)
 class Seen:
-    """What one look found; None: nothing new."""
+    """What one look found."""
 
     stored: Stored | None
+    """None: nothing new."""
     of_view: bool
-    """Whether what is new belongs to the model looked at."""
+    """Whether the new results belong to the model of the View."""
     statuses: Sequence[RunStatus]
     reader: Reader | None
     machine: str = ""
@@ -64,49 +62,52 @@ def nothing(reader: Reader | None, *, going: bool) -> str:
     return "This store is empty. R starts a run; knscope demo has an example."
 
 
-class Watching(Bench):
-    """Opens the store and watches it."""
+class Watcher:
+    """Looks in a thread, one look at a time, and gives what it finds to the session, the header and the runs pane."""
 
-    _observer: Observer | None = None
-    _looking: Worker[Any] | None = None
-    _moved_at = 0.0
-    """When the panes were last told of new results, or seen to be loading still."""
-    _trouble = ""
-    _runs_seen = False
-    _machine_at = 0.0
-    _machine_text = ""
-    _generation = -1
-    """Of the reader, when it was last looked at. The desk polls too, so what `poll` answers here is not enough."""
-    _told: tuple[str, int] = ("", -1)
-    """Of which model the panes show results, and of which generation."""
+    def __init__(self, bench: Bench, on_new_results: Callable[[], None]) -> None:
+        """:param on_new_results: called after the panes were told that their model has new results"""
+        self._bench, self._on_new_results = bench, on_new_results
+        self.looking = False
+        """Whether a look is under way; it is until what it found is taken in."""
+        self._observer: Observer | None = None
+        self._moved_at = 0.0
+        """When the panes last got new results, or were last seen loading."""
+        self._trouble = ""
+        self._runs_seen = False
+        self._machine_at = 0.0
+        self._machine_text = ""
+        self._generation = -1
+        """The reader's at the last look. The desk polls too, so what `poll` returns here is not enough."""
+        self._told: tuple[str, int] = ("", -1)
+        """The model whose results the panes show, and the generation of these."""
 
-    def on_mount(self) -> None:
-        self.watch_store()
-
-    def watch_store(self) -> None:
-        """Open the store and keep looking. Everything happens in threads, so that the first paint waits for nothing."""
-        if self.session.path is None:
-            self.query_one(QueriesPane).say("No store is open. knscope demo makes one.")
+    def start(self) -> None:
+        """Open the store and keep looking. Everything runs in threads, so the first paint waits for nothing."""
+        queries = self._bench.query_one(QueriesPane)
+        if self._bench.session.path is None:
+            queries.say("No store is open. knscope demo makes one.")
             return
-        self.query_one(QueriesPane).say("opening …")
-        self._look()
-        self.set_interval(EVERY, self._look)
+        queries.say("opening …")
+        self.look()
+        self._bench.set_interval(EVERY, self.look)
 
-    def _look(self) -> None:
+    def look(self) -> None:
+        """Start a look, unless one is under way."""
         now = time.monotonic()
-        if any(pane.loading_still for pane in self.seen_panes()):  # newer results would make what they load stale
+        if any(pane.loading_still for pane in self._bench.seen_panes()):  # newer results would make these loads stale
             self._moved_at = now
-        if self._looking is None:  # one that has ended is still under way until what it found is taken
-            typing = now - self.knscope.last_key < TYPING
-            work = partial(self._seen, now - self._moved_at >= (BUSY_REST if typing else REST))
-            self._looking = self.run_worker(
-                work, thread=True, group="look", exit_on_error=False, description="look at the store"
-            )
+        if not self.looking:
+            typing = now - self._bench.host.last_key < TYPING
+            rested = now - self._moved_at >= (BUSY_REST if typing else REST)
+            self.looking = True
+            self._bench.in_thread(partial(self._seen, rested), self._take, self._fail, group="look")
 
     def _seen(self, rested: bool) -> Seen:
+        """Look. Runs in a thread."""
         from knscope.analysis.runs.status import Observer
 
-        session = self.session
+        session = self._bench.session
         path = session.path
         assert path is not None
         reader, fresh = session.reader, False
@@ -130,7 +131,7 @@ class Watching(Bench):
         return Seen(stored, of_view, tuple(self._observer.look()), reader, self._machine())
 
     def _machine(self) -> str:
-        """Asked every few seconds, and only for who sees it."""
+        """Memory and GPUs: read every few seconds, and only while the runs pane is seen."""
         if not self._runs_seen:
             return ""
         if time.monotonic() - self._machine_at > MACHINE_EVERY:
@@ -139,56 +140,53 @@ class Watching(Bench):
             self._machine_at, self._machine_text = time.monotonic(), " · ".join((*gpu.gpus(), gpu.memory()))
         return self._machine_text
 
-    def on_worker_state_changed(self, event: Worker.StateChanged) -> None:
-        if event.worker.group == "look":
-            if event.state in FINISHED:
-                self._looking = None
-            if event.state == WorkerState.SUCCESS and isinstance(event.worker.result, Seen):
-                self._take(event.worker.result)
-            elif event.state == WorkerState.ERROR:
-                self._in_trouble(event.worker.error)
-
     def _take(self, seen: Seen) -> None:
-        session, header = self.session, self.query_one(HeaderLine)
+        self.looking = False
+        bench = self._bench
+        session, header, runs = bench.session, bench.query_one(HeaderLine), bench.query_one(RunsPane)
         if seen.gone:
             header.run = "✗ the store is gone; what was read stays"
             return
         if session.reader is None:
             session.reader = seen.reader
         header.run = headline(seen.statuses)
-        runs = self.query_one(RunsPane)
-        self._runs_seen = runs in self.seen_panes()
-        runs.feed(seen.statuses, " · ".join(filter(None, (self.worker_text, seen.machine))))
+        self._runs_seen = runs in bench.seen_panes()
+        runs.feed(seen.statuses, " · ".join(filter(None, (bench.worker_text, seen.machine))))
         if seen.stored is not None:
             self._moved_at = time.monotonic()
-            self._tell_damage(seen.reader)
-        if seen.stored is not None and not seen.of_view:
-            session.stored = seen.stored
-            self._tell()
-        elif seen.stored is not None:
-            session.take(seen.stored)
-            if session.view is not None and seen.reader is not None:
-                model = session.view.model
-                self._told = model, seen.reader.changed.get(model, 0)
-            self.follow()
-            self.on_new_results()
+            self._report_damage(seen.reader)
+            self._take_results(seen.stored, seen)
         if session.view is None:
             going = any(one.status in ("running", "queued") for one in seen.statuses)
-            self.query_one(QueriesPane).say(nothing(seen.reader, going=going))
+            bench.query_one(QueriesPane).say(nothing(seen.reader, going=going))
 
-    def _tell_damage(self, reader: Reader | None) -> None:
+    def _take_results(self, stored: Stored, seen: Seen) -> None:
+        session = self._bench.session
+        if not seen.of_view:
+            session.stored = stored
+            self._bench.show_header()
+            return
+        session.take(stored)
+        if session.view is not None and seen.reader is not None:
+            model = session.view.model
+            self._told = model, seen.reader.changed.get(model, 0)
+        self._bench.follow()
+        self._on_new_results()
+
+    def _report_damage(self, reader: Reader | None) -> None:
         damaged = len(reader.damaged) if reader else 0
         said = [f"{damaged} damaged shards were set aside; knscope store verify names them."] if damaged else []
         text = "\n".join([*said, *([reader.passed_over] if reader and reader.passed_over else [])])
         if text and text != self._trouble:
-            self.knscope.say(text, "warning")
+            self._bench.say(text)
         self._trouble = text
 
-    def _in_trouble(self, error: BaseException | None) -> None:
+    def _fail(self, error: BaseException) -> None:
+        self.looking = False
         text = (
             str(error)
             if isinstance(error, UserError)
             else f"The store could not be read: {type(error).__name__}: {error}"
         )
-        self.query_one(QueriesPane).say(text)
-        self.query_one(HeaderLine).run = "✗ not readable"
+        self._bench.query_one(QueriesPane).say(text)
+        self._bench.query_one(HeaderLine).run = "✗ not readable"

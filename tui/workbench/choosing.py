@@ -1,0 +1,112 @@
+"""Lists to choose from: model, method, languages, relation, kept thresholds, columns, colours."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
+
+from knscope.tui.dialogs.choose import ChooseScreen
+from knscope.tui.panes.queries import QueriesPane
+from knscope.tui.session import look, names
+
+if TYPE_CHECKING:
+    from knscope.store.view import View
+    from knscope.tui.workbench.bench import Bench
+
+
+class Choosing:
+    """Opens a list and applies what was chosen to the View."""
+
+    def __init__(self, bench: Bench) -> None:
+        self._bench = bench
+
+    def choose(self, what: str) -> None:
+        """Open the list of `model`, `method`, `langs`, `relation`, `set` or `theme`."""
+        view = self._bench.session.view
+        if what == "theme":
+            self._choose_theme()
+        elif view is None:
+            self._bench.say("Nothing is stored yet.")
+        else:
+            lists = {
+                "model": self._choose_model,
+                "method": self._choose_method,
+                "langs": self._choose_langs,
+                "relation": self._choose_relation,
+                "set": self._choose_set,
+            }
+            lists[what](view)
+
+    def choose_columns(self) -> None:
+        """Open the list of the query table's columns."""
+        queries = self._bench.query_one(QueriesPane)
+        options = [(column.name, text) for column, text in queries.offered()]
+        self._ask_several("columns of the queries", options, queries.chosen, "column", queries.choose)
+
+    def _choose_theme(self) -> None:
+        app = self._bench.app
+        ours_first = sorted(app.available_themes, key=lambda name: (not name.startswith("knscope"), name))
+        self._ask_one("colours", [(name, name) for name in ours_first], app.theme, self._bench.host.take_theme)
+
+    def _choose_model(self, view: View) -> None:
+        session = self._bench.session
+
+        def take(model: str) -> None:
+            if session.reader is not None:
+                session.choose_model(model, look(session.reader, model))
+                self._bench.follow()
+
+        self._ask_one("model", list(names(session.stored.models).items()), view.model, take)
+
+    def _choose_method(self, view: View) -> None:
+        options = [(method, method) for method in self._bench.session.stored.methods]
+        self._ask_one("attribution method", options, view.method, lambda method: self._bench.change(method=method))
+
+    def _choose_relation(self, view: View) -> None:
+        options = [("", "all relations"), *((one, one) for one in self._bench.session.stored.relations)]
+        take = lambda relation: self._bench.change(relations=(relation,) if relation else ())  # noqa: E731
+        self._ask_one("relation", options, view.relations[0] if view.relations else "", take)
+
+    def _choose_langs(self, view: View) -> None:
+        options = [(lang, lang) for lang in self._bench.session.stored.langs]
+        self._ask_several("languages", options, view.langs, "language", lambda langs: self._bench.change(langs=langs))
+
+    def _choose_set(self, _: View) -> None:
+        session = self._bench.session
+        options = [
+            (name, f"{name}   " + " ".join(f"{k.removeprefix('tau:')} {v:g}" for k, v in values.items()))
+            for name, values in session.threshold_sets().items()
+        ]
+
+        def take(name: str) -> None:
+            session.set_view(session.with_thresholds(name))
+            self._bench.follow()
+
+        self._ask_one("thresholds kept", options, "", take)
+
+    def _ask_one(
+        self, title: str, options: Sequence[tuple[str, str]], current: str, take: Callable[[str], object]
+    ) -> None:
+        def answer(chosen: tuple[str, ...] | None) -> None:
+            if chosen:
+                take(chosen[0])
+
+        self._bench.app.push_screen(ChooseScreen(title, options, [current]), answer)
+
+    def _ask_several(
+        self,
+        title: str,
+        options: Sequence[tuple[str, str]],
+        current: Sequence[str],
+        one: str,
+        take: Callable[[tuple[str, ...]], object],
+    ) -> None:
+        """:param one: what one of the options is called"""
+
+        def answer(chosen: tuple[str, ...] | None) -> None:
+            if chosen:
+                take(chosen)
+            elif chosen is not None:
+                self._bench.say(f"At least one {one} must be chosen.")
+
+        self._bench.app.push_screen(ChooseScreen(title, options, current, several=True), answer)

@@ -1,0 +1,102 @@
+"""A | B: two views of one store side by side, over threshold sets, methods or models."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from knscope.store.view import View
+from knscope.tui.dialogs.choose import ChooseScreen
+from knscope.tui.dialogs.text import TextScreen
+from knscope.tui.panes.comparison import Figures, agreement, figures, side_by_side
+from knscope.tui.session import names
+
+if TYPE_CHECKING:
+    from knscope.tui.workbench.bench import Bench
+
+KEEP = "keep"
+
+
+class Comparison:
+    """Compares the current view (A) with one picked from a list (B); or keeps A until `c` is pressed again on B."""
+
+    def __init__(self, bench: Bench) -> None:
+        self._bench = bench
+
+    def compare(self) -> None:
+        """What the key does: compare with the kept view, or ask what to compare with."""
+        session = self._bench.session
+        if session.view is None or session.reader is None:
+            self._bench.say("Nothing is stored yet.")
+        elif session.kept is not None:
+            self._compare(session.kept, session.view)
+        else:
+            screen = ChooseScreen("compare this view (A) with B", self._others(session.view), [])
+            self._bench.app.push_screen(screen, self._chosen)
+
+    def _others(self, view: View) -> list[tuple[str, str]]:
+        """What B can be, each with a label."""
+        session = self._bench.session
+        stored = session.stored
+        return [
+            (KEEP, "keep this view as A; change anything, then press c again"),
+            *((f"method:{one}", f"method {one}") for one in stored.methods if one != view.method),
+            *((f"model:{one}", f"model {name}") for one, name in names(stored.models).items() if one != view.model),
+            *((f"set:{one}", f"thresholds {one}") for one in session.threshold_sets()),
+            ("set:", "thresholds at their defaults"),
+        ]
+
+    def _chosen(self, chosen: tuple[str, ...] | None) -> None:
+        session, say = self._bench.session, self._bench.say
+        view = session.view
+        if not chosen or view is None:
+            return
+        kind, _, name = chosen[0].partition(":")
+        if kind == KEEP:
+            session.kept = view
+            self._bench.follow()
+            say("This view is A. Change thresholds, method or model, then press c again.", "information")
+        elif kind == "method":
+            self._compare(view, view.with_(method=name))
+        elif kind == "set":
+            self._compare(view, session.with_thresholds(name))
+        elif session.reader is not None:
+            there = session.reader.langs(name)
+            langs = tuple(lang for lang in view.langs if lang in there)
+            methods = session.reader.methods(name)
+            if not langs or not methods:
+                say("The two models have no language in common, or one has no attributions.")
+                return
+            method = view.method if view.method in methods else methods[0]
+            self._compare(view, view.with_(model=name, langs=langs, method=method))
+
+    def _compare(self, a: View, b: View) -> None:
+        reader, narrow = self._bench.session.reader, self._bench.session.selection.narrow
+        if reader is None:
+            return
+        a, b = narrow(a), narrow(b)
+        self._bench.in_thread(
+            lambda: (figures(reader, a), figures(reader, b), agreement(reader, a, b)),
+            lambda found: self._show(a, b, *found),
+            lambda error: self._bench.say(f"A and B cannot be compared: {error}"),
+            group="compare",
+        )
+
+    def _show(self, a: View, b: View, of_a: Figures, of_b: Figures, agree: Figures) -> None:
+        session = self._bench.session
+        answers = [("b", "b", "looks at B")]
+        if session.kept is not None:
+            answers = [("c", "end", "ends the comparison"), ("a", "a", "goes back to A")]
+        shown = session.shown()
+        title = f"A | B · {shown.subject if shown else ''}"
+        screen = TextScreen(title, side_by_side(a, b, of_a, of_b, agree), answers)
+        self._bench.app.push_screen(screen, lambda word: self._answered(word, b))
+
+    def _answered(self, word: str | None, b: View) -> None:
+        session = self._bench.session
+        if word == "a" and session.kept is not None:
+            session.set_view(session.kept)
+        elif word == "b" and session.view is not None:
+            session.set_view(b.with_(relations=session.view.relations, facts=(), queries=()))
+        if word:
+            session.kept = None
+        self._bench.follow()

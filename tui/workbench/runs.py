@@ -1,0 +1,195 @@
+"""Runs, which are processes of their own: start one, resume one, stop one."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from knscope.analysis.errors import ModelError
+from knscope.store.errors import UserError
+from knscope.store.processes import start, without_result
+from knscope.tui.commands.common import CLI
+from knscope.tui.dialogs.form import Field, FormScreen
+from knscope.tui.panes.runs import RunsPane
+from knscope.tui.workbench.missing import Lacking
+
+if TYPE_CHECKING:
+    from knscope.analysis.runs.status import RunStatus
+    from knscope.tui.workbench.bench import Bench
+
+ACTIVE = ("running", "queued")
+
+
+def arguments(store: Path, values: Mapping[str, str]) -> list[str]:
+    """`knscope run`'s arguments for a filled form."""
+    models = [part for one in values["model"].split(",") if (name := one.strip()) for part in (f"--model={name}",)]
+    named = {"--langs": "langs", "--facts": "facts", "--method": "method", "--what": "what"}
+    options = [part for option, name in named.items() if values[name] for part in (option, values[name])]
+    return ["run", str(store), *models, f"--data={values['data']}", *options, "--json"]
+
+
+class Runs:
+    """Starts runs as the command line does, so both refuse the same. A run outlives the workbench."""
+
+    def __init__(self, bench: Bench) -> None:
+        self._bench = bench
+
+    @property
+    def statuses(self) -> Sequence[RunStatus]:
+        """What every run of the store does, as last seen; the newest last."""
+        return self._bench.query_one(RunsPane).statuses
+
+    def _last_config(self) -> Mapping[str, Any] | None:
+        """The configuration of the newest run that names models; the workbench's own runs name none."""
+        configs = (one.record.config for one in reversed(self.statuses))
+        return next((config for config in configs if config.get("models")), None)
+
+    # --- start
+
+    def start(self) -> None:
+        """Open a form filled with the configuration of the last run."""
+        if self._bench.session.path is None:
+            return
+        last = self._last_config() or {}
+        fields = (
+            Field("model", "model", _models(last), "a folder or hub id; several with commas"),
+            Field("data", "data", str(last.get("data", "")), "demo, mlama:DIR, mpararel:DIR, or FILE.csv"),
+            Field("langs", "languages", ",".join(last.get("langs", ())), "all there are; or en,zh", required=False),
+            Field("facts", "facts", str(last.get("facts") or "all"), "how many, or all"),
+            Field("method", "methods", ",".join(last.get("methods", ("amig",))), "amig, bkn, …"),
+            Field("what", "what", ",".join(last.get("what", ("attribution", "dkn"))), "attribution,dkn,edit,factcheck"),
+        )
+        text = "What is stored already is not computed again."
+        self._bench.app.push_screen(FormScreen("start a run", fields, text), self._start_filled)
+
+    def _start_filled(self, values: dict[str, str] | None) -> None:
+        path = self._bench.session.path
+        if values is None or path is None:
+            return
+        asked = arguments(path, values)
+        self._bench.say("looking at the data …", "information")
+
+        def work() -> tuple[int, str, str]:
+            pipes = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+            with start(CLI, *asked, text=True, encoding="utf-8", errors="replace", **pipes) as child:
+                said, why = child.communicate()
+            return child.returncode, said, why
+
+        failed = lambda error: self._bench.say(f"The run could not be started: {error}")  # noqa: E731
+        self._bench.in_thread(work, lambda answer: self._answered(*answer), failed, group="start")
+
+    def _answered(self, code: int, said: str, why: str) -> None:
+        """Take what `knscope run` printed: the run's name, or why it was refused."""
+        try:
+            run = "" if code else str(json.loads(said)["run"])
+        except (ValueError, KeyError):
+            run = ""
+        if run:
+            self._started(run)
+        else:
+            self._bench.say(why.strip().removeprefix("knscope: ") or without_result("knscope run", code))
+
+    def start_missing(self, found: Lacking) -> None:
+        """Compute what a View lacks as a run on the data of the last one, restricted to the facts concerned."""
+        from knscope.analysis.runs.missing import model_row, source_of
+        from knscope.analysis.runs.plan import ModelSource
+
+        reader, view, config = self._bench.session.reader, found.shown.view, self._last_config()
+        if reader is None or config is None:
+            self._bench.say("No run of this store says where its facts come from; R starts one, enter computes here.")
+            return
+        row = model_row(reader, view.model)
+        self.start_from(
+            config,
+            models=(ModelSource(source_of(reader, row)),),
+            dtype=str(row["dtype"]),
+            langs=view.langs,
+            methods=(view.method,),
+            scan_methods=(),
+            what=found.what,
+            fact_ids=found.missing.facts,
+        )
+
+    def resume(self) -> None:
+        """Start the marked run again."""
+        marked = self._bench.query_one(RunsPane).marked()
+        if marked is None:
+            self._bench.say("There is no run to resume.")
+        elif marked.status in ACTIVE:
+            self._bench.say("The run marked in the runs pane is going on already.")
+        elif not marked.record.config.get("models"):
+            self._bench.say("This is what r and n computed here; r computes what is still missing.")
+        else:
+            self.start_from(marked.record.config)
+
+    def start_from(self, config: Mapping[str, Any], **changes: Any) -> None:
+        """Start a run with the configuration of another, changed in some fields."""
+        from knscope.analysis.runs import protocol
+        from knscope.analysis.runs.plan import RunConfig
+
+        path = self._bench.session.path
+        if path is None:
+            return
+        try:
+            self._started(protocol.start_job(path, replace(RunConfig.from_json(config), **changes)))
+        except (
+            UserError,
+            ModelError,
+            OSError,
+            TypeError,
+            LookupError,
+            ValueError,
+            AttributeError,
+        ) as error:  # a run.json may hold anything
+            self._bench.say(f"The run cannot be started: {error}")
+
+    def _started(self, run: str) -> None:
+        self._bench.show_tab("runs")
+        self._bench.say(f"{run} started; leaving the workbench does not stop it", "information")
+
+    # --- stop
+
+    def stop_marked(self, *, except_for: str) -> bool:
+        """Stop the run marked in the runs pane; False when the pane has no focus, or no run that can be stopped is marked.
+
+        :param except_for: the desk's run, which the desk stops
+        """
+        from knscope.analysis.runs import protocol
+
+        bench = self._bench
+        pane, path = bench.pane(), bench.session.path
+        marked = pane.marked() if isinstance(pane, RunsPane) else None
+        if marked is None or path is None or marked.run == except_for or marked.status not in ACTIVE:
+            return False
+        run = marked.run
+        protocol.cancel_job(path, run)
+        bench.in_thread(
+            partial(_stop, path, marked),
+            lambda _: None,
+            lambda error: bench.say(f"{run} could not be stopped: {error}"),
+            group="stop",
+        )
+        bench.say(f"{run} stops at its next row; what it stored stays.", "information")
+        return True
+
+    def say_what_can_be_stopped(self) -> None:
+        """Say how to stop a run, or that none goes on."""
+        active = any(one.status in ACTIVE for one in self.statuses)
+        self._bench.say("Mark the run in the runs pane (8), then ^x stops it." if active else "No run is going on.")
+
+
+def _stop(path: Path, run: RunStatus) -> None:
+    """End a cancelled run that does not hear it."""
+    from knscope.analysis.runs import protocol
+
+    if not protocol.hears(path, run):
+        protocol.end_job(path, run.run)
+
+
+def _models(config: Mapping[str, Any]) -> str:
+    return ",".join(str(model.get("source", "")) for model in config.get("models", ()))
