@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 class Host(Protocol):
-    """The application. Whoever needs it imports this protocol, so nothing but the command line imports `tui/app.py`."""
+    """The application, for those whom it imports: they must not import it."""
 
     session: Session
     settings: Settings

@@ -178,7 +178,7 @@ ACTIONS: tuple[Action, ...] = (
         "resume run",
         "Start the marked run again; what is stored stays",
         "Compute",
-        "resume_run",
+        "screen.resume_run",
         "runs",
     ),
     # --- Take away

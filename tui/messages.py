@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 from textual.message import Message
 
@@ -57,8 +57,15 @@ class NeuronWanted(Message):
 
 
 @dataclass
+class SqlWanted(Message):
+    """What a key in the SQL editor asks of its pane."""
+
+    what: Literal["run", "cancel", "older", "newer", "leave"]
+
+
+@dataclass
 class Complaint(Message):
-    """Something a person should know: a refusal, a failure, a hint. `severity` as Textual's."""
+    """A refusal, a failure or a hint for the person. `severity` as Textual's."""
 
     text: str
     severity: str = "warning"

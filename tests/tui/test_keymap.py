@@ -30,7 +30,7 @@ def test_ids_are_unique_and_no_key_does_two_things_in_one_place() -> None:
 def test_every_action_is_implemented_where_it_is_bound() -> None:
     homes = {"workbench": (WorkbenchScreen,), "table": (FrameTable,), "sql": (SqlEditor,), "runs": (WorkbenchScreen,)}
     for action in keymap.ACTIONS:
-        name = action.call.partition("(")[0]
+        name = action.call.partition("(")[0].removeprefix("screen.")
         if not name.startswith("app."):
             assert any(hasattr(home, f"action_{name}") for home in homes[action.where]), action.id
 

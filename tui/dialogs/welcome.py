@@ -1,8 +1,8 @@
-"""What one sees without a store."""
+"""The screen shown when no store is open."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, ClassVar, cast
+from typing import ClassVar
 
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
@@ -12,10 +12,8 @@ from textual.screen import Screen
 from knscope.store.errors import UserError
 from knscope.store.layout import expanded
 from knscope.tui.dialogs.form import Field, FormScreen
+from knscope.tui.host import host_of
 from knscope.tui.widgets.line import PlainText
-
-if TYPE_CHECKING:
-    from knscope.tui.app import Knscope
 
 TEXT = """\
 Which neurons of a language model hold a fact, in which languages,
@@ -56,7 +54,7 @@ class WelcomeScreen(Screen[None]):
         except UserError as error:
             self.query_one(".bad", PlainText).update(str(error))
             return
-        cast("Knscope", self.app).open_store(place)
+        host_of(self).open_store(place)
 
     def action_open(self) -> None:
         def answer(values: dict[str, str] | None) -> None:
@@ -67,6 +65,6 @@ class WelcomeScreen(Screen[None]):
             except UserError as error:
                 self.query_one(".bad", PlainText).update(str(error))
             else:
-                cast("Knscope", self.app).open_store(place)
+                host_of(self).open_store(place)
 
         self.app.push_screen(FormScreen("open a store", [Field("store", "folder", hint="my.knstore")]), answer)

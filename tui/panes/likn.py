@@ -5,13 +5,14 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING
 
 from rich.text import Text
 from textual.app import ComposeResult
 from textual.timer import Timer
 from textual.worker import Worker, WorkerState
 
+from knscope.tui.host import host_of
 from knscope.tui.messages import NeuronWanted, RowEntered
 from knscope.tui.panes.pane import FINISHED, SLOW, Pane
 from knscope.tui.printing.format import one_line
@@ -28,7 +29,6 @@ if TYPE_CHECKING:
     from knscope.analysis.statistics.table import Table
     from knscope.store.reader import Reader
     from knscope.store.view import View
-    from knscope.tui.app import Knscope
 
 BAR = 5
 """Cells of the bars of one fact's neurons, where there is room."""
@@ -240,10 +240,10 @@ class LiknPane(Pane):
         self._drawing, self._awaited = True, shown
         self.set_timer(SLOW, self._tell)
 
-        app = cast("Knscope", self.app)
+        host = host_of(self)
 
         def give_way() -> None:
-            while time.monotonic() - app.last_key < QUIET:
+            while time.monotonic() - host.last_key < QUIET:
                 time.sleep(0.02)
 
         def work() -> tuple[Shown, Controls]:

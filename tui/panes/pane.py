@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
-from typing import TYPE_CHECKING, Any, ClassVar, cast
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from rich.text import Text
 from textual.containers import Vertical
@@ -14,6 +14,7 @@ from textual.geometry import Region
 from textual.worker import Worker, WorkerState
 
 from knscope.store.errors import UserError
+from knscope.tui.host import host_of
 from knscope.tui.printing.format import one_line
 from knscope.tui.selection import Shown
 from knscope.tui.widgets.frame_table import FrameTable
@@ -24,7 +25,6 @@ if TYPE_CHECKING:
 
     from knscope.analysis.statistics.table import Table
     from knscope.store.reader import Reader
-    from knscope.tui.app import Knscope
     from knscope.tui.session import Session
 
 
@@ -48,7 +48,7 @@ def side_by_side(*questions: Callable[[], pl.DataFrame]) -> list[pl.DataFrame]:
 
 
 class Pane(Vertical):
-    """One titled box. A subclass writes `load` (in a thread, no widgets) and `paint` (the result, no store)."""
+    """One titled box. A subclass that shows what is stored overrides `load` (in a thread, no widgets) and `paint` (no store)."""
 
     ALLOW_MAXIMIZE: ClassVar[bool | None] = True
     TITLE: ClassVar[str] = ""
@@ -76,7 +76,7 @@ class Pane(Vertical):
 
     @property
     def session(self) -> Session:
-        return cast("Knscope", self.app).session
+        return host_of(self).session
 
     @property
     def loading_still(self) -> bool:
@@ -86,12 +86,10 @@ class Pane(Vertical):
     # --- for subclasses
 
     def load(self, reader: Reader, shown: Shown) -> Any:
-        """The result for `shown`. Runs in a thread."""
-        raise NotImplementedError
+        """Read from the store what to show for `shown`. Runs in a thread."""
 
     def paint(self, result: Any, shown: Shown) -> None:
-        """Show a result."""
-        raise NotImplementedError
+        """Show what `load` returned."""
 
     def sql(self, reader: Reader, shown: Shown) -> str:
         """The statement this pane shows; empty where there is none."""

@@ -130,9 +130,6 @@ class RunsPane(Pane):
     def on_row_moved(self) -> None:
         self.describe()
 
-    def action_resume_run(self) -> None:
-        self.screen.action_resume_run()  # type: ignore[attr-defined]
-
     def describe(self) -> None:
         """Below the table: the marked run's message, configuration and failures."""
         if (text := describe(self.marked())) != self._text:

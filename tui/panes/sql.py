@@ -9,7 +9,7 @@ from textual.app import ComposeResult
 from textual.worker import Worker, WorkerState
 
 from knscope.tui import state
-from knscope.tui.messages import RowEntered
+from knscope.tui.messages import RowEntered, SqlWanted
 from knscope.tui.panes.pane import FINISHED, Pane
 from knscope.tui.selection import Shown
 from knscope.tui.widgets import cells
@@ -81,11 +81,23 @@ class SqlPane(Pane):
 
     # --- running
 
+    def on_sql_wanted(self, message: SqlWanted) -> None:
+        message.stop()
+        if message.what == "run":
+            self.run()
+        elif message.what == "cancel":
+            self.cancel()
+        elif message.what == "leave":
+            self.query_one(FrameTable).focus()
+        else:
+            self.recall(-1 if message.what == "older" else 1)
+
     def put(self, text: str) -> None:
         """Another statement into the editor."""
         self.query_one(SqlEditor).text = text
 
-    def action_run_sql(self) -> None:
+    def run(self) -> None:
+        """Run the statement in the editor."""
         reader = self.session.reader
         text = self.query_one(SqlEditor).text.strip().rstrip(";").strip()
         if reader is None or not text:
@@ -128,7 +140,8 @@ class SqlPane(Pane):
         macro = lambda found: f"({reader.macro_sql(found[2], views[found[1]])})"  # noqa: E731
         return re.sub(r"\b(view|here)\.(kn|likn|dkn|dkn_rate|layer_hist|queries|edits|factcheck)\b", macro, text)
 
-    def action_cancel_sql(self) -> None:
+    def cancel(self) -> None:
+        """Stop the statement that runs."""
         if self._sandbox is not None and self._worker is not None and not self._worker.is_finished:
             self._sandbox.cancel()
         else:
@@ -169,17 +182,12 @@ class SqlPane(Pane):
         self._place = len(self._history)
         state.write("sql-history", {"statements": self._history[-HISTORY:]})
 
-    def action_recall(self, step: int) -> None:
+    def recall(self, step: int) -> None:
+        """Put an older (-1) or newer (1) statement into the editor."""
         if self._history:
             self._place = max(0, min(self._place + step, len(self._history) - 1))
             self.put(self._history[self._place])
             self._state(f"statement {self._place + 1} of {len(self._history)}")
-
-    def action_leave(self) -> None:
-        editor = self.query_one(SqlEditor)
-        if editor.close_completion():
-            return
-        self.query_one(FrameTable).focus()
 
     def on_row_entered(self, message: RowEntered) -> None:
         """A row that names a neuron leads to it."""

@@ -1,8 +1,9 @@
-"""The five keys that matter most where one is, then help and quit. Clickable."""
+"""The footer: the five most useful keys of the pane that has the focus, then help and quit. Each can be clicked."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar, Protocol
 
 from textual import events
 from textual.app import RenderResult
@@ -11,24 +12,32 @@ from textual.reactive import reactive
 from textual.widget import Widget
 
 from knscope.tui import keymap
-from knscope.tui.panes.pane import Pane
 
 
 def letters(titles: Sequence[str]) -> list[str]:
-    """For each title the first of its letters that none before it has."""
+    """For each title its first letter that no title before it took."""
     taken: list[str] = []
     for title in titles:
         taken.append(next(letter for letter in title.lower() if letter not in taken))
     return taken
 
 
+class Target(Protocol):
+    """A pane that a letter jumps to."""
+
+    TITLE: ClassVar[str]
+
+    def focus_target(self) -> Any:
+        """The widget that takes the focus."""
+
+
 class FooterLine(Widget):
-    """Made from keymap.CONTEXTS."""
+    """Shows the keys of keymap.CONTEXTS; while jumping, a letter for every pane."""
 
     auto_links = False
     context: reactive[str] = reactive("")
-    targets: reactive[Mapping[str, Pane]] = reactive({})
-    """While jumping: letter -> pane."""
+    targets: reactive[Mapping[str, Target]] = reactive({})
+    """While jumping: the pane of each letter."""
 
     def __init__(self, remap: Mapping[str, str]) -> None:
         super().__init__()
@@ -37,7 +46,7 @@ class FooterLine(Widget):
 
     # --- jumping
 
-    def jump(self, panes: Sequence[Pane]) -> None:
+    def jump(self, panes: Sequence[Target]) -> None:
         """Show a letter for every pane, and go where the next key says."""
         self._came_from = self.screen.focused
         self.targets = dict(zip(letters([pane.TITLE for pane in panes]), panes, strict=True))

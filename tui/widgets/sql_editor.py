@@ -10,6 +10,7 @@ from textual.binding import BindingType
 from textual.widgets import TextArea
 
 from knscope.tui import keymap
+from knscope.tui.messages import SqlWanted
 
 if TYPE_CHECKING:
     from knscope.store.reader import Reader
@@ -89,22 +90,17 @@ class SqlEditor(TextArea):
             return
         await super()._on_key(event)
 
-    # The screen's actions, which the bindings of this place name.
+    # --- keys that the pane answers
 
     def action_run_sql(self) -> None:
-        self._pane("action_run_sql")
+        self.post_message(SqlWanted("run"))
 
     def action_cancel_sql(self) -> None:
-        self._pane("action_cancel_sql")
+        self.post_message(SqlWanted("cancel"))
 
     def action_recall(self, step: int) -> None:
-        self._pane("action_recall", step)
+        self.post_message(SqlWanted("older" if step < 0 else "newer"))
 
     def action_leave(self) -> None:
-        self._pane("action_leave")
-
-    def _pane(self, method: str, *arguments: object) -> None:
-        from knscope.tui.panes.sql import SqlPane
-
-        pane = next(node for node in self.ancestors if isinstance(node, SqlPane))
-        getattr(pane, method)(*arguments)
+        if not self.close_completion():
+            self.post_message(SqlWanted("leave"))
