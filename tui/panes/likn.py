@@ -33,9 +33,9 @@ if TYPE_CHECKING:
 BAR = 5
 """Cells of the bars of one fact's neurons, where there is room."""
 QUIET = 0.25
-"""Seconds without a change before the mismatched facts are drawn: they cost more than a held key allows."""
+"""Seconds without a change before the controls are drawn: drawing them at every repeat of a held key would take too long."""
 REST = 8
-"""Where only new results ask for them again, they rest so many times as long as they took."""
+"""When only new results ask for controls again, they are drawn after this many times as long as the last drawing took."""
 
 CONTROLS = (
     Column("sets", "which sets", grow=True, least=17, most=24),
@@ -86,6 +86,15 @@ class Controls:
     frame: pl.DataFrame
     ended: float
     took: float
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What the table must show the controls of, since when, and what the lower border says when they are there."""
+
+    shown: Shown
+    since: float
+    below: str
 
 
 def overlaps(shared: pl.DataFrame, langs: Sequence[str], kn: pl.DataFrame | None = None) -> Overlaps:
@@ -140,17 +149,19 @@ class LiknPane(Pane):
 
     def __init__(self) -> None:
         super().__init__(id="likn")
-        self._timer: Timer | None = None
-        self._awaited: Shown | None = None
-        """What controls are on their way for."""
-        self._drawing = False
+        self._asked: Asked | None = None
+        """None while the pane shows the neurons of a fact, or one language."""
         self._drawn: Controls | None = None
-        self._below = ""
+        self._drawing: Shown | None = None
+        """What controls are being drawn for; one drawing at a time."""
+        self._timer: Timer | None = None
 
     @property
     def loading_still(self) -> bool:
-        """The controls count too: they come last."""
-        return super().loading_still or self._awaited is not None
+        """The controls count too: they come last. Those of the same View from fewer results do not hold up newer results."""
+        asked = self._asked
+        coming = asked is not None and asked.shown == self.painted and (self._drawing or not self._drawn_for(asked))
+        return super().loading_still or bool(coming)
 
     def result(self, reader: Reader, shown: Shown) -> Table:
         from knscope.analysis.likn import table as likn_table
@@ -173,9 +184,7 @@ class LiknPane(Pane):
     def paint(self, result: Overlaps, shown: Shown) -> None:
         self.entitle(f"LIKN · {shown.subject}")
         summary, table = self.query_one(".summary", PlainText), self.query_one(FrameTable)
-        if self._timer is not None:
-            self._timer.stop()
-        self._awaited = None
+        self._asked = None
         if result.neurons is not None:
             found = cells.several(result.neurons.height, "neuron")
             self.entitle(below=f"{found} · {result.shared} in all of {'+'.join(result.langs)}")
@@ -188,11 +197,12 @@ class LiknPane(Pane):
             self.say("One language only: there is nothing to share. L chooses languages, m another model.")
             return
         mean = f"{result.shared / result.facts:.2f} a fact" if result.facts else "none"
-        self._below = f"{'+'.join(result.langs)}: {mean} · in {result.covered} of {result.facts} facts"
-        self.entitle(below=self._below)
+        below = f"{'+'.join(result.langs)}: {mean} · in {result.covered} of {result.facts} facts"
+        self.entitle(below=below)
         summary.display = True
         self.summarise(matrix_text(result))
-        self._draw_soon(shown)
+        self._asked = Asked(shown, time.monotonic(), below)
+        self._advance()
 
     @staticmethod
     def _neuron_columns(langs: Sequence[str], wide: int) -> tuple[Column, ...]:
@@ -214,68 +224,70 @@ class LiknPane(Pane):
 
     # --- the controls, once the keys rest
 
-    def _tell(self) -> None:
-        """The controls shown are those of before, for as long as this takes."""
-        if self._awaited is not None and self._awaited == self.painted:
-            self.entitle(below="the controls are drawn …")
+    def _drawn_for(self, asked: Asked) -> Controls | None:
+        """The controls drawn last, where they belong to the View asked for."""
+        return self._drawn if self._drawn is not None and self._drawn.view == asked.shown.narrowed else None
 
-    def _draw_soon(self, shown: Shown) -> None:
-        """Draw the controls when the keys rest. Those of the same View are only a few results older and may stay a while."""
-        drawn, reader, wait = self._drawn, self.session.reader, QUIET
-        self._awaited = None
-        if drawn is not None and drawn.view == shown.narrowed and reader is not None:
-            self.entitle(below=self._below)
+    def _advance(self) -> None:
+        """Show the controls drawn last if they belong to this View; draw newer ones if there are newer results and it is time.
+
+        Called when something is asked for, when its time has come, and when a drawing has ended.
+        """
+        asked, reader = self._asked, self.session.reader
+        if asked is None or reader is None or asked.shown != self.wanted:
+            return
+        due = asked.since + QUIET
+        if (drawn := self._drawn_for(asked)) is not None:
             self.query_one(FrameTable).show(drawn.frame, CONTROLS, ("sets",))
-            if drawn.generation == reader.changed.get(shown.view.model, 0):
+            if drawn.generation == reader.changed.get(drawn.view.model, 0):
                 return
-            wait = max(QUIET, drawn.ended + REST * drawn.took - time.monotonic())
-        if wait <= QUIET:
-            self._awaited = shown
-        self._timer = self.set_timer(wait, self._draw)
+            due = max(due, drawn.ended + REST * drawn.took)
+        if (left := due - time.monotonic()) > 0:
+            if self._timer is not None:
+                self._timer.stop()
+            self._timer = self.set_timer(left, self._advance)
+        elif self._drawing is None:
+            self._draw(reader, asked.shown)
 
-    def _draw(self) -> None:
-        reader, shown = self.session.reader, self.painted
-        if reader is None or shown is None or shown != self.wanted or self._drawing:
-            return  # one at a time: the next begins when the one under way has ended
-        self._drawing, self._awaited = True, shown
-        self.set_timer(SLOW, self._tell)
-
-        host = host_of(self)
+    def _draw(self, reader: Reader, shown: Shown) -> None:
+        self._drawing = shown
+        self.set_timer(SLOW, self._say_drawing)
+        host, view = host_of(self), shown.narrowed
 
         def give_way() -> None:
             while time.monotonic() - host.last_key < QUIET:
                 time.sleep(0.02)
 
-        def work() -> tuple[Shown, Controls]:
+        def work() -> Controls:
             from knscope.analysis.likn import table as likn_table
 
-            begun, view = time.monotonic(), shown.narrowed
-            generation = reader.changed.get(view.model, 0)
+            begun, generation = time.monotonic(), reader.changed.get(view.model, 0)
             frame = likn_table.build(reader, view, between=give_way).frame
-            return shown, Controls(view, generation, frame, time.monotonic(), time.monotonic() - begun)
+            return Controls(view, generation, frame, time.monotonic(), time.monotonic() - begun)
 
         self.run_worker(work, thread=True, group="likn-controls", exit_on_error=False)
 
+    def _say_drawing(self) -> None:
+        """Say so while a drawing takes long."""
+        if self._drawing is not None and self._asked is not None and self._asked.shown == self.painted:
+            self.entitle(below="the controls are drawn …")
+
     def on_worker_state_changed(self, event: Worker.StateChanged) -> None:
-        """The controls' own; of the pane's load `Pane` hears by itself, as Textual calls the handlers of all classes."""
+        """Take drawn controls. Textual calls this handler beside that of `Pane`, which takes what the pane loads."""
         if event.worker.group != "likn-controls":
             return
         event.stop()
         if event.state not in FINISHED:
             return
-        self._drawing, asked = False, self._awaited
+        asked, shown, self._drawing = self._asked, self._drawing, None
+        if asked is not None:
+            self.entitle(below=asked.below)
         if event.state == WorkerState.SUCCESS:
-            shown, self._drawn = event.worker.result  # type: ignore[misc]
-            if asked not in (None, shown) and asked == self.painted:  # asked for while these were drawn
-                self._draw_soon(asked)
-                return
-            if shown == self.wanted:
-                self.query_one(FrameTable).show(self._drawn.frame, CONTROLS, ("sets",))
-        self._awaited = None
-        if asked is not None:  # else the pane shows a fact by now
-            self.entitle(below=self._below)
-            if event.state == WorkerState.ERROR:
-                self.broken(event.worker.error)
+            self._drawn = event.worker.result
+        elif event.state == WorkerState.ERROR and asked is not None and asked.shown == shown:
+            self._asked = None
+            self.broken(event.worker.error)
+        self._advance()
 
     def on_row_entered(self, message: RowEntered) -> None:
         if "neuron" in message.row and "layer" in message.row:
