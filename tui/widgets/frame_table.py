@@ -1,4 +1,4 @@
-"""A table over a polars frame that draws only what is seen: its cost does not depend on the number of rows."""
+"""A table over a polars frame. It draws only the rows that are seen, so its cost does not depend on their number."""
 
 from __future__ import annotations
 
@@ -112,31 +112,40 @@ class FrameTable(ScrollView, can_focus=True):
         key: Sequence[str] = (),
         at: Mapping[str, Any] | None = None,
     ) -> None:
-        """Show another frame. The cursor stays on the row that has the same values in `key` (or goes to those of `at`),
-        else on its number."""
-        self._given, self._wanted_columns = frame, tuple(columns)
-        if self.sorted_by is not None and self.sorted_by[0] in frame.columns:
-            frame = frame.sort(self.sorted_by[0], descending=self.sorted_by[1], nulls_last=True, maintain_order=True)
-        before, old, shown = self.current, self._frame, self._shown
-        there = tuple(column for column in columns if column.name in frame.columns)
-        other, self.columns = there != self.columns, there
-        self._frame, self._key = frame, tuple(name for name in key if name in frame.columns)
-        self._measure()
-        self._lay_out()
-        if other and before is None:
+        """Show another frame. The cursor stays on the row with the same values in `key` (or goes to that with the values of
+        `at`); where there is none, it keeps its row number."""
+        before, old, looked = self.current, self._frame, (self.columns, self._shown)
+        other_columns = self._take(frame, columns, key)
+        if other_columns and before is None:
             self.scroll_to(0, 0, animate=False, immediate=True)
         place = self._find(before if at is None else at)
-        if place != self.cursor:
-            self.set_reactive(FrameTable.cursor, place)
-        elif not other and shown == self._shown and old is not None and old.height and frame.height:
+        if (
+            place == self.cursor
+            and looked == (self.columns, self._shown)
+            and old is not None
+            and old.height
+            and self.row_count
+        ):
             self._refresh_changed(old)
             return
+        self.set_reactive(FrameTable.cursor, place)
         self.refresh()
         self._into_view()
         self.post_message(RowMoved(self.name or "", self.current))
 
+    def _take(self, frame: pl.DataFrame, columns: Sequence[Column], key: Sequence[str]) -> bool:
+        """Sort, measure and lay out a frame; whether its columns are other ones than before."""
+        self._given, self._wanted_columns = frame, tuple(columns)
+        if self.sorted_by is not None and self.sorted_by[0] in frame.columns:
+            frame = frame.sort(self.sorted_by[0], descending=self.sorted_by[1], nulls_last=True, maintain_order=True)
+        before, self.columns = self.columns, tuple(column for column in columns if column.name in frame.columns)
+        self._frame, self._key = frame, tuple(name for name in key if name in frame.columns)
+        self._measure()
+        self._lay_out()
+        return before != self.columns
+
     def _refresh_changed(self, old: pl.DataFrame) -> None:
-        """Send again only the lines on the screen whose values are other ones."""
+        """Draw again only those lines on the screen whose values changed."""
         names = [column.name for column, _ in self._shown]
         top, visible = self.scroll_offset.y, max(0, self.size.height - 1)
         before, now = (each.slice(top, visible).select(names).rows() for each in (old, self.frame))

@@ -102,34 +102,40 @@ class LayerGrid(ScrollView, can_focus=True):
         return self.get_component_rich_style(f"grid--{name}", partial=True)
 
     def render_line(self, y: int) -> Strip:
-        base, width = self.rich_style, self.size.width
-        bins = self.bins
         layer = self.scroll_offset.y + y - 1
-        if bins is None or (y and layer >= bins.layers):
-            return Strip.blank(width, base)
+        if self.bins is None or (y and layer >= self.bins.layers):
+            return Strip.blank(self.size.width, self.rich_style)
+        return self._layer_line(self.bins, layer) if y else self._title_line(self.bins)
+
+    def _title_line(self, bins: LayerBins) -> Strip:
+        title = self.rich_style + self._style("title")
         indices, wide = self._columns()
-        if y == 0:
-            title = base + self._style("title")
-            segments = [Segment("".ljust(LABEL), title)]
-            segments += [
-                Segment(f"{one_line(bins.columns[i])[: wide - 1]:>{NUMBER}}".ljust(wide), title) for i in indices
-            ]
-            return Strip(segments).extend_cell_length(width, title)
+        names = [f"{one_line(bins.columns[i])[: wide - 1]:>{NUMBER}}".ljust(wide) for i in indices]
+        segments = [Segment(text, title) for text in ("".ljust(LABEL), *names)]
+        return Strip(segments).extend_cell_length(self.size.width, title)
+
+    def _layer_line(self, bins: LayerBins, layer: int) -> Strip:
+        base, width = self.rich_style, self.size.width
         values = bins.share if self.unit == "share" else bins.n
         top = max(values.values(), default=0) or 1
+        indices, wide = self._columns()
         segments = [Segment(f"L{layer}".ljust(LABEL), base + self._style("label"))]
         for i in indices:
             name = bins.columns[i]
             value = values.get((name, layer), 0)
-            text = f"{100 * value:.0f}%" if self.unit == "share" else f"{value}"
-            if self.unit == "share" and 0 < value < 0.005:
-                text = "<1%"
             here = layer == self.at_layer and i == self.at_column
             over = self._style("cursor" if self.has_focus else "blurred") if here else Style.null()
             hue = self._style("shared" if name in ("LIKN", "DKN") else f"hue{i % HUES}")
-            segments.append(Segment(f"{text if value else '·':>{NUMBER}}", base + self._style("number") + over))
+            segments.append(Segment(f"{self._text(value):>{NUMBER}}", base + self._style("number") + over))
             segments.append(Segment(f" {bar(value / top, wide - NUMBER - 2)} ", base + hue))
         return Strip(segments).extend_cell_length(width, base).crop(0, width)
+
+    def _text(self, value: float) -> str:
+        if not value:
+            return "·"
+        if self.unit != "share":
+            return f"{value}"
+        return "<1%" if value < 0.005 else f"{100 * value:.0f}%"
 
     # --- moving
 

@@ -68,12 +68,8 @@ class ThresholdBar(Widget, can_focus=True):
         character = event.character or ""
         if character in TYPED and character and (character not in "-e" or self.typed):
             self.typed += character
-        elif self.typed and event.key == "backspace":
-            self.typed = self.typed[:-1]
-        elif self.typed and event.key == "escape":
-            self.typed = ""
-        elif self.typed and event.key == "enter":
-            self._finish()
+        elif self.typed and event.key in ("backspace", "escape", "enter"):
+            self._edit(event.key)
         elif self._came_from is not None and event.key in ("enter", "escape"):
             self._go_back()
         elif event.key in ("left", "h", "right", "l"):
@@ -82,6 +78,13 @@ class ThresholdBar(Widget, can_focus=True):
             return
         event.stop()
         event.prevent_default()
+
+    def _edit(self, key: str) -> None:
+        """Delete a character of the value being typed, give it up, or take it."""
+        if key == "enter":
+            self._finish()
+        else:
+            self.typed = self.typed[:-1] if key == "backspace" else ""
 
     def _finish(self) -> None:
         threshold, text = self.current(), self.typed
