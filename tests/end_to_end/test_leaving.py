@@ -42,7 +42,7 @@ def ends_with(number: int) -> Callable[[Terminal], object]:
         pytest.param(lambda terminal: terminal.do("queries.known"), 2, RAISES_ON_A_KEY, id="an exception on a key"),
     ],
 )
-def test_the_terminal_is_as_it_was_after(
+def test_workbench_restores_the_terminal_after(
     new_terminal: NewTerminal, filled_store: Path, leave: Callable[[Terminal], object], code: int, patch: str
 ) -> None:
     terminal = new_terminal(80, 24)
@@ -59,7 +59,7 @@ def test_the_terminal_is_as_it_was_after(
     terminal.command("echo heard").sees("heard")
 
 
-def test_an_exception_before_the_first_paint_leaves_a_message_and_a_clean_terminal(
+def test_exception_before_the_first_paint_leaves_a_message_and_a_clean_terminal(
     new_terminal: NewTerminal, filled_store: Path
 ) -> None:
     terminal = new_terminal(80, 24)
@@ -69,7 +69,9 @@ def test_an_exception_before_the_first_paint_leaves_a_message_and_a_clean_termin
     assert terminal.modes() == CLEAN and terminal.line_settings() == before
 
 
-def test_nothing_a_library_or_a_child_prints_reaches_the_screen(new_terminal: NewTerminal, filled_store: Path) -> None:
+def test_output_of_libraries_and_children_does_not_reach_the_screen(
+    new_terminal: NewTerminal, filled_store: Path
+) -> None:
     terminal = new_terminal(120, 40)
     terminal.knscope("open", str(filled_store), patch=PAINTS).sees("Dodoma")
     terminal.do("queries.known").sees("it was painted")
@@ -80,7 +82,7 @@ def test_nothing_a_library_or_a_child_prints_reaches_the_screen(new_terminal: Ne
     assert log.count("PAINTED BY A LIBRARY") == 2 and "PAINTED BY A CHILD" in log
 
 
-def test_a_lost_connection_ends_the_workbench_and_keeps_the_sitting(
+def test_lost_connection_ends_the_workbench_and_saves_the_session(
     new_terminal: NewTerminal, filled_store: Path
 ) -> None:
     terminal = new_terminal(120, 40)

@@ -51,7 +51,7 @@ def at_home(terminal: Terminal) -> Terminal:
         ("runs", ("✓ done", "bert-made · amig")),
     ],
 )
-def test_every_tab_shows_what_is_stored_or_says_how_to_compute_it(
+def test_tab_shows_what_is_stored_or_says_how_to_compute_it(
     workbench: Terminal, tab: str, shows: tuple[str, ...]
 ) -> None:
     workbench.do(f"tab.{tab}").sees(*shows)
@@ -60,7 +60,7 @@ def test_every_tab_shows_what_is_stored_or_says_how_to_compute_it(
 
 
 @pytest.mark.parametrize(("tab", "shows"), [("layers", "L3 "), ("likn", "relation P30"), ("dkn", "matched drops")])
-def test_a_threshold_key_changes_the_pane_and_a_reset_brings_the_same_screen_back(
+def test_threshold_key_changes_the_pane_and_reset_restores_the_screen(
     workbench: Terminal, tab: str, shows: str
 ) -> None:
     def pane() -> str:
@@ -74,7 +74,7 @@ def test_a_threshold_key_changes_the_pane_and_a_reset_brings_the_same_screen_bac
     workbench.do("threshold.reset-all").until(lambda: pane() == before, f"{tab} is as it was:\n{before}")
 
 
-def test_enter_goes_in_escape_comes_back_and_the_title_says_where(workbench: Terminal) -> None:
+def test_title_names_the_selection_that_enter_narrows_and_escape_widens(workbench: Terminal) -> None:
     workbench.do("go.in").sees("everything › P30 ─")
     workbench.do("go.in").sees("everything › P30 › P30-01 ─", "LIKN · Tanzania → Dodoma")
     workbench.do("go.in").sees("P30-01 › query")
@@ -82,12 +82,12 @@ def test_enter_goes_in_escape_comes_back_and_the_title_says_where(workbench: Ter
     workbench.do("go.back").sees("everything › P30 ─")
 
 
-def test_the_filter_narrows_while_one_types_and_escape_clears_it(workbench: Terminal) -> None:
+def test_query_filter_narrows_while_typing_and_escape_clears_it(workbench: Terminal) -> None:
     workbench.do("queries.filter").type("日本").sees("2 of 36", "日本 → 东京").misses("法国 → 巴黎")
     workbench.keys("enter").sees("/日本").do("go.out").sees("法国 → 巴黎").misses("2 of 36")
 
 
-def test_sql_is_typed_run_explained_and_refused(workbench: Terminal) -> None:
+def test_sql_pane_runs_a_typed_statement_and_refuses_a_write(workbench: Terminal) -> None:
     workbench.do("tab.sql").sees("^r runs").keys("pagedown", "end", *["backspace"] * 120)
     workbench.type("SELECT lang, count(*) AS n FROM query GROUP BY ALL ORDER BY lang").do("sql.run")
     workbench.sees("3 rows ·", "lang").matches(r"en\s+12")
@@ -95,7 +95,7 @@ def test_sql_is_typed_run_explained_and_refused(workbench: Terminal) -> None:
     workbench.do("sql.older", "sql.older").sees("SELECT lang, count(*)")
 
 
-def test_the_table_is_exported_where_one_says(workbench: Terminal) -> None:
+def test_export_writes_to_the_typed_file_name(workbench: Terminal) -> None:
     workbench.do("take.export").sees("export 36 rows of queries").keys(*["backspace"] * 20)
     workbench.type("out.csv").keys("enter").sees("36 rows written to out.csv")
     with (workbench.place / "out.csv").open(encoding="utf-8") as file:
@@ -103,23 +103,23 @@ def test_the_table_is_exported_where_one_says(workbench: Terminal) -> None:
     assert len(rows) == 36 and rows[2]["subject"] == "坦桑尼亚"
 
 
-def test_a_row_is_copied_into_the_tmux_buffer(workbench: Terminal) -> None:
+def test_copy_key_copies_the_row_into_the_tmux_buffer(workbench: Terminal) -> None:
     workbench.do("take.copy").sees("row copied", "set-clipboard")
     assert workbench.tmux("show-buffer").startswith("P30-01\tP30\ten\tTanzania → Dodoma")
 
 
-def test_help_explains_the_pane_and_lists_the_keys(workbench: Terminal) -> None:
+def test_help_key_explains_the_pane_and_lists_the_keys(workbench: Terminal) -> None:
     workbench.do("help").sees("One row a stored prompt", "Move").keys("escape").misses("One row a stored prompt")
 
 
-def test_the_palette_finds_an_action_and_does_it(workbench: Terminal) -> None:
+def test_palette_finds_an_action_and_runs_it(workbench: Terminal) -> None:
     workbench.do("palette").type("known").sees("Look at: known only").misses("Move: ").keys("enter").sees(
         "· known only"
     )
     workbench.do("queries.known").misses("· known only")
 
 
-def test_a_live_resize_places_everything_anew_and_back(workbench: Terminal) -> None:
+def test_live_resize_places_the_panes_again(workbench: Terminal) -> None:
     columns, rows = workbench.columns, workbench.rows
     for width, height in (WIDE, NARROW, (columns, rows)):
         workbench.resize(width, height)
@@ -132,7 +132,7 @@ def test_a_live_resize_places_everything_anew_and_back(workbench: Terminal) -> N
         assert all(len(line) <= width for line in workbench.lines)
 
 
-def test_a_click_moves_the_cursor_and_the_wheel_scrolls(workbench: Terminal) -> None:
+def test_click_moves_the_cursor_and_wheel_scrolls(workbench: Terminal) -> None:
     line = next(place for place, text in enumerate(workbench.lines) if "P30-03 P30 en" in text)
     press, release = (f"\x1b[<0;10;{line + 1}{end}" for end in "Mm")
     workbench.type(press + release).sees("▌P30-03")

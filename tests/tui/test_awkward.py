@@ -24,11 +24,11 @@ Make = Callable[..., Knscope]
 WIDE = (120, 40)
 
 
-def test_a_share_that_is_not_nothing_is_never_shown_as_nothing() -> None:
+def test_percent_never_shows_a_positive_share_as_zero() -> None:
     assert [cells.percent(value) for value in (None, 0.0, 1e-5, 0.0005, 0.5)] == ["–", "0.0%", "<0.1%", "0.1%", "50.0%"]
 
 
-async def test_any_result_can_be_copied_and_exported_and_no_path_ends_the_workbench(
+async def test_sql_result_of_any_type_is_copied_and_exported_and_no_path_crashes_the_workbench(
     workbench: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
@@ -61,7 +61,7 @@ async def test_any_result_can_be_copied_and_exported_and_no_path_ends_the_workbe
         assert sorted(path.name for path in tmp_path.iterdir() if path.is_file()) == ["file", "x.csv"]
 
 
-async def test_a_statement_that_fails_leaves_no_rows_of_the_one_before(workbench: Make) -> None:
+async def test_failing_sql_statement_clears_the_rows_of_the_one_before(workbench: Make) -> None:
     async with workbench().run_test(size=WIDE) as pilot:
         driver = await Driver(pilot).ready()
         await driver.do("tab.sql")
@@ -71,7 +71,7 @@ async def test_a_statement_that_fails_leaves_no_rows_of_the_one_before(workbench
             await driver.until(lambda: driver.table("sql").row_count == rows, text)  # noqa: B023 - waited for at once
 
 
-async def test_tab_in_the_editor_never_sends_the_rest_of_a_statement_elsewhere(workbench: Make) -> None:
+async def test_tab_in_the_sql_editor_keeps_the_focus(workbench: Make) -> None:
     async with workbench().run_test(size=WIDE) as pilot:
         driver = await Driver(pilot).ready()
         await driver.do("tab.sql")
@@ -81,7 +81,7 @@ async def test_tab_in_the_editor_never_sends_the_rest_of_a_statement_elsewhere(w
         assert driver.bench.query_one(SqlEditor).text == "select 1 as a limit 1"
 
 
-async def test_escape_and_a_key_in_one_packet_are_both_keys(workbench: Make) -> None:
+async def test_escape_and_a_key_in_one_packet_are_handled_as_two_keys(workbench: Make) -> None:
     async with workbench().run_test(size=WIDE) as pilot:
         driver = await Driver(pilot).ready()
         await driver.do("go.in", "go.in")
@@ -92,7 +92,7 @@ async def test_escape_and_a_key_in_one_packet_are_both_keys(workbench: Make) -> 
         assert driver.bench.session.selection.level != level and driver.table("queries").cursor == cursor + 1
 
 
-async def test_a_filtered_relation_is_named_where_everything_would_be(workbench: Make) -> None:
+async def test_pane_titles_name_the_chosen_relation_instead_of_everything(workbench: Make) -> None:
     async with workbench().run_test(size=WIDE) as pilot:
         driver = await Driver(pilot).ready()
         driver.bench.session.change(relations=("P30",))
@@ -106,7 +106,7 @@ async def test_a_filtered_relation_is_named_where_everything_would_be(workbench:
         assert all("everything" in driver.title(pane) for pane in ("queries", "layers", "likn"))
 
 
-async def test_what_is_missing_does_not_come_over_what_one_types(
+async def test_dialog_of_missing_results_does_not_open_while_a_person_types(
     workbench: Make, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     counting, counted = threading.Event(), desk.lacking
@@ -129,7 +129,7 @@ async def test_what_is_missing_does_not_come_over_what_one_types(
             assert (pilot.app.screen is driver.bench) == typed and told in "".join(driver.said())
 
 
-async def test_two_methods_are_compared_by_the_neurons_they_have_in_common(workbench: Make) -> None:
+async def test_agreement_is_the_mean_jaccard_index_of_the_neurons(workbench: Make) -> None:
     async with workbench().run_test(size=WIDE) as pilot:
         driver = await Driver(pilot).ready()
         reader, view = driver.bench.session.reader, driver.bench.session.view

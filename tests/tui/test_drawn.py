@@ -24,24 +24,24 @@ from tests.tui.driver import Driver
 Make = Callable[..., Knscope]
 
 
-def test_a_form_starts_the_run_that_the_command_line_would() -> None:
+def test_run_form_builds_the_arguments_of_knscope_run() -> None:
     values = {"model": "a, b", "data": "demo", "langs": "", "facts": "all", "method": "amig", "what": "attribution"}
     given = "run s.knstore --model=a --model=b --data=demo --facts all --method amig --what attribution --json"
     assert arguments(Path("s.knstore"), values) == given.split()
 
 
-def test_a_gpu_is_named_with_its_memory_and_nonsense_is_left_out() -> None:
+def test_gpus_lists_name_and_memory_and_skips_lines_it_cannot_read() -> None:
     assert described("NVIDIA H100 80GB HBM3, 12411, 81559, 34") == "H100 12.1/79.6 GB 34%"
     assert described("NVIDIA GB10, [N/A], [N/A], 3") == ""
 
 
-def test_an_interval_is_shown_with_two_digits() -> None:
+def test_cells_show_an_interval_with_two_digits() -> None:
     assert interval("0.00394 … 0.2081") == "[0.0039…0.21]"
     assert interval("~-4.81…0.08") == "~[-4.8…0.08]", "rough, and still so"
     assert (interval("unbounded"), interval(None)) == ("unbounded", "–")
 
 
-def test_an_export_gets_a_name_that_is_not_taken(tmp_path: Path) -> None:
+def test_unused_returns_a_file_name_that_is_not_taken(tmp_path: Path) -> None:
     wanted = tmp_path / "likn.csv"
     assert unused(wanted) == wanted
     wanted.touch()
@@ -49,7 +49,7 @@ def test_an_export_gets_a_name_that_is_not_taken(tmp_path: Path) -> None:
     assert unused(wanted) == tmp_path / "likn-3.csv"
 
 
-def test_a_curve_fills_what_lies_below_it_and_chance_is_dotted() -> None:
+def test_roc_plot_fills_the_area_below_the_curve_and_dots_chance() -> None:
     width, height = 20 + LEFT, 12
     perfect = roc_text(np.array([0.0, 0.0, 1.0]), np.array([0.0, 1.0, 1.0]), width, height).plain.splitlines()
     assert all(line[LEFT:].count("█") == 20 for line in perfect[:-1])
@@ -57,14 +57,14 @@ def test_a_curve_fills_what_lies_below_it_and_chance_is_dotted() -> None:
     assert "█" not in worst and worst.count("·") == 20
 
 
-def test_a_control_without_a_pair_outside_n_has_no_rate() -> None:
+def test_dkn_rates_leave_out_a_control_without_pairs() -> None:
     rows = [("kn", 3, 1, 0), ("drop_control", 0, 0, 0)]
     counts = pl.DataFrame(rows, schema=("role", "pairs", "paper", "strict"), orient="row")
     lines = rates_text(Pairs(pl.DataFrame(), counts, ())).plain.splitlines()
     assert "33.3%" in lines[1] and lines[3].split() == ["matched", "drops", "0"]
 
 
-async def test_edits_lead_to_their_facts_and_checks_to_their_curve(tmp_path: Path) -> None:
+async def test_enter_leads_from_edits_to_facts_and_from_checks_to_the_curve(tmp_path: Path) -> None:
     made = PlantedStore(tmp_path / "planted.knstore")
     made.attribute()
     made.edit()
@@ -93,7 +93,7 @@ async def test_edits_lead_to_their_facts_and_checks_to_their_curve(tmp_path: Pat
         assert "wrong claims" in str(driver.bench.query_one("#roc", Static).render())
 
 
-async def test_pairs_are_degenerate_or_redundant_as_the_command_says_whatever_is_selected(workbench: Make) -> None:
+async def test_dkn_pane_labels_pairs_as_the_command_does_at_every_selection(workbench: Make) -> None:
     from knscope.analysis.dkn import table as dkn_table
 
     async with workbench().run_test(size=(120, 40)) as pilot:

@@ -22,7 +22,7 @@ def rows_of_json(path: Path) -> pl.DataFrame:
 
 
 @pytest.mark.parametrize("ending", ["csv", "parquet", "json"])
-async def test_what_is_shown_is_exported(workbench: Make, tmp_path: Path, ending: str) -> None:
+async def test_export_writes_the_rows_shown(workbench: Make, tmp_path: Path, ending: str) -> None:
     async with workbench().run_test(size=WIDE) as pilot:
         driver = await Driver(pilot).ready()
         await pilot.press("e")
@@ -36,7 +36,7 @@ async def test_what_is_shown_is_exported(workbench: Make, tmp_path: Path, ending
         assert written["fact"].to_list() == driver.table("queries").frame["fact"].to_list()
 
 
-async def test_a_refused_export_says_why_and_leaves_nothing(workbench: Make, tmp_path: Path) -> None:
+async def test_refused_export_says_why_and_leaves_no_file(workbench: Make, tmp_path: Path) -> None:
     async with workbench().run_test(size=WIDE) as pilot:
         driver = await Driver(pilot).ready()
         await pilot.press("e")
@@ -47,7 +47,7 @@ async def test_a_refused_export_says_why_and_leaves_nothing(workbench: Make, tmp
         assert "cannot be written" in driver.said()[-1]
 
 
-async def test_the_figure_of_a_pane_is_exported_from_where_one_is(workbench: Make, tmp_path: Path) -> None:
+async def test_export_writes_the_figure_of_a_pane_that_has_one(workbench: Make, tmp_path: Path) -> None:
     async with workbench().run_test(size=WIDE) as pilot:
         driver = await Driver(pilot).ready()
 

@@ -30,7 +30,7 @@ Make = Callable[..., Knscope]
 WIDE, NARROW = (120, 40), (80, 24)
 
 
-async def test_panes_slower_than_shards_arrive_still_show_them_and_are_told_at_most_twice_a_second(
+async def test_watcher_tells_slow_panes_of_new_shards_at_most_twice_a_second(
     workbench: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = store.create(tmp_path / "busy.knstore")
@@ -62,7 +62,7 @@ async def test_panes_slower_than_shards_arrive_still_show_them_and_are_told_at_m
     assert min(after - before for before, after in pairwise(told)) >= 0.5
 
 
-async def test_keys_come_first_and_new_results_wait_for_them(
+async def test_watcher_holds_new_results_back_while_keys_come(
     workbench: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """By a clock that stands still between two looks, so that no machine is too slow for it."""
@@ -106,7 +106,7 @@ async def test_keys_come_first_and_new_results_wait_for_them(
         assert await results_after(0.0, key=TYPING) == 1, "no key comes any more"
 
 
-async def test_another_models_results_leave_the_panes_alone_and_the_viewed_ones_do_not(
+async def test_watcher_reloads_panes_only_for_results_of_the_viewed_model(
     workbench: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = store.create(tmp_path / "two.knstore")
@@ -141,7 +141,7 @@ async def test_another_models_results_leave_the_panes_alone_and_the_viewed_ones_
         await driver.until(lambda: driver.table("queries").row_count == 45, "three facts more are shown")
 
 
-async def test_controls_asked_for_again_while_they_are_drawn_are_not_said_to_be_under_way_for_ever(
+async def test_likn_pane_ends_its_drawing_notice_when_a_threshold_is_turned_and_turned_back(
     workbench: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A threshold turned and turned back asks anew for what is being drawn."""
@@ -167,9 +167,7 @@ async def test_controls_asked_for_again_while_they_are_drawn_are_not_said_to_be_
         assert "are drawn" not in driver.title("likn")
 
 
-async def test_every_box_has_its_title_before_anything_is_read(
-    workbench: Make, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_panes_have_titles_before_the_store_is_read(workbench: Make, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Watcher, "look", lambda self: None)
     async with workbench().run_test(size=WIDE) as pilot:
         titles = {pane.id: str(pane.border_title) for pane in Driver(pilot).bench.query(Pane)}
@@ -185,7 +183,7 @@ async def test_every_box_has_its_title_before_anything_is_read(
     assert all(titles.values())
 
 
-async def test_rows_that_come_repaint_only_the_lines_that_change(
+async def test_frame_table_repaints_only_lines_whose_values_changed(
     workbench: Make, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async with workbench().run_test(size=WIDE) as pilot:
@@ -207,7 +205,7 @@ async def test_rows_that_come_repaint_only_the_lines_that_change(
         assert seen == [[], [], [5]]
 
 
-async def test_a_table_is_laid_out_the_same_after_another_size_and_back(workbench: Make) -> None:
+async def test_frame_table_has_the_same_layout_after_resizing_there_and_back(workbench: Make) -> None:
     async with workbench().run_test(size=NARROW) as pilot:
         driver = await Driver(pilot).ready()
         await driver.do("tab.likn")

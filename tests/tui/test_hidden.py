@@ -117,7 +117,7 @@ def test_messages_and_wrong_usage_print_no_markup_and_nothing_hidden(capsys: pyt
     assert not HIDDEN.search(said) and said.count("[red]x[/red]:smile:") >= 2, said
 
 
-def test_the_last_look_at_a_line_keeps_its_width() -> None:
+def test_harmless_filter_keeps_the_width_of_a_line() -> None:
     line = [Segment("a\x1b[2Jb"), Segment("c\u202e\t"), Segment("    ")]
     length = Segment.get_line_length(line)
     shown = HARMLESS.apply(line, Color(0, 0, 0))
@@ -126,7 +126,7 @@ def test_the_last_look_at_a_line_keeps_its_width() -> None:
     assert HARMLESS.apply(clean, Color(0, 0, 0)) is clean
 
 
-async def test_the_workbench_shows_data_as_they_stand_and_nothing_hidden(workbench: Callable[..., Knscope]) -> None:
+async def test_workbench_shows_data_unchanged_but_no_hidden_characters(workbench: Callable[..., Knscope]) -> None:
     async with workbench().run_test(size=(150, 40)) as pilot:
         driver = await Driver(pilot).ready()
         table, pane = driver.table("queries"), driver.pane("likn")

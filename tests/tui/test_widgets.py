@@ -21,24 +21,24 @@ VIEW = View("m@1", "amig", ("en", "zh"))
 
 
 @given(st.floats(0, 1), st.integers(1, 40))
-def test_a_bar_is_always_as_wide_as_its_place_and_exact_to_an_eighth(share: float, width: int) -> None:
+def test_bar_fills_its_width_and_is_exact_to_an_eighth_of_a_cell(share: float, width: int) -> None:
     drawn = bar(share, width)
     assert cell_len(drawn) == width
     eighths = 8 * drawn.count("█") + (" ▏▎▍▌▋▊▉".index(drawn.strip("█ ")) if drawn.strip("█ ") else 0)
     assert abs(eighths - share * width * 8) <= (1 if share else 0)
 
 
-def test_what_is_above_nothing_can_be_seen() -> None:
+def test_bar_shows_at_least_an_eighth_for_a_positive_share() -> None:
     assert bar(1e-9, 10).strip() and not bar(0, 10).strip()
     assert spark([0, 1, 8]) == " ▁█"
 
 
 @given(st.text("aé多→", max_size=20), st.integers(1, 12), st.booleans())
-def test_a_cell_is_always_as_wide_as_its_column(text: str, width: int, right: bool) -> None:
+def test_align_gives_every_cell_the_width_of_its_column(text: str, width: int, right: bool) -> None:
     assert cell_len(_align(text, width, right)) == width
 
 
-def test_optional_columns_go_first_and_the_growing_one_takes_the_rest() -> None:
+def test_fit_drops_optional_columns_first_and_lets_the_growing_one_take_the_rest() -> None:
     columns = (Column("a", "a"), Column("text", "text", grow=True), Column("b", "bb", drop=1), Column("c", "c", drop=2))
     natural = {"a": 3, "text": 30, "b": 5, "c": 5}
     assert [column.name for column, _ in fit(columns, natural, 60)] == ["a", "text", "b", "c"]
@@ -47,19 +47,19 @@ def test_optional_columns_go_first_and_the_growing_one_takes_the_rest() -> None:
     assert sum(width + 1 for _, width in narrow) - 1 == 14
 
 
-def test_columns_of_one_rank_go_together() -> None:
+def test_fit_drops_columns_of_one_rank_together() -> None:
     ranks = tuple(Column(name, name, drop=3) for name in ("rank", "suppressed", "enhanced"))
     columns = (Column("text", "text", grow=True), *ranks, Column("p", "p", drop=1))
     natural = {"text": 10, "rank": 3, "suppressed": 3, "enhanced": 3, "p": 5}
     assert [column.name for column, _ in fit(columns, natural, 30)] == ["text", "p"]
 
 
-def test_numbers_read_the_same_everywhere() -> None:
+def test_cells_format_numbers() -> None:
     assert (prob(None), prob(0.98249), prob(2e-7), prob(0.0)) == ("–", "0.982", "2e-07", "0.000")
     assert (power(None), power(0.0), power(2.4e-5)) == ("–", "0", "2e-05")
 
 
-def test_every_threshold_nudges_stays_in_bounds_and_resets() -> None:
+def test_thresholds_nudge_within_their_bounds_and_reset() -> None:
     for one in thresholds(VIEW):
         value = value_of(VIEW, one.name)
         for steps in (1, -1, 1000, -1000):
@@ -69,12 +69,12 @@ def test_every_threshold_nudges_stays_in_bounds_and_resets() -> None:
             assert reset(moved, one.name) == VIEW
 
 
-def test_the_threshold_of_claims_moves_in_factors() -> None:
+def test_claims_threshold_is_nudged_by_factors() -> None:
     lam = next(one for one in thresholds(VIEW) if one.name == "lam")
     assert [lam.nudged(1e-6, steps) for steps in (-1, 1, 2, 3)] == [5e-7, 2e-6, 5e-6, 1e-5]
 
 
-def test_a_selection_narrows_the_view_to_what_it_names() -> None:
+def test_selection_narrows_the_view_to_what_it_names() -> None:
     row = {"relation": "P36", "fact": "P36-TZ", "query": "q1", "subject": "Tanzania", "object": "Dodoma"}
     selection = Selection()
     assert selection.narrow(VIEW) == VIEW
@@ -90,7 +90,7 @@ def test_a_selection_narrows_the_view_to_what_it_names() -> None:
 SHARED = ("lang_a", "lang_b", "shared", "facts", "facts_that_share")
 
 
-def test_the_matrix_shows_means_over_facts_with_neurons_in_both() -> None:
+def test_overlap_matrix_shows_means_over_facts_with_neurons_in_both_languages() -> None:
     rows = [("en", "en", 3, 2, 2), ("zh", "zh", 2, 2, 2), ("en", "zh", 1, 2, 1), ("LIKN", "LIKN", 1, 2, 1)]
     shared = pl.DataFrame(rows, schema=SHARED, orient="row")
     found = overlaps(shared, ("en", "zh"))
@@ -105,13 +105,13 @@ def test_the_matrix_shows_means_over_facts_with_neurons_in_both() -> None:
 @pytest.mark.parametrize(
     ("text", "left"), [("", 2), ("tanzania", 1), ("TAN dod", 1), ("!tan", 1), ("日本", 0), ("(", 0)]
 )
-def test_the_filter_takes_words_as_they_are(text: str, left: int) -> None:
+def test_query_filter_takes_words_literally(text: str, left: int) -> None:
     row = {"fact": "a", "relation": "r", "lang": "en", "subject": "Tanzania", "object": "Dodoma", "template": "[X]"}
     frame = prepared(pl.DataFrame([row, {**row, "subject": "Peru", "object": "Lima"}]))
     assert frame.filter(matches(text)).height == left
 
 
-def test_means_of_many_neurons_stand_apart_in_the_matrix() -> None:
+def test_overlap_matrix_separates_large_means() -> None:
     assert [mean_of(value) for value in (None, 0, 0.001, 9.5, 99.99, 722.47, 12345.0)] == [
         "–", "0.00", "<.01", "9.50", "99.99", "722.5", "12345",
     ]  # fmt: skip

@@ -39,7 +39,7 @@ def test_opening_imports_nothing_heavy_before_the_first_paint() -> None:
 
 
 @pytest.mark.parametrize("size", [WIDE, NARROW])
-async def test_every_pane_shows_the_store(workbench: Make, size: tuple[int, int]) -> None:
+async def test_workbench_fills_every_pane_from_the_store(workbench: Make, size: tuple[int, int]) -> None:
     async with workbench().run_test(size=size) as pilot:
         driver = await Driver(pilot).ready()
         assert driver.table("queries").row_count == 36
@@ -55,7 +55,7 @@ async def test_every_pane_shows_the_store(workbench: Make, size: tuple[int, int]
         assert not [pane.id for pane in driver.bench.seen_panes() if pane.note.display]
 
 
-async def test_enter_goes_from_everything_to_the_query_and_escape_comes_back(workbench: Make) -> None:
+async def test_enter_narrows_the_selection_to_a_query_and_escape_widens_it(workbench: Make) -> None:
     async with workbench().run_test(size=WIDE) as pilot:
         driver = await Driver(pilot).ready()
         for level in ("relation", "fact", "query"):
@@ -69,7 +69,7 @@ async def test_enter_goes_from_everything_to_the_query_and_escape_comes_back(wor
         assert driver.app.session.selection.level == "relation"
 
 
-async def test_the_panes_follow_the_cursor_at_the_level_of_a_fact(workbench: Make) -> None:
+async def test_panes_follow_the_cursor_while_a_fact_is_selected(workbench: Make) -> None:
     async with workbench().run_test(size=WIDE) as pilot:
         driver = await Driver(pilot).ready()
         await driver.do("go.in", "go.in", "tab.likn", "focus.queries")
@@ -79,7 +79,7 @@ async def test_the_panes_follow_the_cursor_at_the_level_of_a_fact(workbench: Mak
         assert not driver.table("likn").frame.equals(first)
 
 
-async def test_a_threshold_key_moves_every_pane_and_reset_brings_it_back(workbench: Make) -> None:
+async def test_threshold_key_changes_every_pane_and_reset_restores_it(workbench: Make) -> None:
     async with workbench().run_test(size=WIDE) as pilot:
         driver = await Driver(pilot).ready()
         before = driver.table("queries").frame["n_kn"].sum()
@@ -92,7 +92,7 @@ async def test_a_threshold_key_moves_every_pane_and_reset_brings_it_back(workben
         assert driver.table("queries").frame["n_kn"].sum() == before
 
 
-async def test_held_keys_end_at_the_last_value_and_stale_results_are_dropped(workbench: Make) -> None:
+async def test_held_threshold_key_ends_at_its_last_value_and_drops_stale_results(workbench: Make) -> None:
     async with workbench().run_test(size=WIDE) as pilot:
         driver = await Driver(pilot).ready()
         await pilot.press(*["minus"] * 12, *["plus"] * 12)
@@ -102,7 +102,7 @@ async def test_held_keys_end_at_the_last_value_and_stale_results_are_dropped(wor
         assert driver.pane("layers").painted == driver.app.session.shown()
 
 
-async def test_digits_type_a_threshold_and_a_wrong_one_is_refused(workbench: Make) -> None:
+async def test_threshold_bar_takes_typed_digits_and_refuses_a_value_out_of_range(workbench: Make) -> None:
     async with workbench().run_test(size=WIDE) as pilot:
         driver = await Driver(pilot).ready()
         await driver.do("threshold.type")
@@ -122,7 +122,7 @@ async def test_digits_type_a_threshold_and_a_wrong_one_is_refused(workbench: Mak
         assert driver.bench.pane() is driver.pane("queries")
 
 
-async def test_the_filter_finds_words_in_any_script_and_excludes(workbench: Make) -> None:
+async def test_query_filter_finds_words_in_any_script_and_excludes_others(workbench: Make) -> None:
     async with workbench().run_test(size=NARROW) as pilot:
         driver = await Driver(pilot).ready()
         await driver.do("queries.filter")
@@ -134,7 +134,7 @@ async def test_the_filter_finds_words_in_any_script_and_excludes(workbench: Make
         assert driver.table("queries").row_count == 36
 
 
-async def test_sorting_by_a_title_keeps_the_cursor_on_its_row(workbench: Make) -> None:
+async def test_sorting_the_table_keeps_the_cursor_on_its_row(workbench: Make) -> None:
     async with workbench().run_test(size=WIDE) as pilot:
         driver = await Driver(pilot).ready()
         await driver.do("cursor.last")
@@ -145,7 +145,7 @@ async def test_sorting_by_a_title_keeps_the_cursor_on_its_row(workbench: Make) -
         assert driver.table("queries").current == row
 
 
-async def test_known_only_leaves_facts_the_model_knows(workbench: Make) -> None:
+async def test_known_only_key_shows_only_facts_the_model_knows(workbench: Make) -> None:
     async with workbench().run_test(size=WIDE) as pilot:
         driver = await Driver(pilot).ready()
         await driver.do("queries.known")
@@ -153,7 +153,7 @@ async def test_known_only_leaves_facts_the_model_knows(workbench: Make) -> None:
         assert 0 < shown.height < 36 and shown["known"].all()
 
 
-async def test_a_bin_leads_to_its_neurons_a_neuron_to_its_facts_and_a_fact_to_its_row(workbench: Make) -> None:
+async def test_enter_leads_from_a_bin_to_neurons_to_facts_to_the_query_row(workbench: Make) -> None:
     async with workbench().run_test(size=WIDE) as pilot:
         driver = await Driver(pilot).ready()
         await driver.do("tab.layers", "cursor.down", "cursor.right", "go.in")
@@ -168,7 +168,7 @@ async def test_a_bin_leads_to_its_neurons_a_neuron_to_its_facts_and_a_fact_to_it
         assert (driver.table("queries").current or {})["fact"] == wanted
 
 
-async def test_another_model_shows_its_own_results(workbench: Make) -> None:
+async def test_choosing_a_model_shows_its_own_results(workbench: Make) -> None:
     async with workbench().run_test(size=WIDE) as pilot:
         driver = await Driver(pilot).ready()
         first = driver.table("queries").frame["p"]
@@ -181,7 +181,7 @@ async def test_another_model_shows_its_own_results(workbench: Make) -> None:
         assert not driver.table("queries").frame["p"].equals(first)
 
 
-async def test_leaving_out_languages_changes_what_is_shared(workbench: Make) -> None:
+async def test_choosing_languages_changes_the_shared_neurons(workbench: Make) -> None:
     async with workbench().run_test(size=WIDE) as pilot:
         driver = await Driver(pilot).ready()
         await pilot.press("L")
@@ -194,7 +194,7 @@ async def test_leaving_out_languages_changes_what_is_shared(workbench: Make) -> 
         assert bins is not None and "zh" not in bins.columns
 
 
-async def test_sql_runs_in_the_sandbox_and_explains_what_it_refuses(workbench: Make) -> None:
+async def test_sql_pane_runs_statements_in_the_sandbox_and_explains_refusals(workbench: Make) -> None:
     async with workbench().run_test(size=WIDE) as pilot:
         driver = await Driver(pilot).ready()
         await driver.do("tab.sql")
@@ -212,7 +212,7 @@ async def test_sql_runs_in_the_sandbox_and_explains_what_it_refuses(workbench: M
         assert editor.text == "DROP TABLE query"
 
 
-async def test_sql_completes_columns_with_tab(workbench: Make) -> None:
+async def test_sql_editor_completes_column_names_with_tab(workbench: Make) -> None:
     async with workbench().run_test(size=WIDE) as pilot:
         driver = await Driver(pilot).ready()
         await driver.do("tab.sql")
@@ -223,7 +223,7 @@ async def test_sql_completes_columns_with_tab(workbench: Make) -> None:
         assert editor.text == "SELECT template"
 
 
-async def test_a_panes_sql_opens_in_the_sql_pane_and_gives_the_same_rows(workbench: Make) -> None:
+async def test_sql_of_a_pane_opens_in_the_sql_pane_and_gives_the_same_rows(workbench: Make) -> None:
     async with workbench().run_test(size=WIDE) as pilot:
         driver = await Driver(pilot).ready()
         await driver.do("tab.neuron")
@@ -237,7 +237,7 @@ async def test_a_panes_sql_opens_in_the_sql_pane_and_gives_the_same_rows(workben
         assert driver.table("sql").frame.rows() == expected.rows()
 
 
-async def test_a_store_that_fills_is_followed(workbench: Make, tmp_path: Path) -> None:
+async def test_workbench_shows_results_as_a_run_stores_them(workbench: Make, tmp_path: Path) -> None:
     path = store.create(tmp_path / "filling.knstore")
     run = runs.new_run(path, CONFIG)
     runs.write_run(path, replace(runs.read_run(path, run), status="running", total=216, done=0))
@@ -259,7 +259,7 @@ async def test_a_store_that_fills_is_followed(workbench: Make, tmp_path: Path) -
         (lambda path: (path.mkdir(), (path / "store.json").write_text("{")), "cannot be read"),
     ],
 )
-async def test_foreign_missing_newer_and_damaged_stores_are_told_apart(
+async def test_workbench_tells_foreign_missing_newer_and_damaged_stores_apart(
     workbench: Make, tmp_path: Path, spoil: Callable[[Path], object], says: str
 ) -> None:
     path = tmp_path / "odd.knstore"
@@ -269,7 +269,9 @@ async def test_foreign_missing_newer_and_damaged_stores_are_told_apart(
         await driver.until(lambda: says in str(driver.pane("queries").note.render()), says)
 
 
-async def test_a_store_whose_shards_were_all_set_aside_says_how_many_and_why(workbench: Make, tmp_path: Path) -> None:
+async def test_workbench_says_how_many_shards_were_set_aside_and_why_when_all_were(
+    workbench: Make, tmp_path: Path
+) -> None:
     path = store.create(tmp_path / "spoilt.knstore")
     for _ in range(2):
         write_shards(path, runs.new_run(path, CONFIG))
@@ -282,7 +284,9 @@ async def test_a_store_whose_shards_were_all_set_aside_says_how_many_and_why(wor
         assert "knscope store verify" in said() and "empty" not in said()
 
 
-async def test_a_broken_pane_says_so_and_the_others_live_on(workbench: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_failing_pane_shows_its_error_and_the_others_go_on(
+    workbench: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
     from knscope.tui.panes.dkn import DknPane
 
     def broken(*_: object) -> object:
@@ -297,7 +301,7 @@ async def test_a_broken_pane_says_so_and_the_others_live_on(workbench: Make, mon
         assert driver.pane("layers").painted == driver.app.session.shown()
 
 
-async def test_the_last_sitting_comes_back(workbench: Make) -> None:
+async def test_workbench_restores_the_last_session(workbench: Make) -> None:
     async with workbench().run_test(size=WIDE) as pilot:
         driver = await Driver(pilot).ready()
         await driver.do("threshold.down", "go.in", "tab.dkn", "focus.queries", "quit")
@@ -307,7 +311,7 @@ async def test_the_last_sitting_comes_back(workbench: Make) -> None:
         assert driver.app.session.selection.level == "relation" and driver.bench.open_tab == "dkn"
 
 
-async def test_named_thresholds_are_kept_and_come_back(workbench: Make) -> None:
+async def test_kept_thresholds_load_again_by_name(workbench: Make) -> None:
     async with workbench().run_test(size=WIDE) as pilot:
         driver = await Driver(pilot).ready()
         await driver.do("threshold.down")
@@ -324,7 +328,7 @@ async def test_named_thresholds_are_kept_and_come_back(workbench: Make) -> None:
         assert driver.app.session.view is not None and driver.app.session.view.tau["en"] == pytest.approx(0.29)
 
 
-async def test_jumping_by_letter_and_maximising(workbench: Make) -> None:
+async def test_jump_key_goes_to_a_pane_by_letter_and_zoom_maximises_it(workbench: Make) -> None:
     async with workbench().run_test(size=WIDE) as pilot:
         driver = await Driver(pilot).ready()
         await pilot.press("ctrl+o", "t")
@@ -338,7 +342,7 @@ async def test_jumping_by_letter_and_maximising(workbench: Make) -> None:
         assert driver.bench.maximized is None
 
 
-async def test_copy_says_what_it_did(workbench: Make) -> None:
+async def test_copy_key_says_what_it_copied(workbench: Make) -> None:
     async with workbench().run_test(size=WIDE) as pilot:
         driver = await Driver(pilot).ready()
         await driver.do("take.copy")
@@ -346,7 +350,7 @@ async def test_copy_says_what_it_did(workbench: Make) -> None:
         assert driver.said()[-1].startswith("row copied")
 
 
-async def test_every_place_of_the_keymap_binds_its_keys_and_u_resumes_the_marked_run(
+async def test_keymap_binds_the_keys_of_every_place_and_u_resumes_the_marked_run(
     workbench: Make, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     started = list[object]()
@@ -365,7 +369,7 @@ async def test_every_place_of_the_keymap_binds_its_keys_and_u_resumes_the_marked
         await driver.until(lambda: started, "the run is started again")
 
 
-async def test_resizing_moves_between_one_column_and_two(workbench: Make) -> None:
+async def test_resizing_switches_between_one_column_and_two(workbench: Make) -> None:
     async with workbench().run_test(size=WIDE) as pilot:
         driver = await Driver(pilot).ready()
         assert not driver.bench.narrow
@@ -376,7 +380,7 @@ async def test_resizing_moves_between_one_column_and_two(workbench: Make) -> Non
         assert all(pane.region.right <= 80 for pane in driver.bench.seen_panes())
 
 
-async def test_the_dkn_panes_rates_follow_the_room_that_it_is_given(workbench: Make) -> None:
+async def test_dkn_pane_fits_its_rates_to_its_height(workbench: Make) -> None:
     """A result may be there before the layout is: what was written for no room at all must not stay."""
     async with workbench().run_test(size=WIDE) as pilot:
         driver = await Driver(pilot).ready()
@@ -389,7 +393,7 @@ async def test_the_dkn_panes_rates_follow_the_room_that_it_is_given(workbench: M
             )
 
 
-async def test_keys_typed_ahead_reach_what_the_keys_before_them_opened(workbench: Make) -> None:
+async def test_keys_typed_ahead_reach_the_widget_that_earlier_keys_opened(workbench: Make) -> None:
     async with workbench().run_test(size=WIDE) as pilot:
         driver = await Driver(pilot).ready()
         for character in "/tan":
@@ -403,7 +407,7 @@ async def test_keys_typed_ahead_reach_what_the_keys_before_them_opened(workbench
         await driver.until(lambda: values() == ["-b", "x y", "fr"], "each word is in its field")
 
 
-async def test_a_result_of_an_older_selection_is_never_painted(workbench: Make) -> None:
+async def test_pane_never_paints_the_result_of_an_older_selection(workbench: Make) -> None:
     async with workbench().run_test(size=WIDE) as pilot:
         driver = await Driver(pilot).ready()
         row = driver.table("queries").current
@@ -416,7 +420,7 @@ async def test_a_result_of_an_older_selection_is_never_painted(workbench: Make) 
         assert "neuron" in driver.table("likn").frame.columns
 
 
-async def test_every_tau_moves_together_and_below_the_floor_more_is_read(workbench: Make) -> None:
+async def test_nudging_all_taus_below_the_floor_reads_the_dense_scores(workbench: Make) -> None:
     async with workbench().run_test(size=WIDE) as pilot:
         driver = await Driver(pilot).ready()
         await driver.do("threshold.all-down", "threshold.all-down", "threshold.all-up")
@@ -433,7 +437,7 @@ async def test_every_tau_moves_together_and_below_the_floor_more_is_read(workben
         await driver.settled()
 
 
-async def test_columns_are_chosen_and_the_choice_comes_back(workbench: Make) -> None:
+async def test_chosen_columns_are_restored_in_the_next_session(workbench: Make) -> None:
     async with workbench().run_test(size=WIDE) as pilot:
         driver = await Driver(pilot).ready()
         await pilot.press("C")
@@ -448,7 +452,7 @@ async def test_columns_are_chosen_and_the_choice_comes_back(workbench: Make) -> 
         assert [column.name for column in driver.table("queries").columns] == names
 
 
-async def test_b_is_picked_beside_a_and_can_be_looked_at(workbench: Make) -> None:
+async def test_comparison_picks_b_from_a_list_and_can_switch_to_it(workbench: Make) -> None:
     async with workbench().run_test(size=WIDE) as pilot:
         driver = await Driver(pilot).ready()
         await pilot.press("c")
@@ -462,7 +466,7 @@ async def test_b_is_picked_beside_a_and_can_be_looked_at(workbench: Make) -> Non
         assert driver.app.session.view is not None and driver.app.session.view.model.startswith("gpt-made")
 
 
-async def test_sql_means_everything_by_view_and_the_selection_by_here(workbench: Make) -> None:
+async def test_sql_pane_reads_view_as_everything_and_here_as_the_selection(workbench: Make) -> None:
     async with workbench().run_test(size=WIDE) as pilot:
         driver = await Driver(pilot).ready()
         await driver.do("go.in", "go.in", "tab.sql")
