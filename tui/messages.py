@@ -1,4 +1,4 @@
-"""Every message of the workbench. Widgets say what a person did; the screen decides what follows."""
+"""The messages of the workbench. Widgets say what a person did; the screen decides what follows."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from textual.message import Message
 
 @dataclass
 class RowMoved(Message):
-    """The cursor of a table came to another row (or to none)."""
+    """The cursor of a table moved to another row, or to none."""
 
     table: str
     row: Mapping[str, Any] | None
@@ -35,7 +35,7 @@ class BinEntered(Message):
 
 @dataclass
 class ThresholdMarked(Message):
-    """Another threshold is the one that keys nudge."""
+    """Another threshold became the one that keys nudge."""
 
     name: str
 
@@ -73,10 +73,10 @@ class Complaint(Message):
 
 @dataclass
 class DeskMoved(Message):
-    """What the desk, which drives the model worker, does now: its `DeskState`."""
+    """What the desk, which drives the model worker, does now: a `DeskState`."""
 
     state: Any
 
     def can_replace(self, message: Message) -> bool:
-        """Progress that nobody saw yet gives way to newer progress; the end of a task never does."""
+        """Progress not handled yet gives way to newer progress; the end of a task never does."""
         return isinstance(message, DeskMoved) and self.state.task is not None

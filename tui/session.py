@@ -1,4 +1,4 @@
-"""What the panes share: the open store, the View, the selection and where one has been. Knows no widget."""
+"""What the panes share: the open store, the View, the selection and its history. Imports no widget."""
 
 from __future__ import annotations
 
@@ -26,9 +26,9 @@ class Stored:
     """What a store offers to choose from, at one moment."""
 
     models: tuple[str, ...] = ()
-    """Those of most languages first."""
+    """Models of most languages first."""
     methods: tuple[str, ...] = ()
-    """Of the model looked at."""
+    """Methods stored for the model of the View."""
     langs: tuple[str, ...] = ()
     relations: tuple[str, ...] = ()
     facts: int = 0
@@ -36,7 +36,7 @@ class Stored:
 
 
 def look(reader: Reader, model: str = "") -> Stored:
-    """What is stored, and what of it for a model (the first, where it is not stored). Runs in a thread."""
+    """What is stored, and what of it for a model (the first one, if this one is not stored). Runs in a thread."""
     # Those of most languages first: what languages share is what one opens a store for.
     models = tuple(sorted(reader.models(), key=lambda label: -len(reader.langs(label))))
     model = model if model in models else models[0] if models else ""
@@ -57,13 +57,13 @@ def look(reader: Reader, model: str = "") -> Stored:
 
 
 def names(labels: Sequence[str]) -> dict[str, str]:
-    """Labels as a person reads them: without `@hash` where that leaves no two alike."""
+    """Labels as a person reads them: without `@hash` where they stay distinct."""
     short = [label.partition("@")[0] for label in labels]
     return {label: name if short.count(name) == 1 else label for label, name in zip(labels, short, strict=True)}
 
 
 class Session:
-    """One sitting with one store. Every change raises `token`; what was loaded for an older one is stale."""
+    """One session with one store. Every change raises `token`; what was loaded for an older token is stale."""
 
     def __init__(self, path: Path | None) -> None:
         self.path = path
@@ -80,7 +80,7 @@ class Session:
 
     @property
     def saved(self) -> Mapping[str, Any]:
-        """What the last sitting left."""
+        """What the last session saved."""
         return self._saved
 
     def shown(self) -> Shown | None:
@@ -90,7 +90,7 @@ class Session:
     # --- the view
 
     def take(self, stored: Stored) -> None:
-        """The store has more to offer: keep the view where it can be kept, make one where there was none."""
+        """Take in what the store offers now: make a View if there is none, and adjust it where it names what is not stored."""
         self.stored = stored
         self.token += 1
         if not stored.models or not stored.langs:
@@ -106,7 +106,7 @@ class Session:
             self.view = self.view.with_(langs=stored.langs)
 
     _all_langs = True
-    """Languages follow the store as it fills, until a person chooses some."""
+    """Whether the languages follow the store as it fills; they do until a person chooses some."""
 
     def _fresh(self, stored: Stored) -> View:
         model = self.view.model if self.view is not None else stored.models[0]
@@ -114,7 +114,7 @@ class Session:
         return View(model, PREFERRED_METHOD if PREFERRED_METHOD in methods else methods[0], stored.langs)
 
     def _restored(self) -> View | None:
-        """The view of the last sitting, if the store still has what it names."""
+        """The View of the last session, if the store still has what it names."""
         try:
             view = View.from_json(self._saved["view"])
         except (KeyError, TypeError, ValueError, AttributeError, UserError):
@@ -132,7 +132,7 @@ class Session:
         return view if found else None
 
     def change(self, **changes: Any) -> None:
-        """Another view. Choosing languages by hand ends following the store's."""
+        """Change the View. Choosing languages by hand ends following those of the store."""
         if self.view is None:
             return
         if "langs" in changes:
@@ -141,7 +141,7 @@ class Session:
         self.token += 1
 
     def choose_model(self, model: str, stored: Stored) -> None:
-        """Another model, with all of its languages; thresholds stay where the language stays."""
+        """Change the model and take all of its languages; thresholds stay for languages that stay."""
         if self.view is None:
             return
         method = (
@@ -165,7 +165,7 @@ class Session:
     # --- the selection
 
     def select(self, selection: Selection, *, remember: bool = True) -> bool:
-        """Another selection; False when it says the same as the one before."""
+        """Change the selection; False when it selects the same as before."""
         same = selection.scope == self.selection.scope
         if not same and remember:
             self._past.append(self.selection)
@@ -177,7 +177,7 @@ class Session:
         return not same
 
     def travel(self, step: int) -> bool:
-        """Back (-1) or forward (1); False at the end of the road."""
+        """Go back (-1) or forward (1) in the history of selections; False at its end."""
         source, target = (self._past, self._future) if step < 0 else (self._future, self._past)
         if not source:
             return False
@@ -196,7 +196,7 @@ class Session:
             state.write(THRESHOLD_SETS, {**self.threshold_sets(), name: every})
 
     def with_thresholds(self, name: str) -> View:
-        """This view with those of a set that it has; an empty name means the defaults."""
+        """The View with the thresholds of a kept set; an empty name means the defaults."""
         assert self.view is not None
         view = self.view
         if not name:
@@ -210,7 +210,7 @@ class Session:
     # --- the end
 
     def save(self, more: Mapping[str, Any]) -> None:
-        """Keep what the next sitting starts from."""
+        """Save what the next session starts from."""
         if self.path is None:
             return
         state.write("last", {"store": str(self.path.resolve())})
@@ -220,5 +220,5 @@ class Session:
             state.write(state.session_name(self.path), kept)
 
     def close(self) -> None:
-        """Let go of the store. A thread may be asking it still: its memory goes with the last one."""
+        """Release the store. Its memory is freed when the last thread that still reads it ends."""
         self.reader = None

@@ -1,4 +1,4 @@
-"""What all panes have in common: they ask the store in a thread, drop what is stale, and survive their own failures."""
+"""The base of all panes: it loads from the store in a thread, drops stale results, and shows its own failures."""
 
 from __future__ import annotations
 
@@ -29,20 +29,20 @@ if TYPE_CHECKING:
 
 
 SLOW = 0.4
-"""Seconds after which a load that goes on is told."""
+"""Seconds after which a pane says that it is still loading."""
 BUSY = "reading …"
 FINISHED = (WorkerState.SUCCESS, WorkerState.ERROR, WorkerState.CANCELLED)
 
 
 def unexpected() -> tuple[type[Exception], ...]:
-    """What a result of an unexpected shape raises while it is painted."""
+    """The errors that a result of an unexpected shape raises while it is painted."""
     from polars.exceptions import PolarsError
 
     return (PolarsError, LookupError, TypeError, ValueError, ArithmeticError, AttributeError)
 
 
 def side_by_side(*questions: Callable[[], pl.DataFrame]) -> list[pl.DataFrame]:
-    """Answers to several questions to the store, asked at the same time: it answers each on one core, for the most part."""
+    """Put several questions to the store at the same time; it answers each mostly on one core."""
     with ThreadPoolExecutor(len(questions)) as pool:
         return list(pool.map(lambda question: question(), questions))
 
@@ -55,9 +55,9 @@ class Pane(Vertical):
     CONTEXT: ClassVar[str] = ""
     """Which keys the footer names here: a name of keymap.CONTEXTS."""
     HELPERS: ClassVar[bool] = True
-    """Whether columns of its table that begin with _ are the pane's own means, and not exported."""
+    """Whether columns of its table whose names begin with _ are internal to the pane and not exported."""
     DRAWS: ClassVar[bool] = False
-    """Whether `result` answers: there is a figure of what it shows."""
+    """Whether `result` returns a table, so that a figure of what the pane shows can be drawn."""
     HELP: ClassVar[str] = ""
     """What this pane shows and how to read it, for the help screen."""
 
@@ -80,7 +80,7 @@ class Pane(Vertical):
 
     @property
     def loading_still(self) -> bool:
-        """Whether something is on its way that other results would make stale."""
+        """Whether something is being loaded that newer results would make stale."""
         return self._loading is not None
 
     # --- for subclasses
@@ -92,23 +92,23 @@ class Pane(Vertical):
         """Show what `load` returned."""
 
     def sql(self, reader: Reader, shown: Shown) -> str:
-        """The statement this pane shows; empty where there is none."""
+        """The SQL of what this pane shows; empty where there is none."""
         return ""
 
     def result(self, reader: Reader, shown: Shown) -> Table | None:
-        """The table of the paper that this pane is about, to be drawn. Runs in a thread; None where it has none."""
+        """The paper's table that belongs to this pane, for its figure. Runs in a thread; None where there is none."""
         return None
 
     def table(self) -> FrameTable | None:
-        """The table that copying and exporting speak of."""
+        """The table that is copied and exported."""
         return next(iter(self.query(FrameTable)), None)
 
     def focus_target(self) -> Any:
-        """What takes the focus when the pane is gone to."""
+        """The widget that takes the focus when the pane is focused."""
         return self.table() or self
 
     def help_text(self) -> str:
-        """HELP, and what only the result shown says about itself."""
+        """HELP, and what applies only to the result shown."""
         return self.HELP
 
     def go_out(self) -> bool:
@@ -118,7 +118,7 @@ class Pane(Vertical):
     # --- following
 
     def follow(self, shown: Shown) -> None:
-        """Show this as soon as the pane is seen; what was asked for before is dropped."""
+        """Show this as soon as the pane is seen; drop what was asked for before."""
         self.wanted = shown
         self._start()
 
@@ -142,7 +142,7 @@ class Pane(Vertical):
         self.set_timer(SLOW, partial(self._still, worker))
 
     def _still(self, worker: Worker[Any]) -> None:
-        """What takes long says so; what was shown before stays until then."""
+        """Say that a load takes long. What was shown before stays until it ends."""
         if self._loading is not None and self._loading[0] is worker:
             if self._painted_once or self.note.display:
                 self.entitle(below=BUSY)
@@ -151,7 +151,7 @@ class Pane(Vertical):
                 self.say(BUSY)
 
     def on_worker_state_changed(self, event: Worker.StateChanged) -> None:
-        """The event's own state counts: the worker may be further on already, and tells of every state once."""
+        """Take a loaded result. The event's state counts, not the worker's, which may be further on already."""
         if event.worker.group != self.id:
             return
         event.stop()
@@ -175,7 +175,7 @@ class Pane(Vertical):
             self.broken(error)
 
     def broken(self, error: BaseException | None) -> None:
-        """Say what happened here; the other panes live on."""
+        """Show an error in this pane; the other panes go on."""
         what = str(error).strip().splitlines() or ["unknown"]
         if isinstance(error, UserError):
             self.say("\n".join(what))
@@ -187,11 +187,11 @@ class Pane(Vertical):
 
     @property
     def title(self) -> str:
-        """What stands in the upper border."""
+        """The text in the upper border."""
         return self._entitled["border_title"]
 
     def entitle(self, above: str | None = None, below: str | None = None) -> None:
-        """Other texts in the border. Sends the border's lines only, and only when they say something else."""
+        """Change the texts in the border. Draws only the border's lines, and only those that change."""
         for name, text in (("border_title", above), ("border_subtitle", below)):
             if text is not None and self._entitled.get(name) != text:
                 self._entitled[name] = text
@@ -200,7 +200,7 @@ class Pane(Vertical):
                 self.refresh(Region(-2, line, self.outer_size.width, 1))
 
     def summarise(self, content: Text | str) -> None:
-        """Text above the table. Everything is laid out anew only when it takes another number of lines."""
+        """Change the text above the table. The layout is computed again only when the number of lines changes."""
         if content != self._summary:
             lines = [str(each).count("\n") for each in (content, self._summary)]
             self._summary = content
@@ -209,7 +209,7 @@ class Pane(Vertical):
             )
 
     def say(self, text: str) -> None:
-        """Text in place of the content; empty brings the content back."""
+        """Show a text in place of the content; an empty text brings the content back."""
         if text == self._said:
             return
         self._said = text

@@ -1,4 +1,4 @@
-"""What is being computed, and what was."""
+"""The runs pane: what is being computed, and what was."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ COLUMNS = (
 
 
 def began(run: str) -> str:
-    """When a run was asked for, from its name: `11-23 09:06`."""
+    """When a run was started, read from its name: `11-23 09:06`."""
     day, _, clock = run.partition("-")
     return f"{day[4:6]}-{day[6:8]} {clock[:2]}:{clock[2:4]}" if day.isdecimal() and len(day) == 8 else run
 
@@ -47,7 +47,7 @@ def share(one: RunStatus) -> float:
 
 
 def headline(statuses: Sequence[RunStatus]) -> str:
-    """For the header: the run going on, or how the last one ended."""
+    """What the header says: the run that goes on, or how the last one ended."""
     active = [one for one in statuses if one.status in ("running", "queued")]
     if active:
         one = active[-1]
@@ -66,7 +66,7 @@ def headline(statuses: Sequence[RunStatus]) -> str:
 
 
 class RunsPane(Pane):
-    """Progress, rate, time left and failures with their text. Fed by the screen, which watches the runs."""
+    """Shows progress, rate, time left and failures of every run. The workbench's watcher feeds it."""
 
     TITLE = "runs"
     CONTEXT = "runs"
@@ -93,10 +93,10 @@ class RunsPane(Pane):
         self.entitle("runs")
 
     def _start(self) -> None:
-        """Loads nothing of its own."""
+        """Load nothing: the watcher feeds this pane."""
 
     def feed(self, statuses: Sequence[RunStatus], worker_state: str) -> None:
-        """What the runs do now; repaints only what changed."""
+        """Show what the runs do now; repaint only what changed."""
         if (statuses, worker_state) == (self.statuses, self.worker_state):
             return
         import polars as pl
@@ -131,7 +131,7 @@ class RunsPane(Pane):
         self.describe()
 
     def describe(self) -> None:
-        """Below the table: the marked run's message, configuration and failures."""
+        """Show the marked run's message, configuration and failures below the table."""
         if (text := describe(self.marked())) != self._text:
             self._text = text
             self.query_one("#run-text", PlainText).update(text)
@@ -154,7 +154,7 @@ def describe(one: RunStatus | None) -> str:
 
 
 def _outcome(one: RunStatus) -> list[str]:
-    """Its message and its first failures."""
+    """The message of a run, and its first failures."""
     failures = list(one.record.failures)
     lines = [one.record.message] if one.record.message and one.record.message not in failures else []
     if one.silent is not None:

@@ -1,4 +1,4 @@
-"""SQL over everything stored: an editor with highlighting and completion, and the result as a table."""
+"""The SQL pane: an editor with highlighting and completion, and the result as a table."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ FIRST = "SELECT layer, neuron, count(DISTINCT fact) AS facts\nFROM view.kn\nGROU
 
 
 class SqlPane(Pane):
-    """ctrl+r (or F5) runs; the statement can read everything stored and touch nothing else."""
+    """ctrl+r (or F5) runs the statement, which can read everything stored and change nothing."""
 
     TITLE = "SQL"
     CONTEXT = "sql"
@@ -67,14 +67,14 @@ class SqlPane(Pane):
         self.query_one("#sql-state", PlainText).update("^r runs · tab completes · F7 F8 history")
 
     def follow(self, shown: Shown) -> None:
-        """The result belongs to the statement, not to the selection."""
+        """Load nothing: the result belongs to the statement, not to the selection."""
         self.wanted = shown
         reader = self.session.reader
         if reader is not None:
             self.query_one(SqlEditor).learn(reader)
 
     def _start(self) -> None:
-        """Runs when asked, not when the selection changes."""
+        """Load nothing: a statement runs when a person asks for it."""
 
     def focus_target(self) -> Any:
         return self.query_one(SqlEditor)
@@ -93,7 +93,7 @@ class SqlPane(Pane):
             self.recall(-1 if message.what == "older" else 1)
 
     def put(self, text: str) -> None:
-        """Another statement into the editor."""
+        """Put another statement into the editor."""
         self.query_one(SqlEditor).text = text
 
     def run(self) -> None:
@@ -116,7 +116,7 @@ class SqlPane(Pane):
         )
 
     def _sandbox_of(self, reader: Reader) -> Sandbox:
-        """The one that is warm, where it is of this store."""
+        """The running sandbox where it belongs to this store, else a new one."""
         from knscope.store.sandbox import Sandbox
 
         if self._sandbox is None or self._sandbox.store != reader.path:
@@ -125,12 +125,12 @@ class SqlPane(Pane):
         return self._sandbox
 
     def on_unmount(self) -> None:
-        """What runs would keep the workbench from leaving."""
+        """End the sandbox: a statement that runs would keep the workbench from exiting."""
         if self._sandbox is not None:
             self._sandbox.close()
 
     def _spelled_out(self, text: str) -> str:
-        """`view.kn` and its like as the macro at the current thresholds, `here.kn` for what is selected alone."""
+        """Replace `view.kn` and the like by the macro at the current thresholds, `here.kn` by that of the selection alone."""
         import re
 
         reader, shown = self.session.reader, self.wanted
@@ -164,7 +164,7 @@ class SqlPane(Pane):
             )
             self.entitle(below=f"{total} rows")
         elif event.state == WorkerState.ERROR:
-            # Rows of the statement before would pass for those of this one, on the screen and when they are exported.
+            # Otherwise rows of the statement before would pass for those of this one, on the screen and in an export.
             import polars as pl
 
             self.query_one(FrameTable).show(pl.DataFrame(), ())
@@ -190,7 +190,7 @@ class SqlPane(Pane):
             self._state(f"statement {self._place + 1} of {len(self._history)}")
 
     def on_row_entered(self, message: RowEntered) -> None:
-        """A row that names a neuron leads to it."""
+        """Keep rows that name neither a neuron nor a fact: they lead nowhere."""
         row = message.row
         if not ({"layer", "neuron"} <= set(row) or "fact" in row):
             message.stop()
