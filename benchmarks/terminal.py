@@ -162,9 +162,9 @@ def _write_on(store: Path, facts: int, width: int, over: threading.Event) -> Non
 def busy(store: Path, facts: int, width: int) -> Iterator[None]:
     """Two runs with the bundled models write into this very store meanwhile, started as the workbench starts them; and
     three more facts a second come of the model that is looked at."""
+    from knscope.analysis.demo.start import demo_config
     from knscope.analysis.runs import protocol
     from knscope.analysis.runs.status import ACTIVE, Observer
-    from knscope.tui.commands.demo import demo_config
 
     config = demo_config(60)
     runs = [protocol.start_job(store, replace(config, models=(model,))) for model in config.models[:2]]

@@ -64,6 +64,17 @@ def own_folder(kind: Literal["config", "state", "data"]) -> Path | None:
     return folder if folder.is_absolute() else None
 
 
+def demo_store() -> Path:
+    """Where `knscope demo` keeps its results: `~/.local/share/knscope/demo.knstore`, or below XDG_DATA_HOME.
+
+    :raises UserError: where there is no home directory
+    """
+    folder = own_folder("data")
+    if folder is None:
+        raise UserError("there is no home directory for the results; name a place: knscope demo --store FOLDER")
+    return folder / "demo.knstore"
+
+
 def config_file(environ: Mapping[str, str] = os.environ) -> Path | None:
     """`$KNSCOPE_CONFIG`, or config.toml in the XDG config folder; None where there is no home directory."""
     if named := environ.get("KNSCOPE_CONFIG"):

@@ -13,6 +13,7 @@ import polars as pl
 import pytest
 
 from knscope import store
+from knscope.analysis.demo.start import resume
 from knscope.analysis.engine.sources import BUNDLED, absolute_source
 from knscope.analysis.runs import job, protocol
 from knscope.analysis.runs.__main__ import make_executor
@@ -23,7 +24,6 @@ from knscope.store import compaction, processes
 from knscope.store import runs as run_files
 from knscope.tui.cli import run_app
 from knscope.tui.commands import common, run
-from knscope.tui.commands.demo import resume
 from knscope.tui.printing import output
 
 

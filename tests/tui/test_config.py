@@ -9,7 +9,6 @@ import pytest
 
 from knscope.store.errors import UserError
 from knscope.tui import config, state
-from knscope.tui.commands.demo import default_store
 
 
 def test_a_flag_beats_the_environment_which_beats_the_file_which_beats_the_default(tmp_path: Path) -> None:
@@ -70,7 +69,7 @@ def test_without_a_home_directory_nothing_is_remembered_and_the_demo_asks_for_a_
     state.write("theme", {"name": "nord"})
     assert state.read("theme") == {} and not list(tmp_path.iterdir())
     with pytest.raises(UserError, match="demo --store FOLDER"):
-        default_store()
+        config.demo_store()
 
 
 def test_a_state_folder_that_cannot_be_used_is_as_good_as_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

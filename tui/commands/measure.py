@@ -176,9 +176,9 @@ def _config(
     model: list[str] | None, data: str, langs: str | None, relations: str | None, facts: str, **options: Any
 ) -> RunConfig:
     """The models and facts a measurement is made on; no model named: the bundled ones."""
+    from knscope.analysis.demo.start import bundled_models
     from knscope.analysis.engine.sources import absolute_source
     from knscope.analysis.runs import plan
-    from knscope.tui.commands.demo import bundled_models
 
     named = tuple(plan.ModelSource(absolute_source(one)) for one in model or ())
     return plan.RunConfig(

@@ -11,6 +11,7 @@ from textual.screen import Screen
 
 from knscope.store.errors import UserError
 from knscope.store.layout import expanded
+from knscope.tui import config
 from knscope.tui.dialogs.form import Field, FormScreen
 from knscope.tui.host import host_of
 from knscope.tui.widgets.line import PlainText
@@ -46,11 +47,11 @@ class WelcomeScreen(Screen[None]):
             yield PlainText(classes="bad")
 
     def action_demo(self) -> None:
-        from knscope.tui.commands import demo
+        from knscope.analysis.demo import start
 
         try:
-            place = demo.default_store()
-            demo.resume(place, demo.demo_config(60))
+            place = config.demo_store()
+            start.resume(place, start.demo_config(60))
         except UserError as error:
             self.query_one(".bad", PlainText).update(str(error))
             return
