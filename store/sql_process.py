@@ -242,9 +242,11 @@ def _first_rows(cursor: duckdb.DuckDBPyConnection, pa: Any, sql: str, rows: int)
 
 
 def _is_plain(kind: Any) -> bool:
-    if kind.id in ("list", "array", "struct", "map"):
-        return all(isinstance(part, int) or _is_plain(part) for _, part in kind.children)  # int: an array's length
-    return kind.id in _PLAIN
+    if kind.id not in ("list", "array", "struct", "map"):
+        return kind.id in _PLAIN
+    parts = [part for _, part in kind.children if not isinstance(part, int)]  # an array's length
+    named = kind.id != "map" or parts[0].id in _PLAIN
+    return bool(parts) and named and all(map(_is_plain, parts))
 
 
 def _unique(names: Sequence[str]) -> list[str]:

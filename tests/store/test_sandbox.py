@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import shutil
 import subprocess
@@ -137,6 +138,7 @@ def test_sandbox_keeps_a_statement_within_its_memory(published: Path) -> None:
         ("SET threads = 4", "SET is not allowed"),
         ("SELECT 1; SELECT 2", "2 statements at once; run them one by one"),
         ("", "nothing to run; write one SELECT"),
+        ("SELECT '\udc80'", "the statement is not UTF-8"),
         ("SELECT fact FROM nowhere", "nowhere does not exist"),
         ("SELECT error('why')", "why"),
         ("SELECT range, error('why') FROM range(100_000) WHERE range = 50_000", "why"),
@@ -192,10 +194,12 @@ def test_results_keep_their_types_and_become_text_where_polars_has_none(sandbox:
     assert {name: float(value) if name == "d" else value for name, value in kept.items()} == expected
     text = sandbox.run(
         "SELECT INTERVAL 1 DAY, DATE '290000-01-01', TIMESTAMPTZ '2020-01-01 00:00:00+00', TIME '24:00:00', '101'::BIT, 12::BIGNUM, "
-        "union_value(k := 1), 'x'::ENUM ('x'), 1.5::VARIANT, [INTERVAL 1 DAY], uuid(), '{}'::JSON, {'d': DATE '2020-01-01'}"
+        "union_value(k := 1), 'x'::ENUM ('x'), 1.5::VARIANT, [INTERVAL 1 DAY], uuid(), '{}'::JSON, {'d': DATE '2020-01-01'}, "
+        "MAP {[1]: 'a'}"
     ).frame
     assert set(text.dtypes) == {pl.String}
     assert text.row(0)[:2] == ("1 day", "290000-01-01")
+    sandbox.run("FROM test_all_types()").frame.write_parquet(io.BytesIO())
 
 
 def test_sandbox_says_that_there_are_more_rows_without_fetching_them(sandbox: Sandbox) -> None:

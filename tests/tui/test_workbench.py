@@ -19,6 +19,7 @@ from knscope.store import runs
 from knscope.tui import keymap
 from knscope.tui.app import Knscope
 from knscope.tui.panes.queries import QueriesPane
+from knscope.tui.panes.sql import SqlPane
 from knscope.tui.selection import Selection
 from knscope.tui.widgets.layer_grid import LayerGrid
 from knscope.tui.widgets.sql_editor import SqlEditor
@@ -210,6 +211,32 @@ async def test_sql_pane_runs_statements_in_the_sandbox_and_explains_refusals(wor
         await driver.until(lambda: "nonsense" in str(driver.bench.query_one("#sql-state").render()), "the reason")
         await driver.do("sql.older", "sql.older")
         assert editor.text == "DROP TABLE query"
+
+
+async def test_sql_pane_stops_a_heavy_statement_and_quitting_ends_one(workbench: Make) -> None:
+    heavy = "SELECT levenshtein(repeat('a', 100000), repeat('b', 100000))"
+    async with workbench().run_test(size=WIDE) as pilot:
+        driver = await Driver(pilot).ready()
+        await driver.do("tab.sql")
+        editor, state = driver.bench.query_one(SqlEditor), driver.bench.query_one("#sql-state")
+        sandbox = None
+        for _ in range(2):
+            editor.text = heavy
+            await driver.do("sql.run")
+            sandbox = driver.bench.query_one(SqlPane)._sandbox
+            assert sandbox is not None and sandbox.busy
+            asked = time.monotonic()
+            await driver.do("sql.cancel")
+            await driver.until(lambda: str(state.render()) == "cancelled", "it is cancelled")
+            assert time.monotonic() - asked < 5
+            editor.text = "SELECT 42 AS answer"
+            await driver.do("sql.run")
+            await driver.until(lambda: "1 rows" in str(state.render()), "another process answers")
+        editor.text = heavy
+        await driver.do("sql.run")
+        leaving = time.monotonic()
+    assert time.monotonic() - leaving < 5
+    assert not sandbox.busy and sandbox._process is None
 
 
 async def test_sql_editor_completes_column_names_with_tab(workbench: Make) -> None:

@@ -120,12 +120,15 @@ class SqlPane(Pane):
         from knscope.store.sandbox import Sandbox
 
         if self._sandbox is None or self._sandbox.store != reader.path:
-            self.on_unmount()
+            self._close()
             self._sandbox = Sandbox(reader)
         return self._sandbox
 
     def on_unmount(self) -> None:
         """End the sandbox: a statement that runs would keep the workbench from exiting."""
+        self._close()
+
+    def _close(self) -> None:
         if self._sandbox is not None:
             self._sandbox.close()
 
