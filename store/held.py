@@ -15,6 +15,8 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
+from knscope.store.frames import frame_of
+
 Ints = npt.NDArray[np.int64]
 Small = npt.NDArray[np.int32]
 AnyInts = npt.NDArray[np.integer[Any]]
@@ -129,12 +131,6 @@ _SHAPE = "SELECT coalesce(list(layer ORDER BY layer), []), coalesce(max(width), 
 _MINE = "FROM score_row SEMI JOIN (FROM attribution_row WHERE aq >= ? AND model = ? AND method = ?) a USING (aq)"
 _HOW_MANY = f"SELECT count(*) {_MINE}"
 _ROWS = f"SELECT aq, layer, neuron, rel {_MINE}"
-
-
-def frame_of(cursor: duckdb.DuckDBPyConnection, text: str, values: list[object]) -> pl.DataFrame:
-    frame = pl.from_arrow(cursor.execute(text, values).to_arrow_table())
-    assert isinstance(frame, pl.DataFrame)
-    return frame
 
 
 def _is_part(before: Held, queries: pl.DataFrame, layers: tuple[int, ...], width: int) -> bool:

@@ -11,7 +11,8 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from knscope.store.held import Bools, Doubles, Held, Ints, Small, frame_of
+from knscope.store.frames import frame_of
+from knscope.store.held import Bools, Doubles, Held, Ints, Small
 
 LARGEST_PAIRS = 3_000_000
 """Pairs that are held; beyond them (some 60 bytes each) the macros answer."""

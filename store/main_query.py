@@ -10,6 +10,7 @@ from collections.abc import Iterable
 import duckdb
 import polars as pl
 
+from knscope.store.frames import frame_of
 from knscope.store.ingest import registered
 
 QUERIES = """
@@ -58,8 +59,7 @@ def count_scans(cursor: duckdb.DuckDBPyConnection, models: Iterable[str]) -> Non
         given = {"model": model}
         cursor.execute("DELETE FROM counted_scan WHERE model = $model", given)
         cursor.execute(_SCANNED_ONCE, given)
-        queries = pl.from_arrow(cursor.execute(_QUERIES_SCANNED_AGAIN, given).to_arrow_table())
-        assert isinstance(queries, pl.DataFrame)
+        queries = frame_of(cursor, _QUERIES_SCANNED_AGAIN, given)
         if queries.height:
             with registered(cursor, main_queries(queries).select("query").to_arrow()):
                 cursor.execute(_SCANNED_AGAIN, given)

@@ -8,7 +8,6 @@ key; a damaged shard is put aside and named, the rest goes on. A folder that can
 from __future__ import annotations
 
 import threading
-import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -26,6 +25,7 @@ from knscope.store.attached import CONFIG
 from knscope.store.database import prepare
 from knscope.store.dense import DamagedShardError, Scores, gone_or_damaged
 from knscope.store.errors import UserError
+from knscope.store.frames import frame_of
 from knscope.store.intake import portions
 from knscope.store.layout import check
 from knscope.store.live import Live
@@ -33,8 +33,6 @@ from knscope.store.shards import Shard
 from knscope.store.validation import validate
 from knscope.store.view import View, arguments
 
-# A relation would copy less, but plans every statement twice, which for the macros costs more than their rows do.
-warnings.filterwarnings("ignore", message="Arrow output on a DB-API result")
 MEMORY = "2GB"
 KEPT = 4  # answers at once
 T = TypeVar("T")
@@ -139,9 +137,7 @@ class Reader:
     def sql(self, text: str, params: Mapping[str, Any] | Sequence[Any] | None = None) -> pl.DataFrame:
         """Trusted SQL over every table and macro, as a polars frame."""
         with self.cursor() as cursor:
-            frame = pl.from_arrow(cursor.execute(text, params).to_arrow_table())
-        assert isinstance(frame, pl.DataFrame)
-        return frame
+            return frame_of(cursor, text, params)
 
     @contextmanager
     def cursor(self) -> Iterator[duckdb.DuckDBPyConnection]:
