@@ -11,6 +11,7 @@ from torch import Tensor
 
 from knscope.analysis.attribution.method import MethodConfig
 from knscope.analysis.engine.circuit import Circuit
+from knscope.analysis.engine.models import LoadedModel
 from knscope.analysis.engine.replay import Engine, Prepared, Variant
 from knscope.analysis.prompts.encode import EncodedQuery
 from knscope.analysis.types import Ints
@@ -33,7 +34,7 @@ class Paths:
 
 @dataclass(frozen=True)
 class _Hidden:
-    """A sequence of one query with something replaced: word or token number `place`. Read in the variant's states."""
+    """One query's sequence with word or token number `place` replaced, read in the variant's states."""
 
     variant: Variant
     place: int
@@ -42,7 +43,7 @@ class _Hidden:
 def prepare(
     engine: Engine, circuit: Circuit, queries: Sequence[EncodedQuery], method: MethodConfig, logits: bool = True
 ) -> tuple[Prepared, Paths]:
-    """Record the queries, with what they predict or without, and, in the same passes, read where their paths start."""
+    """Record the queries, with or without their logits, and read in the same passes where their paths start."""
     hidden = [each for index, query in enumerate(queries) for each in _hidden(engine, index, query, method)]
     variants = list(dict.fromkeys(each.variant for each in hidden))
     prepared = engine.prepare(queries, variants, logits=logits, whole=method.positions == "all", circuit=circuit)
@@ -81,27 +82,34 @@ def _hidden(engine: Engine, index: int, query: EncodedQuery, method: MethodConfi
         return []
     steps, loaded = len(query.steps), engine.loaded
     substitute = loaded.token_id(method.substitute) if method.substitute else loaded.substitute
-    shared, decodes = loaded.causal, loaded.kind == "decoder"
     found = []
-    for step in [steps - 1] if shared else range(steps):
+    for step in [steps - 1] if loaded.causal else range(steps):
         ids = query.steps[step].ids
-        states = tuple(range(index * steps, (index + 1) * steps)) if shared else (index * steps + step,)
-        changes = [word.tokens for word in query.words]
-        if method.baseline == "mean_tokens":
-            source = ids.index(loaded.start) if shared and not decodes else len(ids)
-            changes = [(place,) for place in range(source)]
-        for place, tokens in enumerate(changes):
+        states = range(index * steps, (index + 1) * steps) if loaded.causal else [index * steps + step]
+        for place, tokens in enumerate(_changes(loaded, query, ids, method)):
             changed = tuple(substitute if at in tokens else token for at, token in enumerate(ids))
-            # A step's own sequence ends at its position: later tokens, filled in for later steps, are none of its tokens.
-            reading = tuple(s for s in states if not decodes or tokens[0] <= query.steps[s - index * steps].position)
-            found.append(_Hidden(Variant(changed, reading), place))
+            if loaded.kind == "decoder":  # a step's own sequence ends at its position and has no later tokens
+                reading = [s for s in states if tokens[0] <= query.steps[s - index * steps].position]
+            else:
+                reading = list(states)
+            found.append(_Hidden(Variant(changed, tuple(reading)), place))
     return found
+
+
+def _changes(
+    loaded: LoadedModel, query: EncodedQuery, ids: tuple[int, ...], method: MethodConfig
+) -> list[tuple[int, ...]]:
+    """The tokens of `ids` that each path hides: one word's, or one token where paths start at the mean over tokens."""
+    if method.baseline != "mean_tokens":
+        return [word.tokens for word in query.words]
+    reads_source = loaded.causal and loaded.kind != "decoder"
+    return [(place,) for place in range(ids.index(loaded.start) if reads_source else len(ids))]
 
 
 def _kept(
     engine: Engine, query: EncodedQuery, step: int, read: list[tuple[int, int]], method: MethodConfig
 ) -> list[tuple[int, int]]:
-    """Without the path of the word at a decoder's answer position, where that is asked and other words remain."""
+    """Drop the path of the word at a decoder's answer position where `last_word` is `drop` and other words remain."""
     if method.last_word == "keep" or engine.loaded.kind != "decoder":
         return read
     position = query.steps[step].position

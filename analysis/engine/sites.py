@@ -7,6 +7,7 @@ is refused.
 
 from __future__ import annotations
 
+import math
 import re
 from collections import Counter
 from collections.abc import Iterator
@@ -92,18 +93,21 @@ def find_sites(model: nn.Module, ids: Tensor, pattern: str | None = None, within
         )
     if not candidates:
         raise ModelError(f"no second MLP linear found in {type(model).__name__}; {_tree(linears)}")
-    lists = {_block_of(name) for name in candidates}
-    if None in lists:
-        lost = next(name for name in candidates if _block_of(name) is None)
-        raise ModelError(f"{lost} lies in no numbered block of {type(model).__name__}; {_tree(linears)}")
-    parents = {str(name).rpartition(".")[0] for name in lists}
-    blocks = {
-        name
-        for name, _ in model.named_modules()
-        if name.rpartition(".")[0] in parents and name.rpartition(".")[2].isdigit()
-    }
+    blocks = _blocks(model, candidates, linears)
     events = _trace(model, ids, blocks, set(candidates), linears)
     return _anatomy(events, linears, type(model).__name__, "decoder" if within else "")
+
+
+def _blocks(model: nn.Module, candidates: list[str], linears: dict[str, Any]) -> set[str]:
+    """The numbered modules beside those that hold the candidates, and these."""
+    parents = set()
+    for name in candidates:
+        block = _block_of(name)
+        if block is None:
+            raise ModelError(f"{name} lies in no numbered block of {type(model).__name__}; {_tree(linears)}")
+        parents.add(block.rpartition(".")[0])
+    split = ((name, *name.rpartition(".")[::2]) for name, _ in model.named_modules())
+    return {name for name, parent, last in split if parent in parents and last.isdigit()}
 
 
 def _is_candidate(name: str, pattern: str | None) -> bool:
@@ -126,7 +130,7 @@ def linear_width(module: nn.Module) -> tuple[int, int]:
 
 
 def _trace(model: nn.Module, ids: Tensor, blocks: set[str], sites: set[str], linears: dict[str, Any]) -> list[_Event]:
-    """What ran, in order."""
+    """Run the model and list the blocks, candidate sites and other linears in the order in which they run."""
     events: list[_Event] = []
     calls: Counter[str] = Counter()
 
@@ -181,29 +185,39 @@ def _anatomy(events: list[_Event], linears: dict[str, Any], family: str, stack: 
         elif event.kind == "linear":
             feeders.append(event)
         else:
-            width, out = linear_width(linears[event.module])
-            seen = event.shape[-1] == width and int(torch.Size(event.shape).numel()) == tokens * width
-            if not (blocks and seen and out == hidden and event.faithful):
-                raise ModelError(
-                    f"{event.module} of {family} saw a tensor of shape {event.shape} where (tokens, {width}) -> {hidden} "
-                    "was expected, or computes more than its weights say; it cannot be read as a layer of neurons. "
-                    + _tree(linears)
-                )
+            _check_site(event, linears, family, tokens, hidden)
             if sites and sites[-1].block == len(blocks) - 1 and sites[-1].module == event.module:
                 raise ModelError(
                     f"{event.module} of {family} runs several times within one block (chunked feed-forward?); "
                     "set chunk_size_feed_forward=0 in its configuration"
                 )
-            makers = [f for f in feeders if f.width in (width, 2 * width) and not _NOT_MLP.search(f.module)]
-            gated = len(makers) > 1 or any(f.width == 2 * width for f in makers)
             offset = sites[-1].offset + sites[-1].width if sites else 0
-            names = tuple(f.module for f in makers)
+            gated, names = _makers(feeders, event.width)
             sites.append(
-                Site(stack, len(sites), width, offset, event.module, event.call, gated, len(blocks) - 1, names)
+                Site(stack, len(sites), event.width, offset, event.module, event.call, gated, len(blocks) - 1, names)
             )
     if not sites:
         raise ModelError(f"no second MLP linear of {family} ran on a probe forward; {_tree(linears)}")
     return Anatomy(tuple(sites), tuple(blocks))
+
+
+def _check_site(event: _Event, linears: dict[str, Any], family: str, tokens: int, hidden: int) -> None:
+    """Raise ModelError unless the linear maps (tokens, width) to (tokens, hidden) by its weights alone."""
+    width, out = linear_width(linears[event.module])
+    seen = event.width == width and math.prod(event.shape) == tokens * width
+    if not (seen and out == hidden and event.faithful):
+        raise ModelError(
+            f"{event.module} of {family} saw a tensor of shape {event.shape} where (tokens, {width}) -> {hidden} "
+            "was expected, or computes more than its weights say; it cannot be read as a layer of neurons. "
+            + _tree(linears)
+        )
+
+
+def _makers(feeders: list[_Event], width: int) -> tuple[bool, tuple[str, ...]]:
+    """Whether the MLP has a gate, and the names of the linears of a block that feed `width` neurons."""
+    makers = [each for each in feeders if each.width in (width, 2 * width) and not _NOT_MLP.search(each.module)]
+    gated = len(makers) > 1 or any(each.width == 2 * width for each in makers)
+    return gated, tuple(each.module for each in makers)
 
 
 def _tree(linears: dict[str, Any]) -> str:
