@@ -61,7 +61,7 @@ def share(found: Attribution) -> np.ndarray:
 
 
 @pytest.mark.parametrize("name", [*families.ENCODERS, *families.DECODERS, *families.ENCODER_DECODERS])
-def test_a_paths_attributions_are_the_whole_change_of_f(name: str) -> None:
+def test_attributions_of_a_path_sum_to_its_change_of_f(name: str) -> None:
     with widened():
         engine = Engine(families.load(name))
         nodes = 20 if name in families.ENCODERS else 80 if engine.loaded.sites[0].gated else 40
@@ -69,7 +69,7 @@ def test_a_paths_attributions_are_the_whole_change_of_f(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", ["bert", "gpt2", "bloom", "llama"])
-def test_a_path_from_zero_is_complete_too_and_eq_4s_rule_is_not(name: str) -> None:
+def test_path_from_zero_is_complete_and_the_rule_of_eq_4_is_not(name: str) -> None:
     with widened():
         engine = Engine(families.load(name))
         assert residual(engine, "bkn+rule=gauss-legendre,nodes=80") <= EXACT
@@ -77,7 +77,7 @@ def test_a_path_from_zero_is_complete_too_and_eq_4s_rule_is_not(name: str) -> No
 
 
 @pytest.mark.parametrize("name", KINKED)
-def test_the_kink_alone_keeps_a_family_from_completeness(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_family_with_relu_is_complete_once_its_activation_is_smooth(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """The same model with a smooth activation function is as exact as all others."""
     room = families.DECODERS if name in families.DECODERS else families.ENCODER_DECODERS
     prefix, options = room[name]
@@ -89,7 +89,7 @@ def test_the_kink_alone_keeps_a_family_from_completeness(name: str, monkeypatch:
 
 
 @pytest.mark.parametrize("name", ["gemma2", "glm4"])
-def test_a_path_that_nodes_do_not_resolve_is_marked_unconverged(name: str) -> None:
+def test_path_that_80_nodes_do_not_resolve_is_marked_unconverged(name: str) -> None:
     """With a norm behind the MLP too, the integrand spikes where a path leaves w' = 0."""
     engine = Engine(families.load(name))
     asked = queries(engine.loaded)
@@ -101,5 +101,5 @@ def test_a_path_that_nodes_do_not_resolve_is_marked_unconverged(name: str) -> No
 
 
 @pytest.mark.parametrize("name", ["llama", "modernbert"])
-def test_float32_inside_a_float64_model_leaves_its_rounding(name: str) -> None:
+def test_float32_inside_a_float64_model_leaves_float32_rounding(name: str) -> None:
     assert EXACT < residual(Engine(families.load(name)), "amig+nodes=40") < 1e-6

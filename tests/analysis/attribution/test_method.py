@@ -67,13 +67,13 @@ def test_options_are_sorted_and_written_against_the_nearest_preset() -> None:
         "activation+positions=all",
     ],
 )
-def test_a_wrong_method_is_an_error_that_names_it(text: str) -> None:
+def test_parse_method_names_the_wrong_part(text: str) -> None:
     with pytest.raises(ModelError) as caught:
         parse_method(text)
     assert any(part in str(caught.value) for part in text.replace("+", "=").split("="))
 
 
-def test_the_documentation_lists_every_option_with_its_values_and_those_of_amig_first() -> None:
+def test_docs_list_every_method_option_with_the_values_of_amig_first() -> None:
     page = (Path(__file__).parents[3] / "docs" / "method.md").read_text(encoding="utf-8")
     rows = dict(re.findall(r"^\| `(\w+)` \| (.+?) \|", page, re.MULTILINE))
     for option in fields(MethodConfig):
@@ -82,6 +82,6 @@ def test_the_documentation_lists_every_option_with_its_values_and_those_of_amig_
         assert rows[option.name].replace("`", "").startswith(str(getattr(PRESETS["amig"], option.name)))
 
 
-def test_methods_and_prompts_need_no_torch() -> None:
+def test_importing_methods_and_prompts_loads_no_torch() -> None:
     code = "import sys, knscope.analysis.attribution.method, knscope.analysis.prompts.encode; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -61,7 +61,7 @@ def changes(draw):
     st.sampled_from(["none", "known", "caps"]),
     st.booleans(),
 )
-def test_success_rates(given_changes, delta, exclude, known):
+def test_success_rates_are_finite(given_changes, delta, exclude, known):
     both, subject = given_changes
     with np.errstate(divide="raise", invalid="raise"):
         found = success_rate(both, subject, [known] * len(subject), delta=delta, exclude=exclude, draws=20)
@@ -86,7 +86,7 @@ def neuron_sets(draw):
 
 @FEW
 @given(neuron_sets())
-def test_overlaps_chance_and_their_table(given_sets):
+def test_overlaps_chance_and_their_table_are_finite(given_sets):
     sets, keys = given_sets
     with np.errstate(divide="raise", invalid="raise"):
         assert finite(overlap(sets, keys, draws=20))
@@ -102,7 +102,7 @@ def test_overlaps_chance_and_their_table(given_sets):
 
 @FEW
 @given(neuron_sets())
-def test_shares_by_layer(given_sets):
+def test_shares_by_layer_are_finite(given_sets):
     sets, _ = given_sets
     counts = sets.layer_sizes().astype(float)[:, 0]
     kind = Kind("LIKN", counts, np.zeros_like(counts), [f"s{i}" for i in range(sets.n_facts)])
@@ -116,7 +116,7 @@ def test_shares_by_layer(given_sets):
         st.tuples(st.integers(0, 2), st.booleans(), st.sampled_from(["threshold", "test", "neurons"]), P), max_size=8
     )
 )
-def test_judgements(rows):
+def test_judgements_are_finite(rows):
     subject = np.array([row[0] for row in rows], dtype=np.int64)
     correct = np.array([row[1] for row in rows], dtype=bool)
     part = np.array([row[2] for row in rows], dtype=str)
@@ -136,7 +136,7 @@ def test_judgements(rows):
 
 @FEW
 @given(st.lists(st.tuples(P, P), max_size=5), st.lists(st.sampled_from("ab"), min_size=5, max_size=5))
-def test_choices_and_agreements(pairs, subject):
+def test_choices_and_agreements_are_finite(pairs, subject):
     scores, truth = (np.array([pair[i] for pair in pairs], dtype=np.float64) for i in range(2))
     with np.errstate(divide="raise", invalid="raise"):
         assert finite(agreement(scores, truth, 0.0))
@@ -147,13 +147,13 @@ def test_choices_and_agreements(pairs, subject):
 
 @FEW
 @given(P, st.lists(P, min_size=1, max_size=4))
-def test_single_drops_and_their_partners(before, after):
+def test_single_drops_and_their_partners_are_finite(before, after):
     with np.errstate(divide="raise", invalid="raise"):
         drops = relative_drop(before, np.array(after))
     assert np.isfinite(drops).all() or before < 1e-299
     assert len(match_drops(drops, drops)) == len(after)
 
 
-def test_the_check_itself_finds_a_number_that_is_none():
+def test_finite_check_finds_nan_and_infinity():
     assert not finite({"a": [Interval(math.nan, None, None)]})
     assert finite(Interval(None, None, None))

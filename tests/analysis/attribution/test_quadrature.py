@@ -42,14 +42,14 @@ def test_gauss_lobatto_integrates_polynomials_of_degree_2n_minus_3_and_no_furthe
         assert abs(weights @ at ** (2 * n - 2) - 1 / (2 * n - 1)) > 1e-9
 
 
-def test_gauss_lobatto_wants_both_ends() -> None:
+def test_gauss_lobatto_refuses_a_single_node() -> None:
     with pytest.raises(ModelError, match="nodes=2"):
         nodes_and_weights("gauss-lobatto", 1)
 
 
 @pytest.mark.parametrize("n", [2, 5, 10, MAX_NODES])
 @pytest.mark.parametrize(("rule", "literal"), [("gauss-legendre", gauss_legendre), ("gauss-lobatto", gauss_lobatto)])
-def test_the_rules_of_gauss_are_what_newtons_method_finds(
+def test_gauss_rules_equal_the_roots_found_by_newtons_method(
     rule: str, literal: Callable[[int], tuple[np.ndarray, np.ndarray]], n: int
 ) -> None:
     at, weights = nodes_and_weights(rule, n)
@@ -59,7 +59,7 @@ def test_the_rules_of_gauss_are_what_newtons_method_finds(
     assert weights == pytest.approx(other_weights[order], abs=1e-14)
 
 
-def test_the_other_rules_are_the_published_sums() -> None:
+def test_equal_step_rules_equal_the_published_sums() -> None:
     assert nodes_and_weights("right", 4)[0].tolist() == [0.25, 0.5, 0.75, 1]
     assert nodes_and_weights("left", 4)[0].tolist() == [0, 0.25, 0.5, 0.75]
     assert nodes_and_weights("endpoints", 5)[0].tolist() == [0, 0.25, 0.5, 0.75, 1]
@@ -67,7 +67,7 @@ def test_the_other_rules_are_the_published_sums() -> None:
         nodes_and_weights("simpson", 4)
 
 
-def test_convergence_has_a_relative_and_an_absolute_term() -> None:
+def test_converged_has_a_relative_and_an_absolute_term() -> None:
     end, start = np.array([0.5]), np.array([0.1])
     assert converged(np.array([0.4 + 3.9e-4]), start, end)[0]
     assert not converged(np.array([0.4 + 4.2e-4]), start, end)[0]
@@ -78,7 +78,7 @@ def test_convergence_has_a_relative_and_an_absolute_term() -> None:
 
 
 @pytest.mark.parametrize("tolerance", [1e-4, 0.02])
-def test_the_tolerance_is_of_the_change_and_a_hundredth_of_it_of_f(tolerance: float) -> None:
+def test_converged_allows_the_tolerance_of_the_change_and_a_hundredth_of_it_of_f(tolerance: float) -> None:
     end, start = np.array([1.0]), np.array([0.6])
     allowed = 0.4 * tolerance + tolerance / 100
     assert converged(np.array([0.4 + 0.99 * allowed]), start, end, tolerance=tolerance)[0]
@@ -87,7 +87,7 @@ def test_the_tolerance_is_of_the_change_and_a_hundredth_of_it_of_f(tolerance: fl
 
 @pytest.mark.parametrize("start", [True, False])
 @pytest.mark.parametrize("rule", RULES)
-def test_places_are_each_integrals_own_nodes_but_its_end(rule: str, start: bool) -> None:
+def test_places_are_the_nodes_of_each_integral_without_its_end(rule: str, start: bool) -> None:
     nodes = np.array([3, 5, 3, 2])
     found = places(rule, nodes, start)
     for integral, n in enumerate(nodes):

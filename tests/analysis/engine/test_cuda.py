@@ -60,7 +60,7 @@ def only(more: int) -> Iterator[None]:
         "ablation",
     ],
 )
-def test_scores_are_those_of_the_processor_to_1e_4_of_the_largest(kind: str, method: str) -> None:
+def test_gpu_scores_equal_the_cpus_to_1e_4_of_the_largest(kind: str, method: str) -> None:
     here, there = MAKE[kind](), on_gpu(MAKE[kind]())
     queries = [sample_query(here, 9, 4, steps, seed) for steps in (1, 2) for seed in range(3)]
     one, other = ([*attribute(Engine(model), queries, parse_method(method))] for model in (here, there))
@@ -70,7 +70,7 @@ def test_scores_are_those_of_the_processor_to_1e_4_of_the_largest(kind: str, met
 
 
 @KINDS
-def test_ablations_of_one_and_of_two_neurons_are_those_of_the_processor(kind: str) -> None:
+def test_gpu_ablations_of_one_and_two_neurons_equal_the_cpus(kind: str) -> None:
     here, there = Engine(MAKE[kind]()), Engine(on_gpu(MAKE[kind]()))
     query, chosen = sample_query(here.loaded, 9, 4), np.arange(0, 60, 3)
     edits = [Edit.suppress([one, other]) for one in chosen for other in chosen if one <= other]
@@ -83,7 +83,7 @@ def test_ablations_of_one_and_of_two_neurons_are_those_of_the_processor(kind: st
 
 
 @KINDS
-def test_bfloat16_is_near_float32_and_never_the_same_model(kind: str) -> None:
+def test_bfloat16_scores_are_close_to_float32_under_another_model_label(kind: str) -> None:
     exact = on_gpu(MAKE[kind](gain=6.0))
     rough = random_models.rounded(exact, torch.bfloat16)
     assert rough.identity.weights_hash != exact.identity.weights_hash
@@ -95,7 +95,7 @@ def test_bfloat16_is_near_float32_and_never_the_same_model(kind: str) -> None:
 
 
 @KINDS
-def test_passes_stay_within_a_tenth_of_the_limit(kind: str) -> None:
+def test_passes_exceed_the_memory_limit_by_at_most_a_tenth(kind: str) -> None:
     loaded, limit = on_gpu(MAKE[kind](hidden=512)), 1 << 28
     queries = [sample_query(loaded, 12, words=8, seed=seed) for seed in range(8)]
     edits = [Edit.suppress([neuron % loaded.n_neurons]) for neuron in range(3000)]
@@ -112,7 +112,7 @@ def test_passes_stay_within_a_tenth_of_the_limit(kind: str) -> None:
 
 
 @KINDS
-def test_a_pass_that_runs_out_of_memory_is_done_in_halves_and_nothing_is_skipped(kind: str) -> None:
+def test_gpu_pass_out_of_memory_runs_in_halves_and_skips_nothing(kind: str) -> None:
     loaded = on_gpu(MAKE[kind]())
     query, edits = sample_query(loaded, 12, 4), [Edit.suppress([n % loaded.n_neurons]) for n in range(40_000)]
     wanted = np.array([each.p_steps for each in Engine(loaded, memory_bytes=1 << 26).edited(query, edits)])
@@ -125,7 +125,7 @@ def test_a_pass_that_runs_out_of_memory_is_done_in_halves_and_nothing_is_skipped
 
 
 @KINDS
-def test_a_model_whose_layers_are_placed_by_hooks_gives_the_same(kind: str) -> None:
+def test_model_placed_by_accelerate_hooks_gives_the_same_scores(kind: str) -> None:
     """What `device_map` wraps round every module must not hide it from the passes."""
     accelerate = pytest.importorskip("accelerate")
     plain, placed = on_gpu(MAKE[kind]()), on_gpu(MAKE[kind]())
@@ -138,7 +138,7 @@ def test_a_model_whose_layers_are_placed_by_hooks_gives_the_same(kind: str) -> N
 
 
 @KINDS
-def test_a_model_spread_over_the_gpu_and_the_processor_gives_the_same(kind: str) -> None:
+def test_model_split_between_gpu_and_cpu_gives_the_same_scores(kind: str) -> None:
     """Blocks by turns on either: of two devices, one GPU and the processor are two."""
     plain, spread = MAKE[kind](), MAKE[kind]()
 

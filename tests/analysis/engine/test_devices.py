@@ -36,7 +36,7 @@ def spread(family: str) -> Iterator[LoadedModel]:
 
 
 @pytest.mark.parametrize("family", ["bert", "gpt2", "opt"])
-def test_scores_and_edits_are_those_of_one_device(family: str) -> None:
+def test_model_on_two_devices_gives_the_scores_and_edits_of_one(family: str) -> None:
     plain = families.load(family, torch.float64)
     engine, query = Engine(plain, memory_bytes=MEMORY), sample_query(plain, 9, 3)
     neurons = [site.offset + 1 for site in plain.sites]
@@ -54,14 +54,14 @@ def test_scores_and_edits_are_those_of_one_device(family: str) -> None:
             assert after.p_steps == pytest.approx(p, rel=1e-7)
 
 
-def test_nothing_is_left_where_a_pass_found_it_otherwise(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_devices_test_fails_without_the_moves_between_devices(monkeypatch: pytest.MonkeyPatch) -> None:
     """The twin: with callbacks that look at a tensor where it lies, the first pass over two devices fails."""
     monkeypatch.setattr(Home, "of", classmethod(lambda cls, model: cls(next(model.parameters()).device, True)))
     with spread("gpt2") as loaded, pytest.raises(RuntimeError, match="same device"):
         Engine(loaded, memory_bytes=MEMORY)
 
 
-def test_made_up_devices_refuse_each_other_and_pass_gradients_on() -> None:
+def test_fake_devices_refuse_each_other_and_pass_gradients_on() -> None:
     with devices.spread(torch.nn.Linear(2, 2), lambda _: 0):
         one, other = (torch.ones(2, device=torch.device(devices.KIND, number)) for number in (0, 1))
         with pytest.raises(RuntimeError, match="same device"):

@@ -18,13 +18,13 @@ def off(found: torch.Tensor) -> float:
     return float(((found.double() - exact).abs() / exact).max())
 
 
-def test_float32_probabilities_of_a_large_vocabulary_are_right_to_2e_6_of_themselves() -> None:
+def test_float32_probabilities_of_a_large_vocabulary_are_exact_to_2e_6() -> None:
     assert off(probabilities(logits(torch.float32))) < 2e-6
     assert off(log_probabilities(logits(torch.float32)).double().exp()) < 4e-6
     assert off(logits(torch.float32).softmax(-1)) > 1e-5, "torch's own would do by now: use it again"
 
 
-def test_float64_and_saturated_logits_give_what_torch_gives() -> None:
+def test_probabilities_of_float64_and_saturated_logits_equal_torchs() -> None:
     assert off(probabilities(logits(torch.float64))) < 1e-12
     assert off(log_probabilities(logits(torch.float64)).exp()) < 1e-12
     far = torch.tensor([[0.0, -2000.0, 3e4]])

@@ -31,7 +31,7 @@ def peak_bytes(work: object) -> int:
 
 @pytest.mark.parametrize("tokens", [12, 36])
 @pytest.mark.parametrize("kind", ["bert", "gpt2"])
-def test_passes_stay_within_a_tenth_of_the_limit(kind: str, tokens: int) -> None:
+def test_passes_exceed_the_memory_limit_by_at_most_a_tenth(kind: str, tokens: int) -> None:
     """Long prompts too: on decoders every row of a pass needs its own copy of the prefix's keys and values."""
     loaded = random_models.bert() if kind == "bert" else random_models.gpt2()
     limit = 1 << 21
@@ -48,7 +48,7 @@ def test_passes_stay_within_a_tenth_of_the_limit(kind: str, tokens: int) -> None
 
 
 @pytest.mark.parametrize("method", ["bkn+nodes=3", "amig"])
-def test_many_queries_at_once_of_a_large_vocabulary_stay_within_it_too(
+def test_many_queries_with_a_large_vocabulary_stay_within_the_memory_limit(
     method: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What is kept of a group beside its passes, logits above all; a window as on a GPU."""
@@ -63,7 +63,7 @@ def test_many_queries_at_once_of_a_large_vocabulary_stay_within_it_too(
     assert peak_bytes(lambda: list(attribute(engine, queries, parse_method(method)))) <= 1.1 * limit
 
 
-def test_a_pass_on_a_processor_fills_half_as_much_where_it_holds_rows_enough() -> None:
+def test_cpu_pass_takes_half_the_bytes_where_that_holds_enough_rows() -> None:
     cost, much = Cost(token=1 << 20, head=0), 1 << 40
     rows = {tokens: cost.rows(much, tokens, gradient=True, cpu=True) for tokens in (1, 6, 16)}
     assert rows == {1: 256, 6: 64, 16: 32}

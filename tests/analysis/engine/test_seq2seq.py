@@ -31,7 +31,7 @@ def parts(loaded: LoadedModel, ids: tuple[int, ...]) -> tuple[list[int], list[in
     return list(ids[:at]), list(ids[at:])
 
 
-def test_the_encoder_reads_the_prompt_with_a_sentinel_and_the_decoder_the_answer_so_far(t5: LoadedModel) -> None:
+def test_encoder_reads_the_prompt_with_a_sentinel_and_decoder_the_answer_so_far(t5: LoadedModel) -> None:
     found, token = encode(t5, QUERY), t5.tokenizer.convert_tokens_to_ids
     assert found.prompt == "The capital of Kenya is<extra_id_0> French"
     assert len(found.steps) == 2 == len(found.answer_tokens)
@@ -45,7 +45,7 @@ def test_the_encoder_reads_the_prompt_with_a_sentinel_and_the_decoder_the_answer
     assert t5.substitute == token("<extra_id_1>")
 
 
-def test_object_activations_are_the_decoders_at_the_answers_own_tokens(t5: LoadedModel) -> None:
+def test_object_activations_are_read_in_the_decoder_at_the_answers_tokens(t5: LoadedModel) -> None:
     found = encode_statement(t5, QUERY)
     for step in found.steps:
         assert parts(t5, step.ids)[1][step.position] == step.gold
@@ -59,7 +59,7 @@ def test_object_activations_are_the_decoders_at_the_answers_own_tokens(t5: Loade
     assert Engine(t5).object_activations(encode(t5, QUERY))[:width] == pytest.approx(seen[0].numpy(), rel=1e-6)
 
 
-def test_predictions_edits_and_gradients_are_the_models_own(t5: LoadedModel) -> None:
+def test_seq2seq_predictions_edits_and_gradients_equal_the_models(t5: LoadedModel) -> None:
     engine, query = Engine(t5), encode(t5, QUERY)
     site, neurons = t5.sites[1], [3, 5]
     module = t5.model.get_submodule(site.module)
@@ -87,7 +87,7 @@ def test_predictions_edits_and_gradients_are_the_models_own(t5: LoadedModel) -> 
     assert mine == pytest.approx(float(sum(slopes)) / 2, rel=1e-8)
 
 
-def test_a_folder_is_loaded_and_the_sentinel_itself_is_no_text(t5: LoadedModel, tmp_path: Path) -> None:
+def test_t5_folder_loads_and_a_prompt_with_the_sentinel_is_refused(t5: LoadedModel, tmp_path: Path) -> None:
     t5.model.model.float().save_pretrained(tmp_path)
     t5.tokenizer.save_pretrained(tmp_path)
     loaded = load_model(tmp_path)
@@ -100,7 +100,7 @@ def test_a_folder_is_loaded_and_the_sentinel_itself_is_no_text(t5: LoadedModel, 
         encode(loaded, Query("1", "r", "l", "[X] <extra_id_0> [Y]", "Kenya", "Nairobi"))
 
 
-def test_an_encoder_decoder_without_sentinels_is_refused(tmp_path: Path) -> None:
+def test_load_model_refuses_an_encoder_decoder_without_sentinels(tmp_path: Path) -> None:
     config = transformers.BartConfig(
         vocab_size=320, d_model=16, encoder_layers=1, decoder_layers=1, encoder_attention_heads=2,
         decoder_attention_heads=2, encoder_ffn_dim=24, decoder_ffn_dim=24,

@@ -17,7 +17,7 @@ ROWS, HIDDEN = 5, 300
 
 @pytest.mark.parametrize("bias", [True, False])
 @pytest.mark.parametrize("vocabulary", [3_500, 9_001])
-def test_pieces_give_the_logits_and_the_gradient_of_one_product(bias: bool, vocabulary: int) -> None:
+def test_vocabulary_in_pieces_gives_the_logits_and_gradient_of_one_product(bias: bool, vocabulary: int) -> None:
     torch.manual_seed(0)
     head = nn.Linear(HIDDEN, vocabulary, bias=bias, dtype=torch.float64).requires_grad_(False)
     x = torch.randn(ROWS, 1, HIDDEN, dtype=torch.float64, requires_grad=True)
@@ -30,7 +30,7 @@ def test_pieces_give_the_logits_and_the_gradient_of_one_product(bias: bool, voca
     assert torch.allclose(*gradients, rtol=1e-12)
 
 
-def test_other_heads_keep_their_own_forward() -> None:
+def test_heads_that_are_no_plain_linear_keep_their_forward() -> None:
     class Scaled(nn.Linear):
         def forward(self, x: torch.Tensor) -> torch.Tensor:
             return 2 * super().forward(x)
@@ -41,7 +41,7 @@ def test_other_heads_keep_their_own_forward() -> None:
     assert in_pieces(nn.Linear(HIDDEN, 9_001, dtype=torch.bfloat16)) is None
 
 
-def test_the_models_head_gets_its_forward_back() -> None:
+def test_head_gets_its_forward_back_after_a_pass() -> None:
     loaded = random_models.bert(torch.float64)
     head = loaded.model.get_output_embeddings()
     with pytest.raises(ZeroDivisionError), Circuit(loaded).wired(lambda *_: None, lambda *_: None):
@@ -50,7 +50,7 @@ def test_the_models_head_gets_its_forward_back() -> None:
 
 
 @pytest.mark.parametrize("kind", ["encoder", "decoder"])
-def test_the_head_runs_only_where_logits_are_asked_for(kind: str) -> None:
+def test_head_runs_only_when_logits_are_asked_for(kind: str) -> None:
     """Activations need none, and paths that end in the prompt read them off that end."""
     engine = Engine({"encoder": random_models.bert, "decoder": random_models.gpt2}[kind](torch.float64))
     query, widths = sample_query(engine.loaded, 9, 3), list[int]()
