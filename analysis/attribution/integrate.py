@@ -26,7 +26,6 @@ from torch import Tensor
 from knscope.analysis.attribution.method import MethodConfig
 from knscope.analysis.attribution.paths import prepare
 from knscope.analysis.attribution.quadrature import MAX_NODES, Integrals, places
-from knscope.analysis.attribution.smoothness import FEWEST_NODES, ellipse, expected_nodes
 from knscope.analysis.engine import memory
 from knscope.analysis.engine.circuit import Circuit, Rows
 from knscope.analysis.engine.edits import FlatEdits, slices_by_value
@@ -37,7 +36,7 @@ from knscope.analysis.prompts.encode import EncodedQuery
 from knscope.analysis.types import Bools, Floats, Ints
 
 WINDOW, WINDOW_GPU = 32, 256
-"""Queries looked at together for passes to share; bounds what is held before results are handed out."""
+"""Queries that may share passes; bounds what is held before results are yielded."""
 
 
 @dataclass(frozen=True)
@@ -91,7 +90,7 @@ def attribute(engine: Engine, queries: Sequence[EncodedQuery], method: MethodCon
 
 
 def _group_size(engine: Engine, query: EncodedQuery, method: MethodConfig) -> int:
-    """Queries whose path ends, gradients and logits together stay within a quarter of the budget."""
+    """How many queries keep their path ends, gradients and logits within a quarter of the budget."""
     tokens = len(query.steps[-1].ids) if method.positions == "all" else 1
     steps = len(query.steps)
     paths = steps * (query.n_words if method.baseline == "per_word" else 1)
@@ -110,24 +109,23 @@ class _Group:
         self.circuit = self._circuit()
         integrates = self.kind not in ("activation", "ablation")
         self.ends = integrates and places(self.method.rule, np.array([self.method.nodes]), start=True).end.any()
-        """Whether the first pass has a node at w, whose row gives out what the prompt itself does."""
+        """Whether the first pass has a node at w, whose row predicts what the prompt itself does."""
         self.prepared, self.paths = prepare(engine, self.circuit, queries, self.method, logits=not self.ends)
         self.steps, self.logits = self.prepared.n_steps, self.prepared.logits
-        """Of the prompts as they are, by state: where `ends`, set by the first pass."""
+        """Logits of the unedited prompts, by state; where `ends`, the first pass sets them."""
         clean = self.prepared.activations
         self.scores = [each.new_zeros((len(queries), each.shape[-1]), dtype=torch.float64) for each in clean]
         """Sums over paths and steps, layer by layer."""
         self.at_end = [torch.empty_like(each) for each in clean]
-        """dF/dw by layer at w itself, by state: set by the first pass of a rule that has a node there."""
-        brings = self.prepared.recipe.bring != "neurons"
-        self.linear = brings and self.circuit.is_linear
-        """Whether a path's row brings at a (1 - a) times what it does at 0, W (w' - w), W the second MLP linear."""
-        self.changes = self._changes() if self.linear or (brings and self.method.starts_low) else []
-        """What it brings at 0, by layer: (paths, [tokens,] hidden)."""
+        """dF/dw at w by layer, by state; the first pass sets it for a rule that has a node there."""
+        self.linear = self.prepared.recipe.sum
+        """Whether a path's row at a enters with (1 - a) W (w' - w), W the second MLP linear, instead of with neurons."""
+        self.changes = self._changes() if self.linear else []
+        """W (w' - w) by layer: (paths, [tokens,] hidden)."""
 
     @cached_property
     def f_end(self) -> Floats:
-        """F(w) by state; known where `logits` are."""
+        """F(w) by state; known once `logits` are."""
         return value(self.method.target, self.logits, self.prepared.gold).double().cpu().numpy()
 
     def attributions(self) -> list[Attribution]:
@@ -159,12 +157,12 @@ class _Group:
 
     def _changes(self) -> list[Tensor]:
         both = zip(self.paths.start, self.prepared.activations, strict=True)
-        return [self.circuit.change(layer, start, end[self.paths.state]) for layer, (start, end) in enumerate(both)]
+        return [self.circuit.product(layer, start - end[self.paths.state]) for layer, (start, end) in enumerate(both)]
 
     # --- integration ---
 
     def _integrate(self, integrals: Integrals) -> None:
-        nodes = self._first_nodes(integrals.shape)
+        nodes: Ints = np.full(integrals.shape[::-1], self.method.first_nodes)  # (layers, paths)
         pending = np.ones_like(nodes, np.bool_)
         state, eps = self.paths.state.cpu().numpy(), torch.finfo(self.engine.loaded.dtype).eps
         while pending.any():
@@ -185,26 +183,9 @@ class _Group:
             pending[layer[done], path[done]] = False
             nodes = np.minimum(2 * nodes, MAX_NODES)
 
-    def _first_nodes(self, shape: tuple[int, int]) -> Ints:
-        """Nodes that each integral starts with, (layers, paths)."""
-        paths, layers = shape
-        nodes: Ints = np.full((layers, paths), self.method.nodes)
-        if not self.method.starts_low:
-            return nodes
-        recipe, recording = self.prepared.recipe, self.prepared.recording
-        if recipe.bring != "sum":  # a norm follows the MLP: what it divides by is not recorded
-            nodes[:] = min(FEWEST_NODES, self.method.nodes)
-            return nodes
-        sequence, position = self.prepared.sequence[self.paths.state], self.prepared.position[self.paths.state]
-        for site, change in zip(self.engine.loaded.sites, self.changes, strict=True):
-            after = recording.after[site.block][sequence]
-            stream = after if self.whole else after[torch.arange(paths, device=after.device), position]
-            nodes[site.layer] = expected_nodes(ellipse(stream, change), self.method.tolerance, self.method.nodes)
-        return nodes
-
     def _gradients(self, layer: Ints, path: Ints, nodes: Ints, integrals: Integrals, first: bool) -> dict[int, Tensor]:
-        """Weighted mean gradients (jobs, width) by layer, of the jobs (layer, path) ordered by layer, of `nodes` (jobs,)
-        each; F(w') on the way."""
+        """Weighted mean gradients (jobs, width) by layer of the jobs (layer, path), ordered by layer, with `nodes` (jobs,)
+        nodes each. The first pass also stores F(w')."""
         on = places(self.method.rule, nodes, start=first)
         here, device = slices_by_value(layer), self.paths.state.device
         chosen = torch.from_numpy(path).to(device)
@@ -224,7 +205,7 @@ class _Group:
                     integrals.f_start[path[job[starts]], layer[job[starts]]] = f[starts]
                 to, weight = torch.from_numpy(place[job]).to(device), torch.from_numpy(on.weight[mine]).to(device)
                 within = slices_by_value(layer[job])
-                for number, these in within.items():  # what takes memory comes first: a row is added once or not at all
+                for number, these in within.items():  # allocate before adding: a row is added once or not at all
                     gradient = gradients[number].to(result[number].dtype)
                     gradients[number] = gradient * wide(weight[these], gradient)
                 for number, these in within.items():
@@ -243,16 +224,16 @@ class _Group:
         return result
 
     def _nothing(self, layer: int, jobs: int) -> Tensor:
-        """Zeros to add up gradients in, of so many jobs, at what they bring to `layer`; no less than float32."""
+        """Zeros to sum the gradients of `jobs` jobs at `layer` in, in float32 or better."""
         brought = (self.changes if self.linear else self.paths.start)[layer]
         precise = torch.promote_types(brought.dtype, torch.float32)
         return brought.new_zeros((jobs, *brought.shape[1:]), dtype=precise)
 
     def _pass(self, ends: Tensor, layer: Ints, path: Ints, at: Floats) -> tuple[Floats, dict[int, Tensor]]:
-        """F (rows,) and dF/dx by layer, of rows (layer, path, place on the path) ordered by layer.
+        """F (rows,) and dF/dx by layer, for rows (layer, path, place on the path) ordered by layer.
 
-        All paths and layers of a state end in the model as it is. So one row a state in `ends` goes before these, from
-        the lowest layer up, and its gradients at the neurons of every layer go to `at_end`.
+        All paths and layers of a state end in the unedited model. So one row per state in `ends` goes first, from the
+        lowest layer up, and its gradients at the neurons of every layer go to `at_end`.
         """
         paths, where = (torch.from_numpy(each).to(ends.device) for each in (path, at))
         n, here = len(ends), slices_by_value(layer)
@@ -263,11 +244,10 @@ class _Group:
             leaves[number] = self._brought(number, paths[these], where[these]).requires_grad_(True)
         zeros: list[Tensor] = []
         values = dict(leaves)
-        if not self.linear:
-            values = {number: self._entering(number, leaf, state[n:][here[number]]) for number, leaf in leaves.items()}
         if n:
             zeros = [torch.zeros_like(each[ends]).requires_grad_(True) for each in self.prepared.activations]
-            unchanged = self._entering(0, self.prepared.activations[0][ends] + zeros[0], ends)
+            clean = self.prepared.activations[0][ends]
+            unchanged = brought(self.circuit, self.prepared.recipe, 0, clean + zeros[0], clean)
             values[0] = torch.cat([unchanged, *([values[0]] if 0 in leaves else [])])
         later = {number: partial(tapped, zero, position[:n]) for number, zero in enumerate(zeros) if number}
         rows = Rows(self.prepared.sequence[state], position, [0] * n + layer.tolist())
@@ -283,19 +263,15 @@ class _Group:
         return f[n:].double().cpu().numpy(), dict(zip(leaves, gradients[len(zeros) :], strict=True))
 
     def _brought(self, layer: int, paths: Tensor, at: Tensor) -> Tensor:
-        """What rows at places `at` of paths bring to `layer`: (rows, [tokens,] width or hidden)."""
+        """The input of rows at places `at` of paths at `layer`: (rows, [tokens,] width or hidden)."""
         if self.linear:  # x(a) - w = (1 - a) (w' - w)
             change = self.changes[layer][paths]
             return change * wide(1 - at, change)
         start, end = self.paths.start[layer][paths], self.prepared.activations[layer][self.paths.state[paths]]
         return start + wide(at, start) * (end - start)
 
-    def _entering(self, layer: int, neurons: Tensor, state: Tensor) -> Tensor:
-        """What rows of `state` bring to `layer` whose neurons there are (rows, [tokens,] width)."""
-        return brought(self.circuit, self.prepared.recipe, layer, neurons, self.prepared.activations[layer][state])
-
     def _total(self, layer: int, paths: Tensor, gradient: Tensor) -> Tensor:
-        """(jobs,): what the attributions of each path sum up to."""
+        """(jobs,): the sum of each path's attributions."""
         difference = self.prepared.activations[layer][self.paths.state[paths]] - self.paths.start[layer][paths]
         return (difference.double() * gradient.double()).flatten(1).sum(1)
 
@@ -319,7 +295,7 @@ class _Group:
             self._accumulate(layer, everyone, activations.double().abs())
 
     def _add_ablations(self) -> None:
-        """F(w) - F(w_j <- w'_j), one row a neuron and path."""
+        """F(w) - F(w_j <- w'_j), one row per neuron and path."""
         neurons = self.engine.loaded.n_neurons
         starts = torch.cat(self.paths.start, dim=1).double().cpu().numpy()
         state = self.paths.state.cpu().numpy()
@@ -338,7 +314,7 @@ class _Group:
                 self._accumulate(layer, self.paths.state[path : path + 1], values)
 
     def _shuffle(self, scores: Floats) -> None:
-        """Each layer keeps its scores and loses which neuron has which: seeded by the method and the query."""
+        """Shuffle the scores within each layer, seeded by the method and the query."""
         for index, query in enumerate(self.queries):
             generator = np.random.default_rng([self.method.seed, int(query.query.id, 16)])
             for low, high in zip(self.engine.offsets, self.engine.offsets[1:], strict=False):
@@ -347,7 +323,7 @@ class _Group:
     # --- results ---
 
     def _normalised(self, scores: Floats) -> tuple[Floats, tuple[int, ...]]:
-        """Eq. 5: by the layer's signed sum. A neuron negative before it stays so, whatever the sign of the sum."""
+        """Eq. 5: divide by the layer's signed sum. A negative score stays negative, whatever the sign of the sum."""
         if self.method.normalise == "none":
             return scores, ()
         result, flagged = np.zeros_like(scores), []

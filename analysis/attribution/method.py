@@ -15,9 +15,12 @@ from typing import Any
 
 from knscope.analysis.errors import ModelError
 
-NUMERICS_VERSION = 5
+NUMERICS_VERSION = 6
 """Raised whenever the same options would give other values: stored results of an older version are then computed
 anew."""
+
+_FEWEST_NODES = 3
+"""Where the rules of Gauss start with a looser tolerance than the default."""
 
 _CHOICES: Mapping[str, tuple[str, ...]] = MappingProxyType(
     {
@@ -58,7 +61,7 @@ class MethodConfig:
     """Nodes of the rule; the two of Gauss start here and double where the residual asks for it."""
     tolerance: float = 1e-3
     """The residual that a path may keep, as a share of its change of F. With more than the default the rules of Gauss
-    start with fewer than `nodes`, 3 at least, where that is expected to do: less exact and up to twice as fast."""
+    start with 3 nodes: less exact and up to twice as fast."""
     normalise: str = "none"
     """`layer` divides by the layer's signed sum (eq. 5)."""
     positions: str = "answer"
@@ -103,9 +106,10 @@ class MethodConfig:
         return self.rule.startswith("gauss")
 
     @property
-    def starts_low(self) -> bool:
-        """Whether paths may start with fewer nodes than `nodes`."""
-        return self.is_adaptive and self.tolerance > MethodConfig.tolerance
+    def first_nodes(self) -> int:
+        """Nodes that each path starts with."""
+        looser = self.is_adaptive and self.tolerance > MethodConfig.tolerance
+        return min(_FEWEST_NODES, self.nodes) if looser else self.nodes
 
     def to_json(self) -> dict[str, Any]:
         """Every option by name: what results are keyed by, together with NUMERICS_VERSION."""

@@ -51,8 +51,8 @@ def _lobatto(n: int) -> tuple[Floats, Floats]:
 
 @dataclass(frozen=True)
 class Places:
-    """Where integrals are looked at, integral by integral: `of` (rows,) is whose each place is, `at` in [0, 1), `weight`
-    there; `end` (integrals,) is the weight of a = 1, which is no row."""
+    """Where integrands are evaluated: row r belongs to integral of[r], at place at[r] in [0, 1) with weight[r]. The place
+    a = 1 is not a row; end[i] is its weight in integral i."""
 
     of: Ints
     at: Floats
@@ -61,7 +61,7 @@ class Places:
 
 
 def places(rule: str, nodes: Ints, start: bool) -> Places:
-    """The places of integrals of `nodes` (integrals,) nodes each; with `start` a = 0 is among them, if with no weight."""
+    """The places of integrals with `nodes` (integrals,) nodes each; with `start` a = 0 is among them, even at weight 0."""
     tables = {}
     for n in np.unique(nodes).tolist():
         at, weight = nodes_and_weights(rule, n)

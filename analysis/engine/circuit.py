@@ -14,7 +14,7 @@ from typing import Any
 from torch import Tensor, nn
 from transformers.pytorch_utils import Conv1D
 
-from knscope.analysis.engine.devices import Home, LayerOf, OnBlock, OnModule, OnProduct, OnTensor
+from knscope.analysis.engine.devices import Home, LayerOf, OnBlock, OnTensor
 from knscope.analysis.engine.models import LoadedModel
 from knscope.analysis.engine.seq2seq import Sourced
 from knscope.analysis.engine.sites import Site
@@ -30,10 +30,9 @@ class Recipe:
     prefix: causal models compute the answer position alone, over cached keys and values.
     cut: where all tokens but the answer's are dropped: after the last `block`, before the `head`, or `none`.
     tail: an entering row skips its block up to the neurons, which no edit of that block can change.
-    narrow: the last block's MLP runs for the answer position alone, and so do the modules named in `alone`.
-    bring: what rows enter with. `neurons`; `product` - the change of what the second MLP linear makes of them, which is
-    added to that of the prompt as it is; `sum` - that change too, added to what the block gave out: where no norm
-    follows the MLP, and then nothing of the block is run.
+    narrow: the last block's MLP runs for the answer position alone.
+    sum: rows enter with the change of the second MLP linear's output instead of with neurons. It is added to the block's
+    recorded output, and nothing of the block is run: exact where no norm follows the MLP.
     """
 
     enter: str
@@ -41,25 +40,23 @@ class Recipe:
     cut: str = "none"
     tail: bool = False
     narrow: bool = False
-    alone: tuple[str, ...] = ()
-    bring: str = "neurons"
+    sum: bool = False
 
     @property
     def skips(self) -> bool:
         """Whether entering rows leave out what precedes the neurons in their block."""
-        return self.tail or self.bring == "sum"
+        return self.tail or self.sum
 
     @property
     def needs_tail(self) -> bool:
         """Whether entering rows run what follows the neurons in their block, and that alone."""
-        return self.tail and self.bring != "sum"
+        return self.tail and not self.sum
 
     def __str__(self) -> str:
         if self.enter == "start":
             return "full forward"
         how = "each row from its own block" if self.enter == "own" else "from the lowest edited block"
-        tail = {"neurons": "tail", "product": "product", "sum": "sum"}[self.bring]
-        noted = ((self.prefix, "cached prefix"), (self.skips, tail), (self.narrow, "narrow"))
+        noted = ((self.prefix, "cached prefix"), (self.needs_tail, "tail"), (self.sum, "sum"), (self.narrow, "narrow"))
         notes = [text for on, text in noted if on]
         return f"replay {how}" + (f" ({', '.join(notes)})" if notes else "")
 
@@ -107,11 +104,8 @@ class Rows:
 class Circuit:
     """The modules of a loaded model by block and by layer."""
 
-    def __init__(
-        self, loaded: LoadedModel, pre_act: bool = False, activation_functions: Sequence[nn.Module] = ()
-    ) -> None:
-        """`pre_act`: sites are the outputs of the first MLP linear instead of the inputs of the second, with
-        `activation_functions` between them, by layer, where these are known."""
+    def __init__(self, loaded: LoadedModel, pre_act: bool = False) -> None:
+        """`pre_act`: sites are the outputs of the first MLP linear instead of the inputs of the second."""
         model, anatomy = loaded.model, loaded.anatomy
         self.model, self.anatomy, self.decodes, self.pre_act = model, anatomy, loaded.kind == "decoder", pre_act
         self.n_blocks, self._home = len(anatomy.blocks), Home.of(model)
@@ -127,7 +121,6 @@ class Circuit:
                 self._feeders |= {model.get_submodule(name): site.layer for name in site.feeders}
         second = [model.get_submodule(site.module) for site in anatomy.sites]
         self._linears = second if all(map(is_plain, second)) else []
-        self._activation_functions = activation_functions
         self._head = model.get_output_embeddings()
         self._hidden_name = {
             module: next(iter(inspect.signature(module.forward).parameters)) for module in self._blocks
@@ -139,25 +132,12 @@ class Circuit:
 
     @property
     def is_linear(self) -> bool:
-        """Whether sites are followed by a plain matrix, all of them."""
+        """Whether every site is followed by a plain matrix."""
         return bool(self._linears) and not self.pre_act
 
-    def brings(self, wanted: str) -> str:
-        """What rows of a recipe that wants them to bring `wanted` can bring here: that, or `neurons`."""
-        known = self._activation_functions and wanted == "sum" if self.pre_act else True
-        return wanted if self._linears and known else "neurons"
-
-    def change(self, layer: int, neurons: Tensor, clean: Tensor) -> Tensor:
-        """By how much what the second MLP linear gives out changes, (..., hidden), where `clean` neurons (..., width)
-        become others. Differentiable in them."""
-        if self.pre_act:
-            function = self._activation_functions[layer]
-            neurons, clean = function(neurons).to(neurons.device), function(clean).to(clean.device)
-        return self.product(layer, neurons - clean)
-
     def product(self, layer: int, change: Tensor) -> Tensor:
-        """By how much what the second MLP linear gives out changes: (..., hidden) of a change of neurons (..., width)."""
-        weights = matrix(self._linears[layer])
+        """The change (..., hidden) of the second MLP linear's output for a change of neurons (..., width)."""
+        weights = matrix(self._linears[layer])  # (hidden, width)
         return (change.to(weights.device) @ weights.t()).to(change.device)
 
     def product_back(self, layer: int, gradient: Tensor) -> Tensor:
@@ -179,12 +159,10 @@ class Circuit:
         on_site: OnTensor,
         on_head: Callable[[Tensor], Tensor] | None = None,
         on_feeder: OnTensor | None = None,
-        on_alone: tuple[Sequence[str], OnModule] | None = None,
-        on_product: OnProduct | None = None,
         head: bool = True,
     ) -> Iterator[None]:
-        """Route every block, every site, the head's input, the input of the last block's MLP, the named modules of the
-        last block and second MLP linears through callbacks. Without `head` it gives out what it is given."""
+        """Route every block, every site, the head's input and the input of the last block's MLP through callbacks.
+        Without `head` the head returns its input."""
         current, home = -1, self._home
         on_block, on_site = home.blocks(on_block), home.tensors(on_site)
 
@@ -206,9 +184,7 @@ class Circuit:
         def in_last() -> bool:
             return current == self.n_blocks - 1
 
-        alone = [self.model.get_submodule(name) for name in on_alone[0]] if on_alone else []
-        products = self._sites if on_product else {}
-        with self._undone([*alone, *products]) as handles:
+        with self._undone() as handles:
             for module, by_block in self._sites.items():
                 if self.pre_act:
                     handles.append(module.register_forward_hook(_site_output(on_site, layer_of, by_block)))
@@ -222,23 +198,17 @@ class Circuit:
                 handles.append(self._head.register_forward_pre_hook(lambda _, args: (at_head(args[0]), *args[1:])))
             for module, indices in self._blocks.items():
                 module.forward = block_forward(module, indices)
-            for module in alone:
-                assert on_alone is not None
-                module.forward = _alone_forward(module.forward, home.modules(on_alone[1]), in_last)
-            for module, by_block in products.items():
-                assert on_product is not None
-                module.forward = _site_product(module.forward, home.products(on_product), layer_of, by_block)
             vocabulary = in_pieces(self._head) if head else _same
             if vocabulary is not None:
                 self._head.forward = vocabulary
             yield
 
     @contextmanager
-    def _undone(self, others: Sequence[nn.Module]) -> Iterator[list[Any]]:
-        """A list for the handles of hooks: they are removed, and blocks, head and `others` get their own forward back,
-        come what may."""
+    def _undone(self) -> Iterator[list[Any]]:
+        """A list for the handles of hooks. At the end, come what may, the hooks are removed and blocks and head get their
+        own forward back."""
         handles: list[Any] = []
-        before = {module: module.__dict__.get("forward") for module in (*self._blocks, self._head, *others)}
+        before = {module: module.__dict__.get("forward") for module in (*self._blocks, self._head)}
         try:
             yield handles
         finally:
@@ -269,25 +239,12 @@ def _site_output(on_site: OnTensor, layer_of: LayerOf, by_block: dict[int, int])
     return hook
 
 
-def _site_product(
-    forward: Callable[..., Any], on_product: OnProduct, layer_of: LayerOf, by_block: dict[int, int]
-) -> Callable[..., Any]:
-    return lambda x: on_product(layer_of(by_block), forward, x)
-
-
 def _feeder_input(change: OnTensor, layer: int, in_last: Callable[[], bool]) -> Callable[..., Any]:
     def hook(_module: nn.Module, args: tuple[Any, ...]) -> tuple[Any, ...] | None:
         new = change(layer, args[0]) if in_last() else None
         return None if new is None else (new, *args[1:])
 
     return hook
-
-
-def _alone_forward(forward: Callable[..., Any], change: OnModule, in_last: Callable[[], bool]) -> Callable[..., Any]:
-    def routed(x: Tensor, *args: Any) -> Any:
-        return change(forward, x) if in_last() and not args else forward(x, *args)
-
-    return routed
 
 
 def is_plain(module: nn.Module) -> bool:

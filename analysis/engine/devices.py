@@ -16,12 +16,6 @@ from torch import Tensor, nn
 OnBlock = Callable[[int, Callable[..., Any], tuple[Any, ...], dict[str, Any]], Any]
 """(index, the block's own forward, args, kwargs) -> what the block returns."""
 
-OnModule = Callable[[Callable[[Tensor], Tensor], Tensor], Tensor]
-"""(the module's own forward, its input) -> what the module returns."""
-
-OnProduct = Callable[[int, Callable[[Tensor], Tensor], Tensor], Tensor]
-"""(layer, the second MLP linear's own forward, its input) -> what it returns."""
-
 LayerOf = Callable[[dict[int, int]], int]
 """Layers by block -> the layer of the block that runs."""
 
@@ -67,19 +61,6 @@ class Home:
 
     def head(self, on_head: Callable[[Tensor], Tensor]) -> Callable[[Tensor], Tensor]:
         return on_head if self.alone else lambda h: on_head(h.to(self.device)).to(h.device)
-
-    def modules(self, on_module: OnModule) -> OnModule:
-        if self.alone:
-            return on_module
-        return lambda forward, x: on_module(self._giving(forward), x.to(self.device)).to(x.device)
-
-    def products(self, on_product: OnProduct) -> OnProduct:
-        if self.alone:
-            return on_product
-        return lambda layer, forward, x: on_product(layer, self._giving(forward), x.to(self.device)).to(x.device)
-
-    def _giving(self, forward: Callable[[Tensor], Tensor]) -> Callable[[Tensor], Tensor]:
-        return lambda x: forward(x).to(self.device)
 
 
 def hidden_of(out: Any) -> Tensor:

@@ -48,7 +48,7 @@ def record(
     def on_block(index: int, forward: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         out = forward(*args, **kwargs)
         if kept:
-            if recipe.bring != "sum":
+            if not recipe.sum:
                 before.append(args[0][:kept])
             after.append(hidden_of(out)[:kept])
             extras.append(None if isinstance(out, Tensor) else tuple(out[1:]))
@@ -79,16 +79,17 @@ def replay(
 ) -> Tensor:
     """Logits (rows, vocabulary) at each row's answer position.
 
-    values[layer]: what the rows that enter at `layer` bring, as `brought` says: (its rows, width) at the answer position,
-    or (its rows, tokens, width) at all. `later` edits layers above a row's first. Differentiable in `values`.
+    values[layer]: the input of the rows that enter at `layer`, as `brought` makes it: (its rows, width or hidden) at the
+    answer position, or (its rows, tokens, width or hidden). `later` edits layers above a row's first. Differentiable in
+    `values`.
     """
     return _Replay(circuit, recording, rows, values, recipe, later or {}).run()
 
 
 def brought(circuit: Circuit, recipe: Recipe, layer: int, neurons: Tensor, clean: Tensor) -> Tensor:
-    """What rows bring whose neurons at `layer` become `neurons` where the prompt's are `clean`, both (rows, [tokens,]
-    width): these neurons, or (rows, [tokens,] hidden)."""
-    return neurons if recipe.bring == "neurons" else circuit.change(layer, neurons, clean)
+    """The input of rows whose neurons at `layer` change from `clean` to `neurons`, both (rows, [tokens,] width): the
+    neurons, or for a `sum` recipe the change (rows, [tokens,] hidden) of the second MLP linear's output."""
+    return circuit.product(layer, neurons - clean) if recipe.sum else neurons
 
 
 @dataclass(frozen=True)
@@ -103,7 +104,7 @@ class _Entry:
 
 
 class _Replay:
-    """One pass. Row numbers are places in `rows` throughout."""
+    """One replay pass. A row's number is its index in `rows`."""
 
     def __init__(
         self,
@@ -148,9 +149,8 @@ class _Replay:
             kwargs = {"use_cache": False}
         narrow = self.recipe.narrow and self.tokens > 1
         on_head = self._cut if self.recipe.cut == "head" else None
-        on_feeder, on_alone = (self._on_feeder, (self.recipe.alone, self._on_alone)) if narrow else (None, None)
-        on_product = self._on_product if self.recipe.bring == "product" else None
-        with self.circuit.wired(self._on_block, self._on_site, on_head, on_feeder, on_alone, on_product):
+        on_feeder = self._on_feeder if narrow else None
+        with self.circuit.wired(self._on_block, self._on_site, on_head, on_feeder):
             logits = self.circuit.model(input_ids=ids, **kwargs).logits.to(self.position.device)
         cut = (logits if self.recipe.cut != "none" else _take(logits, self.position)).squeeze(1)  # (rows, vocabulary)
         assert isinstance(cut, Tensor)
@@ -175,7 +175,7 @@ class _Replay:
         if start:
             out = forward(*args, **kwargs)
             hidden.append(_take(hidden_of(out), self.position[:start]) if cutting else hidden_of(out))
-        if end > start and self.recipe.bring == "sum":
+        if end > start and self.recipe.sum:
             hidden.append(self._sum(index, cutting))
             extra = self.recording.extras[index]
             out = out if start else hidden[0] if extra is None else (hidden[0], *extra)
@@ -211,7 +211,7 @@ class _Replay:
         return out, rest.index_put_((everyone, position), tail[everyone, position])  # a gathered copy: ours to write to
 
     def _sum(self, index: int, cutting: bool) -> Tensor:
-        """What the block gave out, with the changes that its entering rows bring."""
+        """The block's recorded output plus the changes of its entering rows: (rows, tokens or 1, hidden)."""
         site = self.circuit.site_of(index)
         assert site is not None
         lo, hi = self.ranges[site.layer]
@@ -228,6 +228,7 @@ class _Replay:
         )  # a gathered copy: ours to write to
 
     def _clean(self, recorded: Tensor, sequences: Tensor) -> Tensor:
+        """Recorded hidden states of `sequences` at the tokens that are replayed: (rows, tokens, hidden)."""
         return recorded[sequences, self.prefix : self.prefix + 1] if self.recipe.prefix else recorded[sequences]
 
     def _cut(self, h: Tensor) -> Tensor:
@@ -237,7 +238,7 @@ class _Replay:
 
     def _on_site(self, layer: int, x: Tensor) -> Tensor | None:
         if self.now is not None:
-            return None if self.recipe.bring == "product" else self._tail_values(layer, self.now)
+            return self._tail_values(layer, self.now)
         if layer not in self.later and (self.recipe.skips or layer not in self.values):
             return None
         start, end = self.entered[self.sites[layer].block], self.entered[self.sites[layer].block + 1]
@@ -254,25 +255,16 @@ class _Replay:
             new = self.later[layer](new, position)
         return new.view(x.shape)
 
-    def _on_product(self, layer: int, forward: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
-        return forward(x) if self.now is None else forward(x) + self._tail_values(layer, self.now)
-
     def _tail_values(self, layer: int, entry: _Entry) -> Tensor:
-        """What the entering rows bring as (copies, sequences, 1 or tokens, width or hidden)."""
+        """The neurons of the entering rows as (copies, sequences, 1 or tokens, width)."""
         values, n = self.values[layer], len(entry.sequences)
         values = values if values.dim() == 3 else values[:, None]
         padded = values.new_zeros((entry.copies * n, *values.shape[1:])).index_copy(0, entry.slot, values)
         return padded.view(entry.copies, n, *values.shape[1:])
 
     def _on_feeder(self, _layer: int, x: Tensor) -> Tensor | None:
-        """The last block's MLP for the answer position alone; what the residual adds elsewhere is never read."""
+        """Run the last block's MLP for the answer position alone; the other positions are never read."""
         return None if self.now is not None else _take(x, self.position[: x.shape[0]])
-
-    def _on_alone(self, forward: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
-        """A module of the last block for the answer position alone; every position then gets its result, unread."""
-        if self.now is not None or x.shape[:2] != (self.entered[-2], self.tokens):
-            return forward(x)
-        return forward(_take(x, self.position[: len(x)])).expand(-1, self.tokens, -1)
 
     def _entry(self, lo: int, hi: int) -> _Entry:
         sequences, which, counts = torch.unique(self.rows.sequence[lo:hi], return_inverse=True, return_counts=True)
@@ -285,13 +277,13 @@ class _Replay:
     # --- prefix ---
 
     def _caches(self) -> tuple[DynamicCache, DynamicCache]:
-        """The prefix of the rows that run each block, and of the sequences that only run its tail."""
+        """The cached prefix of the rows that run each block, and of the sequences that run only its tail."""
         config, one = self.circuit.model.config, self.rows.sequence[:1]
         cache, tail = DynamicCache(config=config), DynamicCache(config=config)
         for index, (keys, values) in enumerate(self.recording.cache):
             keys, values = keys[:, :, : self.prefix], values[:, :, : self.prefix]
             active = self.rows.sequence[: self.entered[index if self.recipe.skips else index + 1]]
-            active = active if len(active) else one  # blocks that hand their input through: read for its length only
+            active = active if len(active) else one  # blocks below the lowest edit: only the length is read
             cache.update(_rows_of(keys, active), _rows_of(values, active), index)
             entering = self.entries[index].sequences if index in self.entries else one
             tail.update(_rows_of(keys, entering), _rows_of(values, entering), index)
@@ -299,14 +291,14 @@ class _Replay:
 
 
 def _rows_of(recorded: Tensor, sequences: Tensor) -> Tensor:
-    """recorded[sequences], not copied where there is but one to take."""
+    """recorded[sequences], without a copy where only one sequence is recorded."""
     if len(recorded) == 1:
         return recorded.expand(len(sequences), *recorded.shape[1:])
     return recorded[sequences.to(recorded.device)]
 
 
 def _take(h: Tensor, position: Tensor) -> Tensor:
-    """(rows, tokens, ...) at one position each: (rows, 1, ...)."""
+    """h (rows, tokens, ...) at one position per row: (rows, 1, ...)."""
     if h.shape[1] == 1:
         return h
     taken = _Take.apply(h, position)  # type: ignore[no-untyped-call]
@@ -315,7 +307,7 @@ def _take(h: Tensor, position: Tensor) -> Tensor:
 
 
 class _Take(torch.autograd.Function):
-    """h[row, position[row]], whose backward writes each place once instead of adding up an index."""
+    """h[row, position[row]] with a backward that writes each place once instead of accumulating by index."""
 
     @staticmethod
     def forward(ctx: Any, h: Tensor, position: Tensor) -> Tensor:
@@ -354,10 +346,10 @@ class _Put(torch.autograd.Function):
 
 
 def tapped(leaf: Tensor, answer: Tensor, x: Tensor, position: Tensor) -> Tensor:
-    """x (rows, tokens, width) as it is; the gradient of its first rows goes to `leaf`: (n, width) at the answer position,
-    or (n, tokens, width).
+    """Return x (rows, tokens, width) unchanged; the gradient of its first n rows also goes to `leaf`: (n, width) at the
+    answer position, or (n, tokens, width).
 
-    A last block that runs for the answer position alone has it at `position` 0, and in the prompt at `answer`.
+    In a last block that runs for the answer position alone, `position` is 0 and `answer` the position in the prompt.
     """
     tapped = _Tap.apply(x, leaf, position[: len(leaf)], answer)  # type: ignore[no-untyped-call]
     assert isinstance(tapped, Tensor)
@@ -365,7 +357,7 @@ def tapped(leaf: Tensor, answer: Tensor, x: Tensor, position: Tensor) -> Tensor:
 
 
 class _Tap(torch.autograd.Function):
-    """Zeros added to x without a copy of x: x itself, whose gradient is also that of the zeros."""
+    """x + zeros without a copy: x itself, whose gradient is also that of the zeros."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, leaf: Tensor, position: Tensor, answer: Tensor) -> Tensor:

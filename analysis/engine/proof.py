@@ -1,7 +1,7 @@
-"""What is proven about a model at load: which replay is exact on it, and what a row of it costs.
+"""Prove at load which replay is exact on this model, and measure how much memory a row takes.
 
-Each recipe, fastest first, is compared with literal full forwards in which a hook overwrites the site: rows of two
-different prompts, at the lowest, a middle and the last layer, in one pass. Logits and gradients must agree to rounding.
+Each recipe, fastest first, is compared with literal full forwards in which a hook overwrites the neurons: rows of two
+prompts, at the lowest, a middle and the last layer, in one pass. Logits and gradients must agree to rounding.
 """
 
 from __future__ import annotations
@@ -14,35 +14,33 @@ import torch
 from torch import Tensor
 from transformers import DynamicCache
 
-from knscope.analysis.engine.activation import activation_functions
 from knscope.analysis.engine.circuit import FULL, Circuit, Recipe, Rows
 from knscope.analysis.engine.models import LoadedModel, probe_ids
-from knscope.analysis.engine.narrowing import Watch
 from knscope.analysis.engine.passes import brought, record, replay
 from knscope.analysis.errors import ModelError
 
 _TOLERANCE = {torch.float64: 1e-9, torch.float32: 1e-4, torch.float16: 0.05, torch.bfloat16: 0.1}
 _LARGE = 16.0
-"""Edits of the probe take neurons to as many times their value at most. In half precision rounding hides what a small
-edit would show: that a norm follows the MLP, say, which then adds up to no mere sum.
+"""The probe's edits multiply neurons by at most this. In half precision, rounding hides a small edit's difference, such as
+a norm behind the MLP, which rules out `sum`.
 """
 _TOKENS = 7
 _SEQUENCES = (0, 1, 0)
-"""Which of the two prompts each row continues."""
+"""The prompt that each row continues."""
 _CPU_PASS_BYTES = 1 << 28
-"""On a CPU larger passes gain nothing and lose time to fresh pages,"""
+"""Bytes of a pass on a CPU: larger ones gain nothing and lose time to page faults,"""
 _CPU_PASS_ROWS = 64
-"""unless they hold fewer rows than this, which the product with the vocabulary wants: then twice as many bytes."""
+"""unless the pass holds fewer rows than this, which the product with the vocabulary needs: then twice as many bytes."""
 
 _PASS_SHARE = 0.75
-"""Of the budget, what one pass may fill; the rest is for the recording and for what is kept of paths meanwhile."""
+"""Share of the budget that one pass may fill; the rest is for the recording and the sums over paths."""
 
 
 @dataclass(frozen=True)
 class Cost:
-    """Bytes a row fills: `token` per token over all blocks with a gradient, `head` for logits and their gradient,
-    `cache` per token of a cached prefix, of which every row needs a copy, `cache_back` for what the backward of one
-    block's attention makes of it."""
+    """Bytes that a row takes: `token` per token over all blocks with a gradient, `head` for logits and their gradient,
+    `cache` per token of the cached prefix, which every row copies, `cache_back` for its backward in one block's
+    attention."""
 
     token: int
     head: int
@@ -67,19 +65,19 @@ class Cost:
 class Proof:
     recipe: Recipe
     recipe_whole: Recipe
-    """For edits of all positions, where no prefix stays as it was."""
+    """For edits of all positions, which leave no prefix unchanged."""
     recipe_long: Recipe
-    """For prompts of `longest_prefix` tokens or more, whose cached prefix a sliding window has cut."""
+    """For prompts of `longest_prefix` tokens or more, whose cached prefix a sliding window cuts."""
     longest_prefix: int
     cost: Cost
     error: float
-    """Largest relative difference to the full forward, of logits and gradients."""
+    """Largest relative difference from the full forward, in logits and gradients."""
     refused: tuple[tuple[str, str], ...]
-    """Faster recipes that were not exact here, each with why."""
+    """Faster recipes that are not exact on this model, each with the reason."""
 
 
 def prove(circuit: Circuit, loaded: LoadedModel, only: Recipe | None = None) -> Proof:
-    """The fastest exact recipe. Raises ModelError when not even edited full forwards agree, or `only` is not exact."""
+    """Find the fastest exact recipe. Raises ModelError when not even full forwards agree, or `only` is not exact."""
     refused: list[tuple[str, str]] = []
     answer = _fastest(circuit, _Literal(circuit, loaded, whole=False), only, refused)
     literal = _Literal(circuit, loaded, whole=True)
@@ -98,7 +96,7 @@ def prove(circuit: Circuit, loaded: LoadedModel, only: Recipe | None = None) -> 
 def _fastest(
     circuit: Circuit, literal: _Literal, only: Recipe | None, refused: list[tuple[str, str]], prefix: bool = True
 ) -> tuple[Recipe, float]:
-    """A recipe that is exact, then the savings that stay exact on top of it."""
+    """The first exact base recipe, with every saving that stays exact on top of it."""
     best: tuple[Recipe, float] | None = None
     for recipe in [only] if only else _bases(prefix and circuit.decodes and not literal.whole):
         why, error = literal.compare(circuit, recipe)
@@ -114,9 +112,7 @@ def _fastest(
     savings: tuple[Callable[[Recipe], Recipe], ...] = (
         lambda recipe: replace(recipe, tail=True),
         lambda recipe: replace(recipe, narrow=recipe.tail and not recipe.prefix),
-        lambda recipe: replace(recipe, alone=literal.alone(circuit, recipe) if recipe.narrow else ()),
-        lambda recipe: replace(recipe, bring="sum") if circuit.is_linear else recipe,
-        lambda recipe: replace(recipe, bring="product") if circuit.is_linear and recipe.needs_tail else recipe,
+        lambda recipe: replace(recipe, sum=circuit.is_linear),
     )
     for saving in savings:
         recipe = saving(best[0])
@@ -138,7 +134,7 @@ def _bases(prefix: bool) -> list[Recipe]:
 
 
 class _Literal:
-    """Full forwards with one hook, written without any of the machinery under proof."""
+    """Full forwards with one hook, written without the code under proof."""
 
     def __init__(self, circuit: Circuit, loaded: LoadedModel, whole: bool) -> None:
         self.whole, self.tolerance = whole, _TOLERANCE[loaded.dtype]
@@ -182,7 +178,7 @@ class _Literal:
         return logits.detach(), self._gradients(logits, [leaf])[0]
 
     def _gradients(self, logits: Tensor, leaves: list[Tensor]) -> tuple[Tensor, ...]:
-        """Of a random direction in logit space, which misses nothing that a probability would show."""
+        """Gradients of a random direction in logit space, which sees every change that a probability would."""
         return torch.autograd.grad((logits * self.weight).sum(), leaves)
 
     def replayed(self, circuit: Circuit, recipe: Recipe) -> tuple[Tensor, list[Tensor]]:
@@ -206,20 +202,8 @@ class _Literal:
             gradients += self._gradients(out, leaves)
         return torch.cat(logits), gradients
 
-    def alone(self, circuit: Circuit, recipe: Recipe) -> tuple[str, ...]:
-        """Modules of the last block that are needed for the answer position alone, seen as rows pass through it whole."""
-        whole = replace(recipe, tail=False, narrow=False)
-        clean = record(
-            circuit, self.ids, 2, torch.arange(2, device=self.ids.device), self.position, 2, whole, self.whole
-        )
-        leaf, position = self.values[0].clone().requires_grad_(True), self.position[self.sequence]
-        rows = Rows(self.sequence, position, [self.layers[0]] * len(_SEQUENCES))
-        with Watch(circuit) as watch:
-            logits = replay(circuit, clean, rows, {self.layers[0]: leaf}, whole)
-        return watch.alone(logits, self.weight, position)
-
     def compare(self, circuit: Circuit, recipe: Recipe) -> tuple[str, float]:
-        """Why the recipe is not exact ('' when it is), and the largest relative difference seen."""
+        """Why the recipe is not exact ('' when it is), and the largest relative difference."""
         try:
             logits, gradients = self.replayed(circuit, recipe)
         except (RuntimeError, TypeError, ValueError, IndexError, AttributeError, KeyError, AssertionError) as error:
@@ -242,7 +226,7 @@ def _distance(found: Tensor, expected: Tensor) -> float:
 
 
 def _cost(circuit: Circuit, loaded: LoadedModel, literal: _Literal, recipe: Recipe, answer: Recipe) -> Cost:
-    """Bytes that one pass keeps for its backward, counted as they are saved; parameters are there anyway."""
+    """Count the bytes that one pass saves for its backward, without the parameters."""
     own = {parameter.data_ptr() for parameter in loaded.model.parameters()}
     seen: dict[int, int] = {}
 
@@ -275,8 +259,8 @@ def _cache_bytes(circuit: Circuit, literal: _Literal, recipe: Recipe) -> tuple[i
 
 
 def pre_act_circuit(loaded: LoadedModel) -> Circuit | None:
-    """A circuit whose sites are the outputs of the first MLP linear; none where an MLP is gated, whose neurons are made
-    of two vectors."""
+    """A circuit whose sites are the outputs of the first MLP linear; None where an MLP is gated, as its neurons come from
+    two vectors."""
     if any(site.gated or len(site.feeders) != 1 for site in loaded.sites):
         return None
-    return Circuit(loaded, pre_act=True, activation_functions=activation_functions(loaded))
+    return Circuit(loaded, pre_act=True)

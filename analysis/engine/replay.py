@@ -53,7 +53,7 @@ class Prepared:
     logits: Tensor
     circuit: Circuit
     recipe: Recipe
-    """How they are replayed."""
+    """The recipe that replays them."""
 
     @property
     def n_steps(self) -> int:
@@ -61,24 +61,23 @@ class Prepared:
 
     @property
     def tokens(self) -> int:
-        """Of a replayed row."""
+        """Tokens of a replayed row."""
         return 1 if self.recipe.prefix else int(self.recording.ids.shape[1])
 
     @property
     def prefix(self) -> int:
-        """Cached tokens that a replayed row stands behind, at most."""
+        """Most cached tokens before a replayed row."""
         return int(self.recording.ids.shape[1]) - 1 if self.recipe.prefix else 0
 
     def parts(self) -> list[Tensor]:
-        """States that may share a replay: all, or one answer position at a time over a cached prefix."""
+        """Groups of states that may share a replay: all of them, or one answer position at a time over a cached prefix."""
         states = torch.arange(len(self.gold), device=self.gold.device)
         return [states[step :: self.n_steps] for step in range(self.n_steps)] if self.recipe.prefix else [states]
 
 
 @dataclass(frozen=True)
 class Variant:
-    """A sequence to read that differs from a query's own: `ids` read at the answer position of each state in
-    `states`."""
+    """A changed sequence: `ids`, read at the answer position of each state in `states`."""
 
     ids: tuple[int, ...]
     states: tuple[int, ...]
@@ -122,8 +121,8 @@ class Engine:
         return self.recipe.enter != "start"
 
     def circuit_for(self, pre_act: bool) -> Circuit:
-        """The circuit whose sites lie after or before the activation function. Raises ModelError where the latter
-        has no meaning."""
+        """The circuit whose sites lie after the activation function, or before it with `pre_act`. Raises ModelError for
+        `pre_act` on a gated MLP."""
         if not pre_act:
             return self.circuit
         if self._pre_act is None:
@@ -135,7 +134,7 @@ class Engine:
         """Rows of `tokens` tokens, behind `prefix` cached ones, that one pass may hold."""
         return self.proof.cost.rows(self.budget, tokens, gradient, self.loaded.device.type == "cpu", prefix)
 
-    # --- what a query does ---
+    # --- predictions and edits of a query ---
 
     def predict(self, queries: Sequence[EncodedQuery]) -> list[Prediction]:
         """The unedited model on each query, in order."""
@@ -157,13 +156,13 @@ class Engine:
         return torch.cat(prepared.activations, dim=1).float().cpu().numpy()
 
     def object_activations(self, query: EncodedQuery) -> NDArray[np.float32]:
-        """(neurons,): the answer filled into the text, mean over its tokens' own positions."""
+        """(neurons,): activations at the answer's own tokens, filled into the text; their mean."""
         statement = encode_statement(self.loaded, query.query)
         mean: NDArray[np.float32] = self.activations(statement).mean(axis=0)
         return mean
 
     def edited(self, query: EncodedQuery, edits: Sequence[Edit]) -> list[Prediction]:
-        """The query under each edit, every edit applied at each step's answer position. Any number of edits."""
+        """Predictions under each edit, applied at each step's answer position. Any number of edits."""
         argmax = np.empty(len(edits) * len(query.steps), np.int64)
 
         def more(rows: Ints, logits: Tensor) -> None:
@@ -175,7 +174,7 @@ class Engine:
     def edited_rows(
         self, query: EncodedQuery, edits: FlatEdits, n: int, more: Callable[[Ints, Tensor], None] | None = None
     ) -> Edited:
-        """The query before and under edits 0..n-1, as arrays. `more` is shown all logits; row r is edit r // T at step r % T."""
+        """The query before and under edits 0..n-1, as arrays. `more` receives all logits; row r is edit r // T at step r % T."""
         prepared = self.prepare([query])
         steps = len(query.steps)
         p, ranks = np.empty(n * steps, np.float64), np.empty(n * steps, np.int64)
@@ -260,7 +259,7 @@ class Engine:
         recipe = self.proof.recipe_whole if whole else self.recipe
         if recipe.prefix and tokens >= self.proof.longest_prefix:
             recipe = self.proof.recipe_long
-        return replace(recipe, bring=circuit.brings(recipe.bring))
+        return replace(recipe, sum=recipe.sum and circuit.is_linear)
 
     def _shares_sequence(self, query: EncodedQuery) -> bool:
         """Whether every step can be read off the longest one: in causal models, and in statements, whose steps are one
@@ -287,8 +286,8 @@ class Engine:
         self, prepared: Prepared, states: Ints, edits: FlatEdits, layers: Ints, first: Ints, ordered: Ints,
         keep: Callable[[Ints, Tensor, Tensor], None], start: int, end: int,
     ) -> None:  # fmt: skip
-        """One pass: at its first layer a row enters with its neurons already edited, above it they are edited on the
-        way."""
+        """Run one pass. A row enters at its first edited layer with that layer's neurons already edited; the layers above
+        are edited on the way up."""
         device, chosen = self.loaded.device, ordered[start:end]
         place = np.full(len(states), -1)
         place[chosen] = np.arange(len(chosen))
@@ -313,7 +312,7 @@ class Engine:
         keep(chosen, state, logits)
 
     def _sparse(self, edits: FlatEdits, here: Ints, rows: Ints, layer: int) -> SiteEdit:
-        """The edits `here`, all at one layer, as a function of that layer's activations; `rows` are its rows."""
+        """The edits `here`, all at one layer, as a function of that layer's activations; rows[i] is the row of here[i]."""
         device = self.loaded.device
         at = torch.from_numpy(rows).to(device)
         neuron = torch.from_numpy(edits.neurons[here] - self.offsets[layer]).to(device)
@@ -326,7 +325,7 @@ class Engine:
         return edit
 
     def chunks(self, prepared: Prepared, first: Ints, gradient: bool) -> Iterator[tuple[int, int]]:
-        """Stretches of rows, ordered by first layer, that fit a pass; of one layer each where rows cannot mix."""
+        """Ranges of rows, ordered by first layer, that fit a pass; one layer each where rows of several cannot mix."""
         recipe = prepared.recipe
         size = self.capacity(prepared.tokens, gradient, prepared.prefix)
         bounds = [0, len(first)]

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from knscope.analysis.attribution import integrate, quadrature
+from knscope.analysis.attribution import integrate
 from knscope.analysis.attribution.integrate import Attribution, attribute
 from knscope.analysis.attribution.method import PRESETS, MethodConfig, parse_method
 from knscope.analysis.attribution.paths import Paths
@@ -94,7 +94,7 @@ def test_float32_scores_equal_the_literal_reference_to_1e_5_of_the_largest(kind:
         assert np.abs(found.scores - expected).max() <= 1e-5 * np.abs(expected).max()
 
 
-def test_the_reference_has_the_power_to_tell_options_apart(engine: Engine) -> None:
+def test_reference_tells_the_options_apart(engine: Engine) -> None:
     found = next(attribute(engine, encoded(engine), parse_method("amig")))
     for change in ({"last_word": "drop"}, {"multiplier": "activation"}, {"baseline": "zero"}, {"target": "logprob"}):
         if "last_word" in change and engine.loaded.kind == "encoder":
@@ -104,7 +104,7 @@ def test_the_reference_has_the_power_to_tell_options_apart(engine: Engine) -> No
         assert np.abs(found.scores - expected).max() > 1e-3 * np.abs(expected).max()
 
 
-def test_some_queries_have_several_answer_tokens_and_several_words(engine: Engine) -> None:
+def test_sample_queries_include_several_answer_tokens_and_words(engine: Engine) -> None:
     queries = encoded(engine)
     assert {len(query.steps) for query in queries} >= {1, 2}
     assert all(query.n_words >= 3 for query in queries)
@@ -122,12 +122,12 @@ def test_every_path_is_complete_and_converges_in_float64(engine: Engine, text: s
         ).all()
 
 
-def test_with_enough_nodes_the_residual_is_rounding(engine: Engine) -> None:
+def test_residual_is_rounding_with_enough_nodes(engine: Engine) -> None:
     for found in attribute(engine, encoded(engine), parse_method("amig+nodes=60")):
         assert np.abs(found.paths.residual).max() <= 1e-10 * found.paths.f_end.max()
 
 
-def test_nodes_double_only_where_the_residual_asks(engine: Engine) -> None:
+def test_nodes_double_only_where_the_residual_is_too_large(engine: Engine) -> None:
     coarse = list(attribute(engine, encoded(engine), parse_method("amig+rule=gauss-legendre,nodes=1,baseline=zero")))
     nodes = np.concatenate([found.paths.nodes for found in coarse])
     assert set(np.log2(nodes)) <= set(range(7)) | {np.log2(MAX_NODES)}
@@ -142,7 +142,7 @@ def test_scores_sum_to_the_mean_change_of_p(engine: Engine) -> None:
         assert found.scores.sum() == pytest.approx(change, rel=1e-8)
 
 
-def test_f_at_a_paths_start_is_the_prediction_with_the_layer_set_there(engine: Engine) -> None:
+def test_f_start_equals_the_prediction_with_the_layer_at_the_start(engine: Engine) -> None:
     query = encoded(engine)[0]
     found = next(attribute(engine, [query], parse_method("bkn")))
     for site in engine.loaded.sites:
@@ -152,7 +152,7 @@ def test_f_at_a_paths_start_is_the_prediction_with_the_layer_set_there(engine: E
         assert found.paths.f_start[mine] == pytest.approx(edited.p_steps, rel=1e-10)
 
 
-def test_a_query_scores_the_same_alone_and_in_any_company(engine: Engine) -> None:
+def test_scores_of_a_query_do_not_depend_on_the_other_queries(engine: Engine) -> None:
     queries = encoded(engine)
     for text in ("amig", "bkn", "amig+positions=all"):
         method = parse_method(text)
@@ -164,7 +164,7 @@ def test_a_query_scores_the_same_alone_and_in_any_company(engine: Engine) -> Non
 
 
 @pytest.mark.parametrize("method", ["amig", "amig+rule=gauss-legendre", "bkn", "grad_x_act", "activation"])
-def test_what_a_prompt_predicts_is_told_beside_its_scores(engine: Engine, method: str) -> None:
+def test_attribution_carries_the_prediction_of_its_query(engine: Engine, method: str) -> None:
     """Read off the end of the paths where these have a node there, off the recording elsewhere."""
     queries = encoded(engine)
     for found, expected in zip(attribute(engine, queries, parse_method(method)), engine.predict(queries), strict=True):
@@ -181,7 +181,7 @@ def test_small_memory_gives_the_same_scores_in_more_passes(engine: Engine, monke
         assert np.abs(found.scores - scores).max() <= 1e-12 * np.abs(scores).max()
 
 
-def test_a_row_whose_pass_fails_as_gradients_are_added_counts_once(
+def test_row_counts_once_when_its_pass_fails_while_gradients_are_added(
     engine: Engine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Out of memory at each place where a factor is made for the rows of a layer, once: the pass is done again."""
@@ -201,7 +201,7 @@ def test_a_row_whose_pass_fails_as_gradients_are_added_counts_once(
         assert np.abs(found - expected).max() <= 1e-12 * np.abs(expected).max(), failing
 
 
-def test_method_ablation_is_each_neurons_own_ablation(engine: Engine) -> None:
+def test_method_ablation_equals_ablating_each_neuron(engine: Engine) -> None:
     query = encoded(engine)[1]
     found = next(attribute(engine, [query], parse_method("ablation")))
     (before,) = engine.predict([query])
@@ -211,7 +211,7 @@ def test_method_ablation_is_each_neurons_own_ablation(engine: Engine) -> None:
 
 
 @pytest.mark.parametrize("baseline", ["zero", "per_word"])
-def test_ablation_before_the_activation_function_is_ablation_after_it(engine: Engine, baseline: str) -> None:
+def test_ablation_at_pre_act_equals_ablation_at_post_act(engine: Engine, baseline: str) -> None:
     """The function takes one number: what it makes of w'_j is where the neuron goes behind it (gelu leaves 0 at 0)."""
     query = encoded(engine)[1]
     before, after = (
@@ -222,7 +222,7 @@ def test_ablation_before_the_activation_function_is_ablation_after_it(engine: En
     assert np.abs(after).max() > 1e-6
 
 
-def test_a_looser_tolerance_takes_fewer_nodes_and_is_kept(engine: Engine) -> None:
+def test_looser_tolerance_takes_fewer_nodes_and_is_met(engine: Engine) -> None:
     fewer = parse_method("amig+tolerance=0.05")
     for loose, exact in zip(
         attribute(engine, encoded(engine), fewer),
@@ -238,25 +238,7 @@ def test_a_looser_tolerance_takes_fewer_nodes_and_is_kept(engine: Engine) -> Non
         assert np.abs(loose.scores - exact.scores).max() > 0
 
 
-def test_paths_that_turn_the_stream_more_start_with_more_nodes(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The first layer's matrix made large: its paths get more nodes than the last one's, and with no more
-    than those their residuals are three times as large and above the tolerance."""
-    loaded = random_models.gpt2(torch.float64)
-    with torch.no_grad():
-        loaded.model.transformer.h[0].mlp.c_proj.weight *= 3
-    engine, method = Engine(loaded), parse_method("bkn+rule=gauss-lobatto,nodes=9,tolerance=0.02")
-    monkeypatch.setattr(quadrature, "converged", lambda total, *_: np.ones(total.shape, np.bool_))
-    few = parse_method("bkn+rule=gauss-lobatto,nodes=3,tolerance=0.02")
-    for found, less in zip(
-        attribute(engine, encoded(engine), method), attribute(engine, encoded(engine), few), strict=True
-    ):
-        first, last = found.paths.layer == 0, found.paths.layer == len(loaded.sites) - 1
-        assert found.paths.nodes[first].min() > found.paths.nodes[last].max()
-        relative = [np.abs(each.paths.residual / (each.paths.f_end - each.paths.f_start)) for each in (found, less)]
-        assert relative[1][first].max() > max(0.02, 3 * relative[0][first].max())
-
-
-def test_eq_2_on_a_single_neuron_is_its_ablation_to_1e_12(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_eq_2_on_a_single_neuron_equals_its_ablation_to_1e_12(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
     """Paths that move one neuron of a layer alone: what it gets is F(w) - F(w_j <- w'_j), and no other neuron gets
     anything."""
     query, neuron = encoded(engine)[0], 3
@@ -281,20 +263,20 @@ def test_eq_2_on_a_single_neuron_is_its_ablation_to_1e_12(engine: Engine, monkey
     assert not np.delete(found.scores, moved).any()
 
 
-def test_grad_x_act_is_one_gradient_times_the_activation(engine: Engine) -> None:
+def test_grad_x_act_equals_one_gradient_times_the_activation(engine: Engine) -> None:
     query = encoded(engine)[0]
     found = next(attribute(engine, [query], parse_method("grad_x_act")))
     method = parse_method("bkn+rule=right,nodes=1,multiplier=activation")
     assert np.array_equal(found.scores, next(attribute(engine, [query], method)).scores)
 
 
-def test_activation_is_the_mean_size_over_steps(engine: Engine) -> None:
+def test_activation_method_is_the_mean_absolute_activation_over_steps(engine: Engine) -> None:
     query = encoded(engine)[1]
     found = next(attribute(engine, [query], parse_method("activation")))
     assert found.scores == pytest.approx(np.abs(engine.activations(query)).mean(axis=0), rel=1e-6)
 
 
-def test_random_keeps_each_layers_scores_and_is_seeded(engine: Engine) -> None:
+def test_random_shuffles_scores_within_each_layer_by_its_seed(engine: Engine) -> None:
     query = encoded(engine)[0]
     real, first, again, other = (
         next(attribute(engine, [query], parse_method(text))).scores
@@ -324,7 +306,7 @@ def test_normalised_layers_are_flagged_and_negative_neurons_stay_negative(engine
     assert seen > 0
 
 
-def test_a_decoders_last_word_is_dropped_only_where_it_stands_at_the_answer_position(gpt2_engine: Engine) -> None:
+def test_last_word_drop_applies_only_at_a_decoders_answer_position(gpt2_engine: Engine) -> None:
     query = next(query for query in encoded(gpt2_engine) if len(query.steps) > 1)
     found = next(attribute(gpt2_engine, [query], parse_method("amig+last_word=drop"))).paths
     last = query.n_words - 1
@@ -334,7 +316,7 @@ def test_a_decoders_last_word_is_dropped_only_where_it_stands_at_the_answer_posi
     assert last in kept.path[kept.step == 0]
 
 
-def test_pre_act_starts_before_the_activation_function(gpt2_engine: Engine) -> None:
+def test_pre_act_paths_start_before_the_activation_function(gpt2_engine: Engine) -> None:
     query = encoded(gpt2_engine)[0]
     post, pre = (
         next(attribute(gpt2_engine, [query], parse_method(f"bkn+site={site}"))) for site in ("post_act", "pre_act")

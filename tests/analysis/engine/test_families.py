@@ -47,7 +47,7 @@ SAID = {
 
 
 @pytest.mark.parametrize("name", EVERY)
-def test_family(name: str) -> None:
+def test_family_replays_exactly_and_ablates_what_it_says(name: str) -> None:
     """Replay is full forward; every path converges; suppressing a neuron is zeroing what it is weighted by."""
     loaded = load(name)
     engine, literal = Engine(loaded), Engine(loaded, recipe=FULL)
@@ -81,7 +81,7 @@ def zeroed(engine: Engine, query: EncodedQuery, layer: int, neuron: int) -> np.n
 
 
 @pytest.mark.parametrize("name", families.ROUTED)
-def test_routed_experts_are_refused_with_a_reason(name: str) -> None:
+def test_load_model_refuses_routed_experts_with_a_reason(name: str) -> None:
     with pytest.raises(ModelError, match="routes tokens to experts") as caught:
         load(name)
     assert "Dense models work" in str(caught.value)
@@ -109,9 +109,8 @@ first t5, whose relu makes the integrand jump or bend, stop at 1e-2 to 1e-3.
 
 Ways, fastest first. *Each row from its own block*: one pass serves edits of all layers. *Cached prefix*: a decoder
 computes the answer position alone. *Tail*: at the block it enters, a row computes only what follows the neurons.
-*Product*: and of that, the second MLP linear once a path, not once a row. *Sum*: nothing of that block; the change is
-added to what it gave out. *Narrow*: the last block's MLP runs for the answer position alone. *From the lowest edited
-block*: one pass per layer.
+*Sum*: nothing of that block; the change is added to the block's recorded output. *Narrow*: the last block's MLP runs for
+the answer position alone. *From the lowest edited block*: one pass per layer.
 *Full forward*: exact and slower. `knscope models inspect MODEL` says which one a model gets, and why not a faster one.
 
 Of encoder-decoders the decoder's neurons are looked at. The encoder reads the prompt with `<extra_id_0>` where the answer goes
@@ -124,7 +123,7 @@ Models that route tokens to experts are refused: which neurons run is then a dis
 """
 
 
-def test_the_table_of_models_is_not_stale() -> None:
+def test_docs_models_has_a_row_for_every_family() -> None:
     """The rows themselves are checked family by family above."""
     if os.environ.get("KNSCOPE_WRITE_DOCS"):
         rows = [describe(name, Engine(load(name))) for name in EVERY]

@@ -44,7 +44,7 @@ def same(one: tuple[object, ...], other: tuple[object, ...]) -> bool:
     return one[1:] == other[1:] and all(torch.equal(weights[name], others[name]) for name in weights)
 
 
-def test_predictions_are_those_of_one_plain_forward_per_step(engine: Engine) -> None:
+def test_predictions_equal_one_plain_forward_per_step(engine: Engine) -> None:
     for query, found in zip(samples(engine.loaded), engine.predict(samples(engine.loaded)), strict=True):
         for t, step in enumerate(query.steps):
             with torch.no_grad():
@@ -57,7 +57,7 @@ def test_predictions_are_those_of_one_plain_forward_per_step(engine: Engine) -> 
         assert found.known == bool((found.argmax == [step.gold for step in query.steps]).all())
 
 
-def test_a_prediction_does_not_depend_on_its_company(engine: Engine) -> None:
+def test_prediction_does_not_depend_on_the_other_queries(engine: Engine) -> None:
     queries = samples(engine.loaded)
     together = engine.predict(queries)
     for query, found in zip(queries, together, strict=True):
@@ -73,18 +73,16 @@ RECIPES = [
     Recipe("own", prefix=True, cut="head"),
     Recipe("shared", prefix=True, cut="head", tail=True),
     Recipe("own", prefix=True, cut="head", tail=True),
-    Recipe("own", cut="head", tail=True, narrow=True, bring="product"),
-    Recipe("own", prefix=True, cut="head", tail=True, bring="product"),
-    Recipe("own", prefix=True, cut="head", bring="sum"),
-    Recipe("shared", cut="head", bring="sum"),
+    Recipe("own", prefix=True, cut="head", sum=True),
+    Recipe("shared", cut="head", sum=True),
 ]
 
 
 @pytest.mark.parametrize("recipe", RECIPES, ids=str)
-def test_every_way_of_replaying_gives_the_edits_of_full_forwards(engine: Engine, recipe: Recipe) -> None:
+def test_every_recipe_gives_the_edits_of_full_forwards(engine: Engine, recipe: Recipe) -> None:
     if recipe.prefix and engine.loaded.kind == "encoder":
         pytest.skip("an encoder has no prefix that stays as it was")
-    if recipe.bring == "sum" and engine.loaded.kind == "encoder":
+    if recipe.sum and engine.loaded.kind == "encoder":
         pytest.skip("a norm follows the MLP")
     other, literal = Engine(engine.loaded, recipe=recipe), Engine(engine.loaded, recipe=FULL)
     width = engine.loaded.sites[0].width
@@ -99,7 +97,7 @@ def test_every_way_of_replaying_gives_the_edits_of_full_forwards(engine: Engine,
             assert one.p_steps == pytest.approx(two.p_steps, rel=1e-9)
 
 
-def test_a_wrong_recipe_is_refused() -> None:
+def test_proof_refuses_a_wrong_recipe() -> None:
     """A family whose replay needs its own ids (the mask of each row) must not be proven with one row's."""
     with pytest.raises(ModelError, match="cannot be proven exact"):
         Engine(families.load("bloom"), recipe=Recipe("own", prefix=True, cut="head"))
@@ -107,7 +105,9 @@ def test_a_wrong_recipe_is_refused() -> None:
         Engine(random_models.bert(torch.float64), recipe=Recipe("own", prefix=True, cut="head"))
 
 
-def test_a_recipe_that_loses_something_small_is_refused(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_proof_refuses_a_recipe_that_is_off_by_one_part_in_a_million(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The proof sees one part in a million, in float64."""
     real = proof.replay
     monkeypatch.setattr(proof, "replay", lambda *args: real(*args) * (1 + 1e-6))
@@ -116,36 +116,36 @@ def test_a_recipe_that_loses_something_small_is_refused(engine: Engine, monkeypa
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
-def test_half_precision_is_replayed_as_double_precision_is(dtype: torch.dtype) -> None:
+def test_half_precision_gets_the_recipe_of_double_precision(dtype: torch.dtype) -> None:
     """What rounding leaves to see must be enough to tell an exact replay from one that is nearly so."""
     for family in ("bert", "roberta", "electra", "gpt2", "opt", "gemma2", "olmo2"):
         exact, rough = (Engine(families.load(family, each)) for each in (torch.float64, dtype))
         assert (rough.proof.recipe, rough.proof.recipe_whole) == (exact.proof.recipe, exact.proof.recipe_whole), family
 
 
-def test_the_bundled_encoder_is_replayed_in_half_precision_as_in_float32() -> None:
+def test_bundled_encoder_gets_the_same_recipe_in_bfloat16_and_float32() -> None:
     """Its norms are trained: as if there were none, two tenths of its neuron sets would be others."""
     folder = Path(analysis.__file__).parent / "demo" / "models" / "bert-multi"
     exact, rough = (Engine(load_model(str(folder), dtype=dtype)) for dtype in ("float32", "bfloat16"))
-    assert exact.recipe == rough.recipe and rough.recipe.bring == "product"
+    assert exact.recipe == rough.recipe and rough.recipe.tail and not rough.recipe.sum
 
 
-def test_with_small_edits_and_a_wide_tolerance_a_norm_behind_the_mlp_goes_unnoticed(
+def test_small_probe_edits_and_a_wide_tolerance_miss_a_norm_behind_the_mlp(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """The twin."""
     monkeypatch.setattr(proof, "_LARGE", 1.0)
     monkeypatch.setitem(proof._TOLERANCE, torch.bfloat16, 0.2)
-    assert Engine(families.load("electra", torch.bfloat16)).proof.recipe.bring == "sum"
+    assert Engine(families.load("electra", torch.bfloat16)).proof.recipe.sum
 
 
-def test_edits_too_large_for_half_precision_are_made_smaller(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_proof_uses_smaller_edits_where_half_precision_overflows(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(proof, "_LARGE", 1e30)
     engine = Engine(families.load("gpt2", torch.float16))
     assert engine.replay and engine.proof.error < 0.05
 
 
-def test_suppressing_is_scaling_by_zero_enhancing_doubles_and_one_changes_nothing(engine: Engine) -> None:
+def test_suppress_scales_by_zero_enhance_doubles_and_one_changes_nothing(engine: Engine) -> None:
     (query,) = samples(engine.loaded, (8,))
     neurons, n = [3, 30, 31], engine.loaded.n_neurons
     (before,) = engine.predict([query])
@@ -163,7 +163,7 @@ def test_suppressing_is_scaling_by_zero_enhancing_doubles_and_one_changes_nothin
     assert abs(zero.p - before.p) > 1e-6 * before.p
 
 
-def test_pairs_are_symmetric_and_their_diagonal_is_the_single(engine: Engine) -> None:
+def test_pair_ablations_are_symmetric_with_singles_on_the_diagonal(engine: Engine) -> None:
     (query,) = samples(engine.loaded, (8,))
     a, b = 2, engine.loaded.n_neurons - 3
     ab, ba, aa, only = engine.edited(query, [Edit.suppress(each) for each in ([a, b], [b, a], [a, a], [a])])
@@ -171,7 +171,7 @@ def test_pairs_are_symmetric_and_their_diagonal_is_the_single(engine: Engine) ->
     assert aa.p == pytest.approx(only.p, rel=1e-12)
 
 
-def test_activations_are_what_enters_the_second_linear_at_the_answer_position(engine: Engine) -> None:
+def test_activations_equal_the_second_linears_input_at_the_answer_position(engine: Engine) -> None:
     (query,) = samples(engine.loaded, (8,))
     found = engine.activations(query)
     assert found.shape == (2, engine.loaded.n_neurons)
@@ -185,7 +185,7 @@ def test_activations_are_what_enters_the_second_linear_at_the_answer_position(en
         assert found[t] == pytest.approx(torch.cat(seen).float().numpy(), rel=1e-6)
 
 
-def test_log_probs_hold_the_unedited_row_first(engine: Engine) -> None:
+def test_log_probs_have_the_unedited_row_first(engine: Engine) -> None:
     (query,) = samples(engine.loaded, (8,))
     rows = engine.log_probs(query, [Edit.suppress([]), Edit.suppress([1, 40])])
     (before,) = engine.predict([query])
@@ -195,7 +195,7 @@ def test_log_probs_hold_the_unedited_row_first(engine: Engine) -> None:
     assert np.abs(rows[2] - rows[0]).max() > 1e-4
 
 
-def test_prompts_longer_than_a_sliding_window_are_replayed_without_the_prefix() -> None:
+def test_prompts_beyond_a_sliding_window_are_replayed_without_a_prefix() -> None:
     loaded = families.load("mistral (window 12)")
     engine, literal = Engine(loaded), Engine(loaded, recipe=FULL)
     assert engine.recipe.prefix and not engine.proof.recipe_long.prefix
@@ -210,7 +210,7 @@ class BrokenError(Exception):
 
 
 @pytest.mark.parametrize("where", ["site", "block", "head"])
-def test_an_exception_in_a_pass_leaves_the_model_as_it_was(engine: Engine, where: str) -> None:
+def test_exception_in_a_pass_leaves_the_model_unchanged(engine: Engine, where: str) -> None:
     (query,) = samples(engine.loaded, (8,))
     model, site = engine.loaded.model, engine.loaded.sites[-1]
     module = {
@@ -232,7 +232,7 @@ def test_an_exception_in_a_pass_leaves_the_model_as_it_was(engine: Engine, where
     assert same(fingerprint(engine.loaded), before)
 
 
-def test_a_fingerprint_sees_a_hook_and_a_changed_weight(engine: Engine) -> None:
+def test_fingerprint_changes_with_a_hook_and_a_weight(engine: Engine) -> None:
     before = fingerprint(engine.loaded)
     handle = engine.loaded.model.register_forward_hook(lambda *_: None)
     assert not same(fingerprint(engine.loaded), before)
@@ -258,7 +258,7 @@ def failing(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[int]]:
     return iter([tried])
 
 
-def test_out_of_memory_halves_the_pass_and_skips_nothing(engine: Engine, failing: Iterator[list[int]]) -> None:
+def test_pass_out_of_memory_runs_in_halves_and_skips_nothing(engine: Engine, failing: Iterator[list[int]]) -> None:
     (query,) = samples(engine.loaded, (8,))
     tried = next(failing)
     edits = [Edit.suppress([neuron]) for neuron in range(20)]
@@ -268,7 +268,7 @@ def test_out_of_memory_halves_the_pass_and_skips_nothing(engine: Engine, failing
     assert [f.p for f in found] == pytest.approx([a.p for a in alone], rel=1e-12)
 
 
-def test_a_single_row_that_does_not_fit_is_an_error_that_says_so() -> None:
+def test_row_that_does_not_fit_in_memory_raises_a_clear_error() -> None:
     def work(_start: int, _end: int) -> None:
         raise MemoryError
 
@@ -276,7 +276,7 @@ def test_a_single_row_that_does_not_fit_is_an_error_that_says_so() -> None:
         memory.halving(0, 8, work)
 
 
-def test_other_errors_are_not_taken_for_lack_of_memory() -> None:
+def test_halving_passes_on_errors_other_than_out_of_memory() -> None:
     def work(_start: int, _end: int) -> None:
         raise RuntimeError("shapes differ")
 
@@ -284,14 +284,14 @@ def test_other_errors_are_not_taken_for_lack_of_memory() -> None:
         memory.halving(0, 8, work)
 
 
-def test_a_budget_bounds_the_rows_of_a_pass(engine: Engine) -> None:
+def test_memory_budget_bounds_the_rows_of_a_pass(engine: Engine) -> None:
     cost = engine.proof.cost
     small = Engine(engine.loaded, memory_bytes=10 * (cost.token * 9 + cost.head))
     assert small.capacity(9, gradient=True) <= 10
     assert engine.capacity(9, gradient=True) > 10
 
 
-def test_inspect_says_what_a_model_is_and_how_it_is_computed(engine: Engine) -> None:
+def test_inspect_describes_the_model_and_its_recipe(engine: Engine) -> None:
     report = inspect(engine.loaded)
     assert report.neurons == sum(site.width for site in report.sites) == engine.loaded.n_neurons
     assert report.computed_by == str(engine.recipe)

@@ -1,4 +1,4 @@
-"""Rows enter behind the second MLP linear, which is computed once a path, not once a row."""
+"""Where only an addition follows the MLP, rows enter behind the second MLP linear, which is multiplied once per path."""
 
 from dataclasses import replace
 
@@ -18,22 +18,21 @@ from tests.analysis.engine.test_replay import samples
 
 
 @pytest.mark.parametrize(
-    ("family", "bring"),
-    [("gpt2", "sum"), ("llama", "sum"), ("gptj", "sum"), ("bert", "product"), ("gemma2", "product")],
+    ("family", "adds"), [("gpt2", True), ("llama", True), ("gptj", True), ("bert", False), ("gemma2", False)]
 )
-def test_the_block_is_left_out_where_nothing_follows_the_mlp_but_an_addition(family: str, bring: str) -> None:
+def test_proof_takes_sum_exactly_where_no_norm_follows_the_mlp(family: str, adds: bool) -> None:
     proof = Engine(families.load(family)).proof
-    assert proof.recipe.bring == proof.recipe_whole.bring == bring
-    assert any("sum" in recipe and "differs" in why for recipe, why in proof.refused) == (bring == "product")
+    assert proof.recipe.sum == proof.recipe_whole.sum == adds
+    assert any("sum" in recipe and "differs" in why for recipe, why in proof.refused) != adds
 
 
-def test_a_norm_behind_the_mlp_is_not_left_out() -> None:
+def test_proof_refuses_sum_where_a_norm_follows_the_mlp() -> None:
     with pytest.raises(ModelError, match="cannot be proven exact"):
-        Engine(families.load("bert"), recipe=Recipe("own", cut="head", bring="sum"))
+        Engine(families.load("bert"), recipe=Recipe("own", cut="head", sum=True))
 
 
 def products(loaded: LoadedModel, method: str, layer: int, monkeypatch: pytest.MonkeyPatch) -> int:
-    """Rows of neurons that `product` multiplies with a layer's matrix in one attribution of one answer token."""
+    """Rows of neurons multiplied with a layer's second MLP matrix in one attribution of one answer token."""
     engine, (query,) = Engine(loaded), samples(loaded, (8,))
     query = replace(query, steps=query.steps[:1])
     weight, rows = loaded.model.get_submodule(loaded.sites[layer].module).weight, [0]
@@ -50,27 +49,24 @@ def products(loaded: LoadedModel, method: str, layer: int, monkeypatch: pytest.M
     return rows[0]
 
 
-def test_the_product_is_taken_once_a_path_whatever_the_nodes(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_sum_multiplies_once_per_path_whatever_the_nodes(monkeypatch: pytest.MonkeyPatch) -> None:
     loaded = families.load("gpt2")
     rows = [products(loaded, f"bkn+nodes={nodes}", 1, monkeypatch) for nodes in (2, 20)]
     assert rows[0] == rows[1] == 1
 
 
-@pytest.mark.parametrize(("family", "brings"), [("gpt2", "sum"), ("phi", "sum"), ("bert", "neurons"), ("opt", "sum")])
+@pytest.mark.parametrize("family", ["gpt2", "bert"])
 @pytest.mark.parametrize("positions", ["answer", "all"])
-def test_methods_before_the_activation_function_enter_behind_the_mlp_too(
-    family: str, brings: str, positions: str
-) -> None:
+def test_pre_act_scores_equal_those_of_full_forwards(family: str, positions: str) -> None:
     loaded = families.load(family)
     engine, literal = Engine(loaded), Engine(loaded, recipe=Recipe("start"))
-    assert engine.circuit_for(pre_act=True).brings(engine.recipe.bring) == brings
     assert not engine.circuit_for(pre_act=True).is_linear
     queries, method = samples(loaded, (8,)), parse_method(f"bkn-eleuther+nodes=3,site=pre_act,positions={positions}")
     for fast, slow in zip(attribute(engine, queries, method), attribute(literal, queries, method), strict=True):
         assert np.abs(fast.scores - slow.scores).max() <= 1e-9 * np.abs(slow.scores).max()
 
 
-def test_an_adapted_or_hooked_linear_is_not_taken_for_its_matrix() -> None:
+def test_is_plain_refuses_adapted_hooked_and_patched_linears() -> None:
     class Adapted(nn.Linear):
         def forward(self, x: torch.Tensor) -> torch.Tensor:
             return super().forward(x) * 2
@@ -82,13 +78,13 @@ def test_an_adapted_or_hooked_linear_is_not_taken_for_its_matrix() -> None:
     assert not any(map(is_plain, (Adapted(3, 2), hooked, replaced)))
 
 
-def test_a_hook_on_the_second_linear_still_counts() -> None:
-    """Its matrix alone would leave out what the hook does."""
+def test_proof_does_not_take_sum_where_the_second_linear_has_a_hook() -> None:
+    """The matrix alone would leave out what the hook does."""
     loaded = families.load("gpt2")
     module = loaded.model.get_submodule(loaded.sites[0].module)
     handle = module.register_forward_hook(lambda _module, _args, output: output * 2)
     try:
         engine = Engine(loaded)
-        assert engine.proof.recipe.bring == "neurons"
+        assert not engine.proof.recipe.sum
     finally:
         handle.remove()
