@@ -18,6 +18,7 @@ from knscope.analysis.edits.sets import (
     draw_irrelevant,
     half_templates,
     label_seed,
+    random_others,
     size_matched,
 )
 from knscope.analysis.edits.suppression import Sources, Suppressions
@@ -29,6 +30,8 @@ from knscope.store.reader import Reader
 from knscope.store.view import View
 
 EQUAL_SIZE = ", equal size"
+RANDOM = ("random, equal size", "Mono-KN random")
+"""The rows of tables 1 and 2 that rows of their size are read against."""
 GROUPS = ("1", "2", "1 held-out", "2 held-out")
 _ATTRIBUTED = "SELECT DISTINCT query FROM attribution WHERE model = $model AND method = $method"
 
@@ -84,7 +87,8 @@ def irrelevant(reader: Reader, view: View, seed: int = 0, facts: StoredFacts | N
 def wanted(reader: Reader, view: View, seed: int = 0, suppress: Sequence[Ablation] = ("zero",)) -> list[WantedEdit]:
     """Every edit that tables 1 and 2 show for a View.
 
-    Table 1: N of each stored method, and each method's top n with n the smallest |N| among them; Table 2: two languages
+    Table 1: N of each stored method, each method's top n with n the smallest |N| among them, and n random neurons that are
+    in no N, from the layers of the first method's; Table 2: two languages
     (`pair_of`), both directions, facts with a common neuron only. Held out: the main rows of both with N from half of a
     fact's templates, read on a template of the other half. `suppress`: the ways to, beside doubling.
     """
@@ -96,7 +100,7 @@ def wanted(reader: Reader, view: View, seed: int = 0, suppress: Sequence[Ablatio
     by_method = {method: gather(reader, view.with_(method=method)) for method in reader.methods(view.model)}
     if view.method not in by_method:
         return []
-    found = list(_table_1(by_method, asked))
+    found = list(_table_1(by_method, asked, seed))
     if len(view.langs) > 1:
         found += _table_2(by_method[view.method].of_langs(pair_of(view.langs)), asked, seed)
     found += _held_out(view, _halved(reader, view, list(by_method), facts, seed), asked, seed)
@@ -131,7 +135,7 @@ def ordered_set(neurons: Neurons, fact: int, lang: int) -> Ints:
     return ranked[np.isin(ranked, neurons.sets.get(fact, lang))]
 
 
-def _table_1(by_method: Mapping[str, Neurons], asked: _Asked) -> Iterator[WantedEdit]:
+def _table_1(by_method: Mapping[str, Neurons], asked: _Asked, seed: int) -> Iterator[WantedEdit]:
     places = {method: {fact: i for i, fact in enumerate(one.facts)} for method, one in by_method.items()}
     first = next(iter(by_method.values()))
     for k, lang in enumerate(first.langs):
@@ -142,11 +146,16 @@ def _table_1(by_method: Mapping[str, Neurons], asked: _Asked) -> Iterator[Wanted
             reads = asked.reads(fact, lang)
             if not reads or min(len(one) for one in sets.values()) == 0:
                 continue
+            top = size_matched(sets, {method: len(one) for method, one in sets.items()})
             for method, neurons in sets.items():
                 yield WantedEdit("1", method, lang, fact, tuple(neurons.tolist()), reads)
             if len(sets) > 1:
-                for method, neurons in size_matched(sets, {m: len(one) for m, one in sets.items()}).items():
+                for method, neurons in top.items():
                     yield WantedEdit("1", f"{method}{EQUAL_SIZE}", lang, fact, tuple(neurons.tolist()), reads)
+            others = random_others(
+                next(iter(top.values())), first.sets.widths, label_seed(seed, fact), np.concatenate([*sets.values()])
+            )
+            yield WantedEdit("1", RANDOM[0], lang, fact, tuple(others.tolist()), reads)
 
 
 @dataclass(frozen=True)

@@ -85,6 +85,23 @@ def size_matched(ranked: Mapping[str, npt.ArrayLike], sizes: Mapping[str, int]) 
     return {method: np.asarray(neurons, dtype=np.int64)[:n] for method, neurons in ranked.items()}
 
 
+def random_others(
+    neurons: npt.ArrayLike, widths: npt.ArrayLike, seed: int | Sequence[int] = 0, without: npt.ArrayLike = ()
+) -> Ints:
+    """As many random neurons as `neurons`, from the same layers, none of them and none of `without` (fewer where a layer has no
+    more). `widths` (n_layers,) are the layers' sizes."""
+    like = np.unique(np.asarray(neurons, dtype=np.int64))
+    taken = np.union1d(like, np.asarray(without, dtype=np.int64))
+    ends = np.cumsum(np.asarray(widths, dtype=np.int64))
+    rng = np.random.default_rng(seed)
+    drawn = [np.empty(0, dtype=np.int64)]
+    for layer, wanted in zip(*np.unique(np.searchsorted(ends, like, side="right"), return_counts=True), strict=True):
+        start = ends[layer - 1] if layer else 0
+        others = np.setdiff1d(np.arange(start, ends[layer]), taken)
+        drawn.append(rng.choice(others, size=min(int(wanted), len(others)), replace=False))
+    return np.sort(np.concatenate(drawn))
+
+
 def cross_language_sets(
     mine: npt.ArrayLike, theirs: npt.ArrayLike, mismatched: npt.ArrayLike, seed: int | Sequence[int] = 0
 ) -> dict[str, Ints]:

@@ -9,7 +9,7 @@ from typing import Literal, get_args
 import numpy as np
 import polars as pl
 
-from knscope.analysis.edits.choose import EQUAL_SIZE, WantedEdit, wanted
+from knscope.analysis.edits.choose import EQUAL_SIZE, RANDOM, WantedEdit, wanted
 from knscope.analysis.edits.judge import Changes, Delta, Exclude, SuccessRate, difference, success_rate
 from knscope.analysis.edits.sets import ABLATIONS, N_IRRELEVANT, Ablation, set_id
 from knscope.analysis.report import paper
@@ -28,7 +28,10 @@ NOTES = (
     "sr: eq. 11, |mean change of the fact| / |mean change of irrelevant ones|, both directions added up; it grows with the number "
     "of facts, and is shown for comparison only",
     "specific: mean change in the intended direction / mean |change of irrelevant facts|; d: intended change less |change of "
-    "irrelevant facts|, in log p. Intervals (95 %) resample subjects; unbounded: the denominator may be 0",
+    "irrelevant facts|, in log p. Intervals (95 %) resample subjects; unbounded: the denominator may be 0; ~: fewer than 10 subjects, "
+    "rough; too few: fewer than 5",
+    "vs random: d less the d of the random row, with its interval, for the rows of its size; what an edit does to its fact more than to "
+    "others is read here: d is below 0 where nothing is specific (random: neurons in no N, of the same layers; Mono-KN random: of N)",
     "vs first: interval of d less the d of the group's first row (of equal size: the first such row), on the same facts and resamples",
     "kl: collateral damage, mean KL divergence of the next-token distribution on an unrelated fact's prompt, in nats",
     "paper: its SR on m-BERT / m-GPT. Its Seq-KN is, in the released code, the zh edit alone",
@@ -189,31 +192,42 @@ def _group_rows(
         name: {e.fact: e for e in edits if all(key in lookup.stored for key in _keys(e, lookup.names))}
         for name, edits in by_name.items()
     }
-    common = sorted(set.intersection(*(set(one) for one in ready.values())))
+    # a store made before random sets were edited keeps its facts
+    common = sorted(set.intersection(*(set(one) for name, one in ready.items() if one or name not in RANDOM)))
+    edited = {name: [one[fact] for fact in common] if one else [] for name, one in ready.items()}
+    judged = {name: _judge(chosen, lookup, seed, draws) for name, chosen in edited.items()}
+    random = next((name for name in RANDOM if edited.get(name)), None)
     rows: list[dict[str, object]] = []
     firsts: dict[bool, SuccessRate] = {}
     for name, edits in by_name.items():
-        chosen = [ready[name][fact] for fact in common]
-        found = _judge(chosen, lookup, seed, draws)
+        chosen, found = edited[name], judged[name]
+        alike = random is not None and random != name and chosen and _sizes(chosen) == _sizes(edited[random])
+        over = difference(found, judged[random], "d") if alike and random is not None else UNKNOWN
         first = firsts.setdefault(name.endswith(EQUAL_SIZE), found)  # sets of equal size are held against such a one
         rows.append(
             {
                 "table": group,
                 "lang": lang,
                 "edited": name,
-                "facts": len(common),
-                "missing": len({edit.fact for edit in edits}) - len(common),
+                "facts": len(chosen),
+                "subjects": len(set(found.subjects)),
+                "missing": len({edit.fact for edit in edits}) - len(chosen),
                 "neurons": float(np.mean([len(edit.neurons) for edit in chosen])) if chosen else None,
                 **spread("sr", found.sr, ".2g"),
                 **spread("specific", found.specific, ".2g"),
                 **spread("d", found.d, ".2g"),
+                **spread("vs_random", over, ".2g"),
                 "kl": _collateral(chosen, lookup),
-                **span("vs_first", difference(found, first, "d") if found is not first else UNKNOWN, ".2g"),
+                **span("vs_first", difference(found, first, "d") if chosen and found is not first else UNKNOWN, ".2g"),
                 "paper": _paper(group, lang, name),
                 "reason": found.reason,
             }
         )
     return rows
+
+
+def _sizes(edits: Sequence[WantedEdit]) -> list[int]:
+    return [len(edit.neurons) for edit in edits]
 
 
 def _judge(edits: Sequence[WantedEdit], lookup: _Lookup, seed: int, draws: int) -> SuccessRate:
@@ -264,11 +278,13 @@ _SCHEMA = {
     "lang": pl.String,
     "edited": pl.String,
     "facts": pl.Int64,
+    "subjects": pl.Int64,
     "missing": pl.Int64,
     "neurons": pl.Float64,
     **spread_columns("sr"),
     **spread_columns("specific"),
     **spread_columns("d"),
+    **spread_columns("vs_random"),
     "kl": pl.Float64,
     **span_columns("vs_first"),
     "paper": pl.String,

@@ -14,6 +14,7 @@ from collections.abc import Collection, Sequence
 import numpy as np
 import numpy.typing as npt
 
+from knscope.analysis.edits.sets import random_others
 from knscope.analysis.types import Ints
 
 PARTS = ("neurons", "threshold", "test")
@@ -92,12 +93,4 @@ def claim_neurons(ablated: npt.ArrayLike, widths: npt.ArrayLike, seed: int = 0) 
     layers, none of them ablated (fewer where a layer has no more). `widths` (n_layers,) are the layers' sizes.
     """
     watched = np.unique(np.asarray(ablated, dtype=np.int64))
-    ends = np.cumsum(np.asarray(widths, dtype=np.int64))
-    layers = np.searchsorted(ends, watched, side="right")
-    rng = np.random.default_rng(seed)
-    drawn = [np.empty(0, dtype=np.int64)]
-    for layer, wanted in zip(*np.unique(layers, return_counts=True), strict=True):
-        start = ends[layer - 1] if layer else 0
-        others = np.setdiff1d(np.arange(start, ends[layer]), watched)
-        drawn.append(rng.choice(others, size=min(int(wanted), len(others)), replace=False))
-    return watched, np.sort(np.concatenate(drawn))
+    return watched, random_others(watched, widths, seed)

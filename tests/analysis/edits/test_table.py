@@ -114,6 +114,43 @@ def test_wanted_edits_hold_the_planted_neurons_under_their_names(full, reader):
     assert set(held.neurons) >= {own}
 
 
+def test_random_rows_have_the_size_and_layers_of_the_first_methods_row_and_no_knowledge_neuron(full, reader):
+    wanted = {(w.group, w.name, w.lang, w.fact): w for w in edits_choose.wanted(reader, full.view)}
+    random = [w for (_, name, _, _), w in wanted.items() if name == "random, equal size"]
+    assert len(random) == 48
+    for one in random:
+        like = wanted["1", "amig, equal size", one.lang, one.fact]
+        layers = [sorted(n // planted.WIDTH for n in w.neurons) for w in (one, like)]
+        assert layers[0] == layers[1]
+        for method in ("amig", "bkn"):
+            assert not set(one.neurons) & set(wanted["1", method, one.lang, one.fact].neurons)
+
+
+def test_d_is_read_against_the_random_row_of_the_same_size(full, reader):
+    frame = edits_table.build(reader, full.view, draws=200).frame
+    rows = {(r["table"], r["lang"], r["edited"]): r for r in frame.iter_rows(named=True)}
+    for lang in planted.LANGS:
+        for table, name, random in (("1", "amig, equal size", "random, equal size"), ("2", "LIKN", "Mono-KN random")):
+            row, null = rows[table, lang, name], rows[table, lang, random]
+            assert (row["neurons"], row["subjects"]) == (null["neurons"], 12)
+            assert row["vs_random"] == pytest.approx(row["d"] - null["d"])
+            assert null["vs_random"] is None
+        assert rows["1", lang, "amig, equal size"]["vs_random_low"] > 0
+        assert rows["2", lang, "Mono-KN"]["vs_random"] is None, "of another size"
+
+
+def test_random_rows_of_which_nothing_is_stored_take_no_facts_from_the_others(full, reader, monkeypatch):
+    stored = edits_table._stored(reader, full.label, False)
+    wanted = edits_choose.wanted(reader, full.view)
+    names = edits_table._set_ids(reader, full.label, wanted)
+    random = {names[edit.neurons] for edit in wanted if edit.name == "random, equal size"}
+    kept = {key: value for key, value in stored.items() if key[0] not in random}
+    monkeypatch.setattr(edits_table, "_stored", lambda *_: kept)
+    frame = edits_table.build(reader, full.view, draws=20).frame.filter(table="1", lang="en")
+    rows = {row["edited"]: row for row in frame.iter_rows(named=True)}
+    assert rows["amig"]["facts"] == 24 and rows["amig"]["vs_random"] is None
+
+
 def test_edits_of_a_facts_own_neurons_are_specific_and_those_of_a_mismatched_fact_are_not(full, reader):
     table = edits_table.build(reader, full.view, draws=300)
     rows = {(r["table"], r["lang"], r["edited"]): r for r in table.frame.iter_rows(named=True)}
