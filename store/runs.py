@@ -207,7 +207,7 @@ def _record(store: Path, run: str) -> RunRecord:
 
 
 def request_cancel(store: Path, run: str) -> None:
-    """Ask a run to stop at its next unit boundary."""
+    """Ask a run to stop at its next row."""
     read_run(store, run)
     try:
         files.append(run_folder(store, run), "cancel", "")
@@ -217,3 +217,12 @@ def request_cancel(store: Path, run: str) -> None:
 
 def cancel_requested(store: Path, run: str) -> bool:
     return (run_folder(store, run) / "cancel").exists()
+
+
+def take_cancel(store: Path, run: str) -> bool:
+    """Whether a run was asked to stop. What it does after this answer was not meant."""
+    try:
+        (run_folder(store, run) / "cancel").unlink()
+    except OSError:
+        return False
+    return True

@@ -217,6 +217,8 @@ class Desk:
                 return outcome
             if self._file is not None:
                 self._file.update(heard=time.time() - self._executor.silence())
+                if run_files.take_cancel(self._store_path, self.run):  # by `knscope cancel`, or in another workbench
+                    self.cancel()
             if number <= self._cancelled:
                 self._executor.cancel()
 

@@ -218,5 +218,5 @@ def end_job(store_path: Path, run: str) -> bool:
 
 
 def cancel_job(store_path: Path, run: str) -> None:
-    """Ask a run to stop at its next unit boundary; what it has computed stays."""
+    """Ask a run to stop at its next row; what it has stored stays."""
     run_files.request_cancel(store_path, run)

@@ -15,10 +15,12 @@ from textual.widgets import Input, Static
 
 from knscope import store
 from knscope.analysis.runs import protocol
+from knscope.analysis.runs.status import RunStatus
 from knscope.store import runs
 from knscope.tui import keymap
 from knscope.tui.app import Knscope
 from knscope.tui.panes.queries import QueriesPane
+from knscope.tui.panes.runs import describe, headline
 from knscope.tui.panes.sql import SqlPane
 from knscope.tui.selection import Selection
 from knscope.tui.widgets.layer_grid import LayerGrid
@@ -505,3 +507,29 @@ async def test_sql_pane_reads_view_as_everything_and_here_as_the_selection(workb
         await driver.do("sql.run")
         await driver.until(lambda: driver.table("sql").row_count, "an answer")
         assert driver.table("sql").frame.row(0) == (12, 1)
+
+
+async def test_runs_pane_tells_at_once_why_a_run_ended_before_it_began(
+    workbench: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(protocol, "PROGRAM", "not_there")
+    place = store.create(tmp_path / "new.knstore")
+    name = runs.new_run(place, CONFIG, "20200101-000000-abcdef")
+    runs.write_run(place, replace(runs.read_run(place, name), status="cancelled"))
+    async with workbench(place).run_test(size=WIDE) as pilot:
+        driver = Driver(pilot)
+        await pilot.press("8")
+        await driver.until(lambda: driver.table("runs").row_count, "the cancelled run is listed")
+        await pilot.press("u")
+        await driver.until(lambda: driver.table("runs").row_count == 2, "another one is started")
+        await pilot.press("g")
+        said = driver.pane("runs").query_one("#run-text", Static)
+        await driver.until(lambda: "No module named not_there" in str(said.render()), "its last line is shown")
+        assert "its process ended before it began" in str(said.render())
+
+
+async def test_runs_pane_and_header_tell_for_how_long_a_run_has_been_silent() -> None:
+    record = runs.RunRecord("20261123-090600-a", "running", total=9, done=3)
+    silent = RunStatus(record, "running", None, None, unheard=150.0)
+    assert "silent for 2 min" in headline([silent]) and "not been heard for 2 min" in describe(silent)
+    assert "silent" not in headline([replace(silent, unheard=20.0)]) + describe(replace(silent, unheard=20.0))

@@ -117,7 +117,7 @@ def exit_code(seen: RunStatus) -> int:
 
 
 def follow_run(store: Path, name: str, cancel_on_interrupt: bool = True) -> RunStatus:
-    """Show a run's progress until it ends; ctrl+c asks it to stop at the next unit. Failures are told on stderr."""
+    """Show a run's progress until it ends; ctrl+c asks it to stop at the next row. Failures are told on stderr."""
     from knscope.analysis.runs import protocol, status
     from knscope.store.runs import ACTIVE
     from knscope.tui.printing import output
@@ -139,7 +139,7 @@ def follow_run(store: Path, name: str, cancel_on_interrupt: bool = True) -> RunS
                     raise
                 protocol.cancel_job(store, name)
                 cancel_on_interrupt = False  # a second ctrl+c leaves at once
-                output.say("stopping at the next unit; press ctrl+c again to leave without waiting")
+                output.say("stopping at the next row; press ctrl+c again to leave without waiting")
     tell_failures(seen)
     return seen
 

@@ -129,6 +129,9 @@ class FakeExecutor:
         if self.gate is not None:
             self.gate.set()
 
+    def silence(self) -> float:
+        return 0.0
+
     def close(self) -> None: ...
 
 
@@ -226,6 +229,29 @@ def test_a_task_asked_after_cancelling_is_done_and_those_before_are_not(
     assert told.wait(3) == ["cancelled", "cancelled", "done"] and told.ended[-1].done == 1
     desk.close()
     assert "b" not in {query.fact for one in FakeExecutor.handed for query in one.queries} and not desk.busy
+
+
+def test_desk_stops_a_task_that_is_cancelled_from_elsewhere_and_does_the_next(
+    at_desk: object, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Slow(FakeExecutor):
+        stopped = threading.Event()
+
+        def outcomes(self, timeout: float) -> list[Outcome]:
+            return super().outcomes(timeout) if self.stopped.wait(0.05) else []
+
+        def cancel(self) -> None:
+            self.stopped.set()
+
+    monkeypatch.setattr(room, "ProcessExecutor", Slow)
+    place, told = tmp_path / "desk.knstore", Told()
+    desk = Desk(place, told)
+    desk.ask(task("a"))
+    run_files.request_cancel(place, desk.run)
+    assert told.wait(1) == ["cancelled"]
+    desk.ask(task("b"))
+    assert told.wait(1) == ["cancelled", "done"]
+    desk.close()
 
 
 def test_a_task_of_another_precision_gets_a_worker_of_that_precision(at_desk: object, tmp_path: Path) -> None:

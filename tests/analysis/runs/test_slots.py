@@ -1,6 +1,5 @@
 """What a run does about places that cannot do their part: devices, dying workers, a store that cannot be written."""
 
-import math
 import os
 import queue
 import signal
@@ -17,7 +16,7 @@ from knscope.analysis.runs import job, plan, process_pool, protocol
 from knscope.analysis.runs.plan import ModelSource, RunConfig, Unit
 from knscope.analysis.runs.process_pool import Outcome
 from knscope.analysis.runs.protocol import ModelWorker, WorkerSettings
-from knscope.analysis.runs.slots import ANSWER_SECONDS, LISTENED, Pace, Slot, Slots, fault
+from knscope.analysis.runs.slots import Slot, Slots, fault
 from knscope.store import processes, shards
 from knscope.store import runs as run_files
 from knscope.store.errors import UserError
@@ -191,117 +190,6 @@ def test_a_worker_that_dies_while_it_loads_is_no_fault_of_the_unit(tmp_path: Pat
         executor._handle(0, None, {"event": "state", "state": "ready", "number": 1, "loaded": loaded})
         (outcome,) = executor._handle(0, None, {"event": "ended", "code": -9})
         assert outcome.cause == cause and "died 3 times (signal 9)" in str(outcome.error)
-
-
-class Mute:
-    """A worker that says nothing of its own."""
-
-    def __init__(self, *_: object) -> None:
-        self.asked: list[Unit] = []
-        self.killed = False
-
-    def compute(self, unit: Unit, number: int) -> None:
-        self.asked.append(unit)
-
-    def cancel(self) -> None:
-        pass
-
-    def kill(self) -> None:
-        self.killed = True
-
-
-@pytest.fixture
-def pool(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[process_pool.ProcessExecutor, list[float]]:
-    """An executor of one mute worker that holds model `m`, and the clock that it reads."""
-    monkeypatch.setattr(process_pool, "ModelWorker", Mute)
-    executor, now = process_pool.ProcessExecutor(tmp_path, "run", [WorkerSettings("cpu")], tmp_path), [0.0]
-    executor._clock = lambda: now[0]
-    executor._listened = 0.0
-    return executor, now
-
-
-def silent(pool: tuple[process_pool.ProcessExecutor, list[float]], seconds: float) -> list[Outcome]:
-    """What comes of it where nothing is heard for so long, while somebody listens."""
-    executor, now = pool
-    outcomes, end = [], now[0] + seconds
-    while now[0] < end:
-        now[0] = min(now[0] + 0.5, end)
-        outcomes += executor.outcomes(0)
-    return outcomes
-
-
-def goes_on(pool: tuple[process_pool.ProcessExecutor, list[float]], after: float) -> None:
-    silent(pool, after)
-    slot = pool[0]._slots[0]
-    pool[0]._handle(0, None, {"event": "progress", "number": slot.number, "done": 1})
-
-
-def test_worker_that_stops_answering_is_killed_and_its_unit_tried_again(
-    pool: tuple[process_pool.ProcessExecutor, list[float]],
-) -> None:
-    executor, slot, unit = pool[0], pool[0]._slots[0], Unit("attribute", "m", "amig", queries=tuple(rows()))
-    executor.submit(0, unit)
-    slot.sources.add("m")
-    goes_on(pool, 8)
-    assert silent(pool, 20 * 8) == [] and executor.silence() == 160
-    first = slot.worker
-    assert isinstance(first, Mute) and not first.killed
-    assert silent(pool, 1) == [] and first.killed and executor.silence() < 1
-    again = slot.worker
-    assert isinstance(again, Mute) and again is not first and again.asked == [unit] and slot.sources == set()
-    assert executor._handle(0, first, {"event": "ended", "code": -9}) == [], "the end of the first is no news"
-
-
-def test_unit_at_which_three_workers_stop_answering_has_failed(
-    pool: tuple[process_pool.ProcessExecutor, list[float]],
-) -> None:
-    executor, slot, unit = pool[0], pool[0]._slots[0], Unit("attribute", "m", "amig", queries=tuple(rows()))
-    executor.submit(0, unit)
-    for _ in range(process_pool.MAX_DEATHS):
-        slot.sources.add("m")
-        goes_on(pool, 1)
-        outcomes = silent(pool, 121)
-    (outcome,) = outcomes
-    assert outcome.cause == "unit" and "died 3 times (no word for 12" in str(outcome.error)
-
-
-def test_pace_of_a_kind_of_unit_limits_no_other_kind(pool: tuple[process_pool.ProcessExecutor, list[float]]) -> None:
-    executor, slot = pool[0], pool[0]._slots[0]
-    executor.submit(0, Unit("attribute", "m", "amig"))
-    slot.sources.add("m")
-    goes_on(pool, 1)
-    limits = []
-    for unit in (
-        Unit("attribute", "m", "amig"),
-        Unit("attribute", "m", "bkn"),
-        Unit("scan", "m", "amig"),
-        Unit("load", "m"),
-    ):
-        slot.unit = unit
-        limits.append(executor._pace.patience(slot))
-    assert limits == [Pace.LEAST, Pace.UNKNOWN, Pace.UNKNOWN, math.inf], "what is fetched may take any time"
-
-
-def test_workers_are_not_blamed_for_time_in_which_nobody_listened(
-    pool: tuple[process_pool.ProcessExecutor, list[float]],
-) -> None:
-    executor, now = pool
-    executor.submit(0, Unit("attribute", "m", "amig"))
-    executor._slots[0].sources.add("m")
-    goes_on(pool, 1)
-    now[0] += 10_000  # the run's own process was stopped
-    assert executor.outcomes(0) == [] and executor.silence() <= LISTENED
-
-
-def test_cancelled_worker_that_does_not_answer_is_killed(
-    pool: tuple[process_pool.ProcessExecutor, list[float]],
-) -> None:
-    executor, unit = pool[0], Unit("attribute", "m", "amig", queries=tuple(rows()))
-    executor.submit(0, unit)
-    assert silent(pool, 75) == []
-    executor.cancel()
-    assert silent(pool, ANSWER_SECONDS) == [] and silent(pool, 1) == [Outcome(unit)]
-    assert not executor.busy()
 
 
 def test_worker_that_cannot_start_is_not_started_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
