@@ -6,7 +6,6 @@ import os
 import select
 import socket
 import subprocess
-import sys
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
@@ -22,11 +21,6 @@ LAST_BYTES = 8192
 LONGEST = 300
 
 
-def command(module: str, *arguments: str) -> list[str]:
-    """The command line of a module. `-P`: nothing is imported from the working folder."""
-    return [sys.executable, "-P", "-m", module, *arguments]
-
-
 def start(module: str, *arguments: str, threads: int = 1, **options: Any) -> subprocess.Popen[Any]:
     """Start a module as a process of its own, with library threads bounded. `options` are those of `subprocess.Popen`."""
     count = str(threads)
@@ -36,7 +30,7 @@ def start(module: str, *arguments: str, threads: int = 1, **options: Any) -> sub
         "MKL_NUM_THREADS": count,
         "TOKENIZERS_PARALLELISM": "false",  # none of its threads after a fork
     }
-    return subprocess.Popen(command(module, *arguments), env=environment, **options)
+    return subprocess.Popen(safe_path.command(module, *arguments), env=environment, **options)
 
 
 def identity(pid: int | None = None) -> dict[str, Any]:

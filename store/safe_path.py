@@ -36,6 +36,11 @@ def environment() -> dict[str, str]:
     return {**others, **path, "PYTHONSAFEPATH": "1"}
 
 
+def command(module: str, *arguments: str) -> list[str]:
+    """The command line of a module. `-P`: nothing is imported from the working folder."""
+    return [sys.executable, "-P", "-m", module, *arguments]
+
+
 def _pythonpath() -> list[str]:
     """An empty entry means the working folder, as it does to Python."""
     given = os.environ.get("PYTHONPATH")

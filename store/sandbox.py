@@ -198,7 +198,7 @@ class Sandbox:
                 raise TimeoutError
             if self._process is None:
                 self._process = subprocess.Popen(
-                    [sys.executable, "-P", "-m", PROGRAM, str(self.store), self._memory],
+                    safe_path.command(PROGRAM, str(self.store), self._memory),
                     stdin=subprocess.PIPE,
                     stdout=subprocess.PIPE,
                     stderr=subprocess.DEVNULL,

@@ -78,11 +78,11 @@ def test_environment_is_the_same_when_it_is_asked_again(monkeypatch: pytest.Monk
     assert safe_path.environment() == once
 
 
-def test_every_python_process_is_started_by_store_processes() -> None:
+def test_command_of_safe_path_starts_every_python_process() -> None:
     found = {
         path.relative_to(PACKAGES).as_posix()
         for top in ("store", "analysis", "tui")
         for path in (PACKAGES / top).rglob("*.py")
         if re.search(r"sys\.executable(?!\} -m pip)", path.read_text(encoding="utf-8"))
     }
-    assert found == {"store/processes.py"}
+    assert found == {"store/safe_path.py"}

@@ -21,7 +21,7 @@ def serve(
     port: Annotated[int, typer.Option(min=1024, max=65535, help="Port on this machine.")] = 8700,
 ) -> None:
     """The workbench on STORE in a browser: on this machine only, and only for who has the address that is printed."""
-    from knscope.store import processes
+    from knscope.store import safe_path
     from knscope.store.errors import UserError
     from knscope.store.layout import check
     from knscope.tui.printing import output
@@ -42,7 +42,7 @@ def serve(
             f"from elsewhere: ssh -L {port}:{HOST}:{port} THIS-MACHINE, then the same address; ctrl+c ends"
         )
 
-    command = shlex.join(processes.command(CLI, "open", str(store.resolve())))
+    command = shlex.join(safe_path.command(CLI, "open", str(store.resolve())))
     Loopback(command, HOST, port, f"knscope {store.name}", greeting).serve()
 
 

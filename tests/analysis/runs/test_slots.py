@@ -17,8 +17,8 @@ from knscope.analysis.runs.plan import ModelSource, RunConfig, Unit
 from knscope.analysis.runs.process_pool import Outcome
 from knscope.analysis.runs.protocol import ModelWorker, WorkerSettings
 from knscope.analysis.runs.slots import Slot, Slots, fault
-from knscope.store import processes, shards
 from knscope.store import runs as run_files
+from knscope.store import safe_path, shards
 from knscope.store.errors import UserError
 from tests.analysis.runs.inline_job import execute
 from tests.analysis.runs.test_schedule import MODEL, Shelf, rows
@@ -207,7 +207,7 @@ def test_worker_that_cannot_start_is_not_started_again(tmp_path: Path, monkeypat
 
 def test_request_to_a_stopped_worker_does_not_stop_who_asks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A pipe takes 64 KiB; a process that does not read takes no more."""
-    monkeypatch.setattr(processes, "command", lambda *_: [sys.executable, "-c", "import time; time.sleep(600)"])
+    monkeypatch.setattr(safe_path, "command", lambda *_: [sys.executable, "-c", "import time; time.sleep(600)"])
     ended: queue.SimpleQueue[Mapping[str, Any]] = queue.SimpleQueue()
     worker = ModelWorker(tmp_path, "run", ended.put, tmp_path / "log")
     worker.compute(Unit("predict", "m" * 500_000), 1)
