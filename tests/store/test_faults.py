@@ -86,7 +86,7 @@ def test_writers_killed_at_fifty_random_moments_end_in_the_same_store(tmp_path: 
 def test_a_full_disk_is_named_and_nothing_half_written_is_left(tmp_path: Path) -> None:
     path = store.create(tmp_path / "a.knstore")
     text = (
-        "import resource, sys; from pathlib import Path; from store import runs, shards, snapshot\n"
+        "import resource, sys; from pathlib import Path; from knscope.store import runs, shards, snapshot\n"
         "from knscope.store.errors import UserError; from tests.store import synthetic, writer\n"
         "path = Path(sys.argv[1]); run = runs.new_run(path, {})\n"
         "small, large = (synthetic.made_frames(writer.SIZE, range(n, n + k)) for n, k in ((0, 1), (1, 30)))\n"
