@@ -104,10 +104,8 @@ class Mismatched:
 
     @property
     def above(self) -> bool | None:
-        """Whether the interval of matched − mismatched is above 0; None where it would have to be known and is not."""
-        if self.interval.low is not None:
-            return self.interval.low > 0
-        return None if self.interval.estimate is None or self.interval.estimate > 0 else False
+        """Whether the interval of matched − mismatched is above 0; None where there is no interval."""
+        return None if self.interval.low is None else self.interval.low > 0
 
     @property
     def average(self) -> float | None:
