@@ -127,3 +127,7 @@ def _is_hidden(pid: int) -> bool:
     except OSError:
         return True
     return True
+
+
+def cpu_count() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

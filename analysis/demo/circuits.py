@@ -18,7 +18,7 @@ from knscope.analysis.dkn import table as dkn_table
 from knscope.analysis.likn import table as likn_table
 from knscope.analysis.report import summary
 from knscope.analysis.runs import protocol
-from knscope.analysis.runs.plan import ModelSource, RunConfig
+from knscope.analysis.runs.config import ModelSource, RunConfig
 from knscope.analysis.runs.status import Observer
 from knscope.analysis.stored.neuron_sets import pair_of
 from knscope.store.runs import ACTIVE

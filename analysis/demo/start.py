@@ -6,7 +6,7 @@ from pathlib import Path
 
 from knscope.analysis.attribution.method import NUMERICS_VERSION
 from knscope.analysis.runs import protocol
-from knscope.analysis.runs.plan import PHASES, ModelSource, RunConfig
+from knscope.analysis.runs.config import PHASES, ModelSource, RunConfig
 from knscope.analysis.runs.status import Observer
 from knscope.store.errors import UserError
 from knscope.store.runs import ACTIVE

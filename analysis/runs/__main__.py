@@ -16,7 +16,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, TextIO
 
-from knscope.analysis.runs.plan import RunConfig
+from knscope.analysis.runs.config import RunConfig
 from knscope.analysis.runs.process_pool import Executor
 from knscope.analysis.runs.protocol import ERROR, PROGRAM
 from knscope.store import runs as run_files
@@ -202,7 +202,7 @@ def _serve(requests: Requests, worker: Any, send: Callable[..., None]) -> None:
 
 
 def _answer(request: Mapping[str, Any], worker: Any, cancelled: Callable[[], bool], send: Callable[..., None]) -> None:
-    from knscope.analysis.runs.plan import Unit
+    from knscope.analysis.runs.units import Unit
 
     kind = request["request"]
     if kind == "unload":

@@ -19,9 +19,9 @@ from pathlib import Path
 
 from knscope.analysis.attribution.method import NUMERICS_VERSION
 from knscope.analysis.runs.job import RunFile
-from knscope.analysis.runs.plan import Unit
 from knscope.analysis.runs.process_pool import Outcome, ProcessExecutor
 from knscope.analysis.runs.protocol import WorkerSettings
+from knscope.analysis.runs.units import Unit
 from knscope.store import processes
 from knscope.store import runs as run_files
 from knscope.store.errors import UserError

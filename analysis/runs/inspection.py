@@ -16,8 +16,8 @@ from knscope.analysis.engine import inspection, models, replay
 from knscope.analysis.errors import UnusableQuery
 from knscope.analysis.prompts import encode
 from knscope.analysis.prompts.encode import EncodedQuery, Query
-from knscope.analysis.runs import plan
-from knscope.analysis.runs.plan import ModelSource, RunConfig
+from knscope.analysis.runs.config import ModelSource, RunConfig
+from knscope.analysis.runs.facts import load_facts
 from knscope.analysis.runs.worker import resolve_device
 
 
@@ -90,7 +90,7 @@ def _words(usable: Sequence[EncodedQuery], lang: str) -> dict[str, Any]:
 
 def _some_facts(config: RunConfig) -> Sequence[Query]:
     """All prompts of as many facts as are asked for; unlike a run's sample, also what nobody can use."""
-    rows = plan.load_facts(replace(config, facts=None)).rows
+    rows = load_facts(replace(config, facts=None)).rows
     if config.facts is None:
         return rows
     chosen = set(draw_balanced({(row.relation, row.fact) for row in rows}, config.facts, config.seed))

@@ -18,8 +18,9 @@ from numpy.typing import NDArray
 
 from knscope.analysis.attribution.method import NUMERICS_VERSION, parse_method
 from knscope.analysis.prompts.encode import Query
-from knscope.analysis.runs import plan, units_from_sets
-from knscope.analysis.runs.plan import Facts, RunConfig
+from knscope.analysis.runs import units_from_sets
+from knscope.analysis.runs.config import RunConfig, too_large_together
+from knscope.analysis.runs.facts import Facts, Templates, load_facts
 from knscope.analysis.runs.process_pool import Executor, Outcome
 from knscope.analysis.runs.schedule import Schedule
 from knscope.analysis.stored.facts import attributed, stored_facts
@@ -50,7 +51,7 @@ class ReaderStored:
     """
 
     def __init__(
-        self, reader: Reader, config: RunConfig, gpus: int = 0, run: str = "", templates: plan.Templates = ()
+        self, reader: Reader, config: RunConfig, gpus: int = 0, run: str = "", templates: Templates = ()
     ) -> None:
         self._reader = reader
         self._config = config
@@ -176,7 +177,7 @@ class Job:
     def __init__(self, config: RunConfig, facts: Facts, reader: Reader, executor: Executor, run: str = "") -> None:
         gpus = executor.gpus()
         stored = ReaderStored(reader, config, gpus, run, facts.templates)
-        self.schedule = Schedule(config, facts.rows, stored, stay=plan.too_large_together(config), gpus=gpus)
+        self.schedule = Schedule(config, facts.rows, stored, stay=too_large_together(config), gpus=gpus)
         executor.rest = self.schedule.rest
         self.executor = executor
         self.cancelled = False
@@ -317,7 +318,7 @@ def _drive(
     cancel_asked: Callable[[], bool],
 ) -> Job:
     """Do all that a run asks for, telling run.json how far it is."""
-    facts = plan.load_facts(config)
+    facts = load_facts(config)
     where = provenance(config, facts)
     file.update(provenance=where)
 

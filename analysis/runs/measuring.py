@@ -19,10 +19,11 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from knscope.analysis.runs import plan, protocol
-from knscope.analysis.runs.plan import RunConfig
+from knscope.analysis.runs import protocol
+from knscope.analysis.runs.config import RunConfig
 from knscope.store import processes
 from knscope.store.errors import ProcessFailed, UserError
+from knscope.store.processes import cpu_count
 
 
 @dataclass(frozen=True)
@@ -69,7 +70,7 @@ class Measurement:
 
     def __init__(self, wanted: Sequence[Task], processes: int | None = None) -> None:
         self._waiting = list(wanted)
-        self._size = max(1, processes or plan.cpu_count())
+        self._size = max(1, processes or cpu_count())
         self._events: queue.SimpleQueue[tuple[int, Mapping[str, Any]]] = queue.SimpleQueue()
         self._running: dict[int, subprocess.Popen[bytes]] = {}
         self._folder = tempfile.TemporaryDirectory(prefix="knscope-")

@@ -17,10 +17,12 @@ import polars as pl
 
 from knscope.analysis.engine.sources import BUNDLED, is_path
 from knscope.analysis.prompts.encode import Query
-from knscope.analysis.runs import plan, units_from_sets
+from knscope.analysis.runs import units_from_sets
+from knscope.analysis.runs.config import ModelSource, RunConfig
 from knscope.analysis.runs.job import ReaderStored
-from knscope.analysis.runs.plan import ModelSource, RunConfig, ScanItem, Unit
+from knscope.analysis.runs.keys import model_hash
 from knscope.analysis.runs.schedule import scan_item
+from knscope.analysis.runs.units import ROLES, SCAN_SIZE, UNIT_ROWS, ScanItem, Unit
 from knscope.analysis.stored.facts import FIELDS, StoredFacts, attributed, stored_facts
 from knscope.store import runs as run_files
 from knscope.store.errors import UserError
@@ -28,7 +30,7 @@ from knscope.store.reader import Reader
 from knscope.store.view import View
 
 SCANS_A_UNIT = 8  # facts; small, so that a first result is seen soon
-SCAN_PASSES = 3 * (plan.SCAN_SIZE * (plan.SCAN_SIZE + 1) // 2) + 5 * plan.SCAN_SIZE
+SCAN_PASSES = 3 * (SCAN_SIZE * (SCAN_SIZE + 1) // 2) + 5 * SCAN_SIZE
 """Singles and pairs of the neurons and of two controls, and the singles among which drops are matched."""
 FEW_NODES = 5  # a path's nodes, where no attribution is stored to count them on
 
@@ -83,7 +85,7 @@ class _Asked:
 
     @property
     def hash(self) -> str:
-        return plan.model_hash(self.model)
+        return model_hash(self.model)
 
     @property
     def names(self) -> dict[str, str]:
@@ -163,8 +165,8 @@ def _attributions(asked: _Asked) -> tuple[list[Unit], set[str], dict[str, int], 
     lacking = asked.rows.filter(~pl.col("query").is_in(have))
     queries = [Query(*row) for row in lacking.select(FIELDS).iter_rows()]
     units = [
-        Unit("attribute", asked.source, asked.view.method, queries=tuple(queries[start : start + plan.UNIT_ROWS]))
-        for start in range(0, len(queries), plan.UNIT_ROWS)
+        Unit("attribute", asked.source, asked.view.method, queries=tuple(queries[start : start + UNIT_ROWS]))
+        for start in range(0, len(queries), UNIT_ROWS)
     ]
     counts = {"attributions": len(queries)} if queries else {}
     return units, set(lacking["fact"]), counts, round(_passes_of_one(asked) * len(queries))
@@ -197,8 +199,8 @@ def _scans(asked: _Asked, lacking: set[str]) -> Missing:
         Unit("scan", asked.source, asked.view.method, scans=tuple(items[start : start + SCANS_A_UNIT]), seed=asked.seed)
         for start in range(0, len(items), SCANS_A_UNIT)
     )
-    results = waiting * len(plan.ROLES) + sum(len(item.roles) for item in items)
-    passes = SCAN_PASSES * waiting + sum(SCAN_PASSES * len(item.roles) // len(plan.ROLES) for item in items)
+    results = waiting * len(ROLES) + sum(len(item.roles) for item in items)
+    passes = SCAN_PASSES * waiting + sum(SCAN_PASSES * len(item.roles) // len(ROLES) for item in items)
     return Missing(tuple(found), {"scans": results} if results else {}, passes, units)
 
 

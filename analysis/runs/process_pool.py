@@ -18,11 +18,12 @@ from typing import Any, Protocol
 import psutil
 
 from knscope.analysis.engine.sources import weight_bytes
-from knscope.analysis.runs import plan
-from knscope.analysis.runs.plan import RunConfig, Unit
+from knscope.analysis.runs.config import RunConfig
 from knscope.analysis.runs.protocol import ModelWorker, WorkerSettings
 from knscope.analysis.runs.slots import Cause, Slot, Slots, fault
+from knscope.analysis.runs.units import Unit
 from knscope.store import processes
+from knscope.store.processes import cpu_count
 
 MAX_CPU_WORKERS = 8
 MAX_DEATHS = 3  # of workers on one unit, before the unit counts as failed
@@ -268,7 +269,7 @@ def _cpu_workers(config: RunConfig) -> int:
     if None in sizes:
         return 1  # a model still to be fetched may be of any size
     room = psutil.virtual_memory().available // max(*(6 * size for size in sizes if size), 2**29)
-    return int(max(1, min(plan.cpu_count(), MAX_CPU_WORKERS, room)))
+    return int(max(1, min(cpu_count(), MAX_CPU_WORKERS, room)))
 
 
 def _gpu_count() -> int:

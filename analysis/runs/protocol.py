@@ -22,8 +22,9 @@ from typing import IO, Any
 import psutil
 
 from knscope import store
-from knscope.analysis.runs.plan import RunConfig, Unit
+from knscope.analysis.runs.config import RunConfig
 from knscope.analysis.runs.status import ANSWERS, Observer, RunStatus
+from knscope.analysis.runs.units import Unit
 from knscope.store import processes
 from knscope.store import runs as run_files
 from knscope.store.runs import ACTIVE

@@ -14,10 +14,11 @@ from pathlib import Path
 from typing import Any
 
 from knscope.analysis.runs import process_pool
-from knscope.analysis.runs.plan import RunConfig, Unit
+from knscope.analysis.runs.config import RunConfig
 from knscope.analysis.runs.process_pool import MAX_DEATHS, Outcome
 from knscope.analysis.runs.protocol import WorkerSettings
 from knscope.analysis.runs.slots import Slot, Slots, fault
+from knscope.analysis.runs.units import Unit
 from knscope.store import runs as run_files
 from knscope.store.errors import UserError
 

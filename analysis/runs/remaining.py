@@ -7,8 +7,8 @@ from dataclasses import replace
 from typing import Any
 
 from knscope.analysis.prompts.encode import Query
-from knscope.analysis.runs import plan, units_from_sets
-from knscope.analysis.runs.plan import ScanItem, Unit
+from knscope.analysis.runs.keys import attribution_key, claim_key, edit_key, prediction_key, scan_key
+from knscope.analysis.runs.units import ScanItem, Unit
 
 TABLES = {"predict": "prediction", "attribute": "attribution", "scan": "scan", "edit": "edit", "claim": "claim"}
 
@@ -16,7 +16,7 @@ TABLES = {"predict": "prediction", "attribute": "attribution", "scan": "scan", "
 def remaining(unit: Unit, model: str, have: Callable[[str, Collection[str]], Collection[str]]) -> Unit | None:
     """The unit without what is stored, or itself where nothing of it is; None where all is.
 
-    :param model: what `plan.model_hash` returns
+    :param model: what `model_hash` returns
     :param have: which of the keys a table holds
     """
     keys = [_keys(unit, model, row) for row in unit.rows]
@@ -32,16 +32,16 @@ def remaining(unit: Unit, model: str, have: Callable[[str, Collection[str]], Col
 def _keys(unit: Unit, model: str, row: Any) -> list[str]:
     """A key for every result of a row, in the row's order."""
     if unit.phase == "predict":
-        return [plan.prediction_key(model, row.id)]
+        return [prediction_key(model, row.id)]
     if unit.phase == "attribute":
-        return [plan.attribution_key(model, row.id, unit.method)]
+        return [attribution_key(model, row.id, unit.method)]
     if unit.phase == "scan":
         about = row.query.id, unit.method
-        return [plan.scan_key(model, *about, role, unit.seed, row.chosen) for role in row.roles]
+        return [scan_key(model, *about, role, unit.seed, row.chosen) for role in row.roles]
     query = Query(**row["query"])
     if unit.phase == "claim":
-        return [units_from_sets.claim_key(model, query.id, unit.method, unit.payload["neurons"])]
-    return [units_from_sets.edit_key(model, query.id, neurons, operation) for operation, neurons, _ in row["edits"]]
+        return [claim_key(model, query.id, unit.method, unit.payload["neurons"])]
+    return [edit_key(model, query.id, neurons, operation) for operation, neurons, _ in row["edits"]]
 
 
 def _without(row: Any, keys: Sequence[str], stored: Collection[str]) -> Any:

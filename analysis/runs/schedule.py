@@ -19,9 +19,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from knscope.analysis.prompts.encode import Query
-from knscope.analysis.runs import plan
-from knscope.analysis.runs.plan import RunConfig, ScanItem, Unit
+from knscope.analysis.runs.config import RunConfig
+from knscope.analysis.runs.keys import attribution_key, model_hash, prediction_key, scan_key
 from knscope.analysis.runs.remaining import remaining
+from knscope.analysis.runs.units import ROLES, SCAN_SIZE, UNIT_ROWS, ScanItem, Unit, unit_rows
 
 PREDICT_ROWS = 64
 SERVING_FLOOR = 0.05  # a neuron at or above this rel may be in N at some threshold, so it is no control
@@ -66,7 +67,7 @@ class ModelPlan:
     rows: list[Query]
     mains: Mapping[tuple[str, str], Query] = field(default_factory=dict)
     chunks: list[list[Query]] = field(default_factory=list)
-    size: int = plan.UNIT_ROWS
+    size: int = UNIT_ROWS
     """Queries of a chunk, and of a unit."""
 
     @property
@@ -75,7 +76,7 @@ class ModelPlan:
 
     @property
     def hash(self) -> str:
-        return plan.model_hash(self.row)
+        return model_hash(self.row)
 
 
 class Schedule:
@@ -236,18 +237,18 @@ class Schedule:
             if "attribution" in self.config.what or "dkn" in self.config.what:
                 self._totals[source, "attribute", method] = len(rows)
             if self._scans(method):
-                self._totals[source, "scan", method] = len({(row.fact, row.lang) for row in rows}) * len(plan.ROLES)
+                self._totals[source, "scan", method] = len({(row.fact, row.lang) for row in rows}) * len(ROLES)
 
     def _scans(self, method: str) -> bool:
         return "dkn" in self.config.what and method in (self.config.scan_methods or self.config.methods)
 
     def _loaded(self, source: str, row: Mapping[str, Any]) -> None:
         model = self.models[source] = ModelPlan(row, self._rows_of(source))
-        keys = {plan.prediction_key(model.hash, query.id): query for query in model.rows}
+        keys = {prediction_key(model.hash, query.id): query for query in model.rows}
         have = {keys[key].id for key in self._stored.keys("prediction", keys)} | self._stored.unusable(model.label)
         missing = [query for query in model.rows if query.id not in have]
         self._done[source, "predict", ""] = len(model.rows) - len(missing)
-        size = max(PREDICT_ROWS, plan.unit_rows(len(missing), self._gpus))
+        size = max(PREDICT_ROWS, unit_rows(len(missing), self._gpus))
         units = [Unit("predict", source, queries=tuple(part)) for part in _cut(missing, size)]
         self._add(f"predict {source}", (2,), units, lambda: self._predicted(source))
 
@@ -258,10 +259,10 @@ class Schedule:
         usable = [row for row in model.rows if row.id in predicted and row.id not in unusable]
         stored = self._stored.mains(model.label)
         model.mains = {place: stored[place] for place in ((row.fact, row.lang) for row in usable)}
-        model.size = plan.unit_rows(len(usable), self._gpus)
+        model.size = unit_rows(len(usable), self._gpus)
         model.chunks = _by_fact(usable, model.size)
         for place in [p for p in self._totals if p[0] == source and p[1] != "predict"]:
-            self._totals[place] = len(usable) if place[1] == "attribute" else len(model.mains) * len(plan.ROLES)
+            self._totals[place] = len(usable) if place[1] == "attribute" else len(model.mains) * len(ROLES)
             self._done[place] = 0
         for number in range(len(model.chunks)):
             self._chunk(source, number)
@@ -272,7 +273,7 @@ class Schedule:
             return
         model = self.models[source]
         for turn, method in enumerate(self.config.methods):
-            keys = {plan.attribution_key(model.hash, row.id, method): row for row in model.chunks[number]}
+            keys = {attribution_key(model.hash, row.id, method): row for row in model.chunks[number]}
             have = self._stored.keys("attribution", keys)
             missing = [row for key, row in keys.items() if key not in have]
             self._done[source, "attribute", method] += len(have)
@@ -292,7 +293,7 @@ class Schedule:
                 given = (model.mains[place], keys.get(place, ()), {self.config.seed})
                 item = scan_item(self._stored, model.hash, method, *given)
                 wanted = len(item.roles) if item else 0
-                self._done[source, "scan", method] += len(plan.ROLES) - wanted
+                self._done[source, "scan", method] += len(ROLES) - wanted
                 if item:
                     items.append(item)
             units = [Unit("scan", source, method, scans=tuple(items), seed=self.config.seed)] if items else []
@@ -352,17 +353,13 @@ def scan_item(
     :param seeds: a control drawn with any of them is stored
     """
     rel = stored.mean_rel(attributions)
-    best = np.argsort(-rel, kind="stable")[: plan.SCAN_SIZE]
+    best = np.argsort(-rel, kind="stable")[:SCAN_SIZE]
     chosen = tuple(int(neuron) for neuron in best if rel[neuron] > 0)
     if len(chosen) < 2:
         return None
-    keys = {
-        plan.scan_key(model, query.id, method, role, seed, chosen): role
-        for role in plan.ROLES
-        for seed in sorted(seeds)
-    }
+    keys = {scan_key(model, query.id, method, role, seed, chosen): role for role in ROLES for seed in sorted(seeds)}
     have = {keys[key] for key in stored.keys("scan", keys)}
-    missing = tuple(role for role in plan.ROLES if role not in have)
+    missing = tuple(role for role in ROLES if role not in have)
     if not missing:
         return None
     # a neuron that is low in the mean and high on one template may be in N all the same

@@ -10,8 +10,8 @@ from typing import Any, Generic, Literal, TypeVar
 
 from knscope.analysis.engine.sources import weight_bytes
 from knscope.analysis.errors import ModelError
-from knscope.analysis.runs.plan import Unit
 from knscope.analysis.runs.protocol import WorkerSettings
+from knscope.analysis.runs.units import Unit
 from knscope.store.errors import UserError
 
 Cause = Literal["unit", "load", "store"]

@@ -21,7 +21,7 @@ from knscope.analysis.errors import UnusableQuery
 from knscope.analysis.faithfulness.compare import Item, compare
 from knscope.analysis.prompts import encode
 from knscope.analysis.prompts.encode import EncodedQuery
-from knscope.analysis.runs import plan
+from knscope.analysis.runs.facts import Templates, load_facts
 from knscope.analysis.runs.measuring import Task
 from knscope.analysis.runs.worker import USER_ERRORS, resolve_device
 from knscope.analysis.stored.facts import join_subjects
@@ -62,7 +62,7 @@ def measure(task: Task, progress: Callable[[int, int], bool]) -> dict[str, Any]:
     :raises UserError, ModelError: when the data or the model cannot be used
     """
     config = task.config
-    facts = plan.load_facts(config)
+    facts = load_facts(config)
     loaded = models.load_model(
         config.models[0].source, dtype=config.dtype, device=resolve_device(config.device), threads=1
     )
@@ -86,7 +86,7 @@ def measure(task: Task, progress: Callable[[int, int], bool]) -> dict[str, Any]:
 
 
 def predicted_mains(
-    engine: replay.Engine, rows: Sequence[encode.Query], templates: plan.Templates
+    engine: replay.Engine, rows: Sequence[encode.Query], templates: Templates
 ) -> tuple[dict[tuple[str, str], EncodedQuery], dict[str, bool]]:
     """The main query of each (fact, language), encoded, and whether each query (by id) is known."""
     encoded = {}

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -15,8 +14,8 @@ from knscope.analysis.edits.suppression import Sources
 from knscope.analysis.factcheck import choose as factcheck_choose
 from knscope.analysis.factcheck.choose import WantedClaim
 from knscope.analysis.prompts.encode import Query
-from knscope.analysis.runs import plan
-from knscope.analysis.runs.plan import Unit
+from knscope.analysis.runs.keys import attribution_key, claim_key, edit_key, model_hash
+from knscope.analysis.runs.units import Unit, unit_rows
 from knscope.store.errors import UserError
 from knscope.store.reader import Reader
 from knscope.store.view import View
@@ -25,17 +24,6 @@ EDITS_A_UNIT = 256
 
 Late = tuple[list[Unit], int, int]
 """Units of what is missing, how many results are wanted, how many of these are stored."""
-
-
-def edit_key(model: str, query: str, neurons: Iterable[int], operation: str) -> str:
-    """`neurons`: the flat multiset; its order does not matter."""
-    return plan.result_key("edit", model, query, neurons=sorted(neurons), operation=operation)
-
-
-def claim_key(model: str, query: str, method: str, neurons: Iterable[int]) -> str:
-    """`query`: id of the query with the claimed object; `neurons`: the flat neurons that are read."""
-    names = hashlib.sha256(",".join(map(str, sorted(neurons))).encode()).hexdigest()
-    return plan.result_key("claim", model, query, method=method, neurons=names)
 
 
 def edit_units(
@@ -47,7 +35,7 @@ def edit_units(
     suppress: Sequence[Ablation] = ("zero",),
 ) -> Late:
     """Every edit that tables 1 and 2 show for a View, grouped by the query it is read on."""
-    model, have = plan.model_hash(row), reader.keys("edit")
+    model, have = model_hash(row), reader.keys("edit")
     wanted = edits_choose.wanted(reader, view, seed, suppress)
     sources = {name: queries for edit in wanted for name, queries in edit.operations.items() if queries}
     wrong = wrong_objects(wanted)
@@ -88,7 +76,7 @@ def _edit_unit(source: str, reads: Sequence[Mapping[str, Any]], size: int, sourc
 
 def claim_units(reader: Reader, source: str, row: Mapping[str, Any], view: View, seed: int, gpus: int = 0) -> Late:
     """Every claim that table 3 judges for a View; those of one relation and language share the neurons that are read."""
-    model, have, attributed = plan.model_hash(row), reader.keys("claim"), reader.keys("attribution")
+    model, have, attributed = model_hash(row), reader.keys("claim"), reader.keys("attribution")
     groups: dict[tuple[int, ...], list[WantedClaim]] = defaultdict(list)
     keys: set[str] = set()
     for claim in factcheck_choose.wanted(reader, view, seed):
@@ -97,13 +85,12 @@ def claim_units(reader: Reader, source: str, row: Mapping[str, Any], view: View,
             groups[claim.neurons].append(claim)
         keys.add(key)
     units = []
-    size = plan.unit_rows(sum(map(len, groups.values())), gpus)
+    size = unit_rows(sum(map(len, groups.values())), gpus)
     for neurons, claims in groups.items():
         for start in range(0, len(claims), size):
             part = claims[start : start + size]
             made = [
-                _claim_json(one)
-                | _computed(reader, attributed, plan.attribution_key(model, one.main, view.method), one)
+                _claim_json(one) | _computed(reader, attributed, attribution_key(model, one.main, view.method), one)
                 for one in part
             ]
             payload = {"neurons": list(neurons), "claims": made, "size": len(part)}

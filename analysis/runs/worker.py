@@ -23,9 +23,11 @@ from knscope.analysis.errors import ModelError, UnusableQuery
 from knscope.analysis.factcheck import measure as factcheck_measure
 from knscope.analysis.prompts import encode
 from knscope.analysis.prompts.encode import Query
-from knscope.analysis.runs import plan, rows, units_from_sets
-from knscope.analysis.runs.plan import ScanItem, Unit
+from knscope.analysis.runs import rows
+from knscope.analysis.runs.config import KEEP_BYTES
+from knscope.analysis.runs.keys import attribution_key, claim_key, edit_key, model_hash, prediction_key, scan_key
 from knscope.analysis.runs.protocol import WorkerSettings
+from knscope.analysis.runs.units import ScanItem, Unit
 from knscope.store import shards
 from knscope.store.errors import UserError
 
@@ -45,7 +47,7 @@ class Held:
 
     @property
     def hash(self) -> str:
-        return plan.model_hash(self.row)
+        return model_hash(self.row)
 
     @property
     def label(self) -> str:
@@ -117,7 +119,7 @@ class Worker:
         if source in self._held:
             return self._held[source]
         device = resolve_device(self._settings.device)
-        if sum(_bytes(held.loaded) for held in self._held.values()) > plan.KEEP_BYTES:
+        if sum(_bytes(held.loaded) for held in self._held.values()) > KEEP_BYTES:
             self.unload()
         settings = self._settings
         loaded = models.load_model(source, dtype=settings.dtype, device=device, threads=settings.threads)
@@ -172,7 +174,7 @@ class Worker:
         usable = self._encode(held, unit.queries)
         yield len(unit.queries) - len(usable)
         for encoded, prediction in zip(usable, held.engine.predict(usable), strict=True):
-            key = plan.prediction_key(held.hash, encoded.query.id)
+            key = prediction_key(held.hash, encoded.query.id)
             tokens = held.loaded.tokenizer.convert_ids_to_tokens([int(token) for token in prediction.argmax])
             self._batch.add("prediction", rows.prediction_row(key, held.label, encoded, prediction, tokens))
             self.keys.append(key)
@@ -185,7 +187,7 @@ class Worker:
         yield len(unit.queries) - len(usable)
         for part in _portions(held, usable, method):
             for result in integrate.attribute(held.engine, part, method):
-                key = plan.attribution_key(held.hash, result.query.query.id, unit.method)
+                key = attribution_key(held.hash, result.query.query.id, unit.method)
                 rows.add_attribution(self._batch, key, held.label, unit.method, result, held.sites)
                 self.keys.append(key)
                 yield 1
@@ -198,7 +200,7 @@ class Worker:
                 yield len(item.roles)
                 continue
             for role, scan in _roles(held, encoded[0], item, unit.seed):
-                key = plan.scan_key(held.hash, item.query.id, unit.method, role, unit.seed, item.chosen)
+                key = scan_key(held.hash, item.query.id, unit.method, role, unit.seed, item.chosen)
                 row = {"model": held.label, "method": unit.method, "query": item.query.id, "role": role}
                 rows.add_scan(self._batch, key, row, scan, held.sites)
                 self.keys.append(key)
@@ -226,7 +228,7 @@ class Worker:
             about = read["wrong"] if wrong else None, found, dict(zip(aside, kl, strict=True)), held.sites
             made = rows.add_edits(self._batch, held.label, query.id, asked, *about)
             for row, (operation, neurons) in zip(made, asked, strict=True):
-                key = units_from_sets.edit_key(held.hash, query.id, neurons, operation)
+                key = edit_key(held.hash, query.id, neurons, operation)
                 self._batch.add("edit", {"key": key, **row})
                 self.keys.append(key)
             yield len(edits)
@@ -265,7 +267,7 @@ class Worker:
             found = factcheck_measure.read_claims(held.engine, part, [neurons] * len(part), method, known)
             for encoded, reading in zip(part, found, strict=True):
                 query = encoded.query
-                key = units_from_sets.claim_key(held.hash, query.id, unit.method, unit.payload["neurons"])
+                key = claim_key(held.hash, query.id, unit.method, unit.payload["neurons"])
                 row = {"model": held.label, "method": unit.method, **rows.claim_row(query, about[query.id])}
                 rows.add_claim(self._batch, key, row, neurons, reading, held.sites)
                 self.keys.append(key)

@@ -18,7 +18,8 @@ from knscope.analysis.engine.replay import Engine
 from knscope.analysis.factcheck import choose as factcheck_choose
 from knscope.analysis.factcheck import measure as factcheck_measure
 from knscope.analysis.prompts.encode import Query, encode
-from knscope.analysis.runs import plan, rows
+from knscope.analysis.runs import rows
+from knscope.analysis.runs.keys import attribution_key, prediction_key, result_key
 from knscope.store import schema
 from knscope.store.reader import Reader
 from knscope.store.runs import new_run
@@ -89,11 +90,11 @@ class PlantedStore:
         encoded = [self.encode(query) for query in self.queries]
         for query, prediction in zip(encoded, self.engine.predict(encoded), strict=True):
             batch.add("query", rows.query_row(query.query))
-            key = plan.prediction_key(self.label, query.query.id)
+            key = prediction_key(self.label, query.query.id)
             batch.add("prediction", rows.prediction_row(key, self.label, query, prediction, ["?"]))
         for name in METHODS:
             for one in attribute(self.engine, encoded, method.parse_method(name)):
-                key = plan.attribution_key(self.label, one.query.query.id, name)
+                key = attribution_key(self.label, one.query.query.id, name)
                 rows.add_attribution(batch, key, self.label, name, one, self.sites())
                 if name == "amig" and "<unk>" not in one.query.query.template:
                     found = planted.scan(self.engine, one.query, planted.strongest(one.scores))
@@ -140,7 +141,7 @@ class PlantedStore:
             self.engine, encoded, [claim.neurons for claim in claims], method.parse_method("amig")
         )
         for claim, read in zip(claims, readings, strict=True):
-            key = plan.result_key("claim", self.label, claim.query.id)
+            key = result_key("claim", self.label, claim.query.id)
             batch.add(
                 "claim",
                 {

@@ -9,7 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from knscope.analysis.runs import protocol
-from knscope.analysis.runs.plan import ModelSource, RunConfig
+from knscope.analysis.runs.config import ModelSource, RunConfig
 from knscope.analysis.runs.status import Observer
 from knscope.store.runs import ACTIVE
 from tests.analysis.runs.inline_job import execute

@@ -18,7 +18,7 @@ from knscope.analysis.demo.start import resume
 from knscope.analysis.engine.sources import BUNDLED, absolute_source
 from knscope.analysis.runs import job, protocol
 from knscope.analysis.runs.__main__ import make_executor
-from knscope.analysis.runs.plan import ModelSource, RunConfig
+from knscope.analysis.runs.config import ModelSource, RunConfig
 from knscope.analysis.runs.process_pool import settings_of
 from knscope.analysis.runs.status import RunStatus
 from knscope.store import compaction, processes

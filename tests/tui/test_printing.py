@@ -13,7 +13,7 @@ import pytest
 
 from knscope import store
 from knscope.analysis.layers import table as layers_table
-from knscope.analysis.runs import plan
+from knscope.analysis.runs import facts
 from knscope.analysis.statistics.table import Table
 from knscope.store import UserError, export
 from knscope.store.errors import ReaderGone
@@ -192,7 +192,7 @@ def test_a_place_that_cannot_be_written_is_told_before_anything_is_computed(
 ) -> None:
     (tmp_path / "a.csv").mkdir()
     monkeypatch.setattr(results, "opened", lambda _: pytest.fail("the store is opened"))
-    monkeypatch.setattr(plan, "load_facts", lambda _: pytest.fail("the facts are read"))
+    monkeypatch.setattr(facts, "load_facts", lambda _: pytest.fail("the facts are read"))
     for options, why in (
         (["-o", str(tmp_path / "a.csv")], "it is a folder"),
         (["-o", str(tmp_path / "missing" / "a.csv")], "there is no folder"),

@@ -12,7 +12,7 @@ import typer
 from knscope.tui.commands import common
 
 if TYPE_CHECKING:
-    from knscope.analysis.runs.plan import RunConfig
+    from knscope.analysis.runs.config import RunConfig
 
 
 def demo(

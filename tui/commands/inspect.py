@@ -63,9 +63,9 @@ def inspect_model(
 
 def _check_options(model: str, device: str, dtype: str) -> None:
     """Refuse here what a run refuses before it starts. Raises UserError."""
-    from knscope.analysis.runs import plan
+    from knscope.analysis.runs.config import ModelSource, RunConfig
 
-    plan.RunConfig((plan.ModelSource(model),), "demo", device=device, dtype=dtype)
+    RunConfig((ModelSource(model),), "demo", device=device, dtype=dtype)
 
 
 def _ways(report: dict[str, Any]) -> dict[str, Any]:
@@ -97,18 +97,18 @@ def check(
     """What PATH holds, and what of it cannot be used and why."""
     from knscope.analysis.datasets import check_table
     from knscope.analysis.engine.sources import absolute_source
-    from knscope.analysis.runs import plan
+    from knscope.analysis.runs.facts import absolute_data
     from knscope.tui.printing import output
 
     common.facts_count(facts)
     tables = check_table.build(
-        plan.absolute_data(data), common.words("--langs", langs), common.words("--relations", relations)
+        absolute_data(data), common.words("--langs", langs), common.words("--relations", relations)
     )
     if model is not None:
         _check_options(model, device, dtype)
         options = ["--facts", facts, "--langs", langs or "", "--relations", relations or ""]
         options += ["--device", device, "--dtype", dtype, f"--prefix={common.prefix(prefix)}"]
-        report = _child("check", absolute_source(model), "--data", plan.absolute_data(data), *options)
+        report = _child("check", absolute_source(model), "--data", absolute_data(data), *options)
         tables = [*tables, *check_table.of_model(report)]
     output.emit(tables, "json" if as_json else "table", hint="--json")
 
@@ -196,7 +196,7 @@ def _terminal() -> list[tuple[str, str, str]]:
 def _machine() -> list[tuple[str, str, str]]:
     import psutil
 
-    from knscope.analysis.runs.plan import cpu_count
+    from knscope.store.processes import cpu_count
 
     gpus = "none"
     if shutil.which("nvidia-smi"):

@@ -14,7 +14,7 @@ from knscope.tui.commands import common
 from knscope.tui.commands.common import Device, Dtype, Format, Json, Output
 
 if TYPE_CHECKING:
-    from knscope.analysis.runs.plan import RunConfig
+    from knscope.analysis.runs.config import RunConfig
     from knscope.analysis.statistics.table import Table
     from knscope.store.reader import Reader
     from knscope.store.view import View
@@ -48,15 +48,16 @@ def faithfulness(
     """Hold attribution methods against the true effects of neurons, found by ablating each of them (known facts only)."""
     from knscope.analysis.faithfulness import table as faithfulness_table
     from knscope.analysis.faithfulness.judge import COMPARED
-    from knscope.analysis.runs import plan
+    from knscope.analysis.runs.facts import load_facts
     from knscope.analysis.runs.measuring import Measurement, Task, tasks
+    from knscope.store.processes import cpu_count
     from knscope.tui.printing import output
 
     output.check(form, out)
     config = _config(model, data, langs, relations, facts, device=device, dtype=dtype, seed=seed)
-    plan.load_facts(config)
+    load_facts(config)
     methods = COMPARED if method is None else common.methods(method)
-    work = Measurement(tasks(Task(config, methods, grouped=group), processes or plan.cpu_count()), processes or None)
+    work = Measurement(tasks(Task(config, methods, grouped=group), processes or cpu_count()), processes or None)
     _follow(work)
     measured = in_order(work.documents)
     tables = faithfulness_table.build(measured, seed=seed)
@@ -114,7 +115,7 @@ def stability(
     """How far N moves across templates, node counts, precision and seeds."""
     from dataclasses import replace
 
-    from knscope.analysis.runs import plan
+    from knscope.analysis.runs.facts import load_facts
     from knscope.analysis.stability import table as stability_table
     from knscope.store.errors import UserError
     from knscope.tui.commands import results, run
@@ -124,7 +125,7 @@ def stability(
     label = common.one_method(method)
     config = _config(model, data, langs, relations, facts, device=device, seed=seed)
     config = replace(config, what=("attribution",), methods=stability_table.variants(label))
-    rows = plan.load_facts(config).rows
+    rows = load_facts(config).rows
     facts_asked = tuple(dict.fromkeys(row.fact for row in rows))
     # a threshold that is out of range, or of no language of the facts, is told before anything is computed
     results.thresholds_of(tuple(dict.fromkeys(row.lang for row in rows)), tau, model="", method=label)
@@ -178,12 +179,13 @@ def _config(
     """The models and facts a measurement is made on; no model named: the bundled ones."""
     from knscope.analysis.demo.start import bundled_models
     from knscope.analysis.engine.sources import absolute_source
-    from knscope.analysis.runs import plan
+    from knscope.analysis.runs.config import ModelSource, RunConfig
+    from knscope.analysis.runs.facts import absolute_data
 
-    named = tuple(plan.ModelSource(absolute_source(one)) for one in model or ())
-    return plan.RunConfig(
+    named = tuple(ModelSource(absolute_source(one)) for one in model or ())
+    return RunConfig(
         models=named or bundled_models(),
-        data=plan.absolute_data(data),
+        data=absolute_data(data),
         langs=common.words("--langs", langs),
         relations=common.words("--relations", relations),
         facts=common.facts_count(facts),

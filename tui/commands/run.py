@@ -14,7 +14,7 @@ from knscope.tui.commands import common
 from knscope.tui.commands.common import Device, Dtype, Json, Prefix, Store
 
 if TYPE_CHECKING:
-    from knscope.analysis.runs.plan import RunConfig
+    from knscope.analysis.runs.config import RunConfig
     from knscope.analysis.runs.status import RunStatus
 
 EXIT_CODES = {"done": 0, "cancelled": 130}
@@ -51,11 +51,12 @@ def run(
 ) -> None:
     """Compute what is missing in STORE: in a process of its own, which goes on when this terminal is gone."""
     from knscope.analysis.engine.sources import absolute_source
-    from knscope.analysis.runs import plan
+    from knscope.analysis.runs.config import ModelSource, RunConfig
+    from knscope.analysis.runs.facts import absolute_data
 
-    config = plan.RunConfig(
-        models=tuple(plan.ModelSource(absolute_source(one)) for one in model),
-        data=plan.absolute_data(data),
+    config = RunConfig(
+        models=tuple(ModelSource(absolute_source(one)) for one in model),
+        data=absolute_data(data),
         langs=common.words("--langs", langs),
         relations=common.words("--relations", relations),
         facts=common.facts_count(facts),
@@ -76,10 +77,11 @@ def run(
 
 def _start(store: Path, config: RunConfig, follow: bool, as_json: bool) -> None:
     """Start the run, and stay with it where that is wanted."""
-    from knscope.analysis.runs import plan, protocol
+    from knscope.analysis.runs import protocol
+    from knscope.analysis.runs.facts import load_facts
     from knscope.tui.printing import output
 
-    plan.load_facts(config)  # whatever is wrong with the data is said here, before anything is started
+    load_facts(config)  # whatever is wrong with the data is said here, before anything is started
     name = protocol.start_job(store, config)
     if not follow:
         begun = _begun(store, name)
@@ -277,7 +279,7 @@ def query(
 ) -> None:
     """One fact, now: what MODEL answers, and which neurons hold it."""
     from knscope.analysis.engine.sources import absolute_source
-    from knscope.analysis.runs import plan
+    from knscope.analysis.runs.config import ModelSource, RunConfig
     from knscope.store.errors import UserError
 
     label = common.one_method(method)
@@ -292,8 +294,8 @@ def query(
         data = Path(folder, "query.jsonl")
         row = {"fact_id": "query", "relation": "query", "lang": lang, "template": template}
         data.write_text(json.dumps({**row, "subject": subject, "object": object_}) + "\n", encoding="utf-8")
-        config = plan.RunConfig(
-            models=(plan.ModelSource(absolute_source(model)),),
+        config = RunConfig(
+            models=(ModelSource(absolute_source(model)),),
             data=str(data),
             methods=(label,),
             what=("attribution",),
@@ -309,11 +311,11 @@ def query(
 
 def _check_question(config: RunConfig) -> None:
     """Refuse here what the reader of the file that was made of the question would refuse, without that file's name."""
-    from knscope.analysis.runs import plan
+    from knscope.analysis.runs.facts import load_facts
     from knscope.store.errors import UserError
 
     try:
-        plan.load_facts(config)
+        load_facts(config)
     except UserError as error:
         raise UserError(str(error).removeprefix(f"{config.data}, line 1: ")) from None
 

@@ -22,7 +22,7 @@ from knscope.tui.workbench.runs import Runs
 if TYPE_CHECKING:
     from knscope.analysis.prompts.encode import Query
     from knscope.analysis.runs.desk import Desk, DeskState, Task
-    from knscope.analysis.runs.plan import Unit
+    from knscope.analysis.runs.units import Unit
     from knscope.store.reader import Reader
     from knscope.tui.workbench.bench import Bench
 
@@ -166,8 +166,9 @@ class ModelDesk:
 
     def _load_model(self, reader: Reader, view: View) -> None:
         from knscope.analysis.runs.desk import Task
+        from knscope.analysis.runs.keys import model_hash
         from knscope.analysis.runs.missing import model_row, source_of
-        from knscope.analysis.runs.plan import Unit, model_hash
+        from knscope.analysis.runs.units import Unit
 
         row = model_row(reader, view.model)
         stages = iter([(Unit("load", source_of(reader, row), model=model_hash(row)),)])
@@ -180,8 +181,9 @@ class ModelDesk:
             return
         from knscope.analysis.prompts.questions import ASKED, question
         from knscope.analysis.runs.desk import Task
+        from knscope.analysis.runs.keys import model_hash
         from knscope.analysis.runs.missing import model_row, source_of
-        from knscope.analysis.runs.plan import Unit, model_hash
+        from knscope.analysis.runs.units import Unit
 
         self._form = values
         known = reader.sql("SELECT DISTINCT relation FROM query WHERE fact = ?", [values["fact"]])["relation"]

@@ -96,8 +96,8 @@ class Runs:
 
     def start_missing(self, found: Lacking) -> None:
         """Compute what a View lacks as a run on the data of the last one, restricted to the facts concerned."""
+        from knscope.analysis.runs.config import ModelSource
         from knscope.analysis.runs.missing import model_row, source_of
-        from knscope.analysis.runs.plan import ModelSource
 
         reader, view, config = self._bench.session.reader, found.shown.view, self._last_config()
         if reader is None or config is None:
@@ -130,7 +130,7 @@ class Runs:
     def start_from(self, config: Mapping[str, Any], **changes: Any) -> None:
         """Start a run with the configuration of another, changed in some fields."""
         from knscope.analysis.runs import protocol
-        from knscope.analysis.runs.plan import RunConfig
+        from knscope.analysis.runs.config import RunConfig
 
         path = self._bench.session.path
         if path is None:

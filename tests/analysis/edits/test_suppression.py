@@ -15,7 +15,7 @@ from knscope import store
 from knscope.analysis.edits import choose as edits_choose
 from knscope.analysis.edits import table as edits_table
 from knscope.analysis.edits.suppression import Suppressions
-from knscope.analysis.runs.plan import ModelSource, RunConfig
+from knscope.analysis.runs.config import ModelSource, RunConfig
 from knscope.analysis.stored.facts import stored_facts
 from knscope.store import UserError
 from knscope.store import runs as run_files

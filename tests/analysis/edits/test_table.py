@@ -21,7 +21,8 @@ from knscope.analysis.likn import table as likn_table
 from knscope.analysis.likn.mismatch import FactKeys
 from knscope.analysis.likn.neuron_sets import NeuronSets
 from knscope.analysis.prompts.questions import question
-from knscope.analysis.runs import plan, rows
+from knscope.analysis.runs import rows
+from knscope.analysis.runs.keys import prediction_key
 from knscope.analysis.stored.facts import stored_facts, subject_of
 from knscope.analysis.stored.neuron_sets import Neurons, gather
 from knscope.store import UserError
@@ -205,7 +206,7 @@ def test_a_typed_question_deals_no_claim_of_others_anew(tmp_path):
         typed = question({"template": like.template, "subject": f"s{number}", "object": like.object, "lang": "en"})
         batch.add("query", rows.query_row(typed))
         (found,) = made.engine.predict([made.encode(like)])
-        key = plan.prediction_key(made.label, typed.id)
+        key = prediction_key(made.label, typed.id)
         batch.add(
             "prediction", rows.prediction_row(key, made.label, made.encode(like), found, ["?"]) | {"query": typed.id}
         )

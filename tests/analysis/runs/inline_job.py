@@ -7,7 +7,7 @@ from pathlib import Path
 from knscope import store
 from knscope.analysis.runs import job
 from knscope.analysis.runs.__main__ import make_executor
-from knscope.analysis.runs.plan import RunConfig
+from knscope.analysis.runs.config import RunConfig
 from knscope.store import runs as run_files
 
 

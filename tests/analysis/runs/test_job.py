@@ -20,9 +20,11 @@ from knscope import store
 from knscope.analysis.edits import choose as edits_choose
 from knscope.analysis.engine import models, replay
 from knscope.analysis.factcheck import choose as factcheck_choose
-from knscope.analysis.runs import job, plan, protocol, truth
+from knscope.analysis.runs import job, protocol, truth
+from knscope.analysis.runs.config import ModelSource, RunConfig
+from knscope.analysis.runs.facts import load_facts
+from knscope.analysis.runs.keys import model_hash
 from knscope.analysis.runs.missing import missing
-from knscope.analysis.runs.plan import ModelSource, RunConfig
 from knscope.analysis.runs.status import Observer
 from knscope.analysis.stored.facts import stored_facts
 from knscope.store import compaction, ledger
@@ -138,7 +140,7 @@ def test_the_main_query_is_the_same_for_runs_filling_in_edits_claims_and_faithfu
             edit.reads[0] for edit in edits_choose.wanted(reader, view) if edit.reads and "held" not in edit.group
         }
         claimed = {claim.main for claim in factcheck_choose.wanted(reader, view)}
-    facts = plan.load_facts(wanted)
+    facts = load_facts(wanted)
     first = {(row.fact, row.lang): row for row in reversed(facts.rows)}
     assert main == filled == set(first.values()) and edited and edited <= main
     assert {query.id for query in main} == set(scanned["query"])
@@ -329,7 +331,8 @@ def kill_job(place: Path, run: str) -> None:
 def test_a_model_is_stored_with_its_first_results_and_not_before(
     tmp_path: Path, tiny_models: Mapping[str, Path], tiny_facts: Path
 ) -> None:
-    from knscope.analysis.runs.plan import Unit, load_facts
+    from knscope.analysis.runs.facts import load_facts
+    from knscope.analysis.runs.units import Unit
     from knscope.analysis.runs.worker import Worker
 
     place, source = store.create(tmp_path / "loaded.knstore"), str(tiny_models["encoder"])
@@ -349,7 +352,8 @@ def test_a_unit_that_goes_on_with_a_stored_model_is_refused_by_another_one_and_l
 ) -> None:
     """Another precision, or other weights in the same place: the results would be filed under a model that never gave them."""
     from knscope.analysis.errors import ModelError
-    from knscope.analysis.runs.plan import Unit, load_facts
+    from knscope.analysis.runs.facts import load_facts
+    from knscope.analysis.runs.units import Unit
     from knscope.analysis.runs.worker import Worker
 
     place, source = store.create(tmp_path / "moved.knstore"), str(tiny_models["encoder"])
@@ -359,7 +363,7 @@ def test_a_unit_that_goes_on_with_a_stored_model_is_refused_by_another_one_and_l
     assert row is not None
     half = Worker(place, run_files.new_name(), protocol.WorkerSettings("cpu", "bfloat16"))
     for phase in ("load", "predict"):
-        unit = Unit(phase, source, queries=rows if phase == "predict" else (), model=plan.model_hash(row))
+        unit = Unit(phase, source, queries=rows if phase == "predict" else (), model=model_hash(row))
         with pytest.raises(ModelError, match="holds another model now"):
             half.compute(unit, lambda: False)
         assert not list(place.rglob("*.parquet"))

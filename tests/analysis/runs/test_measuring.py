@@ -10,15 +10,16 @@ import polars as pl
 import pytest
 
 from knscope import store
+from knscope.analysis.attribution.method import parse_method
 from knscope.analysis.engine import models, replay
 from knscope.analysis.faithfulness import table as faithfulness_table
 from knscope.analysis.faithfulness.judge import COMPARED
 from knscope.analysis.figures.drawing import draw
 from knscope.analysis.prompts import encode
-from knscope.analysis.runs import job, measuring, plan, protocol, truth
+from knscope.analysis.runs import job, measuring, protocol, truth
 from knscope.analysis.runs.__main__ import make_executor
+from knscope.analysis.runs.config import ModelSource, RunConfig
 from knscope.analysis.runs.measuring import Task, tasks
-from knscope.analysis.runs.plan import ModelSource, RunConfig
 from knscope.analysis.runs.status import RunStatus
 from knscope.analysis.stability import table as stability_table
 from knscope.store import runs as run_files
@@ -210,5 +211,5 @@ def test_the_stability_table_names_a_rule_with_the_tolerance_that_is_not_the_usu
 
 
 def test_every_compared_method_has_a_name_and_measuring_loads_no_torch():
-    assert [plan.parse_method(name).label for name in COMPARED] == list(COMPARED)
+    assert [parse_method(name).label for name in COMPARED] == list(COMPARED)
     assert "torch" not in vars(measuring)

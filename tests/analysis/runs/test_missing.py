@@ -16,10 +16,11 @@ from knscope.analysis.engine.sources import BUNDLED
 from knscope.analysis.prompts.encode import Query
 from knscope.analysis.runs import desk as room
 from knscope.analysis.runs.desk import Desk, DeskState, Task
+from knscope.analysis.runs.keys import model_hash, scan_key
 from knscope.analysis.runs.missing import SCAN_PASSES, missing, model_row, source_of
-from knscope.analysis.runs.plan import Unit, model_hash, scan_key
 from knscope.analysis.runs.process_pool import Outcome
 from knscope.analysis.runs.protocol import WorkerSettings
+from knscope.analysis.runs.units import Unit
 from knscope.store import runs as run_files
 from knscope.store.reader import Reader
 from knscope.store.shards import write_shard

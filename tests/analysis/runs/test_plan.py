@@ -11,9 +11,12 @@ from knscope.analysis.errors import ModelError
 from knscope.analysis.factcheck import choose as factcheck_choose
 from knscope.analysis.factcheck.claims import derange
 from knscope.analysis.prompts.encode import Query
-from knscope.analysis.runs import plan, units_from_sets
-from knscope.analysis.runs.plan import ModelSource, RunConfig, ScanItem, Unit
+from knscope.analysis.runs import units_from_sets
+from knscope.analysis.runs.config import ModelSource, RunConfig
+from knscope.analysis.runs.facts import QUERY_COLUMNS, load_facts
+from knscope.analysis.runs.keys import attribution_key, claim_key, edit_key, prediction_key, result_key, scan_key
 from knscope.analysis.runs.remaining import remaining
+from knscope.analysis.runs.units import ROLES, ScanItem, Unit
 from knscope.store.errors import UserError
 
 
@@ -54,26 +57,26 @@ def test_a_model_named_twice_is_run_once_for_all_its_languages() -> None:
 def test_keys_differ_in_whatever_a_value_depends_on_and_agree_otherwise() -> None:
     one = query("1").id
     keys = {
-        plan.prediction_key("m", one),
-        plan.prediction_key("n", one),
-        plan.attribution_key("m", one, "amig"),
-        plan.attribution_key("m", one, "bkn"),
-        plan.scan_key("m", one, "amig", "kn", 0, [1, 2]),
-        plan.scan_key("m", one, "amig", "kn", 0, [1, 3]),
-        plan.scan_key("m", one, "amig", "layer_control", 0, [1, 2]),
-        plan.scan_key("m", one, "amig", "layer_control", 1, [1, 2]),
+        prediction_key("m", one),
+        prediction_key("n", one),
+        attribution_key("m", one, "amig"),
+        attribution_key("m", one, "bkn"),
+        scan_key("m", one, "amig", "kn", 0, [1, 2]),
+        scan_key("m", one, "amig", "kn", 0, [1, 3]),
+        scan_key("m", one, "amig", "layer_control", 0, [1, 2]),
+        scan_key("m", one, "amig", "layer_control", 1, [1, 2]),
     }
     assert len(keys) == 8 and all(len(key) == 32 for key in keys)
     # what a pair ablation of given neurons gives does not depend on the seed of the controls, nor on the order
-    assert plan.scan_key("m", one, "amig", "kn", 7, [2, 1]) == plan.scan_key("m", one, "amig", "kn", 0, [1, 2])
+    assert scan_key("m", one, "amig", "kn", 7, [2, 1]) == scan_key("m", one, "amig", "kn", 0, [1, 2])
 
 
 def test_controls_drawn_by_the_mean_over_templates_are_not_taken_for_those_outside_n_on_every_one() -> None:
     same = {"method": "amig", "chosen": [1, 2], "operation": "zero"}
-    for role in plan.ROLES:
-        before = plan.result_key("scan", "m", "q", role=role, **same, **({} if role == "kn" else {"seed": 0}))
-        assert (plan.scan_key("m", "q", "amig", role, 0, [1, 2]) == before) == (role == "kn"), role
-    matched = {plan.scan_key("m", "q", "amig", "drop_control", seed, [1, 2]) for seed in (0, 1)}
+    for role in ROLES:
+        before = result_key("scan", "m", "q", role=role, **same, **({} if role == "kn" else {"seed": 0}))
+        assert (scan_key("m", "q", "amig", role, 0, [1, 2]) == before) == (role == "kn"), role
+    matched = {scan_key("m", "q", "amig", "drop_control", seed, [1, 2]) for seed in (0, 1)}
     assert len(matched) == 1, "nothing is drawn where single drops decide"
 
 
@@ -112,12 +115,12 @@ def test_what_is_left_of_a_unit_is_what_has_no_key_in_the_store() -> None:
     chosen = ScanItem(query("1"), (3, 1), (), ("kn", "drop_control"))
     ids = [query(str(n)).id for n in range(3)]
     stored = {
-        plan.prediction_key("h", ids[0]),
-        plan.attribution_key("h", ids[1], "amig"),
-        plan.scan_key("h", ids[1], "amig", "kn", 4, (1, 3)),
-        units_from_sets.claim_key("h", ids[2], "amig", (2, 1)),
-        units_from_sets.edit_key("h", ids[0], (1,), "zero"),
-        units_from_sets.edit_key("h", ids[1], (2,), "zero"),
+        prediction_key("h", ids[0]),
+        attribution_key("h", ids[1], "amig"),
+        scan_key("h", ids[1], "amig", "kn", 4, (1, 3)),
+        claim_key("h", ids[2], "amig", (2, 1)),
+        edit_key("h", ids[0], (1,), "zero"),
+        edit_key("h", ids[1], (2,), "zero"),
     }
     three = tuple(query(str(n)) for n in range(3))
 
@@ -139,7 +142,7 @@ def test_what_is_left_of_a_unit_is_what_has_no_key_in_the_store() -> None:
 
 
 def test_the_demo_takes_facts_of_all_relations_in_turn() -> None:
-    facts = plan.load_facts(RunConfig((ModelSource("m"),), "demo", facts=8, langs=("en", "zh")))
+    facts = load_facts(RunConfig((ModelSource("m"),), "demo", facts=8, langs=("en", "zh")))
     first = dict.fromkeys(row.fact for row in facts.rows)
     assert len(first) == 8 and len({fact.split("-")[0] for fact in list(first)[:4]}) == 4
     assert {row.lang for row in facts.rows} == {"en", "zh"}
@@ -156,13 +159,13 @@ bo,P47,en,[X] borders [Y],Chile,Bolivia,
 @pytest.fixture
 def borders(tmp_path: Path) -> list[Query]:
     (tmp_path / "borders.csv").write_text(BORDERS, encoding="utf-8")
-    return list(plan.load_facts(RunConfig((ModelSource("m"),), str(tmp_path / "borders.csv"))).rows)
+    return list(load_facts(RunConfig((ModelSource("m"),), str(tmp_path / "borders.csv"))).rows)
 
 
 def test_a_querys_other_right_answers_travel_with_it_and_are_no_part_of_what_it_is(borders: list[Query]) -> None:
     peru = borders[0]
     assert peru.alternatives == ("Bolivia", "Brazil")
-    assert Query(*(getattr(peru, name) for name in plan.QUERY_COLUMNS)) == peru
+    assert Query(*(getattr(peru, name) for name in QUERY_COLUMNS)) == peru
     unit = Unit("predict", "m", queries=tuple(borders))
     through_the_pipe = Unit.from_json(json.loads(json.dumps(unit.to_json())))
     assert [row.alternatives for row in through_the_pipe.queries] == [row.alternatives for row in borders]

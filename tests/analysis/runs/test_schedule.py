@@ -11,11 +11,12 @@ from knscope.analysis.attribution import integrate
 from knscope.analysis.dkn.measure import control_neurons, drop_candidates
 from knscope.analysis.engine.sites import Site
 from knscope.analysis.prompts.encode import Query
-from knscope.analysis.runs import plan
-from knscope.analysis.runs.plan import ModelSource, RunConfig, Unit
+from knscope.analysis.runs.config import ModelSource, RunConfig
+from knscope.analysis.runs.keys import attribution_key, model_hash, prediction_key, scan_key
 from knscope.analysis.runs.protocol import WorkerSettings
 from knscope.analysis.runs.schedule import Schedule, scan_item
 from knscope.analysis.runs.slots import Slot, Slots
+from knscope.analysis.runs.units import UNIT_ROWS, UNIT_ROWS_GPU, Unit
 
 MODEL = {"weights_hash": "w", "tokenizer_hash": "t", "dtype": "float32", "attention": "sdpa"}
 
@@ -62,21 +63,21 @@ class Shelf:
     def compute(self, unit: Unit) -> Mapping[str, str] | None:
         self.order.append(unit)
         row = {"model": f"label-{unit.source}", **MODEL, "weights_hash": unit.source}
-        model = plan.model_hash(row)
+        model = model_hash(row)
         if unit.phase == "load":
             return row
         for query in unit.queries:
             if unit.phase == "predict" and query.id not in self.bad:
                 self.rows.setdefault(str(row["model"]), {})[query.id] = query
-                self.stored["prediction"].add(plan.prediction_key(model, query.id))
+                self.stored["prediction"].add(prediction_key(model, query.id))
             elif unit.phase == "attribute":
-                key = plan.attribution_key(model, query.id, unit.method)
+                key = attribution_key(model, query.id, unit.method)
                 self.stored["attribution"].add(key)
                 of_method = self.attributions.setdefault((str(row["model"]), unit.method), {})
                 of_method.setdefault((query.fact, query.lang), []).append(key)
         for item in unit.scans:
             for role in item.roles:
-                key = plan.scan_key(model, item.query.id, unit.method, role, unit.seed, item.chosen)
+                key = scan_key(model, item.query.id, unit.method, role, unit.seed, item.chosen)
                 self.stored["scan"].add(key)
         return None
 
@@ -243,7 +244,7 @@ def test_a_fact_is_never_parted_over_units_because_its_neurons_are_a_mean_over_t
 
 
 def test_a_gpu_gets_as_many_queries_at_a_time_as_the_engine_looks_at_but_several_units_of_them() -> None:
-    assert plan.UNIT_ROWS == integrate.WINDOW and plan.UNIT_ROWS_GPU == integrate.WINDOW_GPU
+    assert UNIT_ROWS == integrate.WINDOW and UNIT_ROWS_GPU == integrate.WINDOW_GPU
     wanted = rows(facts=100, templates=5)
     for gpus, most in ((0, 32), (1, 256), (2, 250), (4, 125), (100, 32)):
         shelf = Shelf()

@@ -6,10 +6,10 @@ from pathlib import Path
 import pytest
 
 from knscope.analysis.runs import process_pool
-from knscope.analysis.runs.plan import Unit
 from knscope.analysis.runs.process_pool import Outcome
 from knscope.analysis.runs.protocol import WorkerSettings
 from knscope.analysis.runs.slots import ANSWER_SECONDS, LISTENED, Pace
+from knscope.analysis.runs.units import Unit
 from tests.analysis.runs.test_schedule import rows
 
 Pool = tuple[process_pool.ProcessExecutor, list[float]]

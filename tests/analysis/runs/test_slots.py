@@ -12,11 +12,14 @@ import pytest
 
 from knscope import store
 from knscope.analysis.errors import ModelError
-from knscope.analysis.runs import job, plan, process_pool, protocol
-from knscope.analysis.runs.plan import ModelSource, RunConfig, Unit
+from knscope.analysis.runs import job, process_pool, protocol
+from knscope.analysis.runs.config import ModelSource, RunConfig
+from knscope.analysis.runs.facts import load_facts
+from knscope.analysis.runs.keys import attribution_key, model_hash
 from knscope.analysis.runs.process_pool import Outcome
 from knscope.analysis.runs.protocol import ModelWorker, WorkerSettings
 from knscope.analysis.runs.slots import Slot, Slots, fault
+from knscope.analysis.runs.units import Unit
 from knscope.store import runs as run_files
 from knscope.store import safe_path, shards
 from knscope.store.errors import UserError
@@ -24,7 +27,7 @@ from tests.analysis.runs.inline_job import execute
 from tests.analysis.runs.test_schedule import MODEL, Shelf, rows
 
 SOURCE = "model"
-MODEL_HASH = plan.model_hash({**MODEL, "weights_hash": SOURCE})
+MODEL_HASH = model_hash({**MODEL, "weights_hash": SOURCE})
 
 
 class Made(Slots[Slot]):
@@ -251,7 +254,7 @@ def test_a_unit_that_is_stopped_though_the_run_goes_on_is_finished(made: Callabl
     def stop_once(outcome: Outcome) -> None:
         if outcome.unit.phase == "attribute" and not stopped:
             stopped.append(outcome.unit)
-            keys = [plan.attribution_key(MODEL_HASH, row.id, "amig") for row in outcome.unit.queries[3:]]
+            keys = [attribution_key(MODEL_HASH, row.id, "amig") for row in outcome.unit.queries[3:]]
             executor.shelf.stored["attribution"] -= set(keys)
             outcome = Outcome(outcome.unit, stored=3, cut=True)
         settle(outcome)
@@ -266,7 +269,7 @@ def test_sigterm_stops_a_worker_as_cancel_does_and_then_ends_it(
     tmp_path: Path, tiny_models: Mapping[str, Path], tiny_facts: Path
 ) -> None:
     place, source = store.create(tmp_path / "term.knstore"), str(tiny_models["encoder"])
-    queries = plan.load_facts(RunConfig((ModelSource(source),), str(tiny_facts))).rows
+    queries = load_facts(RunConfig((ModelSource(source),), str(tiny_facts))).rows
     run_name = run_files.new_run(place, {})
     events: queue.SimpleQueue[Mapping[str, Any]] = queue.SimpleQueue()
     worker = ModelWorker(place, run_name, events.put, tmp_path / "log", WorkerSettings("cpu"))

@@ -6,7 +6,7 @@ import numpy as np
 
 from knscope import store
 from knscope.analysis.runs import job
-from knscope.analysis.runs.plan import ModelSource, RunConfig
+from knscope.analysis.runs.config import ModelSource, RunConfig
 from knscope.store import runs as run_files
 from knscope.store import shards
 from tests.store import made, synthetic, writer

@@ -14,7 +14,7 @@ from knscope.analysis.factcheck import table as factcheck_table
 from knscope.analysis.layers import table as layers_table
 from knscope.analysis.likn import table as likn_table
 from knscope.analysis.report import summary
-from knscope.analysis.runs.plan import ModelSource, RunConfig
+from knscope.analysis.runs.config import ModelSource, RunConfig
 from knscope.analysis.statistics.table import Table
 from knscope.store import runs as run_files
 from knscope.store.reader import Reader

@@ -1,0 +1,99 @@
+"""The facts a run works on, read from its data and sampled."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path
+
+import polars as pl
+
+from knscope.analysis.engine.sources import is_decoder
+from knscope.analysis.prompts.encode import Query
+from knscope.analysis.runs.config import RunConfig
+from knscope.store.errors import UserError
+from knscope.store.layout import expanded
+
+Templates = tuple[tuple[str, str, str], ...]
+"""Relation, language and template of each."""
+QUERY_COLUMNS = ("fact", "relation", "lang", "template", "subject", "object")
+
+
+def query_rows(frame: pl.DataFrame, prefix: str = "") -> list[Query]:
+    """The facts frame as rows, the facts of all relations taken in turn, so that an early look sees some of
+    everything.
+    """
+    names = ("fact_id", *QUERY_COLUMNS[1:])
+    turn: dict[str, dict[str, int]] = {}
+    others = frame["alternatives"].to_list() if "alternatives" in frame.columns else [()] * frame.height
+    rows = []
+    for cells, alternatives in zip(frame.select(names).iter_rows(), others, strict=True):
+        fact, relation, lang, template, subject, answer = (str(value) for value in cells)
+        rows.append(Query(fact, relation, lang, template, subject, answer, prefix, tuple(alternatives or ())))
+    for row in rows:
+        facts = turn.setdefault(row.relation, {})
+        facts.setdefault(row.fact, len(facts))
+    return sorted(dict.fromkeys(rows), key=lambda row: turn[row.relation][row.fact])
+
+
+@dataclass(frozen=True)
+class Facts:
+    """The rows a run works on, and the hash of the data they came from."""
+
+    rows: tuple[Query, ...]
+    dataset: str
+    hash: str
+    templates: Templates = ()
+    """Those of all the data, in their order."""
+
+
+def load_facts(config: RunConfig) -> Facts:
+    """Read and sample the data a run names; the same call gives the same rows in the same order.
+
+    :raises UserError: when the data cannot be read or nothing is left of it
+    """
+    if config.data == "demo" and config.templates == "all":
+        name, digest, frame, templates = _demo_facts(config)
+    else:
+        from knscope.analysis import datasets
+        from knscope.analysis.datasets.sampling import ends_in_answer
+
+        dataset = datasets.load(config.data, langs=config.langs, relations=config.relations)
+        name, digest, frame = dataset.name, dataset.hash, dataset.frame
+        templates = _templates(frame)
+        if config.facts is not None and all(is_decoder(model.source) for model in config.models):
+            # drawn facts should be ones the models can use; without a draw the others are counted as unusable
+            frame = frame.filter(ends_in_answer())
+        frame = datasets.sample(frame, facts=config.facts, seed=config.seed, templates=config.templates)
+    if config.fact_ids:
+        frame = frame.filter(pl.col("fact_id").is_in(config.fact_ids))
+    if frame.is_empty():
+        raise UserError(
+            f"{config.data}: no fact is left after --langs, --relations and --facts; "
+            f"see what there is: knscope data check {config.data}"
+        )
+    return Facts(tuple(query_rows(frame, config.prefix)), name, digest, templates)
+
+
+def _templates(frame: pl.DataFrame) -> Templates:
+    return tuple(frame.select("relation", "lang", "template").unique(maintain_order=True).iter_rows())
+
+
+def _demo_facts(config: RunConfig) -> tuple[str, str, pl.DataFrame, Templates]:
+    """The bundled facts, each on the templates that training held out for it."""
+    from knscope.analysis.demo.facts import FACTS_CSV, load_facts
+    from knscope.analysis.demo.split import demo_sample
+
+    frame = demo_sample(config.facts, seed=config.seed)
+    for column, wanted in (("lang", config.langs), ("relation", config.relations)):
+        if wanted:
+            frame = frame.filter(pl.col(column).is_in(wanted))
+    return "demo", hashlib.sha256(FACTS_CSV.read_bytes()).hexdigest(), frame, _templates(load_facts())
+
+
+def absolute_data(data: str) -> str:
+    """The data's name with its path made absolute: `mlama:DIR`, a file, or `demo` as it is."""
+    kind, found, path = data.partition(":")
+    if found and "/" not in kind and not Path(data).exists():
+        return f"{kind}:{expanded(path).resolve()}"
+    return data if data == "demo" else str(expanded(data).resolve())

@@ -1,0 +1,102 @@
+"""The units a run is cut into: what one worker computes in one go, and what one shard holds."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from typing import Any
+
+from knscope.analysis.prompts.encode import Query
+
+ROLES = ("kn", "layer_control", "drop_control")
+SCAN_SIZE = 20  # METHOD §5: singles and pairs of the 20 neurons of highest rel
+UNIT_ROWS, UNIT_ROWS_GPU = 32, 256
+"""Queries of a unit: few, so that every pane has something early; a GPU fills its passes only with many
+(`attribution.WINDOW_GPU`)."""
+UNITS_A_GPU = (
+    4  # at least, of a model's queries, so that progress is seen and no GPU waits long for another's last unit
+)
+
+
+@dataclass(frozen=True)
+class ScanItem:
+    """A main query with the flat neurons to ablate, and every flat neuron that counts as serving the fact (never a
+    control) with its highest rel over the fact's templates.
+    """
+
+    query: Query
+    chosen: tuple[int, ...]
+    serving: tuple[tuple[int, float], ...]
+    roles: tuple[str, ...] = ROLES
+
+
+@dataclass(frozen=True)
+class Unit:
+    """What one worker does in one go, and what one shard holds."""
+
+    phase: str
+    source: str
+    method: str = ""
+    queries: tuple[Query, ...] = ()
+    scans: tuple[ScanItem, ...] = ()
+    payload: Mapping[str, Any] = field(default_factory=dict)
+    seed: int = 0
+    model: str = ""
+    """`model_hash` of the stored model that it goes on with; empty: whatever the source holds."""
+
+    @property
+    def size(self) -> int:
+        """Results it yields; what progress counts."""
+        return int(self.payload.get("size", 0)) or len(self.queries) or sum(len(item.roles) for item in self.scans)
+
+    @property
+    def rows(self) -> Sequence[Any]:
+        """What it can be parted into: queries, scans, or the claims or reads of its payload."""
+        return self.queries or self.scans or self.payload.get("claims") or self.payload.get("reads") or ()
+
+    def of(self, rows: Sequence[Any]) -> Unit:
+        """The same unit with only these of its rows."""
+        if self.queries or self.scans:
+            return replace(self, **{"queries" if self.queries else "scans": tuple(rows)})  # type: ignore[arg-type]
+        if "claims" in self.payload:
+            return replace(self, payload={**self.payload, "claims": list(rows), "size": len(rows)})
+        edits = [edit for read in rows for edit in read["edits"]]
+        used = {operation for operation, *_ in edits}
+        sources = {name: queries for name, queries in self.payload.get("sources", {}).items() if name in used}
+        # `irrelevant` stays with every part: stored twice it counts once, and no part that fails takes it along.
+        return replace(self, payload={**self.payload, "reads": list(rows), "size": len(edits), "sources": sources})
+
+    def halves(self) -> tuple[Unit, ...]:
+        """The unit cut in two, to corner a row that makes it fail; none when it cannot be cut."""
+        middle = len(self.rows) // 2
+        return (self.of(self.rows[:middle]), self.of(self.rows[middle:])) if middle else ()
+
+    def to_json(self) -> dict[str, Any]:
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, stored: Mapping[str, Any]) -> Unit:
+        return cls(
+            phase=stored["phase"],
+            source=stored["source"],
+            method=stored["method"],
+            queries=tuple(Query(**row) for row in stored["queries"]),
+            scans=tuple(
+                ScanItem(
+                    Query(**item["query"]),
+                    tuple(item["chosen"]),
+                    tuple((int(n), float(s)) for n, s in item["serving"]),
+                    tuple(item["roles"]),
+                )
+                for item in stored["scans"]
+            ),
+            payload=stored["payload"],
+            seed=stored["seed"],
+            model=stored["model"],
+        )
+
+
+def unit_rows(queries: int, gpus: int) -> int:
+    """How many of a model's `queries` make a unit, computed on so many GPUs (0: on processors)."""
+    share = -(-queries // (UNITS_A_GPU * gpus)) if gpus else 0
+    return min(max(share, UNIT_ROWS), UNIT_ROWS_GPU)
