@@ -11,9 +11,9 @@ from dataclasses import dataclass
 
 import duckdb
 import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 
+from knscope.store.address import Addresses
 from knscope.store.dense import Scores
 from knscope.store.errors import UserError
 from knscope.store.ingest import registered
@@ -34,24 +34,6 @@ class Missing:
     tau: float
 
 
-@dataclass(frozen=True)
-class Address:
-    """Layer and place within it of every flat neuron of a model, both (n_neurons,)."""
-
-    layer: npt.NDArray[np.int16]
-    neuron: npt.NDArray[np.int32]
-
-    @classmethod
-    def of(cls, sites: Sequence[tuple[int, int, int]]) -> Address:
-        """From (layer, offset, width) of each site."""
-        n = max((offset + width for _, offset, width in sites), default=0)
-        found = cls(np.zeros(n, np.int16), np.zeros(n, np.int32))
-        for layer, offset, width in sites:
-            found.layer[offset : offset + width] = layer
-            found.neuron[offset : offset + width] = np.arange(width)
-        return found
-
-
 def missing_rows(cursor: duckdb.DuckDBPyConnection, chosen: str, taus: Mapping[str, float]) -> list[Missing]:
     """Attributions of a View (`chosen` is its FROM clause) whose floor lies above the τ of their language."""
     rows = cursor.execute(
@@ -70,7 +52,7 @@ def extend(
     cursor: duckdb.DuckDBPyConnection,
     table: str,
     steps: Iterator[Step],
-    address: Address,
+    addresses: Addresses,
     progress: Callable[[int], None],
     cancelled: Callable[[], bool],
 ) -> bool:
@@ -79,7 +61,7 @@ def extend(
     for step in steps:
         if cancelled():
             return False
-        rows = _between(step, address)
+        rows = _between(step, addresses)
         floors = pa.table({"aq": pa.array([m.aq for m, _ in step], pa.int32()), "floor": [m.tau for m, _ in step]})
         cursor.execute("BEGIN")
         try:
@@ -98,13 +80,13 @@ def extend(
     return not cancelled()
 
 
-def _between(step: Step, address: Address) -> pa.Table:
+def _between(step: Step, addresses: Addresses) -> pa.Table:
     """Rows of score_row with tau <= rel < floor, of a positive score; highest rel first, as rows that were stored."""
     parts = []
     for one, row in step:
-        if len(row) != len(address.layer):
+        if len(row) != addresses.n_neurons:
             raise UserError(
-                f"the dense scores of {one.key} have {len(row)} neurons, and table site has {len(address.layer)}; "
+                f"the dense scores of {one.key} have {len(row)} neurons, and table site has {addresses.n_neurons}; "
                 "knscope store verify names what is damaged"
             )
         if one.best <= 0:
@@ -119,8 +101,8 @@ def _between(step: Step, address: Address) -> pa.Table:
         parts = [(np.zeros(0, np.int32), np.zeros(0, np.int64), np.zeros(0, np.float32), np.zeros(0))]
     aq, flat, score, rel = (np.concatenate(columns) for columns in zip(*parts, strict=True))
     order = np.argsort(-rel, kind="stable")
-    flat = flat[order]
+    layer, neuron = addresses.split(flat[order])
     columns = {
-        "aq": aq[order], "layer": address.layer[flat], "neuron": address.neuron[flat], "score": score[order], "rel": rel[order],
+        "aq": aq[order], "layer": layer, "neuron": neuron, "score": score[order], "rel": rel[order],
     }  # fmt: skip
     return pa.table(columns)

@@ -12,6 +12,7 @@ import polars as pl
 
 from knscope.store.frames import frame_of
 from knscope.store.ingest import registered
+from knscope.store.view import FLOOR
 
 QUERIES = """
     SELECT q.query, q.fact, q.relation, q.lang, q.template, q.subject, q.object, coalesce(q.prompt_note, '') AS prefix,
@@ -82,13 +83,13 @@ _QUERIES_SCANNED_AGAIN = f"""
     {_STORED}
     FROM ({QUERIES}) SEMI JOIN (FROM place SEMI JOIN again USING (place)) USING (relation, lang)
 """
-# Rel from 0.05 on counts, the floor of every store: rows below it are there or not. Decimals add up alike in any order.
+# Rel from FLOOR on counts: rows below it are there or not. Decimals add up alike in any order.
 _SCANNED_AGAIN = f"""
     INSERT INTO counted_scan {_STORED},
     height AS MATERIALIZED (
         SELECT a.method, a.place, r.layer, r.neuron, sum(r.rel::DECIMAL(18, 12)) AS total, max(r.rel) AS highest
         FROM attribution_row a SEMI JOIN again USING (method, place) JOIN score_row r USING (aq)
-        WHERE a.model = $model AND r.rel >= 0.05 GROUP BY ALL
+        WHERE a.model = $model AND r.rel >= {FLOOR} GROUP BY ALL
     ),
     scanned AS MATERIALIZED (
         SELECT s.scan_no, s.method, s.place, s.role, s.query, s.key, n.position, n.layer, a.p,

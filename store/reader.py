@@ -20,6 +20,7 @@ import numpy.typing as npt
 import polars as pl
 
 from knscope.store import base, extension
+from knscope.store.address import SITES, Addresses
 from knscope.store.arrivals import Arrivals
 from knscope.store.attached import CONFIG
 from knscope.store.database import prepare
@@ -344,15 +345,12 @@ class Reader:
             missing = extension.missing_rows(cursor, chosen, view.tau)
             if not missing:
                 return True
-            sites = cursor.execute(
-                'SELECT layer, "offset", width FROM site WHERE model = $model', {"model": view.model}
-            )
-            address = extension.Address.of(sites.fetchall())
+            addresses = Addresses.of(cursor.execute(SITES, {"model": view.model}).fetchall())
             steps = self._dense_steps(missing)
             total = len(missing)
             table = f"{self._intake.large}score_row"
             try:
-                return extension.extend(cursor, table, steps, address, lambda done: progress(done, total), cancelled)
+                return extension.extend(cursor, table, steps, addresses, lambda done: progress(done, total), cancelled)
             finally:
                 self.extended += 1
 

@@ -7,25 +7,21 @@ outside N from the same layers, and neurons outside N with the same single drops
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
 
+from knscope.analysis.dkn.choose import control_neurons, drop_candidates, match_drops
 from knscope.analysis.engine.edits import FlatEdits
 from knscope.analysis.engine.logits import Edited
 from knscope.analysis.types import Bools, Floats, Ints
 
 if TYPE_CHECKING:
     from knscope.analysis.engine.replay import Engine
-    from knscope.analysis.engine.sites import Site
     from knscope.analysis.prompts.encode import EncodedQuery
-
-
-N_SCANNED = 20
-FLOOR = 0.05  # a neuron below this share of the query's maximum is outside N at every threshold kept in the store
 
 
 @dataclass(frozen=True)
@@ -61,11 +57,11 @@ def scan_roles(
     What does not wait for another's result is ablated together: all but the pairs of the drop-matched control, whose
     neurons are known once the candidates' single drops are.
 
-    :param rel: (n_neurons,) highest rel over the fact's templates, which says what is outside N
+    :param rel: (n_neurons,) as `choose.control_neurons` takes it
     """
     own = np.asarray(chosen, dtype=np.int64)
     layered, matched = "layer_control" in roles, "drop_control" in roles
-    control = control_neurons(rel, own, engine.loaded.sites, seed) if layered else own[:0]
+    control = control_neurons(rel, own, engine.offsets, seed) if layered else own[:0]
     candidates = drop_candidates(rel, own) if matched else own[:0]
     neurons = np.concatenate([own, control, candidates])
     parts, place = [], 0
@@ -119,62 +115,3 @@ def _scan(neurons: Ints, found: Edited, rows: Ints) -> Scan:
     root, rank, known = p ** (1 / found.p.shape[1]), found.ranks[rows, 0], found.known[rows]
     before = found.before
     return Scan(neurons, first, second, p, root, rank, known, before.p, before.p_root, before.known)
-
-
-def layer_of(neurons: npt.ArrayLike, sites: Sequence[Site]) -> Ints:
-    """Place in `sites` of each flat neuron."""
-    ends = np.array([site.offset + site.width for site in sites])
-    return np.searchsorted(ends, np.asarray(neurons), side="right").astype(np.int64)
-
-
-def control_neurons(
-    rel: npt.NDArray[np.floating], chosen: npt.ArrayLike, sites: Sequence[Site], seed: int, floor: float = FLOOR
-) -> Ints:
-    """As many neurons as `chosen`, one for one from the same layers, drawn among those below `floor` in `rel`.
-
-    `rel` (n_neurons,) is the highest over the fact's templates, of which each one's maximum is 1. A layer with too few
-    of them gives its lowest ones that are not chosen; a layer chosen whole has none to give, and the result is shorter.
-    """
-    rng = np.random.default_rng(seed)
-    picked = np.asarray(chosen, dtype=np.int64)
-    layers = layer_of(picked, sites)
-    found: dict[int, list[int]] = {}
-    for layer in np.unique(layers):
-        site = sites[layer]
-        everyone = np.arange(site.offset, site.offset + site.width)
-        outside = np.setdiff1d(everyone, picked)
-        wanted = min(int((layers == layer).sum()), len(outside))
-        pool = outside[rel[outside] < floor]
-        if len(pool) < wanted:
-            pool = outside[np.argsort(rel[outside], kind="stable")[:wanted]]
-        found[int(layer)] = rng.choice(pool, size=wanted, replace=False).tolist()
-    drawn = [found[int(layer)].pop() for layer in layers if found[int(layer)]]
-    return np.array(drawn, dtype=np.int64)
-
-
-def drop_candidates(
-    rel: npt.NDArray[np.floating], chosen: npt.ArrayLike, outside: float = 0.2, budget: int = 5 * N_SCANNED
-) -> Ints:
-    """Neurons to look for equal single drops among: the `budget` highest in `rel` that are neither chosen nor in N.
-
-    `rel` (n_neurons,) is the highest over the fact's templates: above `outside` on one of them a neuron may be in N.
-    """
-    allowed = rel <= outside
-    allowed[np.asarray(chosen, dtype=np.int64)] = False
-    candidates = np.flatnonzero(allowed)
-    return candidates[np.argsort(-rel[candidates], kind="stable")[:budget]].astype(np.int64)
-
-
-def match_drops(wanted: npt.ArrayLike, available: npt.ArrayLike) -> Ints:
-    """For each wanted drop the place of the nearest available one, each used once, largest wanted drop first.
-
-    With fewer available than wanted the smallest wanted drops stay without a partner and are left out.
-    """
-    drops, stock = np.asarray(wanted, dtype=np.float64), np.asarray(available, dtype=np.float64)
-    free = np.ones(len(stock), dtype=np.bool_)
-    partner = np.full(len(drops), -1, dtype=np.int64)
-    for i in np.argsort(-drops, kind="stable")[: len(stock)]:
-        distance = np.where(free, np.abs(stock - drops[i]), np.inf)
-        partner[i] = int(np.argmin(distance))
-        free[partner[i]] = False
-    return partner[partner >= 0]

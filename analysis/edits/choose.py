@@ -26,6 +26,7 @@ from knscope.analysis.prompts.encode import Query
 from knscope.analysis.stored.facts import FIELDS, StoredFacts, stored_facts
 from knscope.analysis.stored.neuron_sets import Neurons, gather, pair_of
 from knscope.analysis.types import Bools, Ints
+from knscope.store.address import Addresses
 from knscope.store.reader import Reader
 from knscope.store.view import View
 
@@ -177,11 +178,11 @@ def _halved(reader: Reader, view: View, methods: Sequence[str], facts: StoredFac
             fit += rows.filter(pl.col("template").is_in(first))["query"].to_list()
             row = rows.filter(pl.col("template") == rest[0]).row(0, named=True)
             read[str(fact), str(lang)] = Query(*(row[name] for name in FIELDS))
-    sites = reader.sql('SELECT layer, "offset" FROM site WHERE model = $model', {"model": view.model})
+    addresses = Addresses.stored(reader, view.model)
     sets: dict[str, dict[tuple[str, str], Ints]] = {method: {} for method in methods}
     for method in methods if fit else ():
-        kn = reader.kn(view.with_(method=method, queries=tuple(fit))).join(sites, on="layer")
-        flat = kn.with_columns(flat=pl.col("offset") + pl.col("neuron")).sort("rel", "flat", descending=[True, False])
+        kn = reader.kn(view.with_(method=method, queries=tuple(fit)))
+        flat = addresses.with_flat(kn).sort("rel", "flat", descending=[True, False])
         for fact, lang, neurons in flat.group_by("fact", "lang").agg("flat").iter_rows():
             sets[method][fact, lang] = np.array(neurons, dtype=np.int64)
     return _HeldOut(sets, read)

@@ -17,6 +17,7 @@ from knscope.analysis.statistics.bootstrap import DRAWS, UNKNOWN
 from knscope.analysis.statistics.columns import span, span_columns, spread, spread_columns, told_in_text
 from knscope.analysis.statistics.table import Table
 from knscope.analysis.stored.facts import subject_of
+from knscope.store.address import Addresses
 from knscope.store.errors import UserError
 from knscope.store.reader import Reader
 from knscope.store.view import View
@@ -170,14 +171,8 @@ def _known(reader: Reader, model: str) -> dict[str, bool]:
 
 
 def _set_ids(reader: Reader, model: str, edits: Sequence[WantedEdit]) -> dict[tuple[int, ...], str]:
-    sites = reader.sql('SELECT layer, "offset" FROM site WHERE model = $model ORDER BY "offset"', {"model": model})
-    layers, offsets = sites["layer"].to_numpy(), sites["offset"].to_numpy()
-    found = {}
-    for neurons in {edit.neurons for edit in edits}:
-        flat = np.array(neurons, dtype=np.int64)
-        place = np.searchsorted(offsets, flat, side="right") - 1
-        found[neurons] = set_id(layers[place], flat - offsets[place])
-    return found
+    addresses = Addresses.stored(reader, model)
+    return {neurons: set_id(*addresses.split(neurons)) for neurons in {edit.neurons for edit in edits}}
 
 
 def _keys(edit: WantedEdit, names: Mapping[tuple[int, ...], str]) -> list[tuple[str, str, str]]:

@@ -14,13 +14,13 @@ from knscope.analysis.factcheck.claims import claim_neurons, derange, split_subj
 from knscope.analysis.prompts.encode import Query
 from knscope.analysis.prompts.questions import ASKED
 from knscope.analysis.stored.facts import StoredFacts, stored_facts
+from knscope.store.address import Addresses
 from knscope.store.reader import Reader
 from knscope.store.view import View
 
 _SCANNED = """
-    SELECT DISTINCT q.relation, q.lang, s."offset" + n.neuron AS flat
+    SELECT DISTINCT q.relation, q.lang, n.layer, n.neuron
     FROM scan c JOIN query q USING (query) JOIN scan_neuron n USING (key)
-    JOIN site s ON s.model = c.model AND s.layer = n.layer
     WHERE c.model = $model AND c.method = $method AND c.role = 'kn' ORDER BY ALL
 """
 
@@ -55,7 +55,9 @@ def _parts(facts: StoredFacts, seed: int) -> dict[str, str]:
 def scanned_neurons(reader: Reader, view: View) -> dict[tuple[str, str], list[int]]:
     """Flat neurons whose ablations are stored, by relation and language: all that 𝒟 can hold at any threshold."""
     found: dict[tuple[str, str], list[int]] = {}
-    for relation, lang, flat in reader.sql(_SCANNED, {"model": view.model, "method": view.method}).iter_rows():
+    rows = reader.sql(_SCANNED, {"model": view.model, "method": view.method})
+    placed = Addresses.stored(reader, view.model).with_flat(rows)
+    for relation, lang, flat in placed.select("relation", "lang", "flat").iter_rows():
         found.setdefault((relation, lang), []).append(flat)
     return found
 
@@ -64,7 +66,7 @@ def wanted(reader: Reader, view: View, seed: int = 0) -> list[WantedClaim]:
     """Right and wrong claims of every fact with a main query in the View's languages, where neurons were scanned."""
     facts = stored_facts(reader, view.model)
     part = _parts(facts, seed)
-    widths = reader.sql('SELECT width FROM site WHERE model = $model ORDER BY "offset"', {"model": view.model})
+    widths = Addresses.stored(reader, view.model).width
     scanned = scanned_neurons(reader, view)
     groups: dict[tuple[str, str, str], list[Query]] = {}
     main = facts.main_without({fact for fact, name in part.items() if name == "test"})
@@ -74,7 +76,7 @@ def wanted(reader: Reader, view: View, seed: int = 0) -> list[WantedClaim]:
     right = right_answers(main, facts.subject)
     found = []
     for (relation, lang, name), queries in groups.items():
-        watched, others = claim_neurons(scanned[relation, lang], widths["width"].to_numpy(), seed)
+        watched, others = claim_neurons(scanned[relation, lang], widths, seed)
         neurons = tuple(np.concatenate([watched, others]).tolist())
         answers = [right[relation, lang, facts.subject[query.fact]] for query in queries]
         wrong = derange([query.object for query in queries], answers, seed)

@@ -29,7 +29,8 @@ from knscope.analysis.report import paper
 from knscope.analysis.statistics.columns import span, span_columns, spread, spread_columns, told_in_text
 from knscope.analysis.statistics.table import Table
 from knscope.analysis.stored.facts import subject_of
-from knscope.analysis.types import Floats, Ints
+from knscope.analysis.types import Floats
+from knscope.store.address import Addresses
 from knscope.store.errors import UserError
 from knscope.store.reader import Reader
 from knscope.store.view import View
@@ -49,8 +50,8 @@ _CLAIMS = """
     ORDER BY lang, relation, fact, correct, object
 """
 _VALUES = """
-    SELECT n.key, s."offset" + n.neuron AS flat, n.activation, n.attribution
-    FROM claim_neuron n JOIN claim c USING (key) JOIN site s ON s.model = c.model AND s.layer = n.layer
+    SELECT n.key, n.layer, n.neuron, n.activation, n.attribution FROM claim_neuron n JOIN claim c USING (key)
+    SEMI JOIN site s ON s.model = c.model AND s.layer = n.layer
     WHERE c.model = $model AND c.method = $method AND c.lang = $lang
 """
 NOTES = (
@@ -121,7 +122,7 @@ def _asked(reader: Reader, view: View, seed: int, share_of: ShareOf = "most") ->
     for lang in view.langs:
         of_lang = claims.filter(pl.col("lang") == lang)
         if of_lang.height:
-            values = reader.sql(_VALUES, {**names, "lang": lang})
+            values = Addresses.stored(reader, view.model).with_flat(reader.sql(_VALUES, {**names, "lang": lang}))
             asked.append(_Asked(reader, view, lang, of_lang, values, seed, share_of))
     return asked, len(place) - claims.select("query", "object").n_unique()
 
@@ -189,21 +190,18 @@ def _members(asked: _Asked, relations: Sequence[str]) -> tuple[Members, Members,
     """
     part = parts(asked.reader, asked.view.model, asked.seed)
     view = asked.view.with_(langs=(asked.lang,))
-    sites = asked.reader.sql('SELECT layer, "offset" FROM site WHERE model = $model', {"model": view.model})
-    offsets = dict(sites.iter_rows())
-    ends = np.array(sorted(offsets.values()), dtype=np.int64)
+    addresses = Addresses.stored(asked.reader, view.model)
     pairs = asked.reader.dkn(view).filter(pl.col("role") == "kn")
     in_pairs: dict[str, dict[int, set[str]]] = {}
     for row in pairs.iter_rows(named=True):
         if part.get(row["fact"]) == "neurons":
             for side in ("a", "b"):
-                flat = offsets[row[f"layer_{side}"]] + row[f"neuron_{side}"]
+                flat = int(addresses.flat(row[f"layer_{side}"], row[f"neuron_{side}"]))
                 in_pairs.setdefault(row["relation"], {}).setdefault(flat, set()).add(row["fact"])
     in_sets: dict[str, dict[int, set[str]]] = {}
-    for row in asked.reader.kn(view).iter_rows(named=True):
+    for row in addresses.with_flat(asked.reader.kn(view)).iter_rows(named=True):
         if part.get(row["fact"]) == "neurons":
-            flat = offsets[row["layer"]] + row["neuron"]
-            in_sets.setdefault(row["relation"], {}).setdefault(flat, set()).add(row["fact"])
+            in_sets.setdefault(row["relation"], {}).setdefault(row["flat"], set()).add(row["fact"])
     n_facts = _scanned_facts(asked, {fact for fact, name in part.items() if name == "neurons"})
     scanned = scanned_neurons(asked.reader, view)
     seen: dict[str, set[int]] = {}
@@ -228,18 +226,19 @@ def _members(asked: _Asked, relations: Sequence[str]) -> tuple[Members, Members,
         others = {n: len(f) for n, f in in_sets.get(relation, {}).items() if n not in counts and n in watched}
         frequent[code] = sorted(others, key=lambda n: (-others[n], n))[: len(dkn[code])]
         rest = seen.get(relation, set()) - watched
-        chance[code] = _same_layers(dkn[code], rest, ends, label_seed(asked.seed, relation))
+        chance[code] = _same_layers(dkn[code], rest, addresses, label_seed(asked.seed, relation))
     return dkn, frequent, chance
 
 
-def _same_layers(neurons: Sequence[int], among: Collection[int], ends: Ints, seed: Sequence[int]) -> list[int]:
-    """Random neurons of `among`, as many of each layer as `neurons` has there, as far as there are. `ends` (layers,): first
-    flat neuron of each layer."""
+def _same_layers(
+    neurons: Sequence[int], among: Collection[int], addresses: Addresses, seed: Sequence[int]
+) -> list[int]:
+    """Random neurons of `among`, as many of each layer as `neurons` has there, as far as there are."""
     rng = np.random.default_rng(seed)
     pool = np.array(sorted(among), dtype=np.int64)
-    of_pool = np.searchsorted(ends, pool, side="right")
+    of_pool, _ = addresses.split(pool)
     found: list[int] = []
-    for layer, count in sorted(Counter(np.searchsorted(ends, list(neurons), side="right").tolist()).items()):
+    for layer, count in sorted(Counter(addresses.split(neurons)[0].tolist()).items()):
         found += rng.permutation(pool[of_pool == layer])[:count].tolist()
     return found
 

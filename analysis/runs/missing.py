@@ -15,6 +15,7 @@ from typing import Any
 
 import polars as pl
 
+from knscope.analysis.dkn.choose import SCAN_SIZE
 from knscope.analysis.engine.sources import BUNDLED, is_path
 from knscope.analysis.prompts.encode import Query
 from knscope.analysis.runs import units_from_sets
@@ -22,7 +23,7 @@ from knscope.analysis.runs.config import ModelSource, RunConfig
 from knscope.analysis.runs.job import ReaderStored
 from knscope.analysis.runs.keys import model_hash
 from knscope.analysis.runs.schedule import scan_item
-from knscope.analysis.runs.units import ROLES, SCAN_SIZE, UNIT_ROWS, ScanItem, Unit
+from knscope.analysis.runs.units import ROLES, UNIT_ROWS, ScanItem, Unit
 from knscope.analysis.stored.facts import FIELDS, StoredFacts, attributed, stored_facts
 from knscope.store import runs as run_files
 from knscope.store.errors import UserError

@@ -15,8 +15,9 @@ from numpy.typing import NDArray
 from knscope.analysis.attribution.method import NUMERICS_VERSION, parse_method
 from knscope.analysis.edits.sets import set_id
 from knscope.analysis.prompts.encode import Query
+from knscope.store.address import Addresses
+from knscope.store.view import FLOOR
 
-FLOOR = 0.05  # sparse rows keep every neuron with rel at or above it
 Row = Mapping[str, Any]
 
 
@@ -53,19 +54,6 @@ class Batch:
         return np.stack(self._dense) if self._dense else None
 
 
-class Sites:
-    """Turns flat neurons into (layer, neuron) by the offsets of table `site`."""
-
-    def __init__(self, layers: Sequence[int], offsets: Sequence[int], widths: Sequence[int]) -> None:
-        self.layers = np.asarray(layers, dtype=np.int16)
-        self.offsets = np.asarray(offsets, dtype=np.int64)
-        self.widths = np.asarray(widths, dtype=np.int64)
-
-    def address(self, flat: NDArray[np.int64]) -> tuple[NDArray[np.int16], NDArray[np.int32]]:
-        site = np.searchsorted(self.offsets, flat, side="right") - 1
-        return self.layers[site], (flat - self.offsets[site]).astype(np.int32)
-
-
 def query_row(query: Query) -> Row:
     row = asdict(query)
     others = list(row.pop("alternatives"))
@@ -98,14 +86,14 @@ def prediction_row(key: str, model: str, encoded: Any, prediction: Any, argmax_t
     }
 
 
-def add_attribution(batch: Batch, key: str, model: str, method: str, attribution: Any, sites: Sites) -> None:
+def add_attribution(batch: Batch, key: str, model: str, method: str, attribution: Any, addresses: Addresses) -> None:
     """Table `attribution` (one row), `score` (rel >= FLOOR, sorted by rel descending), `path`, and the dense row."""
     scores = np.asarray(attribution.scores, dtype=np.float32)
     best = float(scores.max(initial=0.0))
     rel = scores.astype(np.float64) / best if best > 0 else np.zeros(scores.shape)
     kept = np.flatnonzero(rel >= FLOOR)
     kept = kept[np.argsort(-rel[kept], kind="stable")]
-    layers, neurons = sites.address(kept)
+    layers, neurons = addresses.split(kept)
     paths = attribution.paths
     residual = np.abs(paths.residual)
     highest = np.maximum(np.abs(paths.f_end), np.abs(paths.f_start))
@@ -136,9 +124,9 @@ def add_attribution(batch: Batch, key: str, model: str, method: str, attribution
     batch.add_frame("path", _keyed(key, {name: getattr(paths, name) for name in names} | {"residual": residual}))
 
 
-def add_scan(batch: Batch, key: str, row: Row, scan: Any, sites: Sites) -> None:
+def add_scan(batch: Batch, key: str, row: Row, scan: Any, addresses: Addresses) -> None:
     """Tables `scan`, `scan_neuron` and `ablation`: singles (layer_b null), then pairs."""
-    layers, places = sites.address(scan.neurons)
+    layers, places = addresses.split(scan.neurons)
     before = {"p": float(scan.p_before), "p_root": float(scan.p_root_before)}
     batch.add("scan", {"key": key, "operation": "zero", "n": len(scan.neurons), **row, **before})
     order = np.arange(len(scan.neurons), dtype=np.int16)
@@ -162,12 +150,12 @@ def add_edits(
     wrong: str | None,
     found: Any,
     kl: Mapping[int, float],
-    sites: Sites,
+    addresses: Addresses,
 ) -> list[Row]:
     """Table `edited_set`, and the rows of table `edit` without their keys, in the order of `edits`; `kl` by place in it."""
     made: list[Row] = []
     for i, (operation, neurons) in enumerate(edits):
-        layers, places = sites.address(np.asarray(sorted(neurons), dtype=np.int64))
+        layers, places = addresses.split(np.asarray(sorted(neurons), dtype=np.int64))
         name = set_id(layers, places)
         content = {"n": len(neurons), "layers": layers.tolist(), "neurons": places.tolist()}
         batch.add("edited_set", {"set": name, "model": model, **content})
@@ -205,11 +193,11 @@ def claim_row(query: Query, claim: Row) -> Row:
     }
 
 
-def add_claim(batch: Batch, key: str, row: Row, neurons: NDArray[np.int64], reading: Any, sites: Sites) -> None:
+def add_claim(batch: Batch, key: str, row: Row, neurons: NDArray[np.int64], reading: Any, addresses: Addresses) -> None:
     """Tables `claim` and `claim_neuron`."""
     found = {name: getattr(reading, name) for name in ("p", "p_root", "rank", "is_argmax")}
     batch.add("claim", {"key": key, **row, **found})
-    layers, places = sites.address(neurons)
+    layers, places = addresses.split(neurons)
     values = {"activation": reading.activation, "attribution": reading.attribution}
     batch.add_frame("claim_neuron", _keyed(key, {"layer": layers, "neuron": places, **values}))
 

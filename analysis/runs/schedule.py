@@ -18,14 +18,15 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from knscope.analysis.dkn.choose import strongest
 from knscope.analysis.prompts.encode import Query
 from knscope.analysis.runs.config import RunConfig
 from knscope.analysis.runs.keys import attribution_key, model_hash, prediction_key, scan_key
 from knscope.analysis.runs.remaining import remaining
-from knscope.analysis.runs.units import ROLES, SCAN_SIZE, UNIT_ROWS, ScanItem, Unit, unit_rows
+from knscope.analysis.runs.units import ROLES, UNIT_ROWS, ScanItem, Unit, unit_rows
+from knscope.store.view import FLOOR
 
 PREDICT_ROWS = 64
-SERVING_FLOOR = 0.05  # a neuron at or above this rel may be in N at some threshold, so it is no control
 
 Entry = tuple[tuple[int, ...], int, str, Unit]
 """Rank, order among equals, group and unit."""
@@ -353,8 +354,7 @@ def scan_item(
     :param seeds: a control drawn with any of them is stored
     """
     rel = stored.mean_rel(attributions)
-    best = np.argsort(-rel, kind="stable")[:SCAN_SIZE]
-    chosen = tuple(int(neuron) for neuron in best if rel[neuron] > 0)
+    chosen = tuple(strongest(rel).tolist())
     if len(chosen) < 2:
         return None
     keys = {scan_key(model, query.id, method, role, seed, chosen): role for role in ROLES for seed in sorted(seeds)}
@@ -365,7 +365,7 @@ def scan_item(
     # a neuron that is low in the mean and high on one template may be in N all the same
     present = stored.keys("attribution", attributions)
     highest = np.maximum.reduce([stored.mean_rel([key]) for key in attributions if key in present])
-    serving = tuple((int(n), float(highest[n])) for n in np.flatnonzero(highest >= SERVING_FLOOR))
+    serving = tuple((int(n), float(highest[n])) for n in np.flatnonzero(highest >= FLOOR))
     return ScanItem(query, chosen, serving, missing)
 
 

@@ -9,7 +9,6 @@ from typing import Any
 from knscope.analysis.prompts.encode import Query
 
 ROLES = ("kn", "layer_control", "drop_control")
-SCAN_SIZE = 20  # METHOD §5: singles and pairs of the 20 neurons of highest rel
 UNIT_ROWS, UNIT_ROWS_GPU = 32, 256
 """Queries of a unit: few, so that every pane has something early; a GPU fills its passes only with many
 (`attribution.WINDOW_GPU`)."""

@@ -29,6 +29,7 @@ from knscope.analysis.runs.keys import attribution_key, claim_key, edit_key, mod
 from knscope.analysis.runs.protocol import WorkerSettings
 from knscope.analysis.runs.units import ScanItem, Unit
 from knscope.store import shards
+from knscope.store.address import Addresses
 from knscope.store.errors import UserError
 
 USER_ERRORS = (ModelError, UserError)  # what a person can put right; told without a traceback
@@ -43,7 +44,7 @@ class Held:
     loaded: models.LoadedModel
     engine: replay.Engine
     row: Mapping[str, Any]
-    sites: rows.Sites
+    sites: Addresses
 
     @property
     def hash(self) -> str:
@@ -137,7 +138,7 @@ class Worker:
         columns = ("stack", "layer", "width", "offset", "module", "call", "gated")
         of_sites = tuple({"model": loaded.label, **{name: site[name] for name in columns}} for site in sites)
         self._unsaid += [("model", (row,)), ("site", of_sites)]
-        place = rows.Sites(*([site[name] for site in sites] for name in ("layer", "offset", "width")))
+        place = Addresses.of((site.layer, site.offset, site.width) for site in loaded.sites)
         self._held[source] = Held(loaded, engine, row, place)
         return self._held[source]
 

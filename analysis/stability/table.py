@@ -16,7 +16,8 @@ from knscope.analysis.statistics.bootstrap import DRAWS
 from knscope.analysis.statistics.columns import ENDS, spread, spread_columns
 from knscope.analysis.statistics.table import Table
 from knscope.analysis.stored.facts import subject_of
-from knscope.analysis.stored.neuron_sets import sets_of, sites_of
+from knscope.analysis.stored.neuron_sets import sets_of
+from knscope.store.address import Addresses
 from knscope.store.reader import Reader
 from knscope.store.view import View
 
@@ -61,7 +62,7 @@ class _Place:
     reader: Reader
     view: View
     facts: tuple[str, ...]
-    sites: pl.DataFrame
+    addresses: Addresses
 
     def sets(self, view: View, chosen: pl.DataFrame | None = None) -> NeuronSets:
         """N of a View; from the queries in `chosen` only, where given."""
@@ -73,7 +74,7 @@ class _Place:
         for fact, lang in rows.select("fact", "lang").unique().iter_rows():
             if fact in self.facts and lang in self.view.langs:
                 present[self.facts.index(fact), self.view.langs.index(lang)] = True
-        return sets_of(self.reader.kn(view), self.facts, self.view.langs, present, self.sites)
+        return sets_of(self.reader.kn(view), self.facts, self.view.langs, present, self.addresses)
 
 
 def build(reader: Reader, view: View, seed: int = 0, draws: int = DRAWS) -> Table:
@@ -82,7 +83,7 @@ def build(reader: Reader, view: View, seed: int = 0, draws: int = DRAWS) -> Tabl
     asked = asked.filter(pl.col("lang").is_in(view.langs))
     if view.facts:
         asked = asked.filter(pl.col("fact").is_in(view.facts))
-    place = _Place(reader, view, tuple(asked["fact"].unique(maintain_order=True)), sites_of(reader, view.model))
+    place = _Place(reader, view, tuple(asked["fact"].unique(maintain_order=True)), Addresses.stored(reader, view.model))
     subject = subject_of(reader)
     labels = [subject[fact] for fact in place.facts]
     rows = []

@@ -12,6 +12,7 @@ from knscope.analysis.likn.mismatch import FactKeys
 from knscope.analysis.likn.neuron_sets import NeuronSets
 from knscope.analysis.stored.facts import subject_of
 from knscope.analysis.stored.ranked import ranked
+from knscope.store.address import Addresses
 from knscope.store.reader import Reader
 from knscope.store.view import View
 
@@ -65,7 +66,7 @@ def gather(reader: Reader, view: View) -> Neurons:
     if view.known:
         known = reader.queries(view).select("fact", "lang").unique()
         attributed = attributed.join(known, on=["fact", "lang"], how="semi")
-    site = sites_of(reader, view.model)
+    addresses = Addresses.stored(reader, view.model)
     facts = tuple(dict.fromkeys(attributed.sort("fact")["fact"].to_list()))
     place = {fact: number for number, fact in enumerate(facts)}
     lang_place = {lang: number for number, lang in enumerate(view.langs)}
@@ -80,29 +81,23 @@ def gather(reader: Reader, view: View) -> Neurons:
         tokens[f][k] = tuple(row["tokens"])
         relation.setdefault(row["fact"], row["relation"])
     relations = tuple(relation[fact] for fact in facts)
-    best, sets = (sets_of(rows, facts, view.langs, present, site) for rows in (ranked(reader, view), kn))
+    best, sets = (sets_of(rows, facts, view.langs, present, addresses) for rows in (ranked(reader, view), kn))
     subject = subject_of(reader)
     keys = FactKeys.from_labels(relations, [subject[fact] for fact in facts], answers)
     return Neurons(facts, tuple(view.langs), relations, sets, best, keys, tuple(tuple(row) for row in tokens))
 
 
-def sites_of(reader: Reader, model: str) -> pl.DataFrame:
-    """layer, width and offset of every layer with neurons, in order."""
-    return reader.sql('SELECT layer, width, "offset" FROM site WHERE model = $model ORDER BY layer', {"model": model})
-
-
 def sets_of(
-    rows: pl.DataFrame, facts: Sequence[str], langs: Sequence[str], present: np.ndarray, sites: pl.DataFrame
+    rows: pl.DataFrame, facts: Sequence[str], langs: Sequence[str], present: np.ndarray, addresses: Addresses
 ) -> NeuronSets:
     """Sets from rows of fact, lang, layer, neuron, the best neuron of each set first; other facts' rows are left out."""
     mine = rows.filter(pl.col("fact").is_in(list(facts)), pl.col("lang").is_in(list(langs)))
-    mine = mine.join(sites, on="layer", how="left", maintain_order="left")
     return NeuronSets.from_rows(
         _places(mine["fact"], facts),
         _places(mine["lang"], langs),
-        (mine["offset"] + mine["neuron"]).to_numpy(),
+        addresses.with_flat(mine)["flat"].to_numpy(),
         present,
-        sites["width"].to_numpy(),
+        addresses.width,
     )
 
 

@@ -11,6 +11,7 @@ from collections.abc import Mapping
 import numpy as np
 import polars as pl
 
+from knscope.store.address import Addresses
 from knscope.store.reader import Reader
 from knscope.store.view import View
 
@@ -64,9 +65,7 @@ def _ranked(reader: Reader, names: Mapping[str, object]) -> pl.DataFrame:
 
 def _completed(reader: Reader, rows: pl.DataFrame, names: Mapping[str, object]) -> pl.DataFrame:
     """The same with the mean over all templates where only some have a row."""
-    sites = reader.sql('SELECT layer, "offset" FROM site WHERE model = $model', {"model": names["model"]})
-    placed = rows.with_row_index("at").join(sites, on="layer", how="left", maintain_order="left")
-    wanted = placed.filter("partly").with_columns(flat=pl.col("offset") + pl.col("neuron"))
+    wanted = Addresses.stored(reader, str(names["model"])).with_flat(rows.with_row_index("at").filter("partly"))
     rel = rows["rel"].to_numpy().copy()
     keys = {(fact, lang): (keys, highest) for fact, lang, keys, highest in reader.sql(_KEYS, names).iter_rows()}
     for (fact, lang), part in wanted.group_by("fact", "lang"):

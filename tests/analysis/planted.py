@@ -24,7 +24,7 @@ import torch
 from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers import GPT2Config, GPT2LMHeadModel, PreTrainedTokenizerFast
 
-from knscope.analysis.dkn.measure import N_SCANNED, Scan, scan_roles
+from knscope.analysis.dkn.measure import Scan, scan_roles
 from knscope.analysis.engine.models import LoadedModel, wrap_model
 from knscope.analysis.engine.replay import Engine
 from knscope.analysis.prompts.encode import EncodedQuery, Query
@@ -219,9 +219,3 @@ def scan(engine: Engine, query: EncodedQuery, neurons: npt.ArrayLike) -> Scan:
     """Singles and pairs of these neurons, without controls."""
     ((_, found),) = scan_roles(engine, query, neurons, np.zeros(engine.loaded.n_neurons), ("kn",), seed=0)
     return found
-
-
-def strongest(scores: npt.NDArray[np.floating]) -> npt.NDArray[np.int64]:
-    """The neurons that are scanned of a fact with one template."""
-    best = np.argsort(-scores, kind="stable")[:N_SCANNED]
-    return best[scores[best] > 0]

@@ -11,6 +11,7 @@ import polars as pl
 from knscope import store
 from knscope.analysis.attribution import method
 from knscope.analysis.attribution.integrate import attribute
+from knscope.analysis.dkn.choose import strongest
 from knscope.analysis.edits import choose as edits_choose
 from knscope.analysis.edits import measure as edits_measure
 from knscope.analysis.edits.sets import set_id
@@ -21,6 +22,7 @@ from knscope.analysis.prompts.encode import Query, encode
 from knscope.analysis.runs import rows
 from knscope.analysis.runs.keys import attribution_key, prediction_key, result_key
 from knscope.store import schema
+from knscope.store.address import Addresses
 from knscope.store.reader import Reader
 from knscope.store.runs import new_run
 from knscope.store.shards import write_shard
@@ -64,8 +66,8 @@ class PlantedStore:
             frames[name] = frame.with_columns(pl.lit(None).alias(column) for column in absent)
         write_shard(self.path, self.run, frames, batch.dense())
 
-    def sites(self) -> rows.Sites:
-        return rows.Sites([0, 1], [0, planted.WIDTH], [planted.WIDTH] * 2)
+    def sites(self) -> Addresses:
+        return Addresses.of([(0, 0, planted.WIDTH), (1, planted.WIDTH, planted.WIDTH)])
 
     def encode(self, query):
         return encode(self.built.loaded, query)
@@ -97,7 +99,7 @@ class PlantedStore:
                 key = attribution_key(self.label, one.query.query.id, name)
                 rows.add_attribution(batch, key, self.label, name, one, self.sites())
                 if name == "amig" and "<unk>" not in one.query.query.template:
-                    found = planted.scan(self.engine, one.query, planted.strongest(one.scores))
+                    found = planted.scan(self.engine, one.query, strongest(one.scores))
                     row = {"model": self.label, "method": name, "query": one.query.query.id, "role": "kn"}
                     rows.add_scan(batch, f"scan{key}"[:32], row, found, self.sites())
         self.commit(batch)
@@ -111,7 +113,7 @@ class PlantedStore:
         batch.add_frame("irrelevant", new)
         by_query: dict[str, tuple[Query, dict[tuple[str, str], tuple[int, ...]]]] = {}
         for edit in edits:
-            layers, places = self.sites().address(np.array(edit.neurons, dtype=np.int64))
+            layers, places = self.sites().split(np.array(edit.neurons, dtype=np.int64))
             name = set_id(layers, places)
             content = {"n": len(edit.neurons), "layers": layers.tolist(), "neurons": places.tolist()}
             batch.add("edited_set", {"set": name, "model": self.label, **content})
@@ -151,7 +153,7 @@ class PlantedStore:
                     "p_root": read.p_root, "rank": read.rank, "is_argmax": read.is_argmax,
                 },
             )  # fmt: skip
-            layers, neurons = self.sites().address(np.array(claim.neurons))
+            layers, neurons = self.sites().split(np.array(claim.neurons))
             columns = {
                 "layer": layers,
                 "neuron": neurons,

@@ -11,6 +11,7 @@ import torch
 
 from knscope.analysis.attribution.integrate import attribute
 from knscope.analysis.attribution.method import parse_method
+from knscope.analysis.dkn.choose import strongest
 from knscope.analysis.dkn.measure import relative_drop
 from knscope.analysis.engine.replay import Engine
 from knscope.analysis.likn.mismatch import FactKeys, overlap
@@ -87,7 +88,7 @@ def scans(twin, method):
         for k, lang in enumerate(planted.LANGS):
             query, scores = scored(twin, method)[fact, lang]
             members = set(neuron_sets(twin, method).get(index, k).tolist())
-            found[fact, lang] = members, planted.scan(engine, query, planted.strongest(scores))
+            found[fact, lang] = members, planted.scan(engine, query, strongest(scores))
     return found
 
 

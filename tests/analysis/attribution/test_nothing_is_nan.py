@@ -9,7 +9,8 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from knscope.analysis.dkn.measure import match_drops, relative_drop
+from knscope.analysis.dkn.choose import match_drops
+from knscope.analysis.dkn.measure import relative_drop
 from knscope.analysis.edits.judge import Changes, difference, success_rate
 from knscope.analysis.factcheck.judge import Claims, Contender, NeuronRows, always_true, judge, mean_score
 from knscope.analysis.faithfulness.judge import agreement, choose, specific_area

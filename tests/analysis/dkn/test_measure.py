@@ -10,17 +10,9 @@ import numpy as np
 import pytest
 import torch
 
-from knscope.analysis.dkn.measure import (
-    Scan,
-    control_neurons,
-    drop_candidates,
-    layer_of,
-    match_drops,
-    relative_drop,
-    scan_roles,
-)
+from knscope.analysis.dkn.choose import control_neurons, drop_candidates, layer_of, match_drops
+from knscope.analysis.dkn.measure import Scan, relative_drop, scan_roles
 from knscope.analysis.engine.replay import Engine
-from knscope.analysis.engine.sites import Site
 from knscope.analysis.prompts.encode import encode
 from tests.analysis import planted
 from tests.analysis.planted import scan
@@ -58,10 +50,6 @@ def literal_p(built, query, neurons):
         for handle in handles:
             handle.remove()
     return float(logits.softmax(-1)[query.steps[0].gold])
-
-
-def site(layer, width, offset):
-    return Site("", layer, width, offset, "m", 0, False, layer, ("f",))
 
 
 def logit(p):
@@ -132,23 +120,23 @@ def test_independent_neurons_pass_the_paper_rule_but_not_the_strict_one():
 
 
 def test_controls_come_from_the_same_layers_and_from_outside_the_set():
-    sites = [site(0, 30, 0), site(1, 50, 30)]
-    rel = np.random.default_rng(0).random(80) * 0.04
+    offsets = np.array([0, 30, 80])
+    rel = np.zeros(80)
     chosen = np.array([3, 31, 32, 79])
     rel[chosen] = 1.0
     rel[40:60] = 0.3  # in N at some threshold
-    control = control_neurons(rel, chosen, sites, seed=1)
-    assert layer_of(control, sites).tolist() == layer_of(chosen, sites).tolist()
+    control = control_neurons(rel, chosen, offsets, seed=1)
+    assert layer_of(control, offsets).tolist() == layer_of(chosen, offsets).tolist()
     assert not set(control) & {*chosen, *range(40, 60)}
     assert len(set(control.tolist())) == 4
-    assert control.tolist() == control_neurons(rel, chosen, sites, seed=1).tolist()
+    assert control.tolist() == control_neurons(rel, chosen, offsets, seed=1).tolist()
 
 
 def test_a_layer_without_outsiders_gives_its_lowest_and_a_full_one_gives_none():
-    sites = [site(0, 4, 0), site(1, 2, 4)]
+    offsets = np.array([0, 4, 6])
     rel = np.array([0.9, 0.8, 0.2, 0.3, 1.0, 0.9])
-    assert control_neurons(rel, [0], sites, seed=0).tolist() == [2]
-    assert control_neurons(rel, [4, 5, 0, 1], sites, seed=0).tolist() in ([2, 3], [3, 2])
+    assert control_neurons(rel, [0], offsets, seed=0).tolist() == [2]
+    assert control_neurons(rel, [4, 5, 0, 1], offsets, seed=0).tolist() in ([2, 3], [3, 2])
 
 
 def test_drop_partners_are_the_nearest_and_used_once():
@@ -178,7 +166,7 @@ def test_scans_of_all_roles_together_are_those_of_each_alone():
     own, drops = (relative_drop(found.p_before, found.p[: len(found.neurons)]) for found in singles)
     expected = {
         "kn": chosen,
-        "layer_control": control_neurons(rel, chosen, engine.loaded.sites, seed=3),
+        "layer_control": control_neurons(rel, chosen, engine.offsets, seed=3),
         "drop_control": candidates[match_drops(own, drops)],
     }
     assert built.mono[("lan", 9), "en"] in expected["drop_control"]

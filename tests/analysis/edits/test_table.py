@@ -26,6 +26,7 @@ from knscope.analysis.runs.keys import prediction_key
 from knscope.analysis.stored.facts import stored_facts, subject_of
 from knscope.analysis.stored.neuron_sets import Neurons, gather
 from knscope.store import UserError
+from knscope.store.address import Addresses
 from tests.analysis import planted
 from tests.analysis.planted_store import PlantedStore
 
@@ -170,7 +171,7 @@ def test_a_changed_threshold_finds_unchanged_sets_and_counts_the_others(full, re
     view = full.view.with_tau("en", 0.9)
     table = edits_table.build(reader, view, draws=50)
     wanted = edits_choose.wanted(reader, view)
-    name = {e.neurons: set_id(*full.sites().address(np.array(e.neurons, dtype=np.int64))) for e in wanted}
+    name = {e.neurons: set_id(*full.sites().split(np.array(e.neurons, dtype=np.int64))) for e in wanted}
     asked = {(name[e.neurons], query.id, operation) for e in wanted for query in e.reads for operation in e.operations}
     stored = set(reader.sql('SELECT "set", query, operation FROM edit').iter_rows())
     assert table.notes[0].startswith(f"{len(asked - stored):,} of the readings")
@@ -455,10 +456,10 @@ def test_claims_of_relations_that_are_not_looked_at_are_not_judged(reader, full)
 
 
 def test_random_neurons_of_the_same_layers_are_of_the_same_layers():
-    ends = np.array([0, 10, 20])
-    found = factcheck_table._same_layers([11, 12, 25], [*range(10), 15, 16, 17, 28, 29], ends, [0])
-    assert len(set(found)) == 3 and np.searchsorted(ends, sorted(found), side="right").tolist() == [2, 2, 3]
-    assert factcheck_table._same_layers([11, 12], [13], ends, [0]) == [13], "as far as there are"
+    addresses = Addresses.of([(0, 0, 10), (1, 10, 10), (2, 20, 10)])
+    found = factcheck_table._same_layers([11, 12, 25], [*range(10), 15, 16, 17, 28, 29], addresses, [0])
+    assert len(set(found)) == 3 and addresses.split(sorted(found))[0].tolist() == [1, 1, 2]
+    assert factcheck_table._same_layers([11, 12], [13], addresses, [0]) == [13], "as far as there are"
 
 
 def test_a_share_is_not_reached_by_being_equal():

@@ -8,8 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from knscope.analysis.attribution import integrate
-from knscope.analysis.dkn.measure import control_neurons, drop_candidates
-from knscope.analysis.engine.sites import Site
+from knscope.analysis.dkn.choose import control_neurons, drop_candidates
 from knscope.analysis.prompts.encode import Query
 from knscope.analysis.runs.config import ModelSource, RunConfig
 from knscope.analysis.runs.keys import attribution_key, model_hash, prediction_key, scan_key
@@ -318,8 +317,7 @@ def test_a_neuron_that_serves_on_one_template_alone_is_no_control() -> None:
         highest[neuron] = value
     assert highest[50] == 0.39 and highest[59] == 0.09
     assert 50 not in drop_candidates(highest, item.chosen) and 59 in drop_candidates(highest, item.chosen)
-    layers = [Site("", 0, 60, 0, "m", 0, False, 0, ("f",))]
-    assert set(control_neurons(highest, item.chosen[:2], layers, seed=0).tolist()) == {57, 58}
+    assert set(control_neurons(highest, item.chosen[:2], np.array([0, 60]), seed=0).tolist()) == {57, 58}
 
 
 def test_units_are_sized_for_gpus_only_where_every_worker_has_one() -> None:
