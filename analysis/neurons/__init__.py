@@ -1,0 +1,1 @@
+"""Single neurons: what each writes into the vocabulary."""
