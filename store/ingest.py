@@ -23,6 +23,7 @@ KEYED: Mapping[str, tuple[str, ...]] = MappingProxyType(
         "scan": ("scan_neuron", "ablation"),
         "edit": (),
         "claim": ("claim_neuron",),
+        "vocabulary": ("promoted",),
     }
 )
 """Tables with a key, and the tables whose rows belong to a row of theirs."""

@@ -164,6 +164,21 @@ CREATE TABLE edit ( -- p of the answer to a query before and after an edit of a 
     p_wrong_after DOUBLE,     -- and with the set edited
     kl DOUBLE                 -- KL(unedited || edited) of the next-token distribution, in nats; read on one unrelated query a fact
 );
+CREATE TABLE vocabulary ( -- one row a layer whose neurons' output vectors were read through the model's last norm and head
+    key VARCHAR,              -- identity of the result: a hash of all its value depends on
+    model VARCHAR,            -- table model
+    layer SMALLINT            -- from 0
+);
+CREATE TABLE promoted ( -- the tokens whose logits a neuron's output vector raises and lowers most, strongest first
+    key VARCHAR,              -- table vocabulary, which says of which model and layer
+    neuron INTEGER,           -- from 0 within its layer
+    promotes VARCHAR[],       -- tokens, with the space before a word
+    promotes_by FLOAT[],      -- what each logit gains
+    suppresses VARCHAR[],     -- tokens
+    suppresses_by FLOAT[],    -- what each logit gains, so below 0
+    length FLOAT,             -- of the vector that the neuron adds at activation 1
+    seen FLOAT                -- spread of the logits over that of random directions: 1 is usual, near 0 the head does not see it
+);
 CREATE TABLE claim ( -- a fact with its right object or a wrong one, to be judged
     key VARCHAR,              -- identity of the result: a hash of all its value depends on
     model VARCHAR,            -- table model

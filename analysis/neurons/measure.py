@@ -7,10 +7,10 @@ With every other neuron of its layer at 0, neuron j at 1 changes what its block 
 which is column j of the second MLP linear, behind the norm that follows it where a model has one. The logits of that vector
 are those of the model's own final norm and head, less what they say of nothing:
 
-    z_j = head(w_j) - head(0)                        (vocabulary,)
+    z_j = head(sqrt(hidden) w_j / |w_j|) - head(0)   (vocabulary,)
 
-A final norm without a bias gives w_j the length of any other vector, so z_j compares neurons by direction. No prompt is
-read: the block runs on the one token that stands for a hidden word. The idea is the "logit lens" of single neurons (Geva
+All vectors get one length, as a final norm gives them anyhow, so z_j compares neurons by direction. No prompt is read: the
+block runs on the one token that stands for a hidden word. The idea is the "logit lens" of single neurons (Geva
 et al. 2022, "Transformer feed-forward layers build predictions by promoting concepts in the vocabulary space").
 """
 
@@ -93,7 +93,8 @@ class _Lens:
         loaded = engine.loaded
         self.circuit, self.dtype = engine.circuit, loaded.dtype
         self.ids = torch.tensor([[loaded.substitute]], device=loaded.device)
-        self.recording = record(self.circuit, self.ids, 1, *torch.zeros(2, 1, dtype=torch.long), 1, Recipe("own"))
+        first = torch.zeros(1, dtype=torch.long, device=loaded.device)
+        self.recording = record(self.circuit, self.ids, 1, first, first, 1, Recipe("own"))
         self.vocabulary = self.recording.logits.shape[-1]
         self.hidden = self.recording.before[0].shape[-1]
         special = {token for token in loaded.tokenizer.all_special_ids if token < self.vocabulary}
@@ -126,7 +127,8 @@ class _Lens:
 
     def logits(self, vectors: Tensor) -> Tensor:
         """(n, vocabulary): z of vectors (n, hidden)."""
-        return _precise(self._head(vectors) - self.nothing)
+        length = vectors.norm(dim=1, keepdim=True).clamp_min(torch.finfo(self.dtype).tiny)
+        return _precise(self._head(vectors / length * self.hidden**0.5) - self.nothing)
 
     def spread(self, vectors: Tensor) -> float:
         """Mean standard deviation of z over the vocabulary."""
@@ -156,8 +158,7 @@ class _Lens:
 
     def _run(self, rows: int) -> Tensor:
         options = {"use_cache": False} if self.circuit.decodes else {}
-        logits = self.circuit.model(input_ids=self.ids.expand(rows, -1), **options).logits
-        assert isinstance(logits, Tensor)
+        logits: Tensor = self.circuit.model(input_ids=self.ids.expand(rows, -1), **options).logits
         return logits
 
 
@@ -165,8 +166,10 @@ def _deviation(logits: Tensor) -> Tensor:
     """(n,): standard deviation over the vocabulary of logits (n, vocabulary), from two sums: `std` takes four times as long."""
     n = logits.shape[1]
     squares, mean = logits.norm(dim=1).double().square(), logits.mean(dim=1).double()
-    return ((squares - n * mean.square()) / (n - 1)).clamp_min(0).sqrt()
+    variance: Tensor = (squares - n * mean.square()) / (n - 1)
+    return variance.clamp_min(0).sqrt()
 
 
 def _precise(logits: Tensor) -> Tensor:
-    return logits if logits.dtype == torch.float64 else logits.float()
+    precision = torch.promote_types(logits.dtype, torch.float32)
+    return logits.to(precision)

@@ -15,7 +15,7 @@ from knscope.analysis.engine.sources import weight_bytes
 from knscope.store.errors import UserError
 from knscope.store.text import is_utf8
 
-PHASES = ("attribution", "dkn", "edit", "factcheck")
+PHASES = ("attribution", "dkn", "edit", "factcheck", "neurons")
 ENGINES = ("process", "inline", "ray")
 DTYPES = ("float32", "float64", "bfloat16", "float16")
 _DEVICE = r"(cpu|mps|cuda(:\d+)?(\+cuda(:\d+)?)*)"  # a model is spread over GPUs only

@@ -35,6 +35,11 @@ def attribution_key(model: str, query: str, method: str) -> str:
     return result_key("attribution", model, query, method=method)
 
 
+def vocabulary_key(model: str, layer: int) -> str:
+    """What the neurons of a layer write into the vocabulary: it depends on no query."""
+    return result_key("vocabulary", model, "", layer=layer)
+
+
 def scan_key(model: str, query: str, method: str, role: str, seed: int, chosen: Iterable[int]) -> str:
     """Controls are drawn by their rule from `chosen`, those of the same layers with the seed: these stand for the neurons of every role.
 

@@ -7,10 +7,17 @@ from dataclasses import replace
 from typing import Any
 
 from knscope.analysis.prompts.encode import Query
-from knscope.analysis.runs.keys import attribution_key, claim_key, edit_key, prediction_key, scan_key
+from knscope.analysis.runs.keys import attribution_key, claim_key, edit_key, prediction_key, scan_key, vocabulary_key
 from knscope.analysis.runs.units import ScanItem, Unit
 
-TABLES = {"predict": "prediction", "attribute": "attribution", "scan": "scan", "edit": "edit", "claim": "claim"}
+TABLES = {
+    "predict": "prediction",
+    "attribute": "attribution",
+    "scan": "scan",
+    "edit": "edit",
+    "claim": "claim",
+    "neurons": "vocabulary",
+}
 
 
 def remaining(unit: Unit, model: str, have: Callable[[str, Collection[str]], Collection[str]]) -> Unit | None:
@@ -38,6 +45,8 @@ def _keys(unit: Unit, model: str, row: Any) -> list[str]:
     if unit.phase == "scan":
         about = row.query.id, unit.method
         return [scan_key(model, *about, role, unit.seed, row.chosen) for role in row.roles]
+    if unit.phase == "neurons":
+        return [vocabulary_key(model, row)]
     query = Query(**row["query"])
     if unit.phase == "claim":
         return [claim_key(model, query.id, unit.method, unit.payload["neurons"])]

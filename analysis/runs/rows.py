@@ -4,7 +4,7 @@ arrays.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -200,6 +200,26 @@ def add_claim(batch: Batch, key: str, row: Row, neurons: NDArray[np.int64], read
     layers, places = addresses.split(neurons)
     values = {"activation": reading.activation, "attribution": reading.attribution}
     batch.add_frame("claim_neuron", _keyed(key, {"layer": layers, "neuron": places, **values}))
+
+
+def add_promoted(
+    batch: Batch,
+    key: str,
+    model: str,
+    layer: int,
+    parts: Sequence[Any],
+    texts: Callable[[NDArray[np.int64]], list[str]],
+) -> None:
+    """Tables `vocabulary` and `promoted`, from the `Promoted` of a layer's neurons; `texts` reads token ids (n,)."""
+    batch.add("vocabulary", {"key": key, "model": model, "layer": layer})
+    for part in parts:
+        columns: dict[str, Any] = {"neuron": part.neurons}
+        for name in ("promotes", "suppresses"):
+            ids = getattr(part, name)  # (n, tokens)
+            columns[name] = pl.Series(texts(ids.ravel())).reshape(ids.shape).arr.to_list()
+            columns[f"{name}_by"] = pl.Series(getattr(part, f"{name}_by").astype(np.float32)).arr.to_list()
+        columns |= {"length": part.length.astype(np.float32), "seen": part.seen.astype(np.float32)}
+        batch.add_frame("promoted", _keyed(key, columns))
 
 
 def _where(present: NDArray[np.bool_], values: NDArray[Any]) -> pl.Series:

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from knscope.analysis.dkn.choose import strongest
 from knscope.analysis.prompts.encode import Query
 from knscope.analysis.runs.config import RunConfig
-from knscope.analysis.runs.keys import attribution_key, model_hash, prediction_key, scan_key
+from knscope.analysis.runs.keys import attribution_key, model_hash, prediction_key, scan_key, vocabulary_key
 from knscope.analysis.runs.remaining import remaining
 from knscope.analysis.runs.units import ROLES, UNIT_ROWS, ScanItem, Unit, unit_rows
 from knscope.store.view import FLOOR
@@ -222,7 +222,7 @@ class Schedule:
             self._close(entry[3])
 
     def _note(self, unit: Unit, message: str) -> None:
-        where = f"{unit.phase} {unit.method} {unit.source} {_where(unit)}"
+        where = f"{unit.phase} {unit.method} {unit.source} {unit.where}"
         self.failures.append(f"{where}: {message}".replace("  ", " "))
 
     # planning
@@ -343,6 +343,18 @@ class Schedule:
                 self._totals[place] = self._totals.get(place, 0) + total
                 self._done[place] += stored
                 self._add(f"{phase} {source} {method}", (4,), units, lambda: None)
+        if "neurons" in self.config.what and row["kind"] != "encoder-decoder":
+            self._neurons(source)
+
+    def _neurons(self, source: str) -> None:
+        """Plan what the neurons of each layer write into the vocabulary, a layer a unit."""
+        model, place = self.models[source], (source, "neurons", "")
+        wanted = {vocabulary_key(model.hash, layer): layer for layer in range(int(model.row["n_layers"]))}
+        stored = self._stored.keys("vocabulary", wanted)
+        missing = [layer for key, layer in wanted.items() if key not in stored]
+        self._totals[place], self._done[place] = len(wanted), len(stored)
+        units = [Unit("neurons", source, payload={"layers": [layer], "size": 1}) for layer in missing]
+        self._add(f"neurons {source}", (5,), units, lambda: None)
 
 
 def scan_item(
@@ -384,11 +396,3 @@ def _by_fact(rows: Sequence[Query], size: int) -> list[list[Query]]:
             chunks.append([])
         chunks[-1].extend(group)
     return chunks
-
-
-def _where(unit: Unit) -> str:
-    if not unit.rows:
-        return ""
-    first = unit.rows[0]
-    row = Query(**first["query"]) if unit.payload else first.query if unit.scans else first
-    return f"{row.fact} {row.lang} {row.template!r}"

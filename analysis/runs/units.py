@@ -50,15 +50,28 @@ class Unit:
 
     @property
     def rows(self) -> Sequence[Any]:
-        """What it can be parted into: queries, scans, or the claims or reads of its payload."""
-        return self.queries or self.scans or self.payload.get("claims") or self.payload.get("reads") or ()
+        """What it can be parted into: queries, scans, or the claims, reads or layers of its payload."""
+        named = (self.payload.get(name) for name in ("claims", "reads", "layers"))
+        return self.queries or self.scans or next(filter(None, named), ())
+
+    @property
+    def where(self) -> str:
+        """Its first row, as a message names it."""
+        if not self.rows:
+            return ""
+        first = self.rows[0]
+        if isinstance(first, int):
+            return f"layer {first}"
+        row = Query(**first["query"]) if self.payload else first.query if self.scans else first
+        return f"{row.fact} {row.lang} {row.template!r}"
 
     def of(self, rows: Sequence[Any]) -> Unit:
         """The same unit with only these of its rows."""
         if self.queries or self.scans:
             return replace(self, **{"queries" if self.queries else "scans": tuple(rows)})  # type: ignore[arg-type]
-        if "claims" in self.payload:
-            return replace(self, payload={**self.payload, "claims": list(rows), "size": len(rows)})
+        for name in ("claims", "layers"):
+            if name in self.payload:
+                return replace(self, payload={**self.payload, name: list(rows), "size": len(rows)})
         edits = [edit for read in rows for edit in read["edits"]]
         used = {operation for operation, *_ in edits}
         sources = {name: queries for name, queries in self.payload.get("sources", {}).items() if name in used}

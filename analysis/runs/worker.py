@@ -21,11 +21,20 @@ from knscope.analysis.edits import measure as edits_measure
 from knscope.analysis.engine import models, replay
 from knscope.analysis.errors import ModelError, UnusableQuery
 from knscope.analysis.factcheck import measure as factcheck_measure
+from knscope.analysis.neurons import measure as neurons_measure
 from knscope.analysis.prompts import encode
 from knscope.analysis.prompts.encode import Query
 from knscope.analysis.runs import rows
 from knscope.analysis.runs.config import KEEP_BYTES
-from knscope.analysis.runs.keys import attribution_key, claim_key, edit_key, model_hash, prediction_key, scan_key
+from knscope.analysis.runs.keys import (
+    attribution_key,
+    claim_key,
+    edit_key,
+    model_hash,
+    prediction_key,
+    scan_key,
+    vocabulary_key,
+)
 from knscope.analysis.runs.protocol import WorkerSettings
 from knscope.analysis.runs.units import ScanItem, Unit
 from knscope.store import shards
@@ -99,6 +108,7 @@ class Worker:
             "scan": self._scan,
             "edit": self._edit,
             "claim": self._claim,
+            "neurons": self._neurons,
         }
         done = 0
         try:
@@ -273,6 +283,26 @@ class Worker:
                 rows.add_claim(self._batch, key, row, neurons, reading, held.sites)
                 self.keys.append(key)
                 yield 1
+
+    def _neurons(self, held: Held, unit: Unit) -> Iterable[int]:
+        """A layer at a time: its rows share a key, so they are stored together or not at all."""
+        for layer in unit.payload["layers"]:
+            key = vocabulary_key(held.hash, layer)
+            found = list(neurons_measure.promoted(held.engine, layer))
+            rows.add_promoted(self._batch, key, held.label, layer, found, lambda ids: _texts(held, ids))
+            self.keys.append(key)
+            yield 1
+
+
+def _texts(held: Held, ids: NDArray[np.int64]) -> list[str]:
+    """Tokens as a person reads them, with the space before a word; a piece of a character as the tokenizer writes it."""
+    tokenizer = held.loaded.tokenizer
+    pieces = tokenizer.convert_ids_to_tokens(ids.tolist())
+    texts = [tokenizer.decode([token]) for token in ids.tolist()]
+    return [
+        piece if "\ufffd" in text else f" {text}" if piece.startswith("▁") and not text.startswith(" ") else text
+        for piece, text in zip(pieces, texts, strict=True)
+    ]
 
 
 def _portions(

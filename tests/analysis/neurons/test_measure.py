@@ -28,15 +28,19 @@ def rms(x: Tensor, gain: Tensor, eps: float) -> Tensor:
     return x / torch.sqrt(x.square().mean(-1, keepdim=True) + eps) * gain
 
 
+def of_one_length(x: Tensor) -> Tensor:
+    return x / x.norm(dim=-1, keepdim=True) * x.shape[-1] ** 0.5
+
+
 def gpt2(model: Any) -> Tensor:
     columns = model.transformer.h[LAYER].mlp.c_proj.weight  # (neurons, hidden)
-    return layer_norm(columns, model.transformer.ln_f, bias=False) @ model.lm_head.weight.T
+    return layer_norm(of_one_length(columns), model.transformer.ln_f, bias=False) @ model.lm_head.weight.T
 
 
 def llama(model: Any) -> Tensor:
     columns = model.model.layers[LAYER].mlp.down_proj.weight.T
     norm = model.model.norm
-    return rms(columns, norm.weight, norm.variance_epsilon) @ model.lm_head.weight.T
+    return rms(of_one_length(columns), norm.weight, norm.variance_epsilon) @ model.lm_head.weight.T
 
 
 def gemma2(model: Any) -> Tensor:
@@ -45,7 +49,7 @@ def gemma2(model: Any) -> Tensor:
     after = block.post_feedforward_layernorm
     written = rms(block.mlp.down_proj.weight.T, 1 + after.weight, after.eps)
     cap = model.config.final_logit_softcapping
-    return cap * torch.tanh(rms(written, 1 + norm.weight, norm.eps) @ model.lm_head.weight.T / cap)
+    return cap * torch.tanh(rms(of_one_length(written), 1 + norm.weight, norm.eps) @ model.lm_head.weight.T / cap)
 
 
 def bert(model: Any) -> Tensor:
@@ -65,7 +69,7 @@ def bert(model: Any) -> Tensor:
         inner = nn.functional.gelu(x @ head.transform.dense.weight.T + head.transform.dense.bias)
         return layer_norm(inner, head.transform.LayerNorm, True) @ head.decoder.weight.T
 
-    return logits(written) - logits(torch.zeros_like(written[:1]))
+    return logits(of_one_length(written)) - logits(torch.zeros_like(written[:1]))
 
 
 LITERAL: Mapping[str, Callable[[Any], Tensor]] = {"gpt2": gpt2, "llama": llama, "gemma2": gemma2, "bert": bert}
