@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 from textual.app import ComposeResult
 from textual.message import Message
 
-from knscope.store.view import sql_literal
 from knscope.tui.messages import RowEntered
 from knscope.tui.panes.pane import Pane
 from knscope.tui.selection import Shown
@@ -58,6 +57,7 @@ LIST = (
     Column("all_langs", "in all", cells.count, right=True, drop=2),
     Column("rel", "mean rel", lambda rel: f"{rel:.3f}", right=True),
     Column("pairs", "pairs", lambda n: cells.count(n) if n else "·", right=True, drop=1),
+    Column("promotes", "promotes", lambda tokens: words(tokens, 4), least=8, most=40, drop=3),
 )
 ONE = (
     Column("fact", "fact", least=6, most=18, drop=3),
@@ -70,69 +70,15 @@ ONE = (
 )
 
 
-def _degenerate(reader: Reader, shown: Shown) -> str:
-    """SQL: both members of every pair of the paper's kind, one row an end."""
-    macro = reader.macro_sql("dkn", shown.narrowed)
-    return (
-        f"SELECT fact, lang, unnest([layer_a, layer_b]) AS layer, unnest([neuron_a, neuron_b]) AS neuron "
-        f"FROM ({macro}) WHERE role = 'kn' AND paper"
-    )
-
-
-def list_sql(reader: Reader, shown: Shown, place: Place) -> str:
-    """The neurons of a place, those that serve the most facts first."""
-    view = shown.narrowed
-    conditions = [] if place.layer is None else [f"layer = {place.layer}"]
-    if place.column in view.langs:
-        conditions.append(f"lang = {sql_literal(place.column)}")
-    having = ""
-    if place.column == "LIKN":
-        having = "WHERE all_langs > 0"
-    elif place.column == "DKN":
-        having = "WHERE pairs > 0"
-    where = f"WHERE {' AND '.join(conditions)}" if conditions else ""
-    return f"""\
-WITH k AS MATERIALIZED ({reader.macro_sql("kn", view)}),
-shared AS (SELECT fact, layer, neuron FROM k GROUP BY ALL HAVING count(*) = {len(view.langs)} AND {len(view.langs)} > 1),
-d AS MATERIALIZED ({_degenerate(reader, shown)}),
-n AS (SELECT layer, neuron, count(DISTINCT fact) AS facts, string_agg(DISTINCT lang, ' ' ORDER BY lang) AS langs, avg(rel) AS rel
-      FROM k {where} GROUP BY ALL),
-l AS (SELECT layer, neuron, count(*) AS all_langs FROM shared GROUP BY ALL),
-p AS (SELECT layer, neuron, count(*) AS pairs FROM d GROUP BY ALL)
-SELECT n.layer, n.neuron, facts, langs, coalesce(all_langs, 0) AS all_langs, rel, coalesce(pairs, 0) AS pairs
-FROM n LEFT JOIN l USING (layer, neuron) LEFT JOIN p USING (layer, neuron) {having}
-ORDER BY facts DESC, rel DESC, layer, neuron"""
-
-
-def one_sql(reader: Reader, shown: Shown, place: Place) -> str:
-    """Every fact and language that one neuron serves, with its place in the set, its own effect and its pairs."""
-    view = shown.narrowed
-    drop = "(s.p - a.p) / nullif(s.p, 0)" if view.drop == "relative" else "s.p - a.p"
-    return f"""\
-WITH k AS MATERIALIZED ({reader.macro_sql("kn", view)}),
-placed AS (SELECT *, row_number() OVER (PARTITION BY fact, lang ORDER BY rel DESC) AS place FROM k),
-alone AS (
-    SELECT q.fact, q.lang, min({drop}) AS drop_p FROM ablation a JOIN scan s USING (key) JOIN query q USING (query)
-    WHERE s.model = {sql_literal(view.model)} AND s.method = {sql_literal(view.method)} AND s.role = 'kn' AND a.layer_b IS NULL
-      AND a.layer_a = {place.layer} AND a.neuron_a = {place.neuron} GROUP BY ALL
-),
-d AS ({_degenerate(reader, shown)}),
-p AS (SELECT fact, lang, count(*) AS pairs FROM d WHERE layer = {place.layer} AND neuron = {place.neuron} GROUP BY ALL),
-words AS (SELECT fact, lang, first(subject) || ' → ' || first(object) AS pair FROM query GROUP BY ALL)
-SELECT fact, relation, pair, lang, rel, share, place, drop_p, coalesce(pairs, 0) AS pairs
-FROM placed JOIN words USING (fact, lang) LEFT JOIN alone USING (fact, lang) LEFT JOIN p USING (fact, lang)
-WHERE layer = {place.layer} AND neuron = {place.neuron}
-ORDER BY rel DESC, fact, lang"""
-
-
 class NeuronPane(Pane):
     """The list of neurons, or one of them."""
 
     TITLE = "neuron"
     CONTEXT = "neuron"
     HELP = (
-        "First the neurons of what is selected, those that serve the most facts on top; Enter opens one: its facts, its rel and"
-        " its place (#) in each fact's set, what the answer loses when it alone is removed, and the degenerate pairs it is in. "
+        "First the neurons of what is selected, those that serve the most facts on top; Enter opens one: the tokens that its output"
+        " vector promotes and suppresses (read off the weights), its facts, its rel and its place (#) in each fact's set, what"
+        " the answer loses when it alone is removed, and the degenerate pairs it is in. "
         "Enter on a fact goes to it in the query table. Neurons are written layer:neuron, both from 0. A bin of the layers pane"
         " leads here too."
     )
@@ -146,25 +92,33 @@ class NeuronPane(Pane):
         yield PlainText("", classes="summary")
         yield FrameTable("neurons", empty="no neuron is above the thresholds here")
 
-    def load(self, reader: Reader, shown: Shown) -> tuple[Place, pl.DataFrame]:
-        place = self.place
-        return place, reader.sql(self._sql(reader, shown, place))
+    def load(self, reader: Reader, shown: Shown) -> tuple[Place, pl.DataFrame, pl.DataFrame | None]:
+        from knscope.analysis.neurons.table import writes_sql
+
+        place, writes = self.place, None
+        if place.layer is not None and place.neuron is not None:
+            writes = reader.sql(writes_sql(shown.view.model, place.layer, place.neuron))
+        return place, reader.sql(self._sql(reader, shown, place)), writes
 
     def sql(self, reader: Reader, shown: Shown) -> str:
         return self._sql(reader, shown, self.place)
 
     @staticmethod
     def _sql(reader: Reader, shown: Shown, place: Place) -> str:
-        return (list_sql if place.neuron is None else one_sql)(reader, shown, place)
+        from knscope.analysis.neurons.table import list_sql, one_sql
+
+        if place.neuron is None or place.layer is None:
+            return list_sql(reader, shown.narrowed, place.layer, place.column)
+        return one_sql(reader, shown.narrowed, place.layer, place.neuron)
 
     def paint(self, result: Any, shown: Shown) -> None:
-        place, frame = result
+        place, frame, writes = result
         self.entitle(f"{place.trail} · {shown.subject}")
         one = place.neuron is not None
         summary, table = self.query_one(".summary", PlainText), self.query_one(FrameTable)
         summary.display = one
         if one:
-            self.summarise(describe(place, frame))
+            self.summarise(f"{describe(place, frame)}\n{describe_writes(writes)}")
             table.show(frame, ONE, ("fact", "lang"))
             self.entitle(below=f"{frame.height:,} facts and languages")
         else:
@@ -206,3 +160,19 @@ def describe(place: Place, frame: pl.DataFrame) -> str:
     effect = f"alone Δp {float(scanned.sum()) / scanned.len():+.3f}" if scanned.len() else "never removed alone"
     best, pairs = min(frame["place"].to_list()), sum(frame["pairs"].to_list())
     return f"{facts} facts of {', '.join(relations)} · {by_lang}\nbest place {best} · {effect} · in {pairs} pairs"
+
+
+def words(tokens: list[str] | None, most: int) -> str:
+    """The first tokens of a list, strongest first; nothing where what the neuron promotes is not read."""
+    return " · ".join(shown for token in tokens[:most] if (shown := token.strip() or repr(token))) if tokens else ""
+
+
+def describe_writes(writes: pl.DataFrame) -> str:
+    """What a neuron promotes and suppresses, in two lines."""
+    if writes.is_empty():
+        return "what it promotes is not read yet: knscope run … --what neurons"
+    seen = f"the head sees it {writes['seen'][0]:.1f} times as well as a random direction"
+    return (
+        f"promotes {words(writes['promotes'].to_list(), 8)}\n"
+        f"suppresses {words(writes['suppresses'].to_list(), 5)} · {seen}"
+    )

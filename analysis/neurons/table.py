@@ -1,0 +1,127 @@
+"""Neurons as tables: those of a selection, those that promote a token, and everything stored of one."""
+
+from __future__ import annotations
+
+import re
+
+from knscope.analysis.statistics.table import Table
+from knscope.store.errors import UserError
+from knscope.store.reader import Reader
+from knscope.store.view import View, sql_literal
+
+_ADDRESS = re.compile(r"(\d{1,4}):(\d{1,7})")
+HOW = "promotes: tokens whose logits the neuron's output vector raises most, read off the weights; strongest first"
+UNREAD = "what neurons promote is not read yet: knscope run ... --what neurons"
+
+
+def parse_address(text: str) -> tuple[int, int]:
+    """(layer, neuron) of text like 12:345, both from 0. Raises UserError for anything else."""
+    match = _ADDRESS.fullmatch(text.strip())
+    if match is None:
+        raise UserError(f"{text!r} is not a neuron; write layer:neuron, both from 0, as in 12:345")
+    return int(match[1]), int(match[2])
+
+
+def neurons(reader: Reader, view: View, layer: int | None = None, promotes: str = "") -> Table:
+    """The knowledge neurons of the View, those that serve the most facts first; with `promotes` every neuron of the model that
+    has this token among those it promotes most, the one that raises it most first.
+    """
+    sql = promoting_sql(reader, view, promotes) if promotes else list_sql(reader, view, layer)
+    frame = reader.sql(sql)
+    read = bool(reader.sql(f"SELECT 1 FROM vocabulary WHERE model = {sql_literal(view.model)} LIMIT 1").height)
+    title = f"neurons that promote {promotes!r}" if promotes else "neurons by the facts they serve"
+    return Table("neurons", f"{title}: {view.model}, {view.method}", frame, (HOW if read else UNREAD,), ("seen",))
+
+
+def neuron(reader: Reader, view: View, layer: int, place: int) -> tuple[Table, Table]:
+    """What one neuron writes, and every fact and language of the View that it serves.
+
+    :raises UserError: the model has no such neuron
+    """
+    model = sql_literal(view.model)
+    width = reader.sql(f"SELECT width FROM site WHERE model = {model} AND layer = {layer}")["width"]
+    if not len(width) or place >= width[0]:
+        there = f"layer {layer} has {width[0]:,} neurons" if len(width) else f"it has no layer {layer}"
+        raise UserError(f"{view.model} has no neuron {layer}:{place}: {there}")
+    writes = reader.sql(writes_sql(view.model, layer, place))
+    name = f"{layer}:{place} of {view.model}"
+    return (
+        Table("writes", f"what neuron {name} writes", writes, (HOW if writes.height else UNREAD,)),
+        Table(
+            "serves", f"facts that neuron {name} serves, {view.method}", reader.sql(one_sql(reader, view, layer, place))
+        ),
+    )
+
+
+def writes_sql(model: str, layer: int, neuron: int) -> str:
+    """One row a token: its rank, the token promoted and by how much, and the token suppressed; none where it is not read."""
+    return f"""\
+SELECT unnest(range(1, len(promotes) + 1)) AS rank, unnest(promotes) AS promotes, unnest(promotes_by) AS promotes_by,
+    unnest(suppresses) AS suppresses, unnest(suppresses_by) AS suppresses_by, length, seen
+FROM promoted JOIN vocabulary USING (key)
+WHERE model = {sql_literal(model)} AND layer = {layer} AND neuron = {neuron}"""
+
+
+def promoting_sql(reader: Reader, view: View, token: str) -> str:
+    """Neurons of the whole model that have `token`, spaces around it aside, among those they promote most."""
+    wanted = sql_literal(token.strip())
+    return f"""\
+WITH w AS (
+    SELECT layer, neuron, promotes, seen, list_position(list_transform(promotes, lambda t: trim(t)), {wanted}) AS rank, promotes_by
+    FROM promoted JOIN vocabulary USING (key) WHERE model = {sql_literal(view.model)}
+),
+k AS (SELECT layer, neuron, count(DISTINCT fact) AS facts FROM ({reader.macro_sql("kn", view)}) GROUP BY ALL)
+SELECT layer, neuron, rank, promotes_by[rank] AS "by", coalesce(facts, 0) AS facts, promotes, seen
+FROM w LEFT JOIN k USING (layer, neuron) WHERE rank > 0 ORDER BY "by" DESC, layer, neuron"""
+
+
+def list_sql(reader: Reader, view: View, layer: int | None = None, column: str = "") -> str:
+    """The knowledge neurons of a layer (None: of all), those that serve the most facts first.
+
+    :param column: only those of a language, those shared by all languages (`LIKN`), or those in degenerate pairs (`DKN`)
+    """
+    conditions = [] if layer is None else [f"layer = {layer}"]
+    if column in view.langs:
+        conditions.append(f"lang = {sql_literal(column)}")
+    having = {"LIKN": "WHERE all_langs > 0", "DKN": "WHERE pairs > 0"}.get(column, "")
+    where = f"WHERE {' AND '.join(conditions)}" if conditions else ""
+    return f"""\
+WITH k AS MATERIALIZED ({reader.macro_sql("kn", view)}),
+shared AS (SELECT fact, layer, neuron FROM k GROUP BY ALL HAVING count(*) = {len(view.langs)} AND {len(view.langs)} > 1),
+d AS MATERIALIZED ({_degenerate(reader, view)}),
+n AS (SELECT layer, neuron, count(DISTINCT fact) AS facts, string_agg(DISTINCT lang, ' ' ORDER BY lang) AS langs, avg(rel) AS rel
+      FROM k {where} GROUP BY ALL),
+l AS (SELECT layer, neuron, count(*) AS all_langs FROM shared GROUP BY ALL),
+p AS (SELECT layer, neuron, count(*) AS pairs FROM d GROUP BY ALL),
+w AS (SELECT layer, neuron, promotes, seen FROM promoted JOIN vocabulary USING (key) WHERE model = {sql_literal(view.model)})
+SELECT n.layer, n.neuron, facts, langs, coalesce(all_langs, 0) AS all_langs, rel, coalesce(pairs, 0) AS pairs, promotes, seen
+FROM n LEFT JOIN l USING (layer, neuron) LEFT JOIN p USING (layer, neuron) LEFT JOIN w USING (layer, neuron) {having}
+ORDER BY facts DESC, rel DESC, n.layer, n.neuron"""
+
+
+def one_sql(reader: Reader, view: View, layer: int, neuron: int) -> str:
+    """Every fact and language that one neuron serves, with its place in the set, its own effect and its pairs."""
+    drop = "(s.p - a.p) / nullif(s.p, 0)" if view.drop == "relative" else "s.p - a.p"
+    return f"""\
+WITH k AS MATERIALIZED ({reader.macro_sql("kn", view)}),
+placed AS (SELECT *, row_number() OVER (PARTITION BY fact, lang ORDER BY rel DESC) AS place FROM k),
+alone AS (
+    SELECT q.fact, q.lang, min({drop}) AS drop_p FROM ablation a JOIN scan s USING (key) JOIN query q USING (query)
+    WHERE s.model = {sql_literal(view.model)} AND s.method = {sql_literal(view.method)} AND s.role = 'kn' AND a.layer_b IS NULL
+      AND a.layer_a = {layer} AND a.neuron_a = {neuron} GROUP BY ALL
+),
+d AS ({_degenerate(reader, view)}),
+p AS (SELECT fact, lang, count(*) AS pairs FROM d WHERE layer = {layer} AND neuron = {neuron} GROUP BY ALL),
+words AS (SELECT fact, lang, first(subject) || ' → ' || first(object) AS pair FROM query GROUP BY ALL)
+SELECT fact, relation, pair, lang, rel, share, place, drop_p, coalesce(pairs, 0) AS pairs
+FROM placed JOIN words USING (fact, lang) LEFT JOIN alone USING (fact, lang) LEFT JOIN p USING (fact, lang)
+WHERE layer = {layer} AND neuron = {neuron}
+ORDER BY rel DESC, fact, lang"""
+
+
+def _degenerate(reader: Reader, view: View) -> str:
+    """SQL: both members of every pair of the paper's kind, one row an end."""
+    return (
+        f"SELECT fact, lang, unnest([layer_a, layer_b]) AS layer, unnest([neuron_a, neuron_b]) AS neuron "
+        f"FROM ({reader.macro_sql('dkn', view)}) WHERE role = 'kn' AND paper"
+    )

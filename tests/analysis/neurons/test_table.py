@@ -1,0 +1,91 @@
+"""What a run stores of the neurons' output vectors, and the tables made of it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+import pytest
+
+from knscope.analysis.engine.models import load_model
+from knscope.analysis.engine.replay import Engine
+from knscope.analysis.neurons import table
+from knscope.analysis.neurons.measure import promoted
+from knscope.analysis.runs.config import ModelSource, RunConfig
+from knscope.store.errors import UserError
+from knscope.store.reader import Reader
+from knscope.store.view import View
+from tests.analysis.runs.inline_job import execute
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory, tiny_models: Mapping[str, Path], tiny_facts: Path) -> Path:
+    place = tmp_path_factory.mktemp("neurons") / "a.knstore"
+    models = (ModelSource(str(tiny_models["decoder"])),)
+    what = ("attribution", "dkn", "neurons")
+    execute(place, RunConfig(models, str(tiny_facts), facts=2, templates="1", engine="inline", what=what))
+    return place
+
+
+def view_of(reader: Reader) -> View:
+    (model,) = reader.models()
+    return View(model, "amig", tuple(reader.langs(model)))
+
+
+def test_a_run_stores_what_every_neuron_promotes_once(place: Path, tiny_models: Mapping[str, Path]) -> None:
+    engine = Engine(load_model(tiny_models["decoder"]))
+    with Reader(place) as reader:
+        stored = reader.sql("FROM promoted JOIN vocabulary USING (key)").sort("layer", "neuron")
+    assert stored.height == engine.loaded.n_neurons
+    for layer in range(len(engine.loaded.sites)):
+        (found,) = promoted(engine, layer)
+        rows = stored.filter(pl.col("layer") == layer)
+        np.testing.assert_allclose(np.array(rows["promotes_by"].to_list()), found.promotes_by, rtol=1e-5)
+        np.testing.assert_allclose(rows["seen"].to_numpy(), found.seen, rtol=1e-5)
+        best = [engine.loaded.tokenizer.decode([token]) for token in found.promotes[:, 0]]
+        assert [tokens[0].strip() for tokens in rows["promotes"]] == [text.strip() for text in best]
+
+
+def test_the_list_of_neurons_shows_what_each_promotes(place: Path) -> None:
+    with Reader(place) as reader:
+        view = view_of(reader)
+        listed = table.neurons(reader, view)
+        stored = reader.sql("SELECT layer, neuron, promotes FROM promoted JOIN vocabulary USING (key)")
+        expected = reader.kn(view).select("layer", "neuron").unique().join(stored, on=("layer", "neuron"))
+        assert listed.frame.height == expected.height > 0
+        both = listed.frame.join(expected, on=("layer", "neuron"))
+        assert both["promotes"].to_list() == both["promotes_right"].to_list()
+        first = listed.frame.row(0, named=True)
+        writes, serves = table.neuron(reader, view, first["layer"], first["neuron"])
+        assert writes.frame["promotes"].to_list() == first["promotes"]
+        assert serves.frame["fact"].n_unique() == first["facts"]
+
+
+def test_neurons_that_promote_a_token_are_found_in_the_whole_model(place: Path) -> None:
+    with Reader(place) as reader:
+        view = view_of(reader)
+        stored = reader.sql("SELECT promotes FROM promoted")["promotes"]
+        token = stored[0][2].strip()
+        found = table.neurons(reader, view, promotes=f" {token} ").frame
+        assert found.height == sum(token in [text.strip() for text in tokens] for tokens in stored) > 0
+        assert found["by"].is_sorted(descending=True)
+        assert all(row["promotes"][row["rank"] - 1].strip() == token for row in found.iter_rows(named=True))
+        assert table.neurons(reader, view, promotes="it's not a token").frame.is_empty()
+
+
+def test_a_neuron_that_the_model_lacks_is_an_error_that_says_what_it_has(place: Path) -> None:
+    with Reader(place) as reader:
+        view = view_of(reader)
+        with pytest.raises(UserError, match=r"no neuron 0:999999: layer 0 has [\d,]+ neurons"):
+            table.neuron(reader, view, 0, 999_999)
+        with pytest.raises(UserError, match="it has no layer 99"):
+            table.neuron(reader, view, 99, 0)
+
+
+@pytest.mark.parametrize("text", ["", "12", "12:", "a:b", "-1:3", "1:2:3", "٣:١x"])
+def test_parse_address_refuses_what_is_not_layer_and_neuron(text: str) -> None:
+    with pytest.raises(UserError, match="write layer:neuron"):
+        table.parse_address(text)
+    assert table.parse_address(" 12:345 ") == (12, 345)
