@@ -281,7 +281,8 @@ CREATE OR REPLACE MACRO dkn_service(the_model, the_method, the_langs, the_relati
         AND c.layer_a = d.layer_a AND c.neuron_a = d.neuron_a AND c.layer_b = d.layer_b AND c.neuron_b = d.neuron_b;
 
 -- Eq. 11's raw rows: stored edits of the sets that count at these thresholds, read on their own fact (relevant) and on the facts they
--- should leave alone. edited is kn (the fact's N in `lang`) or likn (L, and lang is LIKN). change is p_after - p_before.
+-- should leave alone, of the `kind` in table irrelevant. edited is kn (N of the fact in `lang`) or likn (L, and lang is LIKN). change is
+-- p_after - p_before.
 CREATE OR REPLACE MACRO edits(the_model, the_method, the_langs, the_relations, the_facts, the_queries, only_known, taus, template_share) AS TABLE
     WITH k AS MATERIALIZED (
         SELECT 'kn' AS edited, fact, relation, lang, layer, neuron
@@ -296,9 +297,13 @@ CREATE OR REPLACE MACRO edits(the_model, the_method, the_langs, the_relations, t
         FROM k GROUP BY ALL
     )
     SELECT s.edited, s.fact, s.relation, s.lang, s.neurons, s."set", e.operation, q.fact = s.fact AS relevant, e.query,
-        q.fact AS fact_read, q.lang AS lang_read, e.p_before, e.p_after, e.p_after - e.p_before AS change
+        q.fact AS fact_read, q.lang AS lang_read, i.kind, e.p_before, e.p_after, e.p_after - e.p_before AS change
     FROM sets s JOIN edit e ON e."set" = s."set" AND e.model = the_model JOIN query q ON q.query = e.query
-    WHERE q.fact = s.fact OR EXISTS (FROM irrelevant i WHERE i.model = the_model AND i.fact = s.fact AND i.other = q.fact);
+    LEFT JOIN (
+        SELECT fact, other, coalesce(any_value(kind), CASE WHEN bool_or(same_relation) THEN 'same relation' ELSE 'other relation' END) AS kind
+        FROM irrelevant WHERE model = the_model GROUP BY ALL
+    ) i ON i.fact = s.fact AND i.other = q.fact
+    WHERE q.fact = s.fact OR i.kind IS NOT NULL;
 
 -- METHOD of table 3: stored claims with what this rule says of them. A relation's and language's neurons are those in degenerate pairs
 -- (role kn) of more than dkn_share of as many facts of the part `neurons` as the most frequent one; attribution is their mean

@@ -21,7 +21,9 @@ FILE_BYTES, DECODED_BYTES = 1 << 30, 2 << 30
 """Of the largest table that is read: its file, and what it takes in memory. A compaction makes files of 128 MiB."""
 CHILDREN = ("score", "path", "scan_neuron", "ablation", "promoted", "claim_neuron")
 """Tables whose rows belong to a keyed row; `key` is their first column."""
-LATER: Mapping[str, tuple[str, ...]] = MappingProxyType({"prediction": ("words_without_path",)})
+LATER: Mapping[str, tuple[str, ...]] = MappingProxyType(
+    {"prediction": ("words_without_path",), "irrelevant": ("kind",)}
+)
 """Columns that shards of an older version lack: they are read as null."""
 NAMES = (
     "key", "model", "method", "query", "fact", "lang", "relation", "role", "position", "rel", "layer", "neuron", "layer_a", "neuron_a",

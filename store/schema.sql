@@ -141,11 +141,12 @@ CREATE TABLE edited_set ( -- sets of neurons that were edited, each stored once
     layers SMALLINT[],        -- of each neuron, from 0
     neurons INTEGER[]         -- each within its layer, from 0
 );
-CREATE TABLE irrelevant ( -- facts that an edit of the first should leave alone
+CREATE TABLE irrelevant ( -- other facts that an edit of the first is read on
     model VARCHAR,            -- table model
     fact VARCHAR,             -- the fact edited
-    other VARCHAR,            -- a fact that editing the first should leave alone
-    same_relation BOOLEAN     -- only where one relation is all there is
+    other VARCHAR,            -- another fact, which editing the first should leave alone, or move less
+    same_relation BOOLEAN,    -- the two are of one relation
+    kind VARCHAR              -- other relation, same relation (other answer) or same answer; null in older results: as same_relation says
 );
 CREATE TABLE edit ( -- p of the answer to a query before and after an edit of a set (eq. 11)
     key VARCHAR,              -- identity of the result: a hash of all its value depends on

@@ -13,8 +13,12 @@ import numpy as np
 import polars as pl
 
 from knscope.analysis.edits.sets import (
+    KINDS,
     Ablation,
+    Kind,
+    Others,
     cross_language_sets,
+    draw_alike,
     draw_irrelevant,
     half_templates,
     label_seed,
@@ -33,13 +37,20 @@ from knscope.store.view import View
 EQUAL_SIZE = ", equal size"
 RANDOM = ("random, equal size", "Mono-KN random")
 """The rows of tables 1 and 2 that rows of their size are read against."""
-GROUPS = ("1", "2", "1 held-out", "2 held-out")
+ACROSS = "1 across"
+"""Sets of one language, read on their own fact in another."""
+GROUPS = ("1", "2", "1 held-out", "2 held-out", ACROSS)
+_IRRELEVANT = """
+    SELECT fact, other, same_relation, coalesce(kind, CASE WHEN same_relation THEN 'same relation' ELSE 'other relation' END) AS kind
+    FROM irrelevant WHERE model = $model ORDER BY ALL
+"""
 _ATTRIBUTED = "SELECT DISTINCT query FROM attribution WHERE model = $model AND method = $method"
 
 
 @dataclass(frozen=True)
 class WantedEdit:
-    """One edited set of one fact. `lang` is the language read; `reads` the fact's own query, then irrelevant facts'.
+    """One edited set of one fact. `lang` is the language read; `reads` the fact's own query, then other facts', of which
+    `kinds` says the kind.
 
     `operations`: each way to suppress, then `enhance`, with the queries whose activations they put in.
     """
@@ -50,39 +61,52 @@ class WantedEdit:
     fact: str
     neurons: tuple[int, ...]
     reads: tuple[Query, ...]
+    kinds: tuple[Kind, ...] = ()
+    irrelevant: Kind = KINDS[0]
+    """The kind of facts it should leave alone: of another relation, where the store has several."""
     operations: Sources = field(default_factory=lambda: {"suppress": (), "enhance": ()}, compare=False)
+
+    def beside(self, kind: Kind) -> WantedEdit:
+        """Read on its own fact and on facts of one kind alone."""
+        others = [query for query, one in zip(self.reads[1:], self.kinds, strict=True) if one == kind]
+        return replace(self, reads=(*self.reads[:1], *others), kinds=(kind,) * len(others))
 
 
 def irrelevant(reader: Reader, view: View, seed: int = 0, facts: StoredFacts | None = None) -> pl.DataFrame:
-    """Irrelevant facts of every fact of the View's model: fact, other, same_relation, and `new` for those not stored.
+    """Other facts that edits of each fact of the View's model are read on: fact, other, same_relation, kind, and `new` for
+    those not stored, irrelevant ones first.
 
-    A fact that has some stored keeps them, whatever was added since: they are drawn once.
+    A fact that has some of a kind stored keeps them, whatever was added since: they are drawn once.
     """
     known = facts or stored_facts(reader, view.model)
-    old = reader.sql(
-        "SELECT fact, other, same_relation FROM irrelevant WHERE model = $model ORDER BY ALL", {"model": view.model}
-    )
+    old = reader.sql(_IRRELEVANT, {"model": view.model})
     about = known.frame.group_by("fact", maintain_order=True).agg(
         pl.col("relation").first(), pl.col("answer_tokens"), (pl.col("known").mean() >= 0.5)
     )
     names = about["fact"].to_list()
-    drawn = draw_irrelevant(
-        names,
-        about["relation"].to_list(),
-        [known.subject[name] for name in names],
-        [{token for tokens in row for token in tokens} for row in about["answer_tokens"].to_list()],
-        about["known"].to_list(),
-        seed=seed,
+    labels = names, about["relation"].to_list(), [known.subject[name] for name in names]
+    tokens = [{token for tokens in row for token in tokens} for row in about["answer_tokens"].to_list()]
+    answers: dict[str, dict[str, str]] = {name: {} for name in names}
+    for fact, lang, answer in known.frame.select("fact", "lang", "object").unique(maintain_order=True).iter_rows():
+        answers[fact].setdefault(lang, answer)
+    flags = about["known"].to_list()
+    drawn = [draw_irrelevant(*labels, tokens, flags, seed=seed)]
+    drawn += [
+        draw_alike(*labels, list(answers.values()), flags, kind, seed=seed)
+        for kind in KINDS[1:]
+        if kind != drawn[0].kind
+    ]
+    fresh = pl.concat([_other_rows(names, one) for one in drawn]).join(
+        old, on=["fact", "kind"], how="anti", maintain_order="left"
     )
-    fresh = pl.DataFrame(
-        {
-            "fact": [names[i] for i in drawn.fact],
-            "other": [names[i] for i in drawn.other],
-            "same_relation": drawn.same_relation.tolist(),
-        },
-        schema={"fact": pl.String, "other": pl.String, "same_relation": pl.Boolean},
-    ).join(old, on="fact", how="anti", maintain_order="left")
-    return pl.concat([old.with_columns(new=pl.lit(False)), fresh.with_columns(new=pl.lit(True))])
+    found = pl.concat([old.with_columns(new=pl.lit(False)), fresh.with_columns(new=pl.lit(True))])
+    return found.sort(pl.col("kind").cast(pl.Enum(KINDS)), maintain_order=True)
+
+
+def _other_rows(names: Sequence[str], drawn: Others) -> pl.DataFrame:
+    about = {"fact": [names[i] for i in drawn.fact], "other": [names[i] for i in drawn.other]}
+    frame = pl.DataFrame(about, schema={"fact": pl.String, "other": pl.String})
+    return frame.with_columns(same_relation=pl.lit(drawn.kind != KINDS[0]), kind=pl.lit(drawn.kind, pl.String))
 
 
 def wanted(reader: Reader, view: View, seed: int = 0, suppress: Sequence[Ablation] = ("zero",)) -> list[WantedEdit]:
@@ -91,19 +115,22 @@ def wanted(reader: Reader, view: View, seed: int = 0, suppress: Sequence[Ablatio
     Table 1: N of each stored method, each method's top n with n the smallest |N| among them, and n random neurons that are
     in no N, from the layers of the first method's; Table 2: two languages
     (`pair_of`), both directions, facts with a common neuron only. Held out: the main rows of both with N from half of a
-    fact's templates, read on a template of the other half. `suppress`: the ways to, beside doubling.
+    fact's templates, read on a template of the other half and on irrelevant facts alone. Across: N of the View's method in one
+    language, read on its own fact in the others. `suppress`: the ways to, beside doubling.
     """
     facts = stored_facts(reader, view.model)
-    others: dict[str, list[str]] = {}
-    for fact, other in irrelevant(reader, view, seed, facts).select("fact", "other").iter_rows():
-        others.setdefault(fact, []).append(other)
-    asked = _Asked(facts, others)
+    others: dict[str, list[tuple[str, Kind]]] = {}
+    for fact, other, kind in irrelevant(reader, view, seed, facts).select("fact", "other", "kind").iter_rows():
+        others.setdefault(fact, []).append((other, kind))
+    several = len(set(facts.relation.values())) > 1
+    asked = _Asked(facts, others, KINDS[0] if several else KINDS[1])
     by_method = {method: gather(reader, view.with_(method=method)) for method in reader.methods(view.model)}
     if view.method not in by_method:
         return []
     found = list(_table_1(by_method, asked, seed))
     if len(view.langs) > 1:
         found += _table_2(by_method[view.method].of_langs(pair_of(view.langs)), asked, seed)
+        found += _across(by_method[view.method], asked)
     found += _held_out(view, _halved(reader, view, list(by_method), facts, seed), asked, seed)
     return found if tuple(suppress) == ("zero",) else list(_suppressed(found, Suppressions(facts, seed), suppress))
 
@@ -119,15 +146,21 @@ def _suppressed(edits: Sequence[WantedEdit], ways: Suppressions, suppress: Seque
 @dataclass(frozen=True)
 class _Asked:
     facts: StoredFacts
-    others: Mapping[str, Sequence[str]]
+    others: Mapping[str, Sequence[tuple[str, Kind]]]
+    irrelevant: Kind
 
-    def reads(self, fact: str, lang: str, own: Query | None = None) -> tuple[Query, ...]:
-        """The query that shows the effect on the fact, then its irrelevant facts'; empty where the fact has none."""
+    def edit(
+        self, group: str, name: str, lang: str, fact: str, neurons: Ints, own: Query | None = None
+    ) -> Iterator[WantedEdit]:
+        """The edit read on the fact's main query, unless another one is named, then on other facts'; none where there is no query."""
         main = own or self.facts.main.get((fact, lang))
         if main is None:
-            return ()
-        aside = (self.facts.main.get((other, lang)) for other in self.others.get(fact, ()))
-        return (main, *(query for query in aside if query is not None))
+            return
+        aside = [(self.facts.main.get((other, lang)), kind) for other, kind in self.others.get(fact, ())]
+        there = [(query, kind) for query, kind in aside if query is not None]
+        reads, kinds = (main, *(query for query, _ in there)), tuple(kind for _, kind in there)
+        edit = WantedEdit(group, name, lang, fact, tuple(neurons.tolist()), reads, kinds, self.irrelevant)
+        yield edit.beside(self.irrelevant) if group.endswith("held-out") else edit
 
 
 def ordered_set(neurons: Neurons, fact: int, lang: int) -> Ints:
@@ -144,19 +177,27 @@ def _table_1(by_method: Mapping[str, Neurons], asked: _Asked, seed: int) -> Iter
             if not all(fact in place for place in places.values()):
                 continue
             sets = {method: ordered_set(one, places[method][fact], k) for method, one in by_method.items()}
-            reads = asked.reads(fact, lang)
-            if not reads or min(len(one) for one in sets.values()) == 0:
+            if min(len(one) for one in sets.values()) == 0:
                 continue
             top = size_matched(sets, {method: len(one) for method, one in sets.items()})
             for method, neurons in sets.items():
-                yield WantedEdit("1", method, lang, fact, tuple(neurons.tolist()), reads)
+                yield from asked.edit("1", method, lang, fact, neurons)
             if len(sets) > 1:
                 for method, neurons in top.items():
-                    yield WantedEdit("1", f"{method}{EQUAL_SIZE}", lang, fact, tuple(neurons.tolist()), reads)
+                    yield from asked.edit("1", f"{method}{EQUAL_SIZE}", lang, fact, neurons)
             others = random_others(
                 next(iter(top.values())), first.sets.widths, label_seed(seed, fact), np.concatenate([*sets.values()])
             )
-            yield WantedEdit("1", RANDOM[0], lang, fact, tuple(others.tolist()), reads)
+            yield from asked.edit("1", RANDOM[0], lang, fact, others)
+
+
+def _across(neurons: Neurons, asked: _Asked) -> Iterator[WantedEdit]:
+    """N of one language read on the fact in another."""
+    for a, b in permutations(range(len(neurons.langs)), 2):
+        for i, fact in enumerate(neurons.facts):
+            chosen, read = ordered_set(neurons, i, a), asked.facts.main.get((fact, neurons.langs[b]))
+            if len(chosen) and read is not None:
+                yield WantedEdit(ACROSS, f"N of {neurons.langs[a]}", read.lang, fact, tuple(chosen.tolist()), (read,))
 
 
 @dataclass(frozen=True)
@@ -207,24 +248,22 @@ def _on_common_templates(reader: Reader, view: View, methods: Sequence[str], fac
 def _held_out(view: View, halves: _HeldOut, asked: _Asked, seed: int) -> Iterator[WantedEdit]:
     """The rows of tables 1 and 2 with N from one half of the templates, read on a template of the other half."""
     for fact, lang in sorted(halves.read):
-        reads = asked.reads(fact, lang, halves.read[fact, lang])
         if all((fact, lang) in sets for sets in halves.sets.values()):
             for method, held in halves.sets.items():
-                yield WantedEdit("1 held-out", method, lang, fact, tuple(held[fact, lang].tolist()), reads)
+                yield from asked.edit("1 held-out", method, lang, fact, held[fact, lang], halves.read[fact, lang])
     own = halves.sets[view.method]
     for a, b in permutations(pair_of(view.langs)) if len(view.langs) > 1 else ():
         for fact in sorted({fact for fact, lang in own if lang == a}):
             if (fact, b) not in own or (fact, b) not in halves.read or not np.isin(own[fact, a], own[fact, b]).any():
                 continue
-            reads = asked.reads(fact, b, halves.read[fact, b])
             rows = cross_language_sets(own[fact, a], own[fact, b], [], label_seed(seed, fact))
             for name in ("LIKN", "Mono-KN", "Seq-KN", "Union"):
-                yield WantedEdit("2 held-out", name, b, fact, tuple(rows[name].tolist()), reads)
+                yield from asked.edit("2 held-out", name, b, fact, rows[name], halves.read[fact, b])
 
 
 def _table_2(neurons: Neurons, asked: _Asked, seed: int) -> list[WantedEdit]:
     same_relation = neurons.keys.eligible().other_answer
-    found = []
+    found: list[WantedEdit] = []
     for a, b in permutations(range(2)):
         lang = neurons.langs[b]
         mine = [ordered_set(neurons, i, a) for i in range(len(neurons.facts))]
@@ -233,13 +272,12 @@ def _table_2(neurons: Neurons, asked: _Asked, seed: int) -> list[WantedEdit]:
         sizes = np.array([len(one) for one in shared])
         for i in np.flatnonzero(sizes).tolist():
             fact = neurons.facts[i]
-            reads = asked.reads(fact, lang)
             partner = _mismatched(i, sizes, same_relation[i], label_seed(seed, fact))
-            if not reads or partner is None:
+            if partner is None:
                 continue
             rows = cross_language_sets(mine[i], theirs[i], shared[partner], label_seed(seed, fact))
             for name, one in rows.items():
-                found.append(WantedEdit("2", name, lang, fact, tuple(one.tolist()), reads))
+                found += asked.edit("2", name, lang, fact, one)
     return found
 
 

@@ -15,13 +15,19 @@ import numpy as np
 import numpy.typing as npt
 
 from knscope.analysis.prompts.words import without_blanks
-from knscope.analysis.types import Bools, Ints
+from knscope.analysis.types import Ints
 
 Ablation = Literal["zero", "mean", "resample"]
+Kind = Literal["other relation", "same relation", "same answer"]
 
 ABLATIONS: tuple[Ablation, ...] = get_args(Ablation)
 """What a suppressed neuron becomes: 0, its mean activation, its activation on another fact."""
+KINDS: tuple[Kind, ...] = get_args(Kind)
+"""Other facts that an edit is read on: of another relation; of the same one with another answer; of the same one with the same
+answer. What moves the last may belong to the answer (METHOD §3, control c)."""
 N_IRRELEVANT = 5
+N_ALIKE = 3
+"""Facts of the same relation that an edit is read on, of each of the two kinds."""
 
 
 def set_id(layers: npt.ArrayLike, neurons: npt.ArrayLike) -> str:
@@ -31,12 +37,12 @@ def set_id(layers: npt.ArrayLike, neurons: npt.ArrayLike) -> str:
 
 
 @dataclass(frozen=True)
-class Irrelevant:
-    """Rows (fact, other): the facts an edit of `fact` should leave alone. Indices into the facts given."""
+class Others:
+    """Rows (fact, other): other facts that an edit of `fact` is read on, of one kind. Indices into the facts given."""
 
     fact: Ints
     other: Ints
-    same_relation: Bools
+    kind: Kind
 
 
 def draw_irrelevant(
@@ -48,7 +54,7 @@ def draw_irrelevant(
     *,
     n: int = N_IRRELEVANT,
     seed: int = 0,
-) -> Irrelevant:
+) -> Others:
     """Up to n irrelevant facts for each fact: another relation, another subject, no answer token in common.
 
     `answer_tokens` holds each fact's answer tokens over all languages; white space alone is nothing in common. Facts of
@@ -58,19 +64,60 @@ def draw_irrelevant(
     tokens = [frozenset(filter(without_blanks, one)) for one in answer_tokens]
     single = len(set(relation)) < 2
     order = sorted(range(len(facts)), key=lambda i: facts[i])
-    rows: list[tuple[int, int, bool]] = []
-    for i in range(len(facts)):
-        candidates = [
+    eligible = [
+        [
             j
             for j in order
             if (single or relation[j] != relation[i]) and subject[j] != subject[i] and tokens[i].isdisjoint(tokens[j])
         ]
+        for i in range(len(facts))
+    ]
+    return _draw(eligible, facts, known, n, seed, "same relation" if single else "other relation")
+
+
+def draw_alike(
+    facts: Sequence[str],
+    relation: Sequence[str],
+    subject: Sequence[str],
+    answer: Sequence[Mapping[str, str]],
+    known: Sequence[bool],
+    kind: Kind,
+    *,
+    n: int = N_ALIKE,
+    seed: int = 0,
+) -> Others:
+    """Up to n facts of the same relation and another subject for each fact, in the way of `draw_irrelevant`.
+
+    `answer` holds each fact's answer by language. `same answer`: in every language that both are asked in; `same
+    relation`: in none. Answers that agree in some languages only are neither, as for the controls of shared neurons.
+    """
+    order = sorted(range(len(facts)), key=lambda i: facts[i])
+    by_relation: dict[str, list[int]] = {}
+    for j in order:
+        by_relation.setdefault(relation[j], []).append(j)
+
+    def agree(i: int, j: int) -> set[bool]:
+        return {answer[i][lang] == answer[j][lang] for lang in answer[i].keys() & answer[j].keys()}
+
+    wanted = {kind == "same answer"}
+    eligible = [
+        [j for j in by_relation[relation[i]] if subject[j] != subject[i] and agree(i, j) == wanted]
+        for i in range(len(facts))
+    ]
+    return _draw(eligible, facts, known, n, seed, kind)
+
+
+def _draw(
+    eligible: Sequence[Sequence[int]], facts: Sequence[str], known: Sequence[bool], n: int, seed: int, kind: Kind
+) -> Others:
+    """Up to n of those eligible for each fact, of the same `known` flag first."""
+    rows: list[tuple[int, int]] = []
+    for i, candidates in enumerate(eligible):
         rng = np.random.default_rng(label_seed(seed, facts[i]))
         shuffled = [candidates[k] for k in rng.permutation(len(candidates))]
-        chosen = sorted(shuffled, key=lambda j: known[j] != known[i])[:n]
-        rows += [(i, j, single) for j in chosen]
-    fact, other, same = zip(*rows, strict=True) if rows else ((), (), ())
-    return Irrelevant(np.array(fact, dtype=np.int64), np.array(other, dtype=np.int64), np.array(same, dtype=np.bool_))
+        rows += [(i, j) for j in sorted(shuffled, key=lambda j: known[j] != known[i])[:n]]
+    pairs = np.array(rows, dtype=np.int64).reshape(-1, 2)
+    return Others(pairs[:, 0], pairs[:, 1], kind)
 
 
 def label_seed(seed: int, label: str) -> list[int]:

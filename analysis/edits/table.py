@@ -3,26 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Literal, get_args
 
 import numpy as np
 import polars as pl
 
-from knscope.analysis.edits.choose import EQUAL_SIZE, RANDOM, WantedEdit, wanted
-from knscope.analysis.edits.judge import Changes, Delta, Exclude, SuccessRate, difference, success_rate
-from knscope.analysis.edits.sets import ABLATIONS, N_IRRELEVANT, Ablation, set_id
+from knscope.analysis.edits.choose import ACROSS, EQUAL_SIZE, RANDOM, WantedEdit, wanted
+from knscope.analysis.edits.judge import SuccessRate, difference
+from knscope.analysis.edits.lookup import Judging, Lookup, set_ids
+from knscope.analysis.edits.sets import KINDS, Kind
 from knscope.analysis.report import paper
-from knscope.analysis.statistics.bootstrap import DRAWS, UNKNOWN
+from knscope.analysis.statistics.bootstrap import DRAWS, UNKNOWN, Interval
 from knscope.analysis.statistics.columns import span, span_columns, spread, spread_columns, told_in_text
 from knscope.analysis.statistics.table import Table
-from knscope.analysis.stored.facts import subject_of
-from knscope.store.address import Addresses
-from knscope.store.errors import UserError
 from knscope.store.reader import Reader
 from knscope.store.view import View
 
-Stored = Mapping[tuple[str, str, str], tuple[float, float, float | None]]
 NOTES = (
     "1: N of each method; 2: what two languages share (LIKN), the other language's N (Mono-KN), one after the other "
     "(Seq-KN), each once (Union); held-out: the same with N from half of a fact's templates, read on one of the others; lang: the one read",
@@ -33,61 +28,29 @@ NOTES = (
     "rough; too few: fewer than 5",
     "vs random: d less the d of the random row, with its interval, for the rows of its size; what an edit does to its fact more than to "
     "others is read here: d is below 0 where nothing is specific (random: neurons in no N, of the same layers; Mono-KN random: of N)",
+    "verdict, by the intervals of d less the random row's d for each kind of other facts (edits --others), in rows of the random row's "
+    "size: own (above facts of the same answer too), of the answer (not above them, but above other answers of the relation), relation "
+    "(above other relations only), generic (not even that), undecided (too few facts to tell). No p is used",
     "vs first: interval of d less the d of the group's first row (of equal size: the first such row), on the same facts and resamples",
     "kl: collateral damage, mean KL divergence of the next-token distribution on an unrelated fact's prompt, in nats",
     "paper: its SR on m-BERT / m-GPT. Its Seq-KN is, in the released code, the zh edit alone",
 )
 
 
-BECOMES: Mapping[Ablation, str] = {
-    "zero": "to 0",
-    "mean": "to their mean over the language's main queries",
-    "resample": "to their values on a random fact of another relation",
-}
-DIRECTIONS: tuple[Literal["suppress", "enhance"], ...] = ("suppress", "enhance")
-
-
-@dataclass(frozen=True)
-class Judging:
-    """How eq. 11 is read: what a change is, which facts are left out (METHOD: success rate), and p or p^(1/T)."""
-
-    delta: Delta = "absolute"
-    exclude: Exclude = "none"
-    per_token: bool = False
-    suppress: Ablation = "zero"
-    """What suppressed neurons were set to."""
-
-    def __post_init__(self) -> None:
-        for option, value, allowed in (
-            ("--change", self.delta, get_args(Delta)),
-            ("--exclude", self.exclude, get_args(Exclude)),
-            ("--suppress", self.suppress, ABLATIONS),
-        ):
-            if value not in allowed:
-                raise UserError(f"{option} {value}: choose one of {', '.join(allowed)}")
-
-    @property
-    def note(self) -> str:
-        left_out = {"none": "no fact left out", "known": "unknown facts left out", "caps": "extreme changes left out"}
-        unit = "p^(1/T)" if self.per_token else "p"
-        return f"changes: {self.delta}, of {unit}; {left_out[self.exclude]}; suppressed: {BECOMES[self.suppress]}"
-
-
 def build(reader: Reader, view: View, seed: int = 0, draws: int = DRAWS, judging: Judging | None = None) -> Table:
     """Every group of rows in every language read, on the facts for which all edits of the group are stored."""
     judging = judging or Judging()
     edits = wanted(reader, view, seed, (judging.suppress,))
-    stored = _stored(reader, view.model, judging.per_token)
-    names = _set_ids(reader, view.model, edits)
-    lookup = _Lookup(stored, names, subject_of(reader), _known(reader, view.model), judging)
+    lookup = Lookup.of(reader, view.model, edits, judging)
     groups: dict[tuple[str, str], dict[str, list[WantedEdit]]] = {}
     for edit in edits:
+        if edit.group == ACROSS:  # read on nothing but the fact
+            continue
         groups.setdefault((edit.group, edit.lang), {}).setdefault(edit.name, []).append(edit)
     rows = []
     for (group, lang), by_name in groups.items():
         rows += _group_rows(group, lang, by_name, lookup, seed, draws)
-    asked = {key for edit in edits for key in _keys(edit, names)}  # a set that several rows speak of is read once
-    missing = len(asked - stored.keys())
+    missing = lookup.missing(edits)
     notes = [f"{missing:,} of the readings these thresholds ask for are not computed yet"] if missing else []
     notes += [
         f"rows without figures: {why}" for why in sorted({str(r["reason"]) for r in rows if r["reason"] and r["facts"]})
@@ -117,7 +80,7 @@ def facts_of(reader: Reader, view: View, group: str, lang: str, edited: str, see
     Facts whose edits are not stored have nulls.
     """
     chosen = [e for e in wanted(reader, view, seed) if (e.group, e.lang, e.name) == (group, lang, edited)]
-    names = _set_ids(reader, view.model, chosen)
+    names = set_ids(reader, view.model, chosen)
     frame = reader.sql(_BEFORE_AFTER, {"model": view.model})
     stored = {(row["set"], row["query"], row["operation"]): row for row in frame.iter_rows(named=True)}
     rows = []
@@ -125,7 +88,9 @@ def facts_of(reader: Reader, view: View, group: str, lang: str, edited: str, see
         own = edit.reads[0]
         found = {operation: stored.get((names[edit.neurons], own.id, operation), {}) for operation in edit.operations}
         down, up = found.get("suppress", {}), found.get("enhance", {})
-        aside = [row for key in _keys(edit, names)[len(edit.operations) :] if (row := stored.get(key))]
+        others = edit.beside(edit.irrelevant).reads[1:]
+        keys = [(names[edit.neurons], query.id, operation) for query in others for operation in edit.operations]
+        aside = [row for key in keys if (row := stored.get(key))]
         moved = [abs(row["p_after"] - row["p_before"]) for row in aside]
         rows.append(
             {
@@ -148,56 +113,17 @@ def facts_of(reader: Reader, view: View, group: str, lang: str, edited: str, see
     return pl.DataFrame(rows, schema=_FACT_SCHEMA)
 
 
-@dataclass(frozen=True)
-class _Lookup:
-    stored: Stored
-    names: Mapping[tuple[int, ...], str]
-    subject: Mapping[str, str]
-    known: Mapping[str, bool]
-    judging: Judging
-
-
-def _stored(reader: Reader, model: str, per_token: bool) -> Stored:
-    """Before, after and KL of every stored edit."""
-    before, after = ("p_root_before", "p_root_after") if per_token else ("p_before", "p_after")
-    columns = f'"set", query, operation, {before}, {after}, kl'
-    frame = reader.sql(f"SELECT {columns} FROM edit WHERE model = $model", {"model": model})
-    return {(row[0], row[1], row[2]): (row[3], row[4], row[5]) for row in frame.iter_rows()}
-
-
-def _known(reader: Reader, model: str) -> dict[str, bool]:
-    frame = reader.sql("SELECT query, known FROM prediction WHERE model = $model", {"model": model})
-    return dict(frame.iter_rows())
-
-
-def _set_ids(reader: Reader, model: str, edits: Sequence[WantedEdit]) -> dict[tuple[int, ...], str]:
-    addresses = Addresses.stored(reader, model)
-    return {neurons: set_id(*addresses.split(neurons)) for neurons in {edit.neurons for edit in edits}}
-
-
-def _keys(edit: WantedEdit, names: Mapping[tuple[int, ...], str]) -> list[tuple[str, str, str]]:
-    return [(names[edit.neurons], query.id, operation) for query in edit.reads for operation in edit.operations]
-
-
 def _group_rows(
-    group: str, lang: str, by_name: Mapping[str, Sequence[WantedEdit]], lookup: _Lookup, seed: int, draws: int
+    group: str, lang: str, by_name: Mapping[str, Sequence[WantedEdit]], lookup: Lookup, seed: int, draws: int
 ) -> list[dict[str, object]]:
     """All rows of a group on the same facts, so that they can be compared in pairs."""
-    ready = {
-        name: {e.fact: e for e in edits if all(key in lookup.stored for key in _keys(e, lookup.names))}
-        for name, edits in by_name.items()
-    }
-    # a store made before random sets were edited keeps its facts
-    common = sorted(set.intersection(*(set(one) for name, one in ready.items() if one or name not in RANDOM)))
-    edited = {name: [one[fact] for fact in common] if one else [] for name, one in ready.items()}
-    judged = {name: _judge(chosen, lookup, seed, draws) for name, chosen in edited.items()}
-    random = next((name for name in RANDOM if edited.get(name)), None)
+    edited = on_common_facts(by_name, lookup)
+    judged = {name: lookup.judge(chosen, seed, draws) for name, chosen in edited.items()}
+    words = _words(by_name, lookup, seed, draws) if not group.endswith("held-out") else {}
     rows: list[dict[str, object]] = []
     firsts: dict[bool, SuccessRate] = {}
     for name, edits in by_name.items():
         chosen, found = edited[name], judged[name]
-        alike = random is not None and random != name and chosen and _sizes(chosen) == _sizes(edited[random])
-        over = difference(found, judged[random], "d") if alike and random is not None else UNKNOWN
         first = firsts.setdefault(name.endswith(EQUAL_SIZE), found)  # sets of equal size are held against such a one
         rows.append(
             {
@@ -211,8 +137,9 @@ def _group_rows(
                 **spread("sr", found.sr, ".2g"),
                 **spread("specific", found.specific, ".2g"),
                 **spread("d", found.d, ".2g"),
-                **spread("vs_random", over, ".2g"),
-                "kl": _collateral(chosen, lookup),
+                **spread("vs_random", over_random(name, edited, judged), ".2g"),
+                "verdict": words.get(name),
+                "kl": lookup.collateral(chosen),
                 **span("vs_first", difference(found, first, "d") if chosen and found is not first else UNKNOWN, ".2g"),
                 "paper": _paper(group, lang, name),
                 "reason": found.reason,
@@ -221,40 +148,58 @@ def _group_rows(
     return rows
 
 
+def on_common_facts(
+    by_name: Mapping[str, Sequence[WantedEdit]], lookup: Lookup, kind: Kind | None = None
+) -> dict[str, list[WantedEdit]]:
+    """The edits of each row of a group, on the facts of which all rows have what is asked: read on the fact itself, and on
+    others of the kind named, or else on those that it should leave alone."""
+    ready: dict[str, dict[str, WantedEdit]] = {}
+    for name, edits in by_name.items():
+        beside = (edit.beside(kind or edit.irrelevant) for edit in edits)
+        ready[name] = {edit.fact: edit for edit in beside if (kind is None or edit.kinds) and lookup.ready(edit)}
+    # a store made before random sets were edited keeps its facts
+    common = sorted(set.intersection(*(set(one) for name, one in ready.items() if one or name not in RANDOM)))
+    return {name: [one[fact] for fact in common] if one else [] for name, one in ready.items()}
+
+
+def over_random(name: str, edited: Mapping[str, Sequence[WantedEdit]], judged: Mapping[str, SuccessRate]) -> Interval:
+    """D of a row less that of the random row, where it is of its size."""
+    random = next((one for one in RANDOM if edited.get(one)), None)
+    if random is None or random == name or not edited[name] or _sizes(edited[name]) != _sizes(edited[random]):
+        return UNKNOWN
+    return difference(judged[name], judged[random], "d")
+
+
+def _words(by_name: Mapping[str, Sequence[WantedEdit]], lookup: Lookup, seed: int, draws: int) -> dict[str, str]:
+    """For each row of the random row's size, what its edit is specific to: the facts of each kind that it moves less than
+    its own, by the interval of D less the random row's D."""
+    above: dict[str, dict[Kind, bool | None]] = {}
+    for kind in KINDS:
+        edited = on_common_facts(by_name, lookup, kind)
+        judged = {name: lookup.judge(chosen, seed, draws) for name, chosen in edited.items()}
+        for name in by_name:
+            over = over_random(name, edited, judged)
+            above.setdefault(name, {})[kind] = None if over.low is None else over.low > 0
+    sized = [name for name, found in above.items() if any(one is not None for one in found.values())]
+    return {name: verdict(above[name]) for name in sized}
+
+
+def verdict(above: Mapping[Kind, bool | None]) -> str:
+    """The word for an edit: above[kind] says whether it moves its own fact more than facts of the kind, None where nobody knows."""
+    relation, answer, own = (above.get(kind) for kind in KINDS)
+    if relation is False:
+        return "generic"
+    if answer is None:
+        return "undecided"
+    if not answer:
+        return "relation" if relation else "undecided"
+    if own is None:
+        return "undecided"
+    return "own" if own else "of the answer"
+
+
 def _sizes(edits: Sequence[WantedEdit]) -> list[int]:
     return [len(edit.neurons) for edit in edits]
-
-
-def _judge(edits: Sequence[WantedEdit], lookup: _Lookup, seed: int, draws: int) -> SuccessRate:
-    width = max([N_IRRELEVANT, *(len(edit.reads) - 1 for edit in edits)])
-    known = np.zeros((len(edits), 1 + width), dtype=np.bool_)
-    for row, edit in enumerate(edits):
-        known[row, : len(edit.reads)] = [lookup.known.get(query.id, False) for query in edit.reads]
-    changes = []
-    for direction in DIRECTIONS:
-        values = np.full((2, len(edits), 1 + width), np.nan)
-        for row, edit in enumerate(edits):
-            operation = list(edit.operations)[DIRECTIONS.index(direction)]
-            for column, query in enumerate(edit.reads):
-                values[:, row, column] = lookup.stored[lookup.names[edit.neurons], query.id, operation][:2]
-        before, after = values
-        changes.append(Changes(direction, before[:, 0], after[:, 0], before[:, 1:], after[:, 1:], known[:, 1:]))
-    return success_rate(
-        changes,
-        [lookup.subject[edit.fact] for edit in edits],
-        known[:, 0],
-        delta=lookup.judging.delta,
-        exclude=lookup.judging.exclude,
-        draws=draws,
-        seed=seed,
-    )
-
-
-def _collateral(edits: Sequence[WantedEdit], lookup: _Lookup) -> float | None:
-    """Mean KL over the edits' unrelated prompts and both directions, as far as it is stored."""
-    found = [lookup.stored[key][2] for edit in edits for key in _keys(edit, lookup.names)[len(edit.operations) :]]
-    known = [value for value in found if value is not None]
-    return float(np.mean(known)) if known else None
 
 
 def _paper(group: str, lang: str, name: str) -> str | None:
@@ -280,6 +225,7 @@ _SCHEMA = {
     **spread_columns("specific"),
     **spread_columns("d"),
     **spread_columns("vs_random"),
+    "verdict": pl.String,
     "kl": pl.Float64,
     **span_columns("vs_first"),
     "paper": pl.String,

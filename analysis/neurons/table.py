@@ -112,8 +112,8 @@ alone AS (
 ),
 d AS ({_degenerate(reader, view)}),
 p AS (SELECT fact, lang, count(*) AS pairs FROM d WHERE layer = {layer} AND neuron = {neuron} GROUP BY ALL),
-words AS (SELECT fact, lang, first(subject) || ' → ' || first(object) AS pair FROM query GROUP BY ALL)
-SELECT fact, relation, pair, lang, rel, share, place, drop_p, coalesce(pairs, 0) AS pairs
+words AS (SELECT fact, lang, first(subject) || ' → ' || first(object) AS pair, first(object) AS object FROM query GROUP BY ALL)
+SELECT fact, relation, pair, object, lang, rel, share, place, drop_p, coalesce(pairs, 0) AS pairs
 FROM placed JOIN words USING (fact, lang) LEFT JOIN alone USING (fact, lang) LEFT JOIN p USING (fact, lang)
 WHERE layer = {layer} AND neuron = {neuron}
 ORDER BY rel DESC, fact, lang"""

@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 import polars as pl
 
 from knscope.analysis.dkn import table as dkn_table
+from knscope.analysis.edits import others as edits_others
 from knscope.analysis.edits import table as edits_table
 from knscope.analysis.factcheck import table as factcheck_table
 from knscope.analysis.layers import enrichment as layers_enrichment
@@ -54,7 +55,8 @@ def chapter(reader: Reader, view: View) -> Chapter:
     tables = [layers_enrichment.build(reader, view)]
     tables += [likn_table.build(reader, view)] if len(view.langs) > 1 else []
     tables += [dkn_table.build(reader, view)] if reader.keys("scan") else []
-    tables += [edits_table.build(reader, pair)] if first and reader.keys("edit") else []
+    if first and reader.keys("edit"):
+        tables += [edits_table.build(reader, pair), edits_others.build(reader, pair)]
     tables += [factcheck_table.build(reader, pair)] if reader.keys("claim") else []
     return Chapter(view, tuple(table for table in tables if not table.frame.is_empty()))
 

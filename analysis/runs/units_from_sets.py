@@ -40,7 +40,7 @@ def edit_units(
     sources = {name: queries for edit in wanted for name, queries in edit.operations.items() if queries}
     wrong = wrong_objects(wanted)
     keys: set[str] = set()
-    unrelated = {(edit.reads[1], edit.neurons) for edit in wanted if len(edit.reads) > 1}
+    unrelated = {(edit.reads[1], edit.neurons) for edit in wanted if edit.kinds[:1] == (edit.irrelevant,)}
     missing: dict[Query, list[tuple[str, tuple[int, ...], bool]]] = defaultdict(list)
     for edit in wanted:
         for query in edit.reads:
@@ -49,7 +49,12 @@ def edit_units(
                 if key not in keys and key not in have:
                     missing[query].append((operation, edit.neurons, (query, edit.neurons) in unrelated))
                 keys.add(key)
-    aside = edits_choose.irrelevant(reader, view, seed).filter("new").select("fact", "other", "same_relation").rows()
+    aside = (
+        edits_choose.irrelevant(reader, view, seed)
+        .filter("new")
+        .select("fact", "other", "same_relation", "kind")
+        .rows()
+    )
     units: list[Unit] = []
     part: list[dict[str, Any]] = []
     size = 0

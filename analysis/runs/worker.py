@@ -218,7 +218,7 @@ class Worker:
                 yield 1
 
     def _edit(self, held: Held, unit: Unit) -> Iterable[int]:
-        columns = ("fact", "other", "same_relation")
+        columns = ("fact", "other", "same_relation", "kind")
         for row in unit.payload.get("irrelevant", ()):
             self._batch.add("irrelevant", {"model": held.label, **dict(zip(columns, row, strict=True))})
         put_in = {name: self._mean(held, queries) for name, queries in unit.payload.get("sources", {}).items()}

@@ -123,13 +123,14 @@ class PlantedStore:
         for query, asked in by_query.values():
             made = [edits_measure.make_edit(operation, neurons) for (_, operation), neurons in asked.items()]
             read = edits_measure.read_edits(self.engine, self.encode(query), made)
-            for (name, operation), after in zip(asked, read.p_after, strict=True):
+            for (name, operation), after, rank in zip(asked, read.p_after, read.rank_after, strict=True):
                 batch.add(
                     "edit",
                     {
                         "key": f"{name[:12]}{query.id}{operation}", "model": self.label, "set": name, "query": query.id,
                         "operation": operation, "p_before": read.p_before, "p_after": float(after),
                         "p_root_before": read.p_root_before, "p_root_after": float(after),
+                        "rank_before": read.rank_before, "rank_after": int(rank),
                     },
                 )  # fmt: skip
         self.commit(batch)

@@ -34,7 +34,9 @@ def test_stored_edits_are_found_by_their_sets_and_read_on_the_fact_and_on_irrele
         names = {name_of(neurons) for neurons in sets.values()} | {"another set"}
         same = {"model": model, "operation": "suppress", "p_before": 0.5, "p_after": 0.2}
         edits = [{"key": name + query, "set": name, "query": query, **same} for name in names for query in queries]
-        irrelevant = [{"model": model, "fact": "fact-00000", "other": "fact-00002", "same_relation": False}]
+        irrelevant = [
+            {"model": model, "fact": "fact-00000", "other": "fact-00002", "same_relation": False, "kind": None}
+        ]
         frames = {name: synthetic.frame(name, rows) for name, rows in (("edit", edits), ("irrelevant", irrelevant))}
         write_shard(path, runs.new_run(path, {}), frames)
         reader.poll()

@@ -31,7 +31,7 @@ DknShare = Annotated[float | None, typer.Option("--dkn-share", help="t: how ofte
 Lam = Annotated[float | None, typer.Option("--lam", help="Claims scoring above this are judged true.")]
 Known = Annotated[bool, typer.Option("--known", help="Only queries the model answers rightly.")]
 
-COMPUTED = {"dkn": ("scan", "dkn"), "edits": ("edit", "edit")}
+COMPUTED = {"dkn": ("scan", "dkn"), "edits": ("edit", "edit"), "edits_others": ("edit", "edit")}
 """Where the results behind a command's table are stored, and what --what computes them."""
 
 
@@ -171,18 +171,26 @@ def edits(
     ] = "none",
     per_token: Annotated[bool, typer.Option("--per-token", help="Judge p^(1/T) in place of p.")] = False,
     suppress: Annotated[str, typer.Option(help="What suppressed neurons became: zero, mean or resample.")] = "zero",
+    others: Annotated[
+        bool,
+        typer.Option(
+            "--others", help="By the facts read: itself, other relations, other answers, the same answer; and flips."
+        ),
+    ] = False,
     form: Format = "table",
     out: Output = None,
     as_json: Json = False,
 ) -> None:
     """Success rates of suppressing and enhancing (equation 11, tables 1 and 2), with intervals."""
+    from knscope.analysis.edits import others as edits_others
     from knscope.analysis.edits import table as edits_table
+    from knscope.analysis.edits.lookup import Judging
 
     given = {"template_share": template_share, "known": known or None}
-    judging = edits_table.Judging(cast(Any, change), cast(Any, exclude), per_token, cast(Any, suppress))
+    judging = Judging(cast(Any, change), cast(Any, exclude), per_token, cast(Any, suppress))
     _show(
         store,
-        partial(edits_table.build, judging=judging),
+        partial((edits_others if others else edits_table).build, judging=judging),
         (model, method, langs, relations, tau),
         given,
         (form, out, as_json),

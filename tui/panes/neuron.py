@@ -158,8 +158,13 @@ def describe(place: Place, frame: pl.DataFrame) -> str:
     by_lang = " ".join(f"{lang} {n}" for lang, n in frame.group_by("lang").len().sort("lang").iter_rows())
     scanned = frame["drop_p"].drop_nulls()
     effect = f"alone Δp {float(scanned.sum()) / scanned.len():+.3f}" if scanned.len() else "never removed alone"
+    lang, _ = frame.group_by("lang").len().sort("len", "lang", descending=[True, False]).row(0)
+    answers = frame.filter(lang=lang).group_by("object").len().sort("len", "object", descending=[True, False])
+    said = f"{answers.height} answers in {lang}, most often {answers['object'][0]} ({answers['len'][0]})"
     best, pairs = min(frame["place"].to_list()), sum(frame["pairs"].to_list())
-    return f"{facts} facts of {', '.join(relations)} · {by_lang}\nbest place {best} · {effect} · in {pairs} pairs"
+    return (
+        f"{facts} facts of {', '.join(relations)} · {by_lang} · {said}\nbest place {best} · {effect} · in {pairs} pairs"
+    )
 
 
 def words(tokens: list[str] | None, most: int) -> str:

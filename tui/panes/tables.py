@@ -124,9 +124,10 @@ class EditsPane(TablePane):
     STORED = "edit"
     HELP = (
         "What suppressing (0) and enhancing (×2) a set of neurons does to its own facts and to irrelevant ones, in each language: success "
-        "rates with intervals, size-matched, one row a kind of set (1, 1h: held-out, 2: across languages). Specific SR and D "
-        "less that of a random set decide; eq. 11 as written (SR) is shown for "
-        "comparison. Enter on a row shows its facts one by one: p and rank before, suppressed and enhanced."
+        "rates with intervals, size-matched, one row a kind of set (1, 1h: held-out, 2: across languages). Specific SR and D less that "
+        "of a random set decide. Specific to: own (it moves its fact more than others, also those of the same answer), of the answer, "
+        "relation, generic. Eq. 11 as written (SR) is shown for comparison. Enter on a row shows its facts one by one: p and rank "
+        "before, suppressed and enhanced."
     )
     EMPTY = "No edits are stored. r computes those of this selection; R starts a run with what: attribution,dkn,edit."
     COLUMNS = (
@@ -138,6 +139,7 @@ class EditsPane(TablePane):
         Column("d", "D", lambda d: cells.NOTHING if d is None else f"{d:+.2f}", right=True),
         Column("d_interval", "D's 95 %", interval, drop=3),
         Column("vs_random_interval", "D - random", interval, drop=2),
+        Column("verdict", "specific to", cells.plain, most=13, drop=3),
         Column("vs_first", "D - first", interval, drop=4),
         Column("_sr", "SR (eq. 11), 95 %", most=24, drop=5),
         *_figures(("kl", "KL", 6)),

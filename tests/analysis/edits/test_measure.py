@@ -148,7 +148,7 @@ def test_irrelevant_facts_differ_in_relation_subject_and_answer_and_match_in_kno
     facts, relation, subject, tokens, known = _facts()
     drawn = draw_irrelevant(facts, relation, subject, tokens, known, seed=3)
     assert np.bincount(drawn.fact).tolist() == [5] * len(facts)
-    assert not drawn.same_relation.any()
+    assert drawn.kind == "other relation"
     for i, j in zip(drawn.fact, drawn.other, strict=True):
         assert relation[i] != relation[j]
         assert subject[i] != subject[j]
@@ -181,7 +181,7 @@ def test_the_draw_depends_on_labels_and_seed_and_not_on_the_order_of_rows():
 def test_one_relation_takes_other_objects_and_says_so_and_one_fact_takes_none():
     facts, _, subject, tokens, known = _facts(9)
     drawn = draw_irrelevant(facts, ["r"] * 9, subject, tokens, known)
-    assert drawn.same_relation.all()
+    assert drawn.kind == "same relation"
     assert len(drawn.fact) > 0
     assert draw_irrelevant(["f"], ["r"], ["s"], [{"t"}], [True]).fact.size == 0
     assert draw_irrelevant([], [], [], [], []).fact.size == 0

@@ -14,6 +14,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 from knscope import store
 from knscope.analysis.edits import choose as edits_choose
 from knscope.analysis.edits import table as edits_table
+from knscope.analysis.edits.lookup import BECOMES, Judging
 from knscope.analysis.edits.suppression import Suppressions
 from knscope.analysis.runs.config import ModelSource, RunConfig
 from knscope.analysis.stored.facts import stored_facts
@@ -130,14 +131,13 @@ def test_each_way_has_a_table_of_its_own_and_is_computed_once(place: Path, confi
     with store.open(place) as reader:
         view = reader.view()
         found = {
-            way: edits_table.build(reader, view, draws=20, judging=edits_table.Judging(suppress=way))
-            for way in config.suppress
+            way: edits_table.build(reader, view, draws=20, judging=Judging(suppress=way)) for way in config.suppress
         }
     assert len({tuple(table.frame["d"]) for table in found.values()}) == 3
     for way, table in found.items():
         assert table.frame["missing"].sum() == 0 and table.frame["facts"].min() > 0
-        assert f"suppressed: {edits_table.BECOMES[way]}" in table.notes[0]
+        assert f"suppressed: {BECOMES[way]}" in table.notes[0]
     record = run_files.read_run(place, execute(place, config))
     assert (record.status, record.computed) == ("done", 0)
     with pytest.raises(UserError, match="zero, mean, resample"):
-        edits_table.Judging(suppress="half")
+        Judging(suppress="half")

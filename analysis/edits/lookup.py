@@ -1,0 +1,133 @@
+"""What is stored of wanted edits, and how eq. 11 is read of it: the figures of tables 1 and 2, and which answers change."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal, NamedTuple, get_args
+
+import numpy as np
+
+from knscope.analysis.edits.choose import WantedEdit
+from knscope.analysis.edits.judge import Changes, Delta, Exclude, SuccessRate, success_rate
+from knscope.analysis.edits.sets import ABLATIONS, N_IRRELEVANT, Ablation, set_id
+from knscope.analysis.stored.facts import subject_of
+from knscope.store.address import Addresses
+from knscope.store.errors import UserError
+from knscope.store.reader import Reader
+
+BECOMES: Mapping[Ablation, str] = {
+    "zero": "to 0",
+    "mean": "to their mean over the language's main queries",
+    "resample": "to their values on a random fact of another relation",
+}
+DIRECTIONS: tuple[Literal["suppress", "enhance"], ...] = ("suppress", "enhance")
+Key = tuple[str, str, str]
+"""Set, query and operation."""
+
+
+class Reading(NamedTuple):
+    """One stored edit: p or p^(1/T) and rank of the first answer token before and after, and the KL where it was read."""
+
+    before: float
+    after: float
+    kl: float | None
+    rank_before: int | None
+    rank_after: int | None
+
+
+@dataclass(frozen=True)
+class Judging:
+    """How eq. 11 is read: what a change is, which facts are left out (METHOD: success rate), and p or p^(1/T)."""
+
+    delta: Delta = "absolute"
+    exclude: Exclude = "none"
+    per_token: bool = False
+    suppress: Ablation = "zero"
+    """What suppressed neurons were set to."""
+
+    def __post_init__(self) -> None:
+        for option, value, allowed in (
+            ("--change", self.delta, get_args(Delta)),
+            ("--exclude", self.exclude, get_args(Exclude)),
+            ("--suppress", self.suppress, ABLATIONS),
+        ):
+            if value not in allowed:
+                raise UserError(f"{option} {value}: choose one of {', '.join(allowed)}")
+
+    @property
+    def note(self) -> str:
+        left_out = {"none": "no fact left out", "known": "unknown facts left out", "caps": "extreme changes left out"}
+        unit = "p^(1/T)" if self.per_token else "p"
+        return f"changes: {self.delta}, of {unit}; {left_out[self.exclude]}; suppressed: {BECOMES[self.suppress]}"
+
+
+@dataclass(frozen=True)
+class Lookup:
+    """Stored readings by key, names of the edited sets, subjects of facts, and which queries are known."""
+
+    stored: Mapping[Key, Reading]
+    names: Mapping[tuple[int, ...], str]
+    subject: Mapping[str, str]
+    known: Mapping[str, bool]
+    judging: Judging
+
+    @classmethod
+    def of(cls, reader: Reader, model: str, edits: Sequence[WantedEdit], judging: Judging) -> Lookup:
+        frame = reader.sql("SELECT query, known FROM prediction WHERE model = $model", {"model": model})
+        found = stored(reader, model, judging.per_token)
+        return cls(found, set_ids(reader, model, edits), subject_of(reader), dict(frame.iter_rows()), judging)
+
+    def keys(self, edit: WantedEdit) -> list[Key]:
+        """Query by query, the fact's own first, each with every operation."""
+        name = self.names[edit.neurons]
+        return [(name, query.id, operation) for query in edit.reads for operation in edit.operations]
+
+    def ready(self, edit: WantedEdit) -> bool:
+        return all(key in self.stored for key in self.keys(edit))
+
+    def missing(self, edits: Sequence[WantedEdit]) -> int:
+        """Readings that are not stored; a set that several rows speak of is read once."""
+        return len({key for edit in edits for key in self.keys(edit)} - self.stored.keys())
+
+    def readings(self, edit: WantedEdit, direction: int) -> Iterator[Reading]:
+        """Of each query that the edit is read on, suppressed (0) or enhanced (1)."""
+        operation = list(edit.operations)[direction]
+        return (self.stored[self.names[edit.neurons], query.id, operation] for query in edit.reads)
+
+    def collateral(self, edits: Sequence[WantedEdit]) -> float | None:
+        """Mean KL over the edits' unrelated prompts and both directions, as far as it is stored."""
+        found = [self.stored[key].kl for edit in edits for key in self.keys(edit)[len(edit.operations) :]]
+        known = [value for value in found if value is not None]
+        return float(np.mean(known)) if known else None
+
+    def judge(self, edits: Sequence[WantedEdit], seed: int, draws: int) -> SuccessRate:
+        """Eq. 11, specific SR and D of edits whose readings are all stored."""
+        width = max([N_IRRELEVANT, *(len(edit.reads) - 1 for edit in edits)])
+        known = np.zeros((len(edits), 1 + width), dtype=np.bool_)
+        for row, edit in enumerate(edits):
+            known[row, : len(edit.reads)] = [self.known.get(query.id, False) for query in edit.reads]
+        changes = []
+        for number, direction in enumerate(DIRECTIONS):
+            values = np.full((2, len(edits), 1 + width), np.nan)
+            for row, edit in enumerate(edits):
+                for column, reading in enumerate(self.readings(edit, number)):
+                    values[:, row, column] = reading.before, reading.after
+            before, after = values
+            changes.append(Changes(direction, before[:, 0], after[:, 0], before[:, 1:], after[:, 1:], known[:, 1:]))
+        subjects = [self.subject[edit.fact] for edit in edits]
+        delta, exclude = self.judging.delta, self.judging.exclude
+        return success_rate(changes, subjects, known[:, 0], delta=delta, exclude=exclude, draws=draws, seed=seed)
+
+
+def stored(reader: Reader, model: str, per_token: bool) -> dict[Key, Reading]:
+    """Every stored edit of a model."""
+    before, after = ("p_root_before", "p_root_after") if per_token else ("p_before", "p_after")
+    columns = f'"set", query, operation, {before}, {after}, kl, rank_before, rank_after'
+    frame = reader.sql(f"SELECT {columns} FROM edit WHERE model = $model", {"model": model})
+    return {(row[0], row[1], row[2]): Reading(*row[3:]) for row in frame.iter_rows()}
+
+
+def set_ids(reader: Reader, model: str, edits: Sequence[WantedEdit]) -> dict[tuple[int, ...], str]:
+    addresses = Addresses.stored(reader, model)
+    return {neurons: set_id(*addresses.split(neurons)) for neurons in {edit.neurons for edit in edits}}
