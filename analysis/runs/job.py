@@ -7,31 +7,24 @@ import platform
 import signal
 import threading
 import time
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
 from knscope.analysis.attribution.method import NUMERICS_VERSION, parse_method
-from knscope.analysis.prompts.encode import Query
-from knscope.analysis.runs import units_from_sets
 from knscope.analysis.runs.config import RunConfig, too_large_together
-from knscope.analysis.runs.facts import Facts, Templates, load_facts
+from knscope.analysis.runs.facts import Facts, load_facts
 from knscope.analysis.runs.process_pool import Executor, Outcome
 from knscope.analysis.runs.schedule import Schedule
-from knscope.analysis.stored.facts import attributed, stored_facts
+from knscope.analysis.runs.stored import RunStored
 from knscope.store import compaction, processes, snapshot
 from knscope.store import runs as run_files
 from knscope.store.errors import UserError
 from knscope.store.layout import SNAPSHOT, list_shards
-from knscope.store.main_query import template_order
 from knscope.store.reader import Reader
-from knscope.store.shards import set_aside, write_shard
-from knscope.store.view import View
+from knscope.store.shards import set_aside
 
 BEAT_SECONDS = 1.0
 LAST_PAUSES = (0.1, 0.3, 1.0)  # seconds between tries to write how a run has ended
@@ -40,83 +33,6 @@ LIBRARIES = ("torch", "transformers", "tokenizers", "numpy", "polars", "pyarrow"
 
 MakeExecutor = Callable[[RunConfig, Callable[[], bool]], Executor]
 """From a configuration, and what says whether somebody wants the run to stop."""
-
-
-class ReaderStored:
-    """`schedule.Stored` over a reader, which is polled before each answer so that it includes what was committed a
-    moment ago.
-
-    :param run: whose own results need no look before a unit is handed out: what it does is not planned twice
-    :param templates: of the run's data, in their order
-    """
-
-    def __init__(
-        self, reader: Reader, config: RunConfig, gpus: int = 0, run: str = "", templates: Templates = ()
-    ) -> None:
-        self._reader = reader
-        self._config = config
-        self._gpus = gpus
-        self._run = run
-        self._templates = templates
-        self._opened = reader.generation
-
-    @property
-    def company(self) -> bool:
-        """Whether other runs have committed results since the reader was opened."""
-        return any(last > self._opened for run, last in self._reader.heard.items() if run != self._run)
-
-    def keys(self, table: str, keys: Collection[str], fresh: bool = True) -> frozenset[str]:
-        self._reader.poll(without="" if fresh else self._run)
-        return self._reader.keys(table) & set(keys)
-
-    def predicted(self, model: str) -> set[str]:
-        self._reader.poll()
-        return set(self._reader.sql("SELECT query FROM prediction WHERE model = $model", {"model": model})["query"])
-
-    def mains(self, model: str) -> Mapping[tuple[str, str], Query]:
-        """The data's order of templates decides between them, and is stored first."""
-        self._reader.poll()
-        order = template_order(self._templates)
-        new = order.join(self._reader.sql("FROM template_order"), on=order.columns, how="anti", maintain_order="left")
-        if new.height:
-            write_shard(self._reader.path, self._run, {"template_order": new})
-            self._reader.poll()
-        return stored_facts(self._reader, model).main
-
-    def attributed(self, model: str, method: str, facts: Collection[str]) -> Mapping[tuple[str, str], Sequence[str]]:
-        self._reader.poll()
-        return attributed(self._reader, model, method, facts)
-
-    def unusable(self, model: str) -> set[str]:
-        self._reader.poll()
-        rows = self._reader.sql("SELECT DISTINCT query FROM unusable WHERE model = $model", {"model": model})
-        return set(rows["query"].to_list())
-
-    def mean_rel(self, keys: Sequence[str]) -> NDArray[np.float64]:
-        self._reader.poll()
-        present = self.keys("attribution", keys)
-        total: NDArray[np.float64] = np.zeros(0)
-        for key in keys:
-            if key in present:
-                scores = np.asarray(self._reader.dense(key), dtype=np.float64)
-                best = scores.max(initial=0.0)
-                rel = scores / best if best > 0 else np.zeros_like(scores)
-                total = rel if not total.size else total + rel
-        return total / max(len(present), 1)
-
-    def late(self, phase: str, source: str, row: Mapping[str, Any], method: str) -> units_from_sets.Late:
-        """At the default thresholds, over the languages of the run that the model has."""
-        self._reader.poll()
-        label = str(row["model"])
-        asked = self._config.table_langs or self._config.langs
-        langs = tuple(lang for lang in self._reader.langs(label) if not asked or lang in asked)
-        if not langs or method not in self._reader.methods(label):
-            return [], 0, 0
-        view = View(label, method, langs, relations=self._config.relations)
-        given = (self._reader, source, row, view, self._config.seed)
-        if phase == "edit":
-            return units_from_sets.edit_units(*given, self._config.suppress)
-        return units_from_sets.claim_units(*given, gpus=self._gpus)
 
 
 class RunFile:
@@ -176,7 +92,7 @@ class Job:
 
     def __init__(self, config: RunConfig, facts: Facts, reader: Reader, executor: Executor, run: str = "") -> None:
         gpus = executor.gpus()
-        stored = ReaderStored(reader, config, gpus, run, facts.templates)
+        stored = RunStored(reader, config, gpus, run, facts.templates)
         self.schedule = Schedule(config, facts.rows, stored, stay=too_large_together(config), gpus=gpus)
         executor.rest = self.schedule.rest
         self.executor = executor

@@ -18,12 +18,10 @@ import polars as pl
 from knscope.analysis.dkn.choose import SCAN_SIZE
 from knscope.analysis.engine.sources import BUNDLED, is_path
 from knscope.analysis.prompts.encode import Query
-from knscope.analysis.runs import units_from_sets
-from knscope.analysis.runs.config import ModelSource, RunConfig
-from knscope.analysis.runs.job import ReaderStored
+from knscope.analysis.runs import planner
 from knscope.analysis.runs.keys import model_hash
-from knscope.analysis.runs.schedule import scan_item
-from knscope.analysis.runs.units import ROLES, UNIT_ROWS, ScanItem, Unit
+from knscope.analysis.runs.stored import ReaderStored
+from knscope.analysis.runs.units import ROLES, UNIT_ROWS, Unit
 from knscope.analysis.stored.facts import FIELDS, StoredFacts, attributed, stored_facts
 from knscope.store import runs as run_files
 from knscope.store.errors import UserError
@@ -35,7 +33,6 @@ SCAN_PASSES = 3 * (SCAN_SIZE * (SCAN_SIZE + 1) // 2) + 5 * SCAN_SIZE
 """Singles and pairs of the neurons and of two controls, and the singles among which drops are matched."""
 FEW_NODES = 5  # a path's nodes, where no attribution is stored to count them on
 
-_ATTRIBUTED = "SELECT query FROM attribution WHERE model = $model AND method = $method"
 _NODES = """
     SELECT sum(p.nodes) / count(DISTINCT p.key) AS passes FROM path p JOIN attribution a USING (key)
     WHERE a.model = $model AND a.method = $method
@@ -85,6 +82,10 @@ class _Asked:
         return source_of(self.reader, self.model)
 
     @property
+    def stored(self) -> ReaderStored:
+        return ReaderStored(self.reader)
+
+    @property
     def hash(self) -> str:
         return model_hash(self.model)
 
@@ -106,8 +107,8 @@ def missing(reader: Reader, view: View, what: Sequence[str] = ("attribution", "d
         counts, passes = {**counts, **more.counts}, passes + more.passes
     if not counts:  # edits and claims start from sets that are stored whole
         for phase, name, make, each in (
-            ("edit", "edits", units_from_sets.edit_units, 1.0),
-            ("factcheck", "claims", units_from_sets.claim_units, _passes_of_one(asked)),
+            ("edit", "edits", planner.edit_units, 1.0),
+            ("factcheck", "claims", planner.claim_units, _passes_of_one(asked)),
         ):
             if phase in what:
                 found, total, stored = make(reader, asked.source, asked.model, view, seed)
@@ -162,15 +163,12 @@ def _asked(reader: Reader, view: View, seed: int) -> _Asked:
 
 
 def _attributions(asked: _Asked) -> tuple[list[Unit], set[str], dict[str, int], int]:
-    have = set(asked.reader.sql(_ATTRIBUTED, asked.names)["query"])
-    lacking = asked.rows.filter(~pl.col("query").is_in(have))
-    queries = [Query(*row) for row in lacking.select(FIELDS).iter_rows()]
-    units = [
-        Unit("attribute", asked.source, asked.view.method, queries=tuple(queries[start : start + UNIT_ROWS]))
-        for start in range(0, len(queries), UNIT_ROWS)
-    ]
-    counts = {"attributions": len(queries)} if queries else {}
-    return units, set(lacking["fact"]), counts, round(_passes_of_one(asked) * len(queries))
+    queries = [Query(*row) for row in asked.rows.select(FIELDS).iter_rows()]
+    given = asked.source, asked.hash, asked.view.method, queries, UNIT_ROWS
+    units, wanted, stored = planner.attribution_units(asked.stored, *given)
+    facts = {query.fact for unit in units for query in unit.queries}
+    lacking = wanted - stored
+    return units, facts, {"attributions": lacking} if lacking else {}, round(_passes_of_one(asked) * lacking)
 
 
 def _passes_of_one(asked: _Asked) -> float:
@@ -184,30 +182,22 @@ def _passes_of_one(asked: _Asked) -> float:
 
 def _scans(asked: _Asked, lacking: set[str]) -> Missing:
     """Scans of facts whose queries are all attributed, as units; the others are counted."""
-    places = list(dict.fromkeys(asked.rows.select("fact", "lang").iter_rows()))
-    waiting, items = 0, []
-    of_place = attributed(asked.reader, **asked.names)
-    lacks = set(asked.rows.filter(pl.col("query").is_in(lacking)).select("fact", "lang").iter_rows())
-    found = []
-    for place in places:
-        if place in lacks:
-            waiting += 1
-            found.append(place[0])
-        elif (item := _scan_item(asked, asked.facts.main.get(place), of_place.get(place, []))) is not None:
-            items.append(item)
-            found.append(place[0])
-    units = tuple(
-        Unit("scan", asked.source, asked.view.method, scans=tuple(items[start : start + SCANS_A_UNIT]), seed=asked.seed)
-        for start in range(0, len(items), SCANS_A_UNIT)
+    lacks = dict.fromkeys(asked.rows.filter(pl.col("query").is_in(lacking)).select("fact", "lang").iter_rows())
+    places = [place for place in dict.fromkeys(asked.rows.select("fact", "lang").iter_rows()) if place not in lacks]
+    about = (
+        asked.hash,
+        asked.view.method,
+        places,
+        asked.facts.main,
+        attributed(asked.reader, **asked.names),
+        asked.seeds,
     )
-    results = waiting * len(ROLES) + sum(len(item.roles) for item in items)
-    passes = SCAN_PASSES * waiting + sum(SCAN_PASSES * len(item.roles) // len(ROLES) for item in items)
-    return Missing(tuple(found), {"scans": results} if results else {}, passes, units)
-
-
-def _scan_item(asked: _Asked, query: Query | None, attributions: Sequence[str]) -> ScanItem | None:
-    """What of a fact's scan is not stored; None where nothing of it is missing."""
-    if query is None:
-        return None
-    stored = ReaderStored(asked.reader, RunConfig((ModelSource(asked.source),), "view"))
-    return scan_item(stored, asked.hash, asked.view.method, query, attributions, asked.seeds)
+    items = planner.scan_items(asked.stored, *about)
+    units = tuple(
+        Unit("scan", asked.source, asked.view.method, scans=tuple(part), seed=asked.seed)
+        for part in planner.cut(items, SCANS_A_UNIT)
+    )
+    results = len(lacks) * len(ROLES) + sum(len(item.roles) for item in items)
+    passes = SCAN_PASSES * len(lacks) + sum(SCAN_PASSES * len(item.roles) // len(ROLES) for item in items)
+    facts = (*(fact for fact, _ in lacks), *(item.query.fact for item in items))
+    return Missing(facts, {"scans": results} if results else {}, passes, units)

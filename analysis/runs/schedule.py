@@ -15,16 +15,12 @@ from dataclasses import dataclass, field
 from itertools import count
 from typing import Any, Protocol
 
-import numpy as np
-from numpy.typing import NDArray
-
-from knscope.analysis.dkn.choose import strongest
 from knscope.analysis.prompts.encode import Query
+from knscope.analysis.runs import planner
 from knscope.analysis.runs.config import RunConfig
-from knscope.analysis.runs.keys import attribution_key, model_hash, prediction_key, scan_key, vocabulary_key
-from knscope.analysis.runs.remaining import remaining
-from knscope.analysis.runs.units import ROLES, UNIT_ROWS, ScanItem, Unit, unit_rows
-from knscope.store.view import FLOOR
+from knscope.analysis.runs.keys import model_hash, prediction_key
+from knscope.analysis.runs.planner import cut, remaining
+from knscope.analysis.runs.units import ROLES, UNIT_ROWS, Unit, unit_rows
 
 PREDICT_ROWS = 64
 
@@ -32,15 +28,12 @@ Entry = tuple[tuple[int, ...], int, str, Unit]
 """Rank, order among equals, group and unit."""
 
 
-class Stored(Protocol):
-    """What planning asks of the store; answered through the reader."""
+class Stored(planner.Stored, Protocol):
+    """What a schedule asks of the store."""
 
     @property
     def company(self) -> bool:
         """Whether other runs commit results meanwhile."""
-
-    def keys(self, table: str, keys: Collection[str], fresh: bool = True) -> Collection[str]:
-        """Which of the keys are stored; not `fresh`: what the asking run has committed itself may be missing."""
 
     def predicted(self, model: str) -> set[str]:
         """Ids of the queries whose predictions by the model are stored."""
@@ -53,11 +46,8 @@ class Stored(Protocol):
 
     def unusable(self, model: str) -> set[str]: ...
 
-    def mean_rel(self, keys: Sequence[str]) -> NDArray[np.float64]:
-        """Mean over the attributions `keys` of rel, (n_neurons,); empty where none is stored."""
-
-    def late(self, phase: str, source: str, row: Mapping[str, Any], method: str) -> tuple[list[Unit], int, int]:
-        """Units of the missing edits or claims, how many are wanted, how many of these are stored."""
+    def late(self, phase: str, source: str, row: Mapping[str, Any], method: str) -> planner.Planned:
+        """The edits or claims that are missing."""
 
 
 @dataclass
@@ -250,7 +240,7 @@ class Schedule:
         missing = [query for query in model.rows if query.id not in have]
         self._done[source, "predict", ""] = len(model.rows) - len(missing)
         size = max(PREDICT_ROWS, unit_rows(len(missing), self._gpus))
-        units = [Unit("predict", source, queries=tuple(part)) for part in _cut(missing, size)]
+        units = [Unit("predict", source, queries=tuple(part)) for part in cut(missing, size)]
         self._add(f"predict {source}", (2,), units, lambda: self._predicted(source))
 
     def _predicted(self, source: str) -> None:
@@ -274,11 +264,9 @@ class Schedule:
             return
         model = self.models[source]
         for turn, method in enumerate(self.config.methods):
-            keys = {attribution_key(model.hash, row.id, method): row for row in model.chunks[number]}
-            have = self._stored.keys("attribution", keys)
-            missing = [row for key, row in keys.items() if key not in have]
-            self._done[source, "attribute", method] += len(have)
-            units = [Unit("attribute", source, method, queries=tuple(part)) for part in _cut(missing, model.size)]
+            given = source, model.hash, method, model.chunks[number], model.size
+            units, _, stored = planner.attribution_units(self._stored, *given)
+            self._done[source, "attribute", method] += stored
             name = f"attribute {source} {method} {number}"
             self._add(name, (3, number, turn), units, self._scan_planner(source, method, number, turn))
 
@@ -289,14 +277,10 @@ class Schedule:
             model = self.models[source]
             places = dict.fromkeys((row.fact, row.lang) for row in model.chunks[number])
             keys = self._stored.attributed(model.label, method, {fact for fact, _ in places})
-            items = []
-            for place in places:
-                given = (model.mains[place], keys.get(place, ()), {self.config.seed})
-                item = scan_item(self._stored, model.hash, method, *given)
-                wanted = len(item.roles) if item else 0
-                self._done[source, "scan", method] += len(ROLES) - wanted
-                if item:
-                    items.append(item)
+            given = model.hash, method, places, model.mains, keys, {self.config.seed}
+            items = planner.scan_items(self._stored, *given)
+            wanted = sum(len(item.roles) for item in items)
+            self._done[source, "scan", method] += len(places) * len(ROLES) - wanted
             units = [Unit("scan", source, method, scans=tuple(items), seed=self.config.seed)] if items else []
             self._add(
                 f"scan {source} {method} {number}", (3, number, len(self.config.methods) + turn), units, lambda: None
@@ -347,42 +331,10 @@ class Schedule:
             self._neurons(source)
 
     def _neurons(self, source: str) -> None:
-        """Plan what the neurons of each layer write into the vocabulary, a layer a unit."""
         model, place = self.models[source], (source, "neurons", "")
-        wanted = {vocabulary_key(model.hash, layer): layer for layer in range(int(model.row["n_layers"]))}
-        stored = self._stored.keys("vocabulary", wanted)
-        missing = [layer for key, layer in wanted.items() if key not in stored]
-        self._totals[place], self._done[place] = len(wanted), len(stored)
-        units = [Unit("neurons", source, payload={"layers": [layer], "size": 1}) for layer in missing]
+        given = source, model.hash, int(model.row["n_layers"])
+        units, self._totals[place], self._done[place] = planner.neuron_units(self._stored, *given)
         self._add(f"neurons {source}", (5,), units, lambda: None)
-
-
-def scan_item(
-    stored: Stored, model: str, method: str, query: Query, attributions: Sequence[str], seeds: Collection[int]
-) -> ScanItem | None:
-    """The n neurons of highest mean rel over the fact's templates, and the roles not stored yet; None when none is missing.
-
-    :param attributions: keys of the fact's templates
-    :param seeds: a control drawn with any of them is stored
-    """
-    rel = stored.mean_rel(attributions)
-    chosen = tuple(strongest(rel).tolist())
-    if len(chosen) < 2:
-        return None
-    keys = {scan_key(model, query.id, method, role, seed, chosen): role for role in ROLES for seed in sorted(seeds)}
-    have = {keys[key] for key in stored.keys("scan", keys)}
-    missing = tuple(role for role in ROLES if role not in have)
-    if not missing:
-        return None
-    # a neuron that is low in the mean and high on one template may be in N all the same
-    present = stored.keys("attribution", attributions)
-    highest = np.maximum.reduce([stored.mean_rel([key]) for key in attributions if key in present])
-    serving = tuple((int(n), float(highest[n])) for n in np.flatnonzero(highest >= FLOOR))
-    return ScanItem(query, chosen, serving, missing)
-
-
-def _cut(rows: Sequence[Query], size: int) -> list[Sequence[Query]]:
-    return [rows[start : start + size] for start in range(0, len(rows), size)]
 
 
 def _by_fact(rows: Sequence[Query], size: int) -> list[list[Query]]:

@@ -15,6 +15,7 @@ import polars as pl
 
 from knscope import store
 from knscope.analysis.prompts.encode import Query
+from knscope.analysis.runs.keys import attribution_key, model_hash
 from knscope.store import runs
 from knscope.store.shards import write_shard
 
@@ -75,12 +76,13 @@ def _frames(model: str, count: int, width: int, seed: int, first: int) -> tuple[
     tables: dict[str, list[dict[str, object]]] = {
         name: [] for name in ("query", "prediction", "attribution", "score", "scan", "scan_neuron", "ablation")
     }
+    identity = {"dtype": "float32", "attention": "eager", "weights_hash": model, "tokenizer_hash": "t"}
     dense = []
     for fact, relation, lang, subject, answer in facts(count)[first * len(LANGS) :]:
         query = Query(fact, relation, lang, LANGS[lang], subject, answer)
         found = scores(rng, fact, lang, neurons)
         dense.append(found)
-        key = hashlib.md5(f"{model}{query.id}".encode()).hexdigest()
+        key = attribution_key(model_hash(identity), query.id, "amig")
         p = float(rng.beta(4, 2))
         known = p > 0.4
         best = found.max()
@@ -111,7 +113,7 @@ def _frames(model: str, count: int, width: int, seed: int, first: int) -> tuple[
     frames = {name_: pl.DataFrame(rows, infer_schema_length=None) for name_, rows in tables.items()}
     frames["model"] = pl.DataFrame({
         "model": [model], "name": [name], "source": [f"/models/{name}"], "revision": [""], "architecture": ["BertForMaskedLM"],
-        "kind": ["encoder"], "dtype": ["float32"], "attention": ["eager"], "weights_hash": ["w"], "tokenizer_hash": ["t"],
+        "kind": ["encoder"], **{column: [value] for column, value in identity.items()},
         "n_layers": [LAYERS], "n_neurons": [neurons], "replay": [True],
     })  # fmt: skip
     frames["site"] = pl.DataFrame({

@@ -11,11 +11,11 @@ from knscope.analysis.errors import ModelError
 from knscope.analysis.factcheck import choose as factcheck_choose
 from knscope.analysis.factcheck.claims import derange
 from knscope.analysis.prompts.encode import Query
-from knscope.analysis.runs import units_from_sets
+from knscope.analysis.runs import planner
 from knscope.analysis.runs.config import ModelSource, RunConfig
 from knscope.analysis.runs.facts import QUERY_COLUMNS, load_facts
 from knscope.analysis.runs.keys import attribution_key, claim_key, edit_key, prediction_key, result_key, scan_key
-from knscope.analysis.runs.remaining import remaining
+from knscope.analysis.runs.planner import remaining
 from knscope.analysis.runs.units import ROLES, ScanItem, Unit
 from knscope.store.errors import UserError
 
@@ -173,7 +173,7 @@ def test_a_querys_other_right_answers_travel_with_it_and_are_no_part_of_what_it_
 
 def test_a_wrong_object_is_never_another_right_answer(borders: list[Query]) -> None:
     wanted = [WantedEdit("1", "amig", "en", row.fact, (1,), (row,)) for row in borders]
-    wrong = {query.fact: one for query, one in units_from_sets.wrong_objects(wanted).items()}
+    wrong = {query.fact: one for query, one in planner.wrong_objects(wanted).items()}
     assert wrong == {"pe": "France", "es": "Bolivia", "br": "Chile", "bo": "Brazil"}
     right = factcheck_choose.right_answers(
         {(row.fact, "en"): row for row in borders}, {r.fact: r.subject for r in borders}

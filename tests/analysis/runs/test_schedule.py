@@ -12,8 +12,9 @@ from knscope.analysis.dkn.choose import control_neurons, drop_candidates
 from knscope.analysis.prompts.encode import Query
 from knscope.analysis.runs.config import ModelSource, RunConfig
 from knscope.analysis.runs.keys import attribution_key, model_hash, prediction_key, scan_key
+from knscope.analysis.runs.planner import scan_item
 from knscope.analysis.runs.protocol import WorkerSettings
-from knscope.analysis.runs.schedule import Schedule, scan_item
+from knscope.analysis.runs.schedule import Schedule
 from knscope.analysis.runs.slots import Slot, Slots
 from knscope.analysis.runs.units import UNIT_ROWS, UNIT_ROWS_GPU, Unit
 

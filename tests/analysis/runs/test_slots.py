@@ -69,7 +69,7 @@ def made(monkeypatch: pytest.MonkeyPatch) -> Callable[..., job.Job]:
 
     def make(devices: list[str], wrong: Callable[[str, Unit], Mapping[str, object] | None]) -> job.Job:
         executor = Made(devices, wrong)
-        monkeypatch.setattr(job, "ReaderStored", lambda *_: executor.shelf)
+        monkeypatch.setattr(job, "RunStored", lambda *_: executor.shelf)
         config = RunConfig((ModelSource(SOURCE),), "demo", what=("attribution",))
         facts = job.Facts(tuple(rows(facts=40)), "demo", "")
         return job.Job(config, facts, None, executor)  # type: ignore[arg-type]

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 
 from knscope import store
-from knscope.analysis.runs import job
+from knscope.analysis.runs import stored as runs_stored
 from knscope.analysis.runs.config import ModelSource, RunConfig
 from knscope.store import runs as run_files
 from knscope.store import shards
@@ -18,7 +18,7 @@ def test_before_a_unit_is_handed_out_a_run_looks_for_what_others_have_committed(
     made = [synthetic.made_frames(writer.SIZE, range(number, number + 1)) for number in range(2)]
     keys = [set(frames["attribution"]["key"]) for frames, _ in made]
     with store.open(place) as reader:
-        stored = job.ReaderStored(reader, RunConfig((ModelSource("m"),), "demo"), run=mine)
+        stored = runs_stored.RunStored(reader, RunConfig((ModelSource("m"),), "demo"), run=mine)
         shards.write_shard(place, mine, *made[0])
         assert not stored.keys("attribution", keys[0], fresh=False), "its own results need no look"
         assert not stored.company
@@ -32,7 +32,7 @@ def test_mean_rel_is_the_mean_over_templates_of_each_ones_share_of_its_maximum(t
     one = made.make(tmp_path / "made.knstore", facts=1)
     keys = [f"a-{made.MODEL}-q-0-en-{template}" for template in made.TEMPLATES]
     with store.open(one.path) as reader:
-        stored = job.ReaderStored(reader, RunConfig((ModelSource("m"),), "demo"))
+        stored = runs_stored.RunStored(reader, RunConfig((ModelSource("m"),), "demo"))
         expected = np.mean([one.dense[key].astype(np.float64) / one.dense[key].max() for key in keys], axis=0)
         np.testing.assert_allclose(stored.mean_rel([*keys, "not stored"]), expected)
         assert stored.mean_rel(["not stored"]).size == 0

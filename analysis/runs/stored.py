@@ -1,0 +1,104 @@
+"""What planning asks of a store, answered through a reader."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from knscope.analysis.prompts.encode import Query
+from knscope.analysis.runs.config import RunConfig
+from knscope.analysis.runs.facts import Templates
+from knscope.analysis.runs.planner import Planned, claim_units, edit_units
+from knscope.analysis.stored.facts import attributed, stored_facts
+from knscope.analysis.types import Floats
+from knscope.store.main_query import template_order
+from knscope.store.reader import Reader
+from knscope.store.shards import write_shard
+from knscope.store.view import View
+
+
+class ReaderStored:
+    """`planner.Stored`: polls before each answer, so that it includes what was committed a moment ago.
+
+    :param run: whose own results need no look before a unit is handed out: what it does is not planned twice
+    """
+
+    def __init__(self, reader: Reader, run: str = "") -> None:
+        self.reader = reader
+        self.run = run
+
+    def keys(self, table: str, keys: Collection[str], fresh: bool = True) -> frozenset[str]:
+        self.reader.poll(without="" if fresh else self.run)
+        return self.reader.keys(table) & set(keys)
+
+    def mean_rel(self, keys: Sequence[str]) -> Floats:
+        self.reader.poll()
+        present = self.keys("attribution", keys)
+        total: Floats = np.zeros(0)
+        for key in keys:
+            if key in present:
+                scores = np.asarray(self.reader.dense(key), dtype=np.float64)
+                best = scores.max(initial=0.0)
+                rel = scores / best if best > 0 else np.zeros_like(scores)
+                total = rel if not total.size else total + rel
+        return total / max(len(present), 1)
+
+
+class RunStored(ReaderStored):
+    """`schedule.Stored`: what a run sees of the store while it runs.
+
+    :param templates: of the run's data, in their order
+    """
+
+    def __init__(
+        self, reader: Reader, config: RunConfig, gpus: int = 0, run: str = "", templates: Templates = ()
+    ) -> None:
+        super().__init__(reader, run)
+        self._config = config
+        self._gpus = gpus
+        self._templates = templates
+        self._opened = reader.generation
+
+    @property
+    def company(self) -> bool:
+        """Whether other runs have committed results since the reader was opened."""
+        return any(last > self._opened for run, last in self.reader.heard.items() if run != self.run)
+
+    def predicted(self, model: str) -> set[str]:
+        self.reader.poll()
+        return set(self.reader.sql("SELECT query FROM prediction WHERE model = $model", {"model": model})["query"])
+
+    def mains(self, model: str) -> Mapping[tuple[str, str], Query]:
+        """The data's order of templates decides between them, and is stored first."""
+        self.reader.poll()
+        order = template_order(self._templates)
+        new = order.join(self.reader.sql("FROM template_order"), on=order.columns, how="anti", maintain_order="left")
+        if new.height:
+            write_shard(self.reader.path, self.run, {"template_order": new})
+            self.reader.poll()
+        return stored_facts(self.reader, model).main
+
+    def attributed(self, model: str, method: str, facts: Collection[str]) -> Mapping[tuple[str, str], Sequence[str]]:
+        self.reader.poll()
+        return attributed(self.reader, model, method, facts)
+
+    def unusable(self, model: str) -> set[str]:
+        self.reader.poll()
+        rows = self.reader.sql("SELECT DISTINCT query FROM unusable WHERE model = $model", {"model": model})
+        return set(rows["query"].to_list())
+
+    def late(self, phase: str, source: str, row: Mapping[str, Any], method: str) -> Planned:
+        """At the default thresholds, over the languages of the run that the model has."""
+        self.reader.poll()
+        label = str(row["model"])
+        asked = self._config.table_langs or self._config.langs
+        langs = tuple(lang for lang in self.reader.langs(label) if not asked or lang in asked)
+        if not langs or method not in self.reader.methods(label):
+            return [], 0, 0
+        view = View(label, method, langs, relations=self._config.relations)
+        given = (self.reader, source, row, view, self._config.seed)
+        if phase == "edit":
+            return edit_units(*given, self._config.suppress)
+        return claim_units(*given, gpus=self._gpus)
