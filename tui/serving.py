@@ -15,7 +15,7 @@ from aiohttp import web
 from textual_serve.app_service import AppService
 from textual_serve.server import Server, to_int
 
-from knscope.tui.commands.serve import allowed, bounded, cookie
+from knscope.tui.serving_rules import allowed, bounded, cookie
 
 SESSIONS = 8
 """Workbenches at once; each is a process that holds the store."""

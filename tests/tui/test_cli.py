@@ -128,7 +128,7 @@ def test_a_threshold_is_an_argument_of_the_question(finished: Path, capsys: pyte
         (["likn", *ENCODER, "--langs", "xx"], "there is: en, fr"),
         (["likn", *ENCODER, "--tau", "en=a"], "--tau en=0.3,zh=0.2"),
         (["likn", *ENCODER, "--tau", "en=7"], "out of range"),
-        (["layers", *ENCODER, "--t-low", "0.1"], "the table of --intervals only"),
+        (["layers", *ENCODER, "--t-low", "0.1"], "only the table of --intervals"),
         (["kn", *ENCODER, "--format", "xml"], "table, csv, json, latex, parquet"),
         (["dkn", *ENCODER, "--t-low", "3"], "out of range"),
         (["cancel", "20200101-000000-abcdef"], "no run"),

@@ -18,7 +18,7 @@ from knscope.analysis.statistics.table import Table
 from knscope.store import UserError, export
 from knscope.store.errors import ReaderGone
 from knscope.tui.cli import run_app
-from knscope.tui.commands import common, measure, results
+from knscope.tui.commands import common, measure, shown
 from knscope.tui.printing import output, writing
 from knscope.tui.printing.format import cell
 
@@ -191,7 +191,7 @@ def test_a_place_that_cannot_be_written_is_told_before_anything_is_computed(
     made_store: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "a.csv").mkdir()
-    monkeypatch.setattr(results, "opened", lambda _: pytest.fail("the store is opened"))
+    monkeypatch.setattr(shown, "opened", lambda _: pytest.fail("the store is opened"))
     monkeypatch.setattr(facts, "load_facts", lambda _: pytest.fail("the facts are read"))
     for options, why in (
         (["-o", str(tmp_path / "a.csv")], "it is a folder"),

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from knscope.tui.cli import run_app
-from knscope.tui.commands.serve import COLUMNS, ROWS, allowed, bounded, cookie
+from knscope.tui.serving_rules import COLUMNS, ROWS, allowed, bounded, cookie
 
 PLACE, TOKEN = "127.0.0.1:8700", "a token"
 

@@ -1,39 +1,9 @@
-"""Options that several commands share, and what they mean."""
+"""What the values of options mean."""
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import Annotated
-
-import typer
-
 CLI = "knscope.tui.cli"
 """The module that a process is which runs a `knscope` command."""
-Store = Annotated[Path, typer.Argument(metavar="STORE", help="A folder of results, by habit named *.knstore.")]
-Model = Annotated[str | None, typer.Option("--model", help="Model, by name or a unique prefix of its label.")]
-Method = Annotated[str | None, typer.Option("--method", help="Attribution method; needed where several are stored.")]
-Format = Annotated[
-    str,
-    typer.Option(
-        "--format", help="table, csv, json, latex, parquet, or spreadsheet: CSV that Excel opens without formulas."
-    ),
-]
-Output = Annotated[
-    Path | None,
-    typer.Option(
-        "-o",
-        "--output",
-        help="Write to this file: .csv, .json, .parquet, .tex; or the figure: .pdf, .svg, .png.",
-    ),
-]
-Json = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
-Device = Annotated[
-    str, typer.Option(help="auto, cpu, cuda:0, several: cuda:0,cuda:1, or a model over both: cuda:0+cuda:1.")
-]
-Prefix = Annotated[
-    str, typer.Option(help="Text before every template (an instruction, solved examples), or @FILE for a file's text.")
-]
-Dtype = Annotated[str, typer.Option(help="float32, float64, bfloat16 or float16.")]
 
 
 def words(option: str, text: str | None) -> tuple[str, ...]:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from knscope.tui.commands import common
+from knscope.tui.commands import common, options
 
 if TYPE_CHECKING:
     from knscope.analysis.runs.config import RunConfig
@@ -19,7 +19,7 @@ def demo(
     store: Annotated[Path | None, typer.Option(help="Where the results go. Default: your data folder.")] = None,
     headless: Annotated[bool, typer.Option("--headless", help="Wait, print all tables, open nothing.")] = False,
     facts: Annotated[str, typer.Option(help="How many of the bundled facts, or all.")] = "60",
-    device: common.Device = "auto",
+    device: options.Device = "auto",
 ) -> None:
     """Analyse the bundled facts with the bundled models and open the workbench at once: it fills while this runs."""
     from knscope.analysis.demo import start

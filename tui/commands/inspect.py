@@ -15,7 +15,7 @@ from typing import Annotated, Any
 import typer
 
 from knscope.tui.commands import common
-from knscope.tui.commands.common import Device, Dtype, Json, Prefix
+from knscope.tui.commands.options import DATA, DataLangs, DataRelations, Device, Dtype, Json, ModelArgument, Prefix
 
 models_app = typer.Typer(help="Look at a model before using it.", rich_markup_mode=None)
 data_app = typer.Typer(help="Look at data before using it.", rich_markup_mode=None)
@@ -24,7 +24,7 @@ LIBRARIES = ("torch", "transformers", "textual", "rich", "duckdb", "polars", "py
 
 @models_app.command(name="inspect")
 def inspect_model(
-    model: Annotated[str, typer.Argument(metavar="MODEL", help="A folder, a hub id or a bundled model's name.")],
+    model: ModelArgument,
     device: Device = "auto",
     dtype: Dtype = "float32",
     as_json: Json = False,
@@ -82,12 +82,12 @@ def _ways(report: dict[str, Any]) -> dict[str, Any]:
 
 @data_app.command()
 def check(
-    data: Annotated[str, typer.Argument(metavar="PATH", help="demo, mlama:DIR, mpararel:DIR, pararel:DIR or a file.")],
+    data: Annotated[str, typer.Argument(metavar="PATH", help=f"{DATA}.")],
     model: Annotated[
         str | None, typer.Option("--model", help="Also: what this model can use, and what it knows.")
     ] = None,
-    langs: Annotated[str | None, typer.Option(help="Languages, as in en,zh-hans.")] = None,
-    relations: Annotated[str | None, typer.Option(help="Relations, as in P36,P37.")] = None,
+    langs: DataLangs = None,
+    relations: DataRelations = None,
     facts: Annotated[str, typer.Option(help="With --model: try so many facts, or all.")] = "200",
     prefix: Prefix = "",
     device: Device = "auto",

@@ -11,7 +11,20 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from knscope.tui.commands import common
-from knscope.tui.commands.common import Device, Dtype, Format, Json, Output
+from knscope.tui.commands.options import (
+    Data,
+    DataLangs,
+    DataRelations,
+    Device,
+    Dtype,
+    Facts,
+    Format,
+    Json,
+    ModelsArgument,
+    Output,
+    Seed,
+    Tau,
+)
 
 if TYPE_CHECKING:
     from knscope.analysis.runs.config import RunConfig
@@ -19,22 +32,13 @@ if TYPE_CHECKING:
     from knscope.store.reader import Reader
     from knscope.store.view import View
 
-Models = Annotated[
-    list[str] | None,
-    typer.Argument(metavar="[MODEL]...", help="Folders, hub ids, names of bundled models. Default: these."),
-]
-Data = Annotated[str, typer.Option(help="demo, mlama:DIR, mpararel:DIR, pararel:DIR, or a CSV/JSONL/Parquet file.")]
-Langs = Annotated[str | None, typer.Option(help="Languages, as in en,zh-hans. Default: all there are.")]
-Relations = Annotated[str | None, typer.Option(help="Relations, as in P36,P37. Default: all there are.")]
-Seed = Annotated[int, typer.Option(help="Decides samples, irrelevant facts, random groups and halves.")]
-
 
 def faithfulness(
-    model: Models = None,
+    model: ModelsArgument = None,
     data: Data = "demo",
-    langs: Langs = None,
-    relations: Relations = None,
-    facts: Annotated[str, typer.Option(help="How many facts (seeded, even over relations), or all.")] = "12",
+    langs: DataLangs = None,
+    relations: DataRelations = None,
+    facts: Facts = "12",
     method: Annotated[str | None, typer.Option("--method", help="Methods, as in amig,bkn. Default: nine.")] = None,
     group: Annotated[int, typer.Option(min=0, help="Facts and languages a model to take the group truth of.")] = 4,
     processes: Annotated[int, typer.Option(min=0, help="Processes at once. 0: as many as processors.")] = 0,
@@ -98,13 +102,13 @@ def _follow(work: Any) -> None:
 
 
 def stability(
-    model: Models = None,
+    model: ModelsArgument = None,
     data: Data = "demo",
-    langs: Langs = None,
-    relations: Relations = None,
-    facts: Annotated[str, typer.Option(help="How many facts (seeded, even over relations), or all.")] = "12",
+    langs: DataLangs = None,
+    relations: DataRelations = None,
+    facts: Facts = "12",
     method: Annotated[str, typer.Option("--method", help="The method whose N is looked at.")] = "amig",
-    tau: Annotated[str | None, typer.Option("--tau", help="Threshold by language, as in en=0.3,zh=0.2.")] = None,
+    tau: Tau = None,
     store: Annotated[Path | None, typer.Option(help="Keep what is computed in this store, and go on from it.")] = None,
     device: Device = "auto",
     seed: Seed = 0,
@@ -118,7 +122,7 @@ def stability(
     from knscope.analysis.runs.facts import load_facts
     from knscope.analysis.stability import table as stability_table
     from knscope.store.errors import UserError
-    from knscope.tui.commands import results, run
+    from knscope.tui.commands import run, shown
     from knscope.tui.printing import output
 
     output.check(form, out)
@@ -128,7 +132,7 @@ def stability(
     rows = load_facts(config).rows
     facts_asked = tuple(dict.fromkeys(row.fact for row in rows))
     # a threshold that is out of range, or of no language of the facts, is told before anything is computed
-    results.thresholds_of(tuple(dict.fromkeys(row.lang for row in rows)), tau, model="", method=label)
+    shown.thresholds_of(tuple(dict.fromkeys(row.lang for row in rows)), tau, model="", method=label)
     labels: list[str] = []
     with _place(store) as place:
         for dtype in ("float32", *stability_table.DTYPES):
@@ -139,7 +143,7 @@ def stability(
             if dtype == "float32":  # a store may hold more models, and more facts, than are asked for here
                 ran = seen.record.provenance["models"]
                 labels = [str(ran[one.source]["model"]) for one in config.models if one.source in ran]
-        with results.opened(place) as reader:
+        with shown.opened(place) as reader:
             views = [view for name in labels if (view := _view(reader, name, label, langs, tau))]
             tables = {view.model: stability_table.build(reader, view.with_(facts=facts_asked), seed) for view in views}
     if not tables:
@@ -152,7 +156,7 @@ def stability(
 
 def _view(reader: Reader, model: str, method: str, langs: str | None, tau: str | None) -> View | None:
     """The View of one model: the languages asked for, as far as it has them; None, and a word on stderr, where it has none."""
-    from knscope.tui.commands import results
+    from knscope.tui.commands import shown
     from knscope.tui.printing import output
 
     stored = reader.langs(model)
@@ -161,7 +165,7 @@ def _view(reader: Reader, model: str, method: str, langs: str | None, tau: str |
         output.say(f"{model} is left out: nothing is stored of it in these languages")
         return None
     taus = ",".join(part for part in common.words("--tau", tau) if part.rpartition("=")[0] in ("", *wanted))
-    return results.view_of(reader, model, method, ",".join(wanted), tau=taus or None)
+    return shown.view_of(reader, model, method, ",".join(wanted), tau=taus or None)
 
 
 @contextmanager

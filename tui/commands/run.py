@@ -11,7 +11,19 @@ from typing import TYPE_CHECKING, Annotated, Any, cast
 import typer
 
 from knscope.tui.commands import common
-from knscope.tui.commands.common import Device, Dtype, Json, Prefix, Store
+from knscope.tui.commands.options import (
+    Data,
+    DataLangs,
+    DataRelations,
+    Device,
+    Dtype,
+    Facts,
+    Json,
+    ModelArgument,
+    Prefix,
+    Seed,
+    Store,
+)
 
 if TYPE_CHECKING:
     from knscope.analysis.runs.config import RunConfig
@@ -27,10 +39,10 @@ def run(
     model: Annotated[
         list[str], typer.Option("--model", help="A folder, a hub id or a bundled model's name; repeat for several.")
     ],
-    data: Annotated[str, typer.Option(help="demo, mlama:DIR, mpararel:DIR, pararel:DIR, or a CSV/JSONL/Parquet file.")],
-    langs: Annotated[str | None, typer.Option(help="Languages, as in en,zh-hans. Default: all there are.")] = None,
-    relations: Annotated[str | None, typer.Option(help="Relations, as in P36,P37. Default: all there are.")] = None,
-    facts: Annotated[str, typer.Option(help="How many facts (seeded, even over relations), or all.")] = "all",
+    data: Data,
+    langs: DataLangs = None,
+    relations: DataRelations = None,
+    facts: Facts = "all",
     templates: Annotated[str, typer.Option(help="best, all, or how many templates a relation and language.")] = "all",
     method: Annotated[str, typer.Option("--method", help="Methods, as in amig,bkn.")] = "amig",
     what: Annotated[str, typer.Option(help="attribution, dkn, edit, factcheck.")] = "attribution,dkn",
@@ -45,7 +57,7 @@ def run(
     dtype: Dtype = "float32",
     memory: Annotated[str | None, typer.Option(help="Memory one process may fill with a batch, as in 8GiB.")] = None,
     prefix: Prefix = "",
-    seed: Annotated[int, typer.Option(help="Decides samples and controls.")] = 0,
+    seed: Seed = 0,
     follow: Annotated[bool, typer.Option("--follow", help="Wait, with progress; ctrl+c cancels the run.")] = False,
     as_json: Json = False,
 ) -> None:
@@ -266,7 +278,7 @@ def _cancel(store: Path, one: RunStatus) -> bool:
 
 
 def query(
-    model: Annotated[str, typer.Argument(metavar="MODEL", help="A folder, a hub id or a bundled model's name.")],
+    model: ModelArgument,
     template: Annotated[str, typer.Argument(help="As in 'The capital of [X] is [Y]'.")],
     subject: Annotated[str, typer.Option(help="What [X] is.")],
     object_: Annotated[str, typer.Option("--object", help="What [Y] is: the answer.")],

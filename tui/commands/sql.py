@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from knscope.tui.commands.common import Format, Json, Output, Store
+from knscope.tui.commands.options import Format, Json, Output, Store
 
 
 def sql(

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from knscope.tui.commands.common import Json, Store
+from knscope.tui.commands.options import Json, Store
 
 store_app = typer.Typer(help="Check or compact a store.", rich_markup_mode=None)
 

@@ -1,0 +1,167 @@
+"""What a command line asks to see: a View of a store, and where the table goes."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from knscope.tui.commands import common, options
+
+if TYPE_CHECKING:
+    from knscope.analysis.statistics.table import Table
+    from knscope.store.reader import Reader
+    from knscope.store.view import View
+
+COMPUTED = {"dkn": ("scan", "dkn"), "edits": ("edit", "edit"), "edits_others": ("edit", "edit")}
+"""Where the results behind a command's table are stored, and what --what computes them."""
+THRESHOLDS = ("template_share", "t_low", "t_high", "delta", "drop", "dkn_share", "lam")
+OUTPUT = ("form", "out", "as_json")
+
+
+@dataclass(frozen=True)
+class Shown:
+    """The options of a command that shows a View, as the command line gives them."""
+
+    store: options.Store
+    model: options.Model = None
+    method: options.Method = None
+    langs: options.Langs = None
+    relations: options.Relations = None
+    tau: options.Tau = None
+    template_share: options.Share = None
+    t_low: options.TLow = None
+    t_high: options.THigh = None
+    delta: options.Delta = None
+    drop: options.Drop = None
+    dkn_share: options.DknShare = None
+    lam: options.Lam = None
+    known: options.Known = False
+    form: options.Format = "table"
+    out: options.Output = None
+    as_json: options.Json = False
+
+    def view(self, reader: Reader, model: str | None = None, method: str | None = None) -> View:
+        """The View over what is stored. Raises UserError listing what there is."""
+        given = {name: value for name in THRESHOLDS if (value := getattr(self, name)) is not None}
+        given |= {"known": True} if self.known else {}
+        named = model or self.model, method or self.method
+        return view_of(reader, *named, self.langs, self.relations, self.tau, **given)
+
+    def views(self, reader: Reader) -> list[View]:
+        """A View for every stored model and method, as far as none is named."""
+        several = self.model is None and reader.models()
+        models = reader.models() if several else [common.choose("model", self.model, reader.models())]
+        return [
+            self.view(reader, label, method)
+            for label in models
+            for method in ([self.method] if self.method else reader.methods(label))
+        ]
+
+    def show(self, build: Callable[[Reader, View], Table], also: Sequence[Table] = ()) -> None:
+        """Print or write the table that `build` makes, and `also` those that stand beside it."""
+        from knscope.tui.printing import output, writing
+
+        form = "json" if self.as_json else self.form
+        output.check(form, self.out)
+        format_ = writing.format_of(self.out, None if form == "table" else form) if self.out is not None else form
+        with opened(self.store) as reader:
+            view = self.view(reader)
+            table = build(reader, view)
+            _tell_missing(reader, view, table.name, self.store)
+            holds_data = format_ in (*writing.DATA, "spreadsheet")
+            output.emit([labelled(table, view) if holds_data else table, *also], form, self.out)
+
+
+def shows(*thresholds: str, output: bool = True) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """Give a command a `Shown`, whose options are added to its command line.
+
+    :param thresholds: those of the View that it takes beside `template_share`
+    """
+
+    def decorate(command: Callable[..., None]) -> Callable[..., None]:
+        shared = inspect.signature(Shown, eval_str=True).parameters
+        own = list(inspect.signature(command, eval_str=True).parameters.values())[1:]
+        left_out = {*THRESHOLDS, *OUTPUT} - {"template_share", *thresholds}
+        view = [one for name, one in shared.items() if name not in left_out]
+        parameters = [*view, *own, *(shared[name] for name in OUTPUT if output)]
+
+        def run(**given: Any) -> None:
+            mine = {one.name: given.pop(one.name) for one in own}
+            command(Shown(**given), **mine)
+
+        run.__name__, run.__doc__, run.__annotations__ = command.__name__, command.__doc__, {}
+        keyword = inspect.Parameter.KEYWORD_ONLY
+        run.__signature__ = inspect.Signature([one.replace(kind=keyword) for one in parameters])  # type: ignore[attr-defined]
+        return run
+
+    return decorate
+
+
+def _tell_missing(reader: Reader, view: View, name: str, store: Path) -> None:
+    """Say on stderr which run computes a table of which nothing is stored yet."""
+    from knscope.tui.printing import output
+
+    stored, what = COMPUTED.get(name, ("", ""))
+    if stored and not reader.sql(f"SELECT 1 FROM {stored} WHERE model = $model LIMIT 1", {"model": view.model}).height:
+        command = f"knscope run {store} --model M --data D --method {view.method} --what {what}"
+        output.say(f"nothing of this is computed yet for {view.model}; compute it with: {command}")
+
+
+def labelled(table: Table, view: View) -> Table:
+    """With the model and the method in columns of their own: files have no title, and people concatenate them."""
+    import polars as pl
+
+    names = (pl.lit(view.model).alias("model"), pl.lit(view.method).alias("method"))
+    return replace(table, frame=table.frame.select(*names, pl.all()))
+
+
+def view_of(
+    reader: Reader,
+    model: str | None,
+    method: str | None,
+    langs: str | None = None,
+    relations: str | None = None,
+    tau: str | None = None,
+    **thresholds: Any,
+) -> View:
+    """The View that a command line describes, over what is stored. Raises UserError listing what there is."""
+    from knscope.store.errors import UserError
+
+    label = common.choose("model", model, reader.models())
+    chosen = common.choose("method", method, reader.methods(label))
+    stored = reader.langs(label)
+    wanted = common.words("--langs", langs) or tuple(stored)
+    if missing := [lang for lang in wanted if lang not in stored]:
+        raise UserError(f"--langs {missing[0]}: nothing is stored for it; there is: {', '.join(stored) or 'none yet'}")
+    given = {"relations": common.words("--relations", relations), **thresholds}
+    return thresholds_of(wanted, tau, model=label, method=chosen, **given)
+
+
+def thresholds_of(langs: tuple[str, ...], tau: str | None, **fields: Any) -> View:
+    """The View of these languages with what --tau says. Raises UserError for what no View can have."""
+    from knscope.store.view import View
+
+    taus = common.taus(tau)
+    everywhere = taus.pop("", None)
+    if everywhere is not None:
+        taus = dict.fromkeys(langs, everywhere) | taus
+    return View(langs=langs, taus=tuple(taus.items()), **fields)
+
+
+@contextmanager
+def opened(store: Path) -> Iterator[Reader]:
+    """A reader over everything STORE holds now; says on stderr which of it cannot be read."""
+    from knscope.store import open as open_existing
+    from knscope.tui.printing import output
+
+    with open_existing(store) as reader:
+        reader.poll()
+        if reader.damaged:
+            output.say(f"{store}: {reader.unreadable().removeprefix('; ')}")
+        if reader.passed_over:
+            output.say(f"{store}: {reader.passed_over}")
+        yield reader
