@@ -22,6 +22,11 @@ class Selection:
     label: str = ""
     """What a person calls the fact: `Tanzania → Dodoma`."""
 
+    @property
+    def row(self) -> Mapping[str, str]:
+        """What names the row that it was reached from."""
+        return {"relation": self.relation, "fact": self.fact, "query": self.query}
+
     def at(self, row: Mapping[str, Any]) -> Selection:
         """The same level, reached from another row."""
         return replace(

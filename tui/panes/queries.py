@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from knscope.store.reader import Reader
 
 KEY = ("query",)
+NEAR = ("relation", "fact", "lang")
+"""What the cursor falls back on where its query is shown no more: the same language of its fact, its fact, its relation."""
 SEARCHED = ("fact", "relation", "lang", "subject", "object", "template")
 COLUMNS = (
     Column("fact", "fact", least=6, most=18, drop=2),
@@ -87,6 +89,8 @@ class QueriesPane(Pane):
         """Names of the columns shown."""
         self._go_to = ""
         """The query that the cursor goes to as soon as it is there."""
+        self._last: Mapping[str, Any] | None = None
+        """The row that the cursor was on last."""
 
     def compose(self) -> ComposeResult:
         yield self.note
@@ -120,7 +124,10 @@ class QueriesPane(Pane):
             else:
                 frame = found
         table = self.query_one(FrameTable)
-        table.show(frame, self._columns(), KEY, at)
+        self._last = table.current or self._last
+        if at is None and table.current is None:  # at a restart, and where a filter had left no row
+            at = self._last
+        table.show(frame, self._columns(), KEY, at, NEAR)
         of = (
             f"{frame.height:,} of {self._loaded.height:,}"
             if frame.height != self._loaded.height
@@ -149,6 +156,20 @@ class QueriesPane(Pane):
     def go_to(self, query: str) -> None:
         """Bring the cursor to a query, when it is loaded."""
         self._go_to = query
+
+    def return_to(self, selection: Selection) -> None:
+        """Bring the cursor to the row of a selection, or as near to it as the rows shown allow; a filter that hides it is cleared."""
+        if self._loaded is None or not selection.query:
+            return
+        table = self.query_one(FrameTable)
+        there, shown = (
+            not frame.filter(frame["query"] == selection.query).is_empty() for frame in (self._loaded, table.frame)
+        )
+        if there and not shown:
+            self.go_to(selection.query)
+            self.show_rows()
+        else:
+            table.go_to(selection.row, NEAR)
 
     def mark(self, selection: Selection) -> None:
         """Show which rows the other panes speak of."""
@@ -190,9 +211,21 @@ class QueriesPane(Pane):
         line.display = False
         self.screen.set_focus(self.query_one(FrameTable))
 
-    def restore(self, filter_text: str, sorting: Sequence[Any] | None, columns: Sequence[str] = ()) -> None:
+    def left_at(self) -> Mapping[str, str]:
+        """What names the row under the cursor, for the next session."""
+        row = self.query_one(FrameTable).current or self._last or {}
+        return {name: str(row[name]) for name in (*NEAR, *KEY) if name in row}
+
+    def restore(
+        self,
+        filter_text: str,
+        sorting: Sequence[Any] | None,
+        columns: Sequence[str] = (),
+        row: Mapping[str, str] | None = None,
+    ) -> None:
         """As it was left."""
         self.choose(columns)
+        self._last = row
         self.filter_text = filter_text
         self.query_one(FrameTable).sorted_by = (str(sorting[0]), bool(sorting[1])) if sorting else None
         with self.prevent(Input.Changed):

@@ -111,14 +111,16 @@ class FrameTable(ScrollView, can_focus=True):
         columns: Sequence[Column],
         key: Sequence[str] = (),
         at: Mapping[str, Any] | None = None,
+        near: Sequence[str] = (),
     ) -> None:
         """Show another frame. The cursor stays on the row with the same values in `key` (or goes to that with the values of
-        `at`); where there is none, it keeps its row number."""
+        `at`); where there is none, on the first row that agrees in as many as can be of the columns `near`, the widest first;
+        where none agrees, it keeps its row number. Whenever it ends on another row, RowMoved says so."""
         before, old, looked = self.current, self._frame, (self.columns, self._shown)
         other_columns = self._take(frame, columns, key)
         if other_columns and before is None:
             self.scroll_to(0, 0, animate=False, immediate=True)
-        place = self._find(before if at is None else at)
+        place = self._find(before if at is None else at, near)
         if (
             place == self.cursor
             and looked == (self.columns, self._shown)
@@ -127,11 +129,13 @@ class FrameTable(ScrollView, can_focus=True):
             and self.row_count
         ):
             self._refresh_changed(old)
+            if self._key and not self._same(before, self.current):
+                self._tell()
             return
         self.set_reactive(FrameTable.cursor, place)
         self.refresh()
         self._into_view()
-        self.post_message(RowMoved(self.name or "", self.current))
+        self._tell()
 
     def _take(self, frame: pl.DataFrame, columns: Sequence[Column], key: Sequence[str]) -> bool:
         """Sort, measure and lay out a frame; whether its columns are other ones than before."""
@@ -164,16 +168,37 @@ class FrameTable(ScrollView, can_focus=True):
         """The row under the cursor."""
         return self.frame.row(self.cursor, named=True) if 0 <= self.cursor < self.row_count else None
 
-    def _find(self, before: Mapping[str, Any] | None) -> int:
+    def _same(self, one: Mapping[str, Any] | None, other: Mapping[str, Any] | None) -> bool:
+        """Whether two rows have the same key."""
+        return one is not None and other is not None and all(one.get(name) == other[name] for name in self._key)
+
+    def _find(self, before: Mapping[str, Any] | None, near: Sequence[str] = ()) -> int:
         import polars as pl
 
         height = self.row_count
-        if before is not None and self._key and height and all(name in before for name in self._key):
-            same = pl.all_horizontal(pl.col(name).eq_missing(pl.lit(before[name])) for name in self._key)
-            found = self.frame.select(same.arg_true()).to_series()
-            if found.len():
-                return int(found[0])
+        if before is not None and height:
+            wider = (near[:many] for many in range(len(near), 0, -1))
+            for names in filter(None, (self._key, *wider)):
+                if not all(name in before and name in self.frame.columns for name in names):
+                    continue
+                same = pl.all_horizontal(pl.col(name).eq_missing(pl.lit(before[name])) for name in names)
+                found = self.frame.select(same.arg_true()).to_series()
+                if found.len():
+                    return int(found[0])
         return max(0, min(self.cursor, height - 1))
+
+    def _tell(self) -> None:
+        """Say which row the cursor is on. Sent by the table itself: Textual lets no message go further than to its sender, which would
+        be the pane that shows a new frame."""
+        self.post_message(RowMoved(self.name or "", self.current).set_sender(self))
+
+    def go_to(self, row: Mapping[str, Any], near: Sequence[str] = ()) -> None:
+        """Move the cursor to a row, or as near to it as `show` would, and say where it is."""
+        place = self._find(row, near)
+        if place == self.cursor:
+            self._tell()
+        self.cursor = place
+        self._into_view()
 
     def _measure(self) -> None:
         import polars as pl
@@ -267,7 +292,7 @@ class FrameTable(ScrollView, can_focus=True):
         for row in (old, new):
             self.refresh(Region(0, row - self.scroll_offset.y + 1, self.size.width, 1))
         self._into_view()
-        self.post_message(RowMoved(self.name or "", self.current))
+        self._tell()
 
     def validate_cursor(self, value: int) -> int:
         return max(0, min(value, self.row_count - 1))

@@ -121,7 +121,7 @@ class Bench(Screen[None]):
         self.open_tab = str(saved.get("tab", "likn" if self.app.size.width >= NARROW else "layers"))
         self.split = int(saved.get("split", self.split)) % len(SPLITS)
         self.query_one(QueriesPane).restore(
-            str(saved.get("filter", "")), saved.get("sorting"), saved.get("columns", ())
+            str(saved.get("filter", "")), saved.get("sorting"), saved.get("columns", ()), saved.get("row")
         )
         self.place_panes()
         self.query_one("#queries FrameTable").focus()
@@ -136,6 +136,7 @@ class Bench(Screen[None]):
                 "filter": queries.filter_text,
                 "sorting": table.sorted_by,
                 "columns": queries.chosen,
+                "row": queries.left_at(),
             }
         )
 

@@ -156,6 +156,7 @@ class WorkbenchScreen(Bench):
     def action_history(self, step: int) -> None:
         if self.session.travel(step):
             self.follow()
+            self.query_one(QueriesPane).return_to(self.session.selection)
         else:
             self.say("Nothing further back." if step < 0 else "Nothing further forward.")
 
