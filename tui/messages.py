@@ -27,10 +27,11 @@ class RowEntered(Message):
 
 @dataclass
 class BinEntered(Message):
-    """Enter on a bin of the layer histogram: `column` is a language, `LIKN` or `DKN`."""
+    """Enter on a bin of the layer histogram: `column` is a language, `LIKN` or `DKN`; layers from `layer` to `last`."""
 
     layer: int
     column: str
+    last: int
 
 
 @dataclass

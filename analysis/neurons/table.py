@@ -75,12 +75,13 @@ SELECT layer, neuron, rank, promotes_by[rank] AS "by", coalesce(facts, 0) AS fac
 FROM w LEFT JOIN k USING (layer, neuron) WHERE rank > 0 ORDER BY "by" DESC, layer, neuron"""
 
 
-def list_sql(reader: Reader, view: View, layer: int | None = None, column: str = "") -> str:
+def list_sql(reader: Reader, view: View, layer: int | None = None, column: str = "", last: int | None = None) -> str:
     """The knowledge neurons of a layer (None: of all), those that serve the most facts first.
 
     :param column: only those of a language, those shared by all languages (`LIKN`), or those in degenerate pairs (`DKN`)
+    :param last: the layers from `layer` to this one
     """
-    conditions = [] if layer is None else [f"layer = {layer}"]
+    conditions = [] if layer is None else [f"layer BETWEEN {layer} AND {layer if last is None else last}"]
     if column in view.langs:
         conditions.append(f"lang = {sql_literal(column)}")
     having = {"LIKN": "WHERE all_langs > 0", "DKN": "WHERE pairs > 0"}.get(column, "")

@@ -10,11 +10,28 @@ from textual.app import ComposeResult
 from knscope.tui.panes.pane import Pane, side_by_side
 from knscope.tui.selection import Shown
 from knscope.tui.widgets import cells
-from knscope.tui.widgets.layer_grid import LayerBins, LayerGrid
+from knscope.tui.widgets.layer_grid import LayerBins, LayerGrid, to_a_line
 
 if TYPE_CHECKING:
     from knscope.analysis.statistics.table import Table
     from knscope.store.reader import Reader
+
+
+AROUND = 3
+"""Lines of the box and of the titles."""
+
+
+def where_most(grid: LayerGrid) -> str:
+    """In words, on which line each column has the most."""
+    bins = grid.bins
+    if bins is None or not bins.columns:
+        return ""
+    found: dict[str, list[str]] = {}
+    for column in bins.columns:
+        layers, share = grid.fullest(column)
+        if share:
+            found.setdefault(grid.name_of(layers), []).append(f"{column} {100 * share:.0f}%")
+    return "most in " + "; ".join(f"{line}: {', '.join(columns)}" for line, columns in found.items()) if found else ""
 
 
 class LayersPane(Pane):
@@ -24,10 +41,11 @@ class LayersPane(Pane):
     CONTEXT = "layers"
     DRAWS = True
     HELP = (
-        "One row a layer, layer 0 at the top; one column a language, then LIKN (neurons found in every chosen language of a "
-        "fact) and DKN (members of degenerate pairs). Share: each fact's share of its neurons in the layer, averaged over "
-        "facts. Enter on a bin lists its neurons. As LIKN and DKN are subsets of the knowledge neurons, likeness between the "
-        "columns is expected."
+        "Layer 0 at the top, one to a line; where there are more layers than lines, several stand together and the number is their sum "
+        "(two in the upper and the lower half of a line, where there is room), so that all are seen; z gives them the whole screen. One "
+        "column a language, then LIKN (neurons found in every chosen language of a fact) and DKN (members of degenerate pairs). Share: "
+        "each fact's share of its neurons in the layer, averaged over facts. Bold: where a column has the most. Enter on a bin lists its "
+        "neurons. As LIKN and DKN are subsets of the knowledge neurons, likeness between the columns is expected."
     )
 
     def __init__(self) -> None:
@@ -79,6 +97,9 @@ class LayersPane(Pane):
         if not result.columns:
             self.say("No neuron is above the thresholds here, or nothing is stored yet.")
 
+    def on_mount(self) -> None:
+        self.watch(self.screen, "maximized", self.place, init=False)
+
     def on_resize(self) -> None:
         """Other columns fit now; once the grid has its new size."""
         self.call_after_refresh(self._fit)
@@ -88,15 +109,20 @@ class LayersPane(Pane):
             self.retitle(self.painted)
 
     def place(self) -> None:
-        """As high as the model is deep, where the pane stands above others."""
-        narrow = self.screen.has_class("-narrow")
-        self.styles.height = None if narrow or not self._depth else self._depth + 3
+        """As high as its lines, up to half of the screen, where the pane stands above others; all of it when maximised."""
+        alone = self.screen.maximized is self
+        if alone or self.screen.has_class("-narrow") or not self._depth:
+            self.styles.height = "1fr" if alone else None
+            return
+        most = self.screen.size.height // 2 - AROUND
+        self.styles.height = -(-self._depth // to_a_line(self._depth, most)) + AROUND
 
     def retitle(self, shown: Shown) -> None:
         grid = self.query_one(LayerGrid)
         hidden = grid.hidden_columns()
         self.entitle(f"layers · {grid.unit} · {shown.subject}")
-        self.entitle(below=f"{cells.several(hidden, 'more column')}: ← →" if hidden else "")
+        more = f"{cells.several(hidden, 'more column')}: ← →" if hidden else ""
+        self.entitle(below=" · ".join(filter(None, (where_most(grid), more))))
 
     def turn_unit(self) -> None:
         grid = self.query_one(LayerGrid)

@@ -30,12 +30,15 @@ class Place:
     column: str = ""
     """A language, LIKN or DKN; empty: any."""
     neuron: int | None = None
+    last: int | None = None
+    """The last layer of a bin of several; None: `layer` alone."""
 
     @property
     def trail(self) -> str:
         parts = ["neurons"]
         if self.layer is not None and (self.column or self.neuron is None):
-            parts.append(f"L{self.layer} {self.column}".strip())
+            to = "" if self.last in (None, self.layer) else f"-{self.last}"
+            parts.append(f"L{self.layer}{to} {self.column}".strip())
         if self.neuron is not None:
             parts.append(f"{self.layer}:{self.neuron}")
         return " › ".join(parts)
@@ -108,7 +111,7 @@ class NeuronPane(Pane):
         from knscope.analysis.neurons.table import list_sql, one_sql
 
         if place.neuron is None or place.layer is None:
-            return list_sql(reader, shown.narrowed, place.layer, place.column)
+            return list_sql(reader, shown.narrowed, place.layer, place.column, place.last)
         return one_sql(reader, shown.narrowed, place.layer, place.neuron)
 
     def paint(self, result: Any, shown: Shown) -> None:

@@ -114,7 +114,8 @@ class QueriesPane(Pane):
         if self._loaded is None:
             return
         frame = self._loaded
-        wanted, at = self._go_to, None
+        wanted = self._go_to
+        at: Mapping[str, Any] | None = None
         if wanted and frame.filter(frame["query"] == wanted).height:
             self._go_to, at = "", {"query": wanted}
         if self.filter_text and frame.height:

@@ -15,6 +15,13 @@ def bar(share: float, width: int) -> str:
     return ("█" * full + (_EIGHTHS[rest] if rest else "")).ljust(width)
 
 
+def two_bars(upper: float, lower: float, width: int) -> str:
+    """Two shares of `width` cells in the upper and the lower half of one line, exact to half a cell's place. What is above nothing
+    shows at least one cell."""
+    ends = [max(share > 0, round(max(0.0, min(1.0, share)) * width)) for share in (upper, lower)]
+    return "".join(" ▀▄█"[(place < ends[0]) + 2 * (place < ends[1])] for place in range(width))
+
+
 def spark(values: list[float]) -> str:
     """One cell a value, as high as its share of the largest."""
     top = max(values, default=0.0)

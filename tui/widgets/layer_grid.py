@@ -1,4 +1,4 @@
-"""Where the neurons are: one row a layer, one bar a language, LIKN and DKN beside them."""
+"""Where the neurons are: one bar a language and layer, LIKN and DKN beside them. All layers are seen, several to a line if need be."""
 
 from __future__ import annotations
 
@@ -10,18 +10,19 @@ from rich.segment import Segment
 from rich.style import Style
 from textual import events
 from textual.binding import BindingType
-from textual.geometry import Region, Size
+from textual.geometry import Region
 from textual.reactive import reactive
-from textual.scroll_view import ScrollView
 from textual.strip import Strip
+from textual.widget import Widget
 
 from knscope.tui import keymap
 from knscope.tui.messages import BinEntered
 from knscope.tui.printing.format import one_line
-from knscope.tui.widgets.bars import bar
+from knscope.tui.widgets.bars import bar, two_bars
 
-LABEL = 4
 NUMBER = 4
+HALVES = 10
+"""Cells of a bar from which on the halves of a line say more than one bar in eighths."""
 LEAST = 7
 """Narrowest column: its number and a bar of a few cells."""
 HUES = 6
@@ -38,8 +39,14 @@ class LayerBins:
     share: Mapping[tuple[str, int], float]
 
 
-class LayerGrid(ScrollView, can_focus=True):
-    """Own drawing in eighths of a cell. Arrow keys walk over the bins; Enter opens one."""
+def to_a_line(layers: int, lines: int) -> int:
+    """How many layers share a line, so that all are seen in so many lines."""
+    return max(1, -(-layers // max(1, lines)))
+
+
+class LayerGrid(Widget, can_focus=True):
+    """Own drawing in eighths of a cell; two layers to a line have its upper and its lower half where there is room, else they are
+    one bin, as more of them are. Arrow keys walk over the bins; Enter opens one."""
 
     BINDINGS: ClassVar[list[BindingType]] = list(keymap.bindings("table"))
     COMPONENT_CLASSES: ClassVar[set[str]] = {
@@ -54,6 +61,8 @@ class LayerGrid(ScrollView, can_focus=True):
     def __init__(self) -> None:
         super().__init__()
         self.bins: LayerBins | None = None
+        self._fullest: dict[tuple[str, int], tuple[range, float]] = {}
+        """By column and layers to a line, where the column has the most."""
         self._first = 0
         """The first column that is drawn; moves so that the cursor's is."""
 
@@ -62,8 +71,8 @@ class LayerGrid(ScrollView, can_focus=True):
             return
         before = self._lines()
         self.bins = bins
+        self._fullest.clear()
         self.at_layer, self.at_column = self.at_layer, self.at_column  # clamp
-        self.virtual_size = Size(1, bins.layers + 1)
         for line, (one, other) in enumerate(zip(before, self._lines(), strict=True)):
             if one != other:
                 self.refresh(Region(0, line, self.size.width, 1))
@@ -77,19 +86,48 @@ class LayerGrid(ScrollView, can_focus=True):
     def validate_at_column(self, value: int) -> int:
         return max(0, min(value, len(self.bins.columns) - 1)) if self.bins else 0
 
-    def watch_at_layer(self) -> None:
-        visible = max(1, self.scrollable_content_region.height - 1)
-        top = self.scroll_offset.y
-        if self.at_layer < top or self.at_layer >= top + visible:
-            self.scroll_to(
-                y=self.at_layer if self.at_layer < top else self.at_layer - visible + 1, animate=False, immediate=True
-            )
+    @property
+    def together(self) -> int:
+        """Layers to a line."""
+        return to_a_line(self.bins.layers, self.size.height - 1) if self.bins else 1
+
+    def layers_of(self, layer: int) -> range:
+        """The layers of the line that a layer is on."""
+        first = layer - layer % self.together
+        return range(first, min(first + self.together, self.bins.layers if self.bins else 0))
+
+    def name_of(self, layers: range) -> str:
+        """`L3`, or `L4-7` for several."""
+        return f"L{layers[0]}" if len(layers) == 1 else f"L{layers[0]}-{layers[-1]}"
+
+    def fullest(self, column: str) -> tuple[range, float]:
+        """The line with the largest share of a column, and that share. There are bins."""
+        place = column, self.together
+        if place not in self._fullest:
+            self._fullest[place] = self._find_fullest(column)
+        return self._fullest[place]
+
+    def _find_fullest(self, column: str) -> tuple[range, float]:
+        assert self.bins is not None
+        share = self.bins.share
+        lines = [self.layers_of(first) for first in range(0, self.bins.layers, self.together)]
+        found = [(sum(share.get((column, layer), 0.0) for layer in line), line) for line in lines]
+        most = max(value for value, _ in found)
+        return next((line, value) for value, line in found if value == most)
+
+    @property
+    def _label(self) -> int:
+        """Cells of the layers' names."""
+        last = self.bins.layers - 1 if self.bins else 0
+        return max(
+            4, len(self.name_of(range(last - 1, last + 1) if self.together > 1 and last else range(last, last + 1))) + 1
+        )
 
     def _columns(self) -> tuple[list[int], int]:
         """Indices of the columns that fit, with the cursor's among them, and their width."""
         if self.bins is None or not self.bins.columns:
             return [], LEAST
-        room = max(LEAST, self.scrollable_content_region.width - LABEL)
+        room = max(LEAST, self.size.width - self._label)
         fitting = max(1, min(len(self.bins.columns), room // LEAST))
         self._first = max(min(self._first, self.at_column), self.at_column - fitting + 1, 0)
         self._first = min(self._first, len(self.bins.columns) - fitting)
@@ -102,32 +140,48 @@ class LayerGrid(ScrollView, can_focus=True):
         return self.get_component_rich_style(f"grid--{name}", partial=True)
 
     def render_line(self, y: int) -> Strip:
-        layer = self.scroll_offset.y + y - 1
-        if self.bins is None or (y and layer >= self.bins.layers):
+        first = (y - 1) * self.together
+        if self.bins is None or (y and first >= self.bins.layers):
             return Strip.blank(self.size.width, self.rich_style)
-        return self._layer_line(self.bins, layer) if y else self._title_line(self.bins)
+        return self._layer_line(self.bins, self.layers_of(first)) if y else self._title_line(self.bins)
 
     def _title_line(self, bins: LayerBins) -> Strip:
         title = self.rich_style + self._style("title")
         indices, wide = self._columns()
         names = [f"{one_line(bins.columns[i])[: wide - 1]:>{NUMBER}}".ljust(wide) for i in indices]
-        segments = [Segment(text, title) for text in ("".ljust(LABEL), *names)]
+        segments = [Segment(text, title) for text in ("".ljust(self._label), *names)]
         return Strip(segments).extend_cell_length(self.size.width, title)
 
-    def _layer_line(self, bins: LayerBins, layer: int) -> Strip:
+    def _top(self, bins: LayerBins, *, halves: bool) -> float:
+        """What a whole bar stands for: the largest layer, or the largest bin."""
+        values, together = (bins.share if self.unit == "share" else bins.n), self.together
+        if halves or together == 1:
+            return max(values.values(), default=0) or 1
+        binned: dict[tuple[str, int], float] = {}
+        for (column, layer), value in values.items():
+            place = column, layer // together
+            binned[place] = binned.get(place, 0) + value
+        return max(binned.values(), default=0) or 1
+
+    def _layer_line(self, bins: LayerBins, layers: range) -> Strip:
         base, width = self.rich_style, self.size.width
-        values = bins.share if self.unit == "share" else bins.n
-        top = max(values.values(), default=0) or 1
+        found = bins.share if self.unit == "share" else bins.n
         indices, wide = self._columns()
-        segments = [Segment(f"L{layer}".ljust(LABEL), base + self._style("label"))]
+        room = wide - NUMBER - 2
+        halves = self.together == 2 and room >= HALVES
+        top = self._top(bins, halves=halves)
+        segments = [Segment(self.name_of(layers).ljust(self._label), base + self._style("label"))]
         for i in indices:
             name = bins.columns[i]
-            value = values.get((name, layer), 0)
-            here = layer == self.at_layer and i == self.at_column
+            values = [found.get((name, layer), 0) for layer in layers]
+            here = self.at_layer in layers and i == self.at_column
             over = self._style("cursor" if self.has_focus else "blurred") if here else Style.null()
             hue = self._style("shared" if name in ("LIKN", "DKN") else f"hue{i % HUES}")
-            segments.append(Segment(f"{self._text(value):>{NUMBER}}", base + self._style("number") + over))
-            segments.append(Segment(f" {bar(value / top, wide - NUMBER - 2)} ", base + hue))
+            most = Style(bold=self.fullest(name)[0] == layers)
+            parts = [value / top for value in values]
+            drawn = two_bars(*parts, room) if halves and len(parts) == 2 else bar(sum(parts), room)
+            segments.append(Segment(f"{self._text(sum(values)):>{NUMBER}}", base + self._style("number") + most + over))
+            segments.append(Segment(f" {drawn} ", base + hue))
         return Strip(segments).extend_cell_length(width, base).crop(0, width)
 
     def _text(self, value: float) -> str:
@@ -140,13 +194,13 @@ class LayerGrid(ScrollView, can_focus=True):
     # --- moving
 
     def action_cursor(self, step: int) -> None:
-        self.at_layer += step
+        self.at_layer = self.layers_of(self.at_layer)[0] + step * self.together
 
     def action_across(self, step: int) -> None:
         self.at_column += step
 
     def action_page(self, step: int) -> None:
-        self.at_layer += step * max(1, self.size.height - 2)
+        self.action_cursor(step * max(1, self.size.height - 2))
 
     def action_edge(self, step: int) -> None:
         self.at_layer = 0 if step < 0 else 10**6
@@ -156,13 +210,14 @@ class LayerGrid(ScrollView, can_focus=True):
 
     def enter(self) -> None:
         if self.bins is not None and self.bins.columns:
-            self.post_message(BinEntered(self.at_layer, self.bins.columns[self.at_column]))
+            layers = self.layers_of(self.at_layer)
+            self.post_message(BinEntered(layers[0], self.bins.columns[self.at_column], layers[-1]))
 
     def on_click(self, event: events.Click) -> None:
         indices, wide = self._columns()
-        place = (event.x - LABEL) // wide
+        place = (event.x - self._label) // wide
         if self.bins is None or event.y == 0 or not 0 <= place < len(indices):
             return
-        self.at_layer, self.at_column = self.scroll_offset.y + event.y - 1, indices[place]
+        self.at_layer, self.at_column = (event.y - 1) * self.together, indices[place]
         if event.chain == 2:
             self.enter()

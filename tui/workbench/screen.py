@@ -83,7 +83,7 @@ class WorkbenchScreen(Bench):
             self.on_fact_wanted(FactWanted(str(message.row["fact"]), str(message.row.get("lang", ""))))
 
     def on_bin_entered(self, message: BinEntered) -> None:
-        self._show_neurons(Place(layer=message.layer, column=message.column))
+        self._show_neurons(Place(layer=message.layer, last=message.last, column=message.column))
 
     def on_neuron_wanted(self, message: NeuronWanted) -> None:
         self._show_neurons(Place(layer=message.layer, neuron=message.neuron))
