@@ -62,7 +62,9 @@ CREATE TABLE prediction ( -- what a model answers to a query, unedited
     argmax_tokens VARCHAR[],  -- what the model says at each step
     n_words INTEGER,          -- words of the prompt with tokens of their own: the paths of eq. 3
     words_without_path INTEGER, -- words of the prompt that another word's tokens cover; null in older results
-    prompt VARCHAR            -- the text the model was given
+    prompt VARCHAR,           -- the text the model was given
+    says VARCHAR[],           -- the five likeliest first tokens, each continued greedily to a word; null in older results
+    says_p DOUBLE[]           -- probability of each: product over its tokens
 );
 CREATE TABLE unusable ( -- queries a model cannot use, and why
     model VARCHAR,            -- table model

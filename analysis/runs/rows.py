@@ -67,7 +67,9 @@ def method_row(label: str) -> Row:
     return {"method": label, "options": options, "numerics_version": NUMERICS_VERSION}
 
 
-def prediction_row(key: str, model: str, encoded: Any, prediction: Any, argmax_tokens: Sequence[str]) -> Row:
+def prediction_row(
+    key: str, model: str, encoded: Any, prediction: Any, argmax_tokens: Sequence[str], says: Sequence[Any] = ()
+) -> Row:
     return {
         "key": key,
         "model": model,
@@ -83,6 +85,8 @@ def prediction_row(key: str, model: str, encoded: Any, prediction: Any, argmax_t
         "n_words": encoded.n_words,
         "words_without_path": encoded.words_without_path,
         "prompt": encoded.prompt,
+        "says": [word.text for word in says],
+        "says_p": [float(word.p) for word in says],
     }
 
 

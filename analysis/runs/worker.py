@@ -18,7 +18,7 @@ from knscope.analysis.attribution import integrate
 from knscope.analysis.attribution.method import MethodConfig, parse_method
 from knscope.analysis.dkn import measure as dkn_measure
 from knscope.analysis.edits import measure as edits_measure
-from knscope.analysis.engine import models, replay
+from knscope.analysis.engine import likeliest, models, replay
 from knscope.analysis.errors import ModelError, UnusableQuery
 from knscope.analysis.factcheck import measure as factcheck_measure
 from knscope.analysis.neurons import measure as neurons_measure
@@ -43,6 +43,10 @@ from knscope.store.errors import UserError
 
 USER_ERRORS = (ModelError, UserError)  # what a person can put right; told without a traceback
 SHARD_SECONDS = 15.0  # a slow unit commits what it has this often
+PREDICTED_CPU, PREDICTED_GPU = (
+    32,
+    512,
+)  # queries predicted together: a large model reports and can be stopped between them
 PORTION_CPU, PORTION_GPU = 5e11, 1e14  # floating-point operations of about as long, on one core and on one GPU
 
 
@@ -184,12 +188,17 @@ class Worker:
         self._batch.add("query", *(rows.query_row(row) for row in unit.queries))
         usable = self._encode(held, unit.queries)
         yield len(unit.queries) - len(usable)
-        for encoded, prediction in zip(usable, held.engine.predict(usable), strict=True):
-            key = prediction_key(held.hash, encoded.query.id)
-            tokens = held.loaded.tokenizer.convert_ids_to_tokens([int(token) for token in prediction.argmax])
-            self._batch.add("prediction", rows.prediction_row(key, held.label, encoded, prediction, tokens))
-            self.keys.append(key)
-            yield 1
+        size = PREDICTED_CPU if held.loaded.device.type == "cpu" else PREDICTED_GPU
+        for start in range(0, len(usable), size):
+            part = usable[start : start + size]
+            says = likeliest.likeliest(held.engine, part)
+            for encoded, prediction, words in zip(part, held.engine.predict(part), says, strict=True):
+                key = prediction_key(held.hash, encoded.query.id)
+                tokens = held.loaded.tokenizer.convert_ids_to_tokens([int(token) for token in prediction.argmax])
+                row = rows.prediction_row(key, held.label, encoded, prediction, tokens, words)
+                self._batch.add("prediction", row)
+                self.keys.append(key)
+                yield 1
 
     def _attribute(self, held: Held, unit: Unit) -> Iterable[int]:
         method = parse_method(unit.method)

@@ -179,7 +179,7 @@ class LayerGrid(Widget, can_focus=True):
             hue = self._style("shared" if name in ("LIKN", "DKN") else f"hue{i % HUES}")
             most = Style(bold=self.fullest(name)[0] == layers)
             parts = [value / top for value in values]
-            drawn = two_bars(*parts, room) if halves and len(parts) == 2 else bar(sum(parts), room)
+            drawn = two_bars(parts[0], parts[1], room) if halves and len(parts) == 2 else bar(sum(parts), room)
             segments.append(Segment(f"{self._text(sum(values)):>{NUMBER}}", base + self._style("number") + most + over))
             segments.append(Segment(f" {drawn} ", base + hue))
         return Strip(segments).extend_cell_length(width, base).crop(0, width)
