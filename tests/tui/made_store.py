@@ -95,6 +95,7 @@ def _frames(model: str, count: int, width: int, seed: int, first: int) -> tuple[
             "key": f"p{key[1:]}", "model": model, "query": query.id, "p": p, "p_root": p, "rank": 1 if known else int(rng.integers(2, 400)),
             "known": known, "p_steps": [p], "ranks": [1], "answer_tokens": [answer], "argmax_tokens": [answer if known else "?"],
             "n_words": 5, "words_without_path": 0, "prompt": LANGS[lang].replace("[X]", subject).replace("[Y]", ""),
+            "says": [answer, "Rome"], "says_p": [p, (1 - p) / 2],
         })  # fmt: skip
         tables["attribution"].append({
             "key": key, "model": model, "method": "amig", "query": query.id, "max_score": float(best), "n_positive": int((found > 0).sum()),

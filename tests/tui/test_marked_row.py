@@ -5,9 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
+from textual.widgets import Static
+
 from knscope import store
 from knscope.store import runs
 from knscope.tui.app import Knscope
+from knscope.tui.panes.asked import chance, prompt_text, says_text
 from knscope.tui.panes.queries import QueriesPane
 from knscope.tui.selection import Selection
 from tests.tui.driver import Driver
@@ -127,6 +130,33 @@ async def test_restart_comes_back_to_the_row_and_scrolls_it_into_sight(workbench
         assert row is not None and (row["fact"], row["lang"]) == ("P36-10", "zh") and table.cursor > table.size.height
         assert table.scroll_offset.y <= table.cursor < table.scroll_offset.y + table.size.height - 1
         await _agrees(driver)
+        asked = driver.pane("queries").query_one("#asked", Static)
+        await driver.until(lambda: "says" in str(asked.render()), "what the model says is read")
+        assert "挪威的首都是奥斯陆" in str(asked.render()) and f"rank {row['rank']:,}" in str(asked.render())
+        driver.table("queries").cursor -= 1
+        await driver.until(
+            lambda: "Norway" in str(asked.render()) and "says" not in str(asked.render()), "another prompt"
+        )
+        await driver.until(lambda: "says" in str(asked.render()), "and what the model says there")
+        driver.bench.query_one(QueriesPane).set_filter("nowhere")
+        await driver.until(lambda: not asked.display, "no row, no prompt")
+
+
+def test_prompt_text_keeps_the_answer_in_sight_and_what_hides_is_shown() -> None:
+    row = {"template": "[X]'s capital \x1b[Y] it is", "subject": "S" * 40, "object": "Dodoma", "p": 0.5, "rank": 2}
+    whole, cut = prompt_text(row, 100), prompt_text(row, 30)
+    assert whole.plain == "S" * 40 + "'s capital ·Dodoma it is"
+    assert cut.plain.startswith("…") and cut.plain.index("Dodoma") + len("Dodoma") <= 30
+
+
+def test_says_text_underlines_the_right_answer_and_says_when_nothing_is_stored() -> None:
+    row = {"object": "Dodoma", "p": 0.25, "rank": 2}
+    says = says_text(row, (("Rome", 0.6), ("dodoma", 0.25), ("\n", 0.001)), known=True)
+    assert says.plain == "p 0.250  rank 2  says Rome .60 · dodoma .25 · · <.01"
+    assert [says.plain[span.start : span.end] for span in says.spans if "underline" in str(span.style)] == ["dodoma"]
+    assert "not stored" in says_text(row, None, known=True).plain
+    assert "says" not in says_text(row, None, known=False).plain
+    assert [chance(p) for p in (0.0, 0.0001, 0.5, 0.999)] == [".00", "<.01", ".50", "1.0"]
 
 
 async def test_new_results_never_move_the_mark_to_another_fact(workbench: Make, tmp_path: Path) -> None:

@@ -6,45 +6,54 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+from rich.text import Text
 from textual.app import ComposeResult
+from textual.timer import Timer
 from textual.widgets import Input
+from textual.worker import Worker, WorkerState
 
+from knscope.tui.messages import RowMoved
+from knscope.tui.panes.asked import Says, prompt_text, says_of, says_text
 from knscope.tui.panes.pane import Pane
 from knscope.tui.selection import Selection, Shown
 from knscope.tui.widgets import cells
 from knscope.tui.widgets.cells import Column
 from knscope.tui.widgets.frame_table import FrameTable
-from knscope.tui.widgets.line import Line
+from knscope.tui.widgets.line import Line, PlainText
 
 if TYPE_CHECKING:
     import polars as pl
 
     from knscope.store.reader import Reader
 
+LOW = 12
+"""Height below which the prompt and what the model says share a line."""
+RESTED = 0.08
+"""Seconds after which keys are taken to rest, and what the model says is read."""
 KEY = ("query",)
 NEAR = ("relation", "fact", "lang")
 """What the cursor falls back on where its query is shown no more: the same language of its fact, its fact, its relation."""
 SEARCHED = ("fact", "relation", "lang", "subject", "object", "template")
 COLUMNS = (
-    Column("fact", "fact", least=6, most=18, drop=2),
-    Column("relation", "rel", most=10, drop=3),
+    Column("fact", "fact", least=6, most=18, drop=3),
+    Column("relation", "relation", most=10, drop=4),
     Column("lang", "lang", most=8),
-    Column("pair", "subject → object", grow=True, least=14, most=60),
+    Column("pair", "subject → answer", grow=True, least=14, most=40),
+    Column("template", "template", grow=True, least=12, most=60, drop=2),
     Column("p", "p", cells.prob, right=True, tone=lambda p: "dim" if p is None or p < 0.01 else ""),
     Column("rank", "rank", cells.count, right=True, tone=lambda rank: "good" if rank == 1 else ""),
-    Column("n_kn", "#KN", cells.count, right=True),
-    Column("residual", "resid", cells.power, right=True, drop=4),
+    Column("n_kn", "neurons", cells.count, right=True),
 )
 MORE = (
-    Column("template", "template", least=10, most=60),
+    Column("residual", "residual", cells.power, right=True),
     Column("p_root", "p^1/T", cells.prob, right=True),
     Column("known", "known", cells.tick),
     Column("query", "query", most=16),
 )
 """Columns that are shown when they are asked for."""
 _EXPLAINED = {
-    "fact": "fact", "relation": "relation", "lang": "language", "pair": "subject → object", "p": "p of the right answer",
-    "rank": "rank of the right answer", "n_kn": "number of knowledge neurons", "residual": "largest completeness residual",
+    "fact": "fact", "relation": "relation", "lang": "language", "pair": "subject → answer", "p": "p of the right answer",
+    "rank": "rank of the right answer", "n_kn": "number of knowledge neurons", "residual": "largest residual of an integral (completeness)",
     "template": "template", "p_root": "p^(1/T): comparable across lengths", "known": "whether the model knows it",
     "query": "identifier of the query",
 }  # fmt: skip
@@ -75,9 +84,11 @@ class QueriesPane(Pane):
     TITLE = "queries"
     CONTEXT = "queries"
     HELP = (
-        "One row a stored prompt. p is the probability of the right answer, rank its place (1: the model knows it), #KN the number of "
-        "knowledge neurons at the current τ, resid the largest completeness residual. Enter goes from everything to the row's relation, "
-        "its fact, the query itself; the other panes follow."
+        "One row a stored prompt. p is the probability of the right answer, rank its place (1, green: the model knows it), neurons the "
+        "number of knowledge neurons at the current τ. Below the table: what the model was asked, with the right answer underlined in its "
+        "place, and the five words it says with the highest probability (the likeliest first tokens, each continued to a word). Enter goes "
+        "from everything to the row's relation, its fact, the query itself; the other panes follow. C chooses the columns; residual tells "
+        "how exact the integrals are."
     )
 
     def __init__(self) -> None:
@@ -91,6 +102,13 @@ class QueriesPane(Pane):
         """The query that the cursor goes to as soon as it is there."""
         self._last: Mapping[str, Any] | None = None
         """The row that the cursor was on last."""
+        self._row: Mapping[str, Any] | None = None
+        """The row whose prompt is shown."""
+        self._says_of: tuple[str, str] | None = None
+        """Model and query whose likeliest words are shown, or are read when the keys rest."""
+        self._says: Says | None = None
+        self._says_known = False
+        self._timer: Timer | None = None
 
     def compose(self) -> ComposeResult:
         yield self.note
@@ -98,6 +116,7 @@ class QueriesPane(Pane):
         field.display = False
         yield field
         yield FrameTable("queries", empty="no query matches; esc clears the filter")
+        yield PlainText("", id="asked")
 
     def load(self, reader: Reader, shown: Shown) -> pl.DataFrame:
         return prepared(reader.live.queries(shown.view))
@@ -128,7 +147,8 @@ class QueriesPane(Pane):
         self._last = table.current or self._last
         if at is None and table.current is None:  # at a restart, and where a filter had left no row
             at = self._last
-        table.show(frame, self._columns(), KEY, at, NEAR)
+        table.show(frame, self._columns(frame), KEY, at, NEAR)
+        self._tell_row(table.current)
         of = (
             f"{frame.height:,} of {self._loaded.height:,}"
             if frame.height != self._loaded.height
@@ -148,11 +168,79 @@ class QueriesPane(Pane):
         self.chosen = tuple(name for name in names if name in there) or self.chosen
         self.show_rows()
 
-    def _columns(self) -> tuple[Column, ...]:
-        """Columns chosen by hand are all shown, by scrolling if need be; the usual ones as far as there is room."""
+    def _columns(self, frame: pl.DataFrame) -> tuple[Column, ...]:
+        """Columns chosen by hand are all shown, by scrolling if need be; the usual ones as far as there is room, the template only
+        where rows would look alike without it."""
         if self.chosen == tuple(column.name for column in COLUMNS):
-            return COLUMNS
+            alike = frame.select("fact", "lang").is_duplicated().any()
+            return tuple(column for column in COLUMNS if alike or column.name != "template")
         return tuple(replace(column, drop=0) for column in (*COLUMNS, *MORE) if column.name in self.chosen)
+
+    @property
+    def chosen_by_hand(self) -> tuple[str, ...]:
+        """Empty: the usual ones."""
+        return () if self.chosen == tuple(column.name for column in COLUMNS) else self.chosen
+
+    # --- what was asked in the marked row
+
+    def on_row_moved(self, message: RowMoved) -> None:
+        if message.table == "queries":
+            self._tell_row(message.row)
+
+    def on_resize(self) -> None:
+        self._place_asked()
+
+    def _place_asked(self) -> None:
+        """Two lines; one in a low pane; none without a row."""
+        asked = self.query_one("#asked", PlainText)
+        asked.display = self._row is not None and not self.note.display
+        asked.styles.height = 1 if self.size.height < LOW else 2
+        self._paint_asked()
+
+    def _tell_row(self, row: Mapping[str, Any] | None) -> None:
+        """Show the prompt at once, and what the model says as soon as the keys rest."""
+        if row == self._row:
+            return
+        before, self._row = self._row, row
+        view = self.painted.view if self.painted else None
+        of = (view.model, str(row["query"])) if row is not None and view is not None else None
+        if of != self._says_of:
+            self._says_of, self._says, self._says_known = of, None, False
+            if self._timer is not None:
+                self._timer.stop()
+            self._timer = self.set_timer(RESTED, self._read_says) if of else None
+        if (before is None) != (row is None):
+            self._place_asked()
+        else:
+            self._paint_asked()
+
+    def _read_says(self) -> None:
+        reader, of = self.session.reader, self._says_of
+        if reader is not None and of is not None:
+            self.run_worker(
+                lambda: (of, says_of(reader, *of)), thread=True, group="says", exclusive=True, exit_on_error=False
+            )
+
+    def on_worker_state_changed(self, event: Worker.StateChanged) -> None:
+        """Take what the model says. Textual calls this handler beside that of `Pane`."""
+        if event.worker.group == "says":
+            event.stop()
+            of, says = event.worker.result or (None, None)
+            if event.state == WorkerState.SUCCESS and of == self._says_of:
+                self._says, self._says_known = says, True
+                self._paint_asked()
+
+    def _paint_asked(self) -> None:
+        if self._row is None:
+            return
+        width = max(1, self.size.width - 2)
+        said = says_text(self._row, self._says, known=self._says_known)
+        if self.size.height >= LOW:
+            text = Text("\n", no_wrap=True).join([prompt_text(self._row, width), said])
+        else:
+            room = max(width // 2, width - said.cell_len - 2)
+            text = prompt_text(self._row, room).append("  ").append_text(said)
+        self.query_one("#asked", PlainText).update(text, layout=False)
 
     def go_to(self, query: str) -> None:
         """Bring the cursor to a query, when it is loaded."""

@@ -135,7 +135,7 @@ class Bench(Screen[None]):
                 "split": self.split,
                 "filter": queries.filter_text,
                 "sorting": table.sorted_by,
-                "columns": queries.chosen,
+                "columns": queries.chosen_by_hand,
                 "row": queries.left_at(),
             }
         )
