@@ -7,7 +7,7 @@ made of the rows in `tables.faithfulness`.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 
 import numpy as np
 import numpy.typing as npt
@@ -15,7 +15,7 @@ import numpy.typing as npt
 from knscope.analysis.attribution.integrate import attribute
 from knscope.analysis.attribution.method import parse_method
 from knscope.analysis.edits.measure import mean_activations
-from knscope.analysis.edits.sets import ABLATIONS, Ablation
+from knscope.analysis.edits.sets import ABLATIONS, KINDS, Ablation, Kind
 from knscope.analysis.engine.replay import Engine
 from knscope.analysis.faithfulness.judge import COMPARED, agreement, area, spearman, specific_area
 from knscope.analysis.faithfulness.measure import (
@@ -39,19 +39,24 @@ class Item:
     """One known main query, its fact's subject, and the same language's queries of its irrelevant facts.
 
     `source` is one more of these, whose activations the ablation `resample` puts in: on an irrelevant fact of the
-    curves its own values would change nothing. `grouped` asks for the group truth too, which costs most.
+    curves its own values would change nothing. `alike`: queries of facts of the same relation, by kind. `grouped` asks for
+    the group truth too, which costs most.
     """
 
     query: EncodedQuery
     subject: str
     irrelevant: tuple[EncodedQuery, ...]
     source: EncodedQuery | None = None
+    alike: Mapping[Kind, tuple[EncodedQuery, ...]] = field(default_factory=dict)
     grouped: bool = False
 
 
 @dataclass(frozen=True)
 class Row:
-    """One method on one query under one ablation. `area` is the primary metric; drops are mean log p, in nats."""
+    """One method on one query under one ablation. `area` is the primary metric, `area_relation` and `area_answer` the same with
+    facts of the same relation in the place of irrelevant ones: with another answer, and with the same one. Drops are mean log
+    p, in nats.
+    """
 
     fact: str
     subject: str
@@ -59,6 +64,8 @@ class Row:
     ablation: str
     method: str
     area: float | None
+    area_relation: float | None
+    area_answer: float | None
     drop: float
     spearman: float | None
     neurons: int
@@ -158,13 +165,15 @@ def _measure(
     truth = single_effects(engine, item.query, values)
     orders = [np.argsort(-one, kind="stable")[:top] for one in scores.values()]
     own_curves = deletion_curves(engine, item.query, orders, values, POINTS)
-    asides = [deletion_curves(engine, other, orders, values, POINTS) for other in item.irrelevant]
+    others = [item.irrelevant, *(item.alike.get(kind, ()) for kind in KINDS[1:])]
+    asides = [[deletion_curves(engine, one, orders, values, POINTS) for one in some] for some in others]
     for place, (name, one) in enumerate(scores.items()):
-        own, aside = own_curves[place], [curves[place] for curves in asides]
+        own = own_curves[place]
+        other, relation, answer = (specific_area(own, [curves[place] for curves in some]) for some in asides)
         found = agreement(one, truth, noise)
         query = item.query.query
         yield Row(
-            query.fact, item.subject, query.lang, ablation, name, specific_area(own, aside), -area(own),
+            query.fact, item.subject, query.lang, ablation, name, other, relation, answer, -area(own),
             found.spearman, found.n, found.overlap or 0.0, found.chance or 0.0,
         )  # fmt: skip
 

@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from knscope.analysis.faithfulness.judge import CONTROLS, Choice, choose
+from knscope.analysis.edits.sets import KINDS
+from knscope.analysis.faithfulness.judge import CONTROLS, Choice, choose, halves
 from knscope.analysis.statistics.bootstrap import DRAWS, mean_interval
 from knscope.analysis.statistics.columns import ENDS, span, spread, spread_columns
 from knscope.analysis.statistics.table import Table
@@ -29,7 +30,7 @@ def build(
     if rows.is_empty():
         return [Table("faithfulness", "faithfulness", pl.DataFrame(), ("no known fact to measure on",))]
     choice, means = _choice(rows, default, draws, seed)
-    tables = [_primary(rows, choice, means, draws, seed), _by_ablation(rows, draws, seed)]
+    tables = [_primary(rows, choice, means, seed), _by_kind(rows, draws, seed), _by_ablation(rows, draws, seed)]
     groups = _frame(documents, "groups")
     return tables if groups.is_empty() else [*tables, _group(groups, draws, seed)]
 
@@ -53,8 +54,9 @@ def _choice(rows: pl.DataFrame, default: str, draws: int, seed: int) -> tuple[Ch
     return choose(areas, wide["subject"].to_list(), default=default, draws=draws, seed=seed), wide
 
 
-def _primary(rows: pl.DataFrame, choice: Choice, wide: pl.DataFrame, draws: int, seed: int) -> Table:
+def _primary(rows: pl.DataFrame, choice: Choice, wide: pl.DataFrame, seed: int) -> Table:
     lines = []
+    reporting = wide.filter(~pl.col("subject").is_in(halves(wide["subject"].to_list(), seed)))
     for name in choice.ranking:
         reported = choice.reported[name]
         part = rows.filter(pl.col("method") == name)
@@ -62,6 +64,8 @@ def _primary(rows: pl.DataFrame, choice: Choice, wide: pl.DataFrame, draws: int,
             {
                 "method": name,
                 "control": name in CONTROLS,
+                "facts": reporting.height,
+                "subjects": reporting["subject"].n_unique(),
                 "area (choosing half)": choice.chosen_on[name],
                 **spread("area (reported)", reported, ".3f", prefix=""),
                 "spearman": _mean(part["spearman"]),
@@ -81,6 +85,23 @@ def _primary(rows: pl.DataFrame, choice: Choice, wide: pl.DataFrame, draws: int,
     return Table("faithfulness", title, pl.DataFrame(lines, schema=_PRIMARY), notes, ENDS)
 
 
+def _by_kind(rows: pl.DataFrame, draws: int, seed: int) -> Table:
+    """The primary metric against each kind of other facts: what moves them too may belong to the relation or the answer."""
+    lines = []
+    for (method,), part in rows.group_by("method", maintain_order=True):
+        for kind, column in zip(KINDS, ("area", "area_relation", "area_answer"), strict=True):
+            known = part.filter(pl.col(column).is_not_null())
+            each = known.group_by("model", "fact", "subject", maintain_order=True).agg(pl.col(column).mean())
+            found = mean_interval(each[column].to_numpy(), each["subject"].to_numpy(), draws=draws, seed=seed)
+            about = {"method": method, "others": kind, "facts": each.height, "subjects": each["subject"].n_unique()}
+            lines += [{**about, **spread("area", found, ".3f", prefix="")}] if each.height else []
+    notes = (
+        "others: the facts whose drop is taken off: of another relation (the primary metric), of the same relation with another answer, "
+        "of the same relation with the same answer in every language. All facts that have such; models counted apart",
+    )
+    return Table("faithfulness_by_kind", "by the other facts", pl.DataFrame(lines), notes, ENDS)
+
+
 def _by_ablation(rows: pl.DataFrame, draws: int, seed: int) -> Table:
     """The same by model, ablation and language, since no truth is the truth."""
     lines = []
@@ -92,6 +113,7 @@ def _by_ablation(rows: pl.DataFrame, draws: int, seed: int) -> Table:
         lines.append(
             {
                 "model": model, "lang": lang, "ablation": ablation, "method": method, "facts": part.height,
+                "subjects": part["subject"].n_unique(),
                 **spread("area", interval, ".3f", prefix=""), "drop": _mean(part["drop"]),
                 "spearman": _mean(part["spearman"]), "overlap": _mean(part["overlap"]),
                 "chance": _mean(part["chance"]), "neurons": _mean(part["neurons"]),
@@ -108,7 +130,8 @@ def _group(groups: pl.DataFrame, draws: int, seed: int) -> Table:
         interval = mean_interval(known["group"].to_numpy(), known["subject"].to_numpy(), draws=draws, seed=seed)
         lines.append(
             {
-                "method": method, "queries": part.height, **spread("group", interval, ".3f", prefix=""),
+                "method": method, "queries": part.height, "subjects": part["subject"].n_unique(),
+                **spread("group", interval, ".3f", prefix=""),
                 "single": _mean(part["single"]), "insertion": _mean(part["insertion"]), "error": _mean(part["error"]),
             }
         )  # fmt: skip
@@ -127,6 +150,8 @@ def _mean(values: pl.Series) -> float | None:
 _PRIMARY = {
     "method": pl.String,
     "control": pl.Boolean,
+    "facts": pl.Int64,
+    "subjects": pl.Int64,
     "area (choosing half)": pl.Float64,
     **spread_columns("area (reported)", prefix=""),
     "spearman": pl.Float64,

@@ -15,7 +15,7 @@ import numpy.typing as npt
 import polars as pl
 
 from knscope.analysis.edits.measure import mean_activations
-from knscope.analysis.edits.sets import draw_irrelevant
+from knscope.analysis.edits.sets import KINDS, Kind, draw_alike, draw_irrelevant
 from knscope.analysis.engine import models, replay
 from knscope.analysis.errors import UnusableQuery
 from knscope.analysis.faithfulness.compare import Item, compare
@@ -27,6 +27,8 @@ from knscope.analysis.runs.worker import USER_ERRORS, resolve_device
 from knscope.analysis.stored.facts import join_subjects
 from knscope.store.main_query import main_queries, template_order
 
+ALIKE = 2
+"""Facts of the same relation that curves are read on too, of each of the two kinds."""
 _ASKED = ("fact", "relation", "lang", "template", "prefix")
 
 
@@ -116,16 +118,16 @@ def make_items(task: Task, mains: Mapping[tuple[str, str], EncodedQuery], known:
         fact: {token for lang in langs if (fact, lang) in mains for token in mains[fact, lang].answer_tokens}
         for fact in facts
     }
+    answers = [{lang: mains[fact, lang].query.object for lang in langs if (fact, lang) in mains} for fact in facts]
     shares = [np.mean([known[mains[fact, lang].query.id] for lang in langs if (fact, lang) in mains]) for fact in facts]
-    drawn = draw_irrelevant(
-        facts,
-        [relation[fact] for fact in facts],
-        [subject[fact] for fact in facts],
-        [tokens[fact] for fact in facts],
-        [bool(share >= 0.5) for share in shares],
-        n=task.irrelevant + 1,
-        seed=task.config.seed,
-    )
+    labels = facts, [relation[fact] for fact in facts], [subject[fact] for fact in facts]
+    flags, seed = [bool(share >= 0.5) for share in shares], task.config.seed
+    drawn = draw_irrelevant(*labels, [tokens[fact] for fact in facts], flags, n=task.irrelevant + 1, seed=seed)
+    alike: dict[Kind, dict[str, list[str]]] = {}
+    for kind in KINDS[1:]:
+        found = draw_alike(*labels, answers, flags, kind, n=ALIKE, seed=seed)
+        for i, j in zip(found.fact.tolist(), found.other.tolist(), strict=True):
+            alike.setdefault(kind, {}).setdefault(facts[i], []).append(facts[j])
     others: dict[str, list[str]] = {}
     for i, j in zip(drawn.fact.tolist(), drawn.other.tolist(), strict=True):
         others.setdefault(facts[i], []).append(facts[j])
@@ -136,7 +138,11 @@ def make_items(task: Task, mains: Mapping[tuple[str, str], EncodedQuery], known:
             if query is not None and known[query.query.id]:
                 aside = tuple(mains[other, lang] for other in others.get(fact, ()) if (other, lang) in mains)
                 spared, source = (aside[:-1], aside[-1]) if len(aside) > 1 else (aside, None)
-                items.append(Item(query, subject[fact], spared, source))
+                near = {
+                    kind: tuple(mains[other, lang] for other in of.get(fact, ()) if (other, lang) in mains)
+                    for kind, of in alike.items()
+                }
+                items.append(Item(query, subject[fact], spared, source, near))
     chosen = set(np.linspace(0, len(items) - 1, min(task.grouped, len(items))).astype(int).tolist())
     return [replace(item, grouped=place in chosen) for place, item in enumerate(items)]
 

@@ -22,6 +22,7 @@ class Stability:
 
     variant: str
     n: int
+    subjects: int
     size: float | None
     size_variant: float | None
     jaccard: Interval
@@ -62,5 +63,5 @@ def stability(
         )
         means = [float(one.mean()) if n else None for one in sizes]
         same = float((values[usable] == 1.0).mean()) if n else None
-        rows.append(Stability(name, n, means[0], means[1], interval, same))
+        rows.append(Stability(name, n, len(np.unique(labels[usable])), means[0], means[1], interval, same))
     return rows

@@ -226,5 +226,5 @@ def test_stability_of_a_set_with_itself_is_one_and_with_nothing_is_unknown():
     sets = NeuronSets.from_lists([[[1, 2]], [[3]], [[]]], [9])
     empty = NeuronSets.from_lists([[None]] * 3, [9])
     same, nothing = stability(sets, {"same": sets, "nothing": empty}, [0, 1, 2], draws=20)
-    assert (same.n, same.jaccard.estimate, same.same) == (2, 1.0, 1.0)
+    assert (same.n, same.subjects, same.jaccard.estimate, same.same) == (2, 2, 1.0, 1.0)
     assert (nothing.n, nothing.jaccard.estimate, nothing.size) == (0, None, None)

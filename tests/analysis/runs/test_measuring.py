@@ -16,7 +16,7 @@ from knscope.analysis.faithfulness import table as faithfulness_table
 from knscope.analysis.faithfulness.judge import COMPARED
 from knscope.analysis.figures.drawing import draw
 from knscope.analysis.prompts import encode
-from knscope.analysis.runs import job, measuring, protocol, truth
+from knscope.analysis.runs import facts, job, measuring, protocol, truth
 from knscope.analysis.runs.__main__ import make_executor
 from knscope.analysis.runs.config import ModelSource, RunConfig
 from knscope.analysis.runs.measuring import Task, tasks
@@ -59,9 +59,31 @@ def test_truth_is_measured_on_known_main_queries_only_and_tasks_share_them_out(t
     parts = [truth.measure(one, lambda done, total: True) for one in (replace(wanted, part=i, of=2) for i in range(2))]
     joined = sorted(json.dumps(row) for part in parts for row in part["rows"])
     assert joined == sorted(json.dumps(row) for row in whole["rows"])
-    [primary, by_truth, group] = faithfulness_table.build([whole], draws=20)
+    [primary, by_kind, by_truth, group] = faithfulness_table.build([whole], draws=20)
     assert set(primary.frame["method"]) <= {"bkn", "grad_x_act", "random"}
+    frame = pl.DataFrame(whole["rows"])
+    for method, others, n_facts, subjects, found, *_ in by_kind.frame.iter_rows():
+        column = {"other relation": "area", "same relation": "area_relation", "same answer": "area_answer"}[others]
+        rows = frame.filter(pl.col(column).is_not_null(), method=method)
+        per_fact = rows.group_by("fact").agg(pl.col(column).mean())
+        assert (n_facts, subjects) == (per_fact.height, rows["subject"].n_unique())
+        assert found == pytest.approx(per_fact[column].mean())
     assert by_truth.frame.height and group.frame.height == 3
+
+
+def test_the_facts_of_the_same_relation_that_curves_are_read_on_have_another_answer_or_the_same_one(
+    tiny_models, known_facts
+):
+    loaded = models.load_model(str(tiny_models["encoder"]), dtype="float32", device="cpu", threads=1)
+    rows = facts.load_facts(task(tiny_models, known_facts).config).rows
+    mains = {(row.fact, row.lang): encode.encode(loaded, row) for row in rows}
+    items = truth.make_items(task(tiny_models, known_facts), mains, {row.id: True for row in rows})
+    assert {kind for item in items for kind, some in item.alike.items() if some} >= {"same relation"}
+    for item in items:
+        for kind, others in item.alike.items():
+            for other in others:
+                assert other.query.relation == item.query.query.relation and other.query.lang == item.query.query.lang
+                assert (other.query.object == item.query.query.object) == (kind == "same answer")
 
 
 def test_a_cancelled_task_gives_what_it_has(tiny_models, known_facts):
@@ -109,7 +131,11 @@ def test_the_command_prints_and_draws_the_tables_of_what_its_processes_measured(
     assert run_app(["faithfulness", *arguments, "--processes", "1", "--json", "-o", str(figure)]) == 0
     assert figure.read_text().count("<!-- random -->") == figure.read_text().count("<!-- bkn -->") == 1
     document = json.loads(capsys.readouterr().out)
-    assert [table["name"] for table in document["tables"]] == ["faithfulness", "faithfulness_by_truth"]
+    assert [table["name"] for table in document["tables"]] == [
+        "faithfulness",
+        "faithfulness_by_kind",
+        "faithfulness_by_truth",
+    ]
     [measured] = document["measured"]
     assert {row["ablation"] for row in measured["rows"]} == {"zero", "mean", "resample"}
 
