@@ -12,6 +12,7 @@ from knscope.analysis.attribution.quadrature import nodes_and_weights
 from knscope.analysis.engine.models import LoadedModel, probe_ids
 from knscope.analysis.engine.replay import Engine
 from knscope.analysis.engine.sites import Site
+from knscope.analysis.engine.ways import Case
 from knscope.analysis.prompts.encode import EncodedQuery, Query, Step, Word
 
 _TOKENS = 12
@@ -69,10 +70,12 @@ class ModelReport:
 def inspect(loaded: LoadedModel, memory_bytes: int | None = None) -> ModelReport:
     """Prove the model's sites and passes, and time one path per method. Raises ModelError where they cannot be proven."""
     started = time.perf_counter()
-    engine = Engine(loaded, memory_bytes)
+    engine = Engine(loaded, memory_bytes, remember=False)
+    proof = engine.proof
+    whole = proof.way(Case(whole=True)).recipe
+    long = proof.recipe if proof.longest_prefix >= loaded.context else proof.way(Case(prefix=False)).recipe
     proving = time.perf_counter() - started
-    identity, proof = loaded.identity, engine.proof
-    differs = proof.recipe_long != proof.recipe
+    identity, differs = loaded.identity, long != proof.recipe
     return ModelReport(
         model=loaded.label,
         source=identity.source,
@@ -90,11 +93,11 @@ def inspect(loaded: LoadedModel, memory_bytes: int | None = None) -> ModelReport
         tokenizer_hash=identity.tokenizer_hash,
         substitute=str(loaded.tokenizer.convert_ids_to_tokens(loaded.substitute)),
         computed_by=str(proof.recipe),
-        computed_by_all_positions=str(proof.recipe_whole),
-        computed_by_long=str(proof.recipe_long) if differs else None,
+        computed_by_all_positions=str(whole),
+        computed_by_long=str(long) if differs else None,
         long_from=proof.longest_prefix if differs else None,
         error=proof.error,
-        not_faster_because=tuple(dict.fromkeys(proof.refused)),
+        not_faster_because=proof.refused,
         proving_seconds=round(proving, 3),
         costs=tuple(_cost(engine, name) for name in ("amig", "bkn")),
         sites=loaded.sites,

@@ -3,9 +3,8 @@ is."""
 
 from __future__ import annotations
 
-import hashlib
+import gc
 import importlib.util
-import json
 import logging
 import threading
 from collections.abc import Iterator
@@ -23,6 +22,7 @@ from transformers.models.auto import modeling_auto
 from transformers.utils import logging as hf_logging
 
 from knscope.analysis.engine import sources
+from knscope.analysis.engine.identity import ModelIdentity, tokenizer_hash, weights_hash
 from knscope.analysis.engine.seq2seq import Sourced
 from knscope.analysis.engine.sites import Anatomy, Site, find_sites
 from knscope.analysis.errors import ModelError
@@ -32,27 +32,6 @@ DTYPES = {"float32": torch.float32, "float64": torch.float64, "bfloat16": torch.
 _ONE_AT_A_TIME = threading.Lock()
 """transformers replaces `tie_weights` and torch's initialisers while it loads: two threads that load at once can leave
 the replacements behind for good, and every later model of the process untied."""
-
-
-@dataclass(frozen=True)
-class ModelIdentity:
-    """Two models with the same hashes, dtype and attention implementation give the same results."""
-
-    name: str
-    source: str
-    revision: str
-    architecture: str
-    dtype: str
-    attention: str
-    weights_hash: str
-    tokenizer_hash: str
-
-    @property
-    def label(self) -> str:
-        """`<name>@<8 hex>`, or `<name>-<dtype>@<8 hex>` where that is not float32: how tables and people call the model."""
-        parts = (self.weights_hash, self.tokenizer_hash, self.dtype, self.attention)
-        name = self.name if self.dtype == "float32" else f"{self.name}-{self.dtype}"
-        return f"{name}@{hashlib.sha256(':'.join(parts).encode()).hexdigest()[:8]}"
 
 
 @dataclass(frozen=True)
@@ -146,7 +125,7 @@ def load_model(
     text = str(sources.folder_of(str(source))) if sources.is_path(str(source)) else str(source)
     sources.check_folder(text)
     name, revision = sources.split_revision(text)
-    with _ONE_AT_A_TIME, _quiet(), _explained(text):
+    with _ONE_AT_A_TIME, _quiet(), _uncollected(), _explained(text):
         config = _fetch(AutoConfig, name, revision)
         commit = sources.cached_commit(text) or revision  # a branch must not move between two files
         auto, kind = _auto_class(config, text)
@@ -257,7 +236,7 @@ def wrap_model(
     dtype = str(next(model.parameters()).dtype).removeprefix("torch.")
     attention = str(getattr(model.config, "_attn_implementation", None) or "eager")
     identity = ModelIdentity(
-        name, source, revision, architecture, dtype, attention, _weights_hash(model), _tokenizer_hash(tokenizer)
+        name, source, revision, architecture, dtype, attention, weights_hash(model), tokenizer_hash(tokenizer)
     )
     probe = probe_ids(model, tokenizer, rows=1, tokens=7)
     within = f"{model.decoder}." if isinstance(model, Sourced) else ""
@@ -338,6 +317,18 @@ def _quiet() -> Iterator[None]:
 
 
 @contextmanager
+def _uncollected() -> Iterator[None]:
+    """No search for cycles while a vocabulary's millions of small objects are made: it takes as long as making them."""
+    collects = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if collects:
+            gc.enable()
+
+
+@contextmanager
 def _explained(source: str) -> Iterator[None]:
     """What the library raises for a bad source, as one sentence that says what to do."""
     try:
@@ -375,25 +366,3 @@ def _context(model: Any, tokenizer: Any) -> int:
         if isinstance(module, nn.Embedding) and "position" in name and module.padding_idx is not None:
             limits.append(module.num_embeddings - module.padding_idx - 1)
     return min(limits)
-
-
-def _weights_hash(model: Any) -> str:
-    """sha256 of every tensor and of the configuration that says how they are used."""
-    config = {
-        k: v
-        for k, v in model.config.to_dict().items()
-        if k not in ("_name_or_path", "transformers_version", "architectures")
-    }
-    config = {
-        k: v for k, v in config.items() if k not in ("dtype", "torch_dtype", "_commit_hash", "_attn_implementation")
-    }
-    digest = hashlib.sha256(json.dumps(config, sort_keys=True, default=str).encode())
-    for name, tensor in sorted(model.state_dict().items()):
-        digest.update(f"{name}:{tensor.dtype}:{tuple(tensor.shape)}".encode())
-        digest.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data)
-    return digest.hexdigest()
-
-
-def _tokenizer_hash(tokenizer: Any) -> str:
-    special = json.dumps(tokenizer.special_tokens_map, sort_keys=True, default=str)
-    return hashlib.sha256((tokenizer.backend_tokenizer.to_str() + special).encode()).hexdigest()

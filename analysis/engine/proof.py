@@ -6,8 +6,8 @@ prompts, at the lowest, a middle and the last layer, in one pass. Logits and gra
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from collections.abc import Iterable
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -17,6 +17,8 @@ from transformers import DynamicCache
 from knscope.analysis.engine.circuit import FULL, Circuit, Recipe, Rows
 from knscope.analysis.engine.models import LoadedModel, probe_ids
 from knscope.analysis.engine.passes import brought, record, replay
+from knscope.analysis.engine.remembered import Remembered
+from knscope.analysis.engine.ways import Case, Cost, Way
 from knscope.analysis.errors import ModelError
 
 _TOLERANCE = {torch.float64: 1e-9, torch.float32: 1e-4, torch.float16: 0.05, torch.bfloat16: 0.1}
@@ -25,105 +27,98 @@ _LARGE = 16.0
 a norm behind the MLP, which rules out `sum`.
 """
 _TOKENS = 7
+_ROOM = 1.5
+"""Blocks also hold what they do not save: half as much again was the most seen among the families tested."""
+ORDINARY = Case()
 _SEQUENCES = (0, 1, 0)
 """The prompt that each row continues."""
-_CPU_PASS_BYTES = 1 << 28
-"""Bytes of a pass on a CPU: larger ones gain nothing and lose time to page faults,"""
-_CPU_PASS_ROWS = 64
-"""unless the pass holds fewer rows than this, which the product with the vocabulary needs: then twice as many bytes."""
-
-_PASS_SHARE = 0.75
-"""Share of the budget that one pass may fill; the rest is for the recording and the sums over paths."""
 
 
-@dataclass(frozen=True)
-class Cost:
-    """Bytes that a row takes: `token` per token over all blocks with a gradient, `head` for logits and their gradient,
-    `cache` per token of the cached prefix, which every row copies, `cache_back` for its backward in one block's
-    attention."""
-
-    token: int
-    head: int
-    cache: int = 0
-    cache_back: int = 0
-
-    def row(self, tokens: int, gradient: bool, prefix: int = 0) -> float:
-        """Bytes of one row. Without a gradient only a few blocks' tensors live at a time."""
-        behind = self.cache + (self.cache_back if gradient else 0)
-        return self.token * tokens * (1.0 if gradient else 0.25) + self.head + behind * prefix
-
-    def rows(self, budget: int, tokens: int, gradient: bool, cpu: bool, prefix: int = 0) -> int:
-        """Rows that fit."""
-        fit = _PASS_SHARE * budget / self.row(tokens, gradient, prefix)
-        if cpu:  # a copied prefix is read once and does not slow a pass down: it counts against the budget alone
-            quick = _CPU_PASS_BYTES / self.row(tokens, gradient)
-            fit = min(fit, max(quick, min(2 * quick, _CPU_PASS_ROWS)))
-        return max(1, int(fit))
-
-
-@dataclass(frozen=True)
 class Proof:
-    recipe: Recipe
-    recipe_whole: Recipe
-    """For edits of all positions, which leave no prefix unchanged."""
-    recipe_long: Recipe
-    """For prompts of `longest_prefix` tokens or more, whose cached prefix a sliding window cuts."""
-    longest_prefix: int
-    cost: Cost
-    error: float
-    """Largest relative difference from the full forward, in logits and gradients."""
-    refused: tuple[tuple[str, str], ...]
-    """Faster recipes that are not exact on this model, each with the reason."""
+    """What is proven of a model's passes: each way when it is first asked for, and what is remembered never again."""
 
-
-def prove(circuit: Circuit, loaded: LoadedModel, only: Recipe | None = None) -> Proof:
-    """Find the fastest exact recipe. Raises ModelError when not even full forwards agree, or `only` is not exact."""
-    refused: list[tuple[str, str]] = []
-    answer = _fastest(circuit, _Literal(circuit, loaded, whole=False), only, refused)
-    literal = _Literal(circuit, loaded, whole=True)
-    whole = _fastest(circuit, literal, replace(only, prefix=False) if only else None, refused)
-    window, long = 1 << 30, answer
-    if answer[0].prefix:
+    def __init__(
+        self, circuit: Circuit, loaded: LoadedModel, only: Recipe | None = None, known: Remembered | None = None
+    ) -> None:
+        """Prove the way for edits at the answer position. Raises ModelError when not even full forwards agree, or `only`
+        is not exact."""
+        self._circuit, self._loaded, self._only, self._known = circuit, loaded, only, known
+        self._ways: dict[Case, Way] = {}
+        cost, way = (known.cost(), known.way(ORDINARY)) if known else (None, None)
+        if cost is None or way is None:
+            literal = _Literal(circuit, loaded, whole=False)
+            way = self._fastest(ORDINARY, literal)
+            cost = Cost(literal.token, 4 * literal.row_of_logits, *_cache_bytes(circuit, literal, way.recipe))
+        self.recipe, self.cost = way.recipe, cost
+        self._keep(ORDINARY, way)
         windows = [getattr(layer, "sliding_window", None) for layer in DynamicCache(config=loaded.model.config).layers]
-        window = min([1 << 30, *(int(each) for each in windows if each)])
-    if window < loaded.context:
-        long = _fastest(circuit, _Literal(circuit, loaded, whole=False), None, refused, prefix=False)
-    cost = _cost(circuit, loaded, literal, whole[0], answer[0])
-    error = max(found for _, found in (answer, whole, long))
-    return Proof(answer[0], whole[0], long[0], window, cost, error, tuple(refused))
+        window = min((int(each) for each in windows if each), default=1 << 30)
+        self.longest_prefix = window if self.recipe.prefix and window < loaded.context else 1 << 30
+        """Prompts of so many tokens or more have a way of their own: a sliding window cuts their cached prefix."""
 
+    def way(self, case: Case) -> Way:
+        """The fastest exact way. Raises ModelError as at construction."""
+        if case not in self._ways:
+            known = self._known.way(case) if self._known else None
+            found = known or self._fastest(case, _Literal(self._circuit, self._loaded, case.whole))
+            self._keep(case, found)
+        return self._ways[case]
 
-def _fastest(
-    circuit: Circuit, literal: _Literal, only: Recipe | None, refused: list[tuple[str, str]], prefix: bool = True
-) -> tuple[Recipe, float]:
-    """The first exact base recipe, with every saving that stays exact on top of it."""
-    best: tuple[Recipe, float] | None = None
-    for recipe in [only] if only else _bases(prefix and circuit.decodes and not literal.whole):
-        why, error = literal.compare(circuit, recipe)
-        if not why:
-            best = (recipe, error)
-            break
-        refused.append((recipe.detail, why))
-    if best is None:
+    @property
+    def error(self) -> float:
+        """Largest relative difference from full forwards, over the ways asked for so far."""
+        return max(way.error for way in self._ways.values())
+
+    @property
+    def refused(self) -> tuple[tuple[str, str], ...]:
+        """Faster recipes that are not exact on this model, each with the reason."""
+        return tuple(dict.fromkeys(pair for way in self._ways.values() for pair in way.refused))
+
+    def _keep(self, case: Case, way: Way) -> None:
+        self._ways[case] = way
+        if self._known and self._known.way(case) != way:
+            self._known.keep(self._ways, self.cost)
+
+    def _fastest(self, case: Case, literal: _Literal) -> Way:
+        """The first exact base recipe, with every saving that stays exact on top of it."""
+        circuit, refused = self._circuit, list[tuple[str, str]]()
+
+        def first_exact(recipes: Iterable[Recipe]) -> tuple[Recipe, float] | None:
+            for recipe in recipes:
+                why, error = literal.compare(circuit, recipe)
+                if not why:
+                    return recipe, error
+                refused.append((recipe.detail, why))
+            return None
+
+        prefix = case.prefix and not case.whole
+        only = self._only and replace(self._only, prefix=self._only.prefix and prefix)
+        for base in [only] if only else _bases(circuit.decodes and prefix):
+            bare = bool(only) or base.enter == "start" or not circuit.has_one_site_a_block
+            together, apart = ((), ()) if bare else _savings(base, circuit.is_linear and case.linear)
+            before = len(refused)
+            if found := first_exact(together):
+                return Way(*found, tuple(refused))
+            why, error = literal.compare(circuit, base)
+            if not why:
+                return Way(*(first_exact(apart) or (base, error)), tuple(refused))
+            refused[before:] = [(base.detail, why)]
         name = type(circuit.model).__name__
         raise ModelError(f"edits of the neurons of {name} cannot be proven exact: {refused[-1][0]} {refused[-1][1]}")
-    if only or best[0].enter == "start" or not circuit.has_one_site_a_block:
-        return best
-    savings: tuple[Callable[[Recipe], Recipe], ...] = (
-        lambda recipe: replace(recipe, tail=True),
-        lambda recipe: replace(recipe, narrow=recipe.tail and not recipe.prefix),
-        lambda recipe: replace(recipe, sum=circuit.is_linear),
-    )
-    for saving in savings:
-        recipe = saving(best[0])
-        if recipe == best[0]:
-            continue
-        why, error = literal.compare(circuit, recipe)
-        if why:
-            refused.append((recipe.detail, why))
-        else:
-            best = (recipe, error)
-    return best
+
+
+def prove(circuit: Circuit, loaded: LoadedModel, only: Recipe | None = None, remember: bool = False) -> Proof:
+    """Find the fastest exact way. Raises ModelError when not even full forwards agree, or `only` is not exact.
+    `remember`: use what is known of the very same model, and keep what is found."""
+    return Proof(circuit, loaded, only, Remembered.of(loaded) if remember and only is None else None)
+
+
+def _savings(base: Recipe, linear: bool) -> tuple[tuple[Recipe, ...], tuple[Recipe, ...]]:
+    """Recipes that save more than `base`, fastest first: to be tried before it, and where it is exact and those are not."""
+    most = replace(base, tail=True, narrow=not base.prefix)
+    sums = (replace(most, sum=True),) if linear else ()
+    apart = (*(replace(each, narrow=False, tail=False) for each in sums), replace(base, tail=True))
+    return (*sums, most), tuple(each for each in apart if each != most)
 
 
 def _bases(prefix: bool) -> list[Recipe]:
@@ -148,6 +143,8 @@ class _Literal:
         shape = (len(_SEQUENCES), *clean.sites[0].shape[1:-1], 1)
         factors = [torch.rand(shape, generator=generator).to(device, loaded.dtype) for _ in self.layers]
         self.weight = torch.randn(clean.logits.shape[-1], generator=generator).to(device, loaded.dtype)
+        self.token = 0
+        """Bytes that a token of a row takes over all blocks, with a gradient."""
         for size in (_LARGE, 1.0):  # the smaller where half precision cannot hold what the larger leads to
             self.values = [
                 clean.sites[x][self.sequence] * (size * f) for x, f in zip(self.layers, factors, strict=True)
@@ -170,12 +167,21 @@ class _Literal:
             new = leaf if self.whole else x.index_put((rows, position), leaf)
             return (new.reshape(args[0].shape).to(args[0].device),)
 
+        saved = _Saved(loaded)
         handle = module.register_forward_pre_hook(overwrite)
         try:
-            logits = loaded.model(input_ids=self.ids[self.sequence]).logits.to(rows.device)[rows, position]
+            with torch.autograd.graph.saved_tensors_hooks(saved.pack, lambda tensor: tensor):
+                logits = loaded.model(input_ids=self.ids[self.sequence]).logits.to(rows.device)[rows, position]
         finally:
             handle.remove()
+        if layer == 0:
+            self.token = max(1, int(_ROOM * saved.bytes / (len(rows) * _TOKENS)))
         return logits.detach(), self._gradients(logits, [leaf])[0]
+
+    @property
+    def row_of_logits(self) -> int:
+        """Bytes."""
+        return len(self.weight) * self.weight.element_size()
 
     def _gradients(self, logits: Tensor, leaves: list[Tensor]) -> tuple[Tensor, ...]:
         """Gradients of a random direction in logit space, which sees every change that a probability would."""
@@ -217,33 +223,30 @@ class _Literal:
         return ("" if worst <= self.tolerance else f"differs from the full forward by {worst:.1e}"), worst
 
 
+class _Saved:
+    """Counts the bytes that a forward saves for its backward, without parameters and logits."""
+
+    def __init__(self, loaded: LoadedModel) -> None:
+        self._own = {parameter.data_ptr() for parameter in loaded.model.parameters()}
+        self._vocabulary, self._seen = loaded.vocabulary, dict[int, int]()
+
+    def pack(self, tensor: Tensor) -> Tensor:
+        storage = tensor.untyped_storage()
+        if storage.data_ptr() not in self._own and tensor.shape[-1:] != (self._vocabulary,):
+            self._seen[storage.data_ptr()] = storage.nbytes()
+        return tensor
+
+    @property
+    def bytes(self) -> int:
+        return sum(self._seen.values())
+
+
 def _distance(found: Tensor, expected: Tensor) -> float:
     """Norm of the difference over the expected norm; infinite for anything not finite."""
     if found.shape != expected.shape:
         return float("inf")
     distance = ((found - expected).norm() / expected.norm().clamp_min(1e-30)).item()
     return distance if distance == distance else float("inf")
-
-
-def _cost(circuit: Circuit, loaded: LoadedModel, literal: _Literal, recipe: Recipe, answer: Recipe) -> Cost:
-    """Count the bytes that one pass saves for its backward, without the parameters."""
-    own = {parameter.data_ptr() for parameter in loaded.model.parameters()}
-    seen: dict[int, int] = {}
-
-    def pack(tensor: Tensor) -> Tensor:
-        storage = tensor.untyped_storage()
-        if storage.data_ptr() not in own:
-            seen[storage.data_ptr()] = storage.nbytes()
-        return tensor
-
-    with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
-        literal.replayed(circuit, recipe)
-    # The replay above ran rows at the first, a middle and the last layer: about half of all blocks on average.
-    rows = len(literal.layers) * len(_SEQUENCES)
-    logits = loaded.model.get_input_embeddings().weight.shape[0] * literal.weight.element_size()
-    token = 2 * sum(seen.values()) / (rows * _TOKENS)
-    # Blocks also hold what they do not save: half as much again was the most seen among the families tested.
-    return Cost(max(1, int(1.5 * token)), 4 * logits, *_cache_bytes(circuit, literal, answer))
 
 
 def _cache_bytes(circuit: Circuit, literal: _Literal, recipe: Recipe) -> tuple[int, int]:

@@ -30,6 +30,7 @@ from knscope.analysis.engine.logits import Prediction as Prediction
 from knscope.analysis.engine.models import LoadedModel
 from knscope.analysis.engine.passes import Edit as SiteEdit
 from knscope.analysis.engine.passes import brought, record, replay
+from knscope.analysis.engine.ways import Case
 from knscope.analysis.errors import ModelError
 from knscope.analysis.prompts.encode import EncodedQuery, Step, encode_statement
 from knscope.analysis.types import Ints
@@ -103,14 +104,21 @@ class _States:
 
 
 class Engine:
-    """A loaded model with proven passes and a memory budget. Construction runs the proof (some ten small forwards)."""
+    """A loaded model with proven passes and a memory budget. Construction proves the passes that nearly all need (some
+    eight small forwards); the others are proven when they are first asked for."""
 
-    def __init__(self, loaded: LoadedModel, memory_bytes: int | None = None, recipe: Recipe | None = None) -> None:
+    def __init__(
+        self,
+        loaded: LoadedModel,
+        memory_bytes: int | None = None,
+        recipe: Recipe | None = None,
+        remember: bool = True,
+    ) -> None:
         """`memory_bytes` bounds what the passes may fill (default: half of what is free); `recipe` skips the choice,
-        for tests."""
+        for tests; `remember`: a proof of the very same model is kept and used again."""
         self.loaded = loaded
         self.circuit = Circuit(loaded)
-        self.proof = proof.prove(self.circuit, loaded, recipe)
+        self.proof = proof.prove(self.circuit, loaded, recipe, remember)
         self.recipe = self.proof.recipe
         self.budget = memory.budget(memory_bytes, loaded.device)
         self.offsets = np.array([site.offset for site in loaded.sites] + [loaded.n_neurons], np.int64)
@@ -256,10 +264,11 @@ class Engine:
 
     def _recipe_for(self, circuit: Circuit, tokens: int, whole: bool) -> Recipe:
         """The proven recipe for prompts of `tokens` tokens, edited at the answer position or at all of them."""
-        recipe = self.proof.recipe_whole if whole else self.recipe
-        if recipe.prefix and tokens >= self.proof.longest_prefix:
-            recipe = self.proof.recipe_long
-        return replace(recipe, sum=recipe.sum and circuit.is_linear)
+        short = whole or tokens < self.proof.longest_prefix
+        recipe = self.proof.way(Case(whole, short)).recipe
+        if recipe.sum and not circuit.is_linear:
+            recipe = self.proof.way(Case(whole, short, linear=False)).recipe
+        return recipe
 
     def _shares_sequence(self, query: EncodedQuery) -> bool:
         """Whether every step can be read off the longest one: in causal models, and in statements, whose steps are one

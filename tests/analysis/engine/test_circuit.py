@@ -12,6 +12,7 @@ from knscope.analysis.attribution.method import parse_method
 from knscope.analysis.engine.circuit import Recipe, is_plain
 from knscope.analysis.engine.models import LoadedModel
 from knscope.analysis.engine.replay import Engine
+from knscope.analysis.engine.ways import Case
 from knscope.analysis.errors import ModelError
 from tests import families
 from tests.analysis.engine.test_replay import samples
@@ -22,7 +23,7 @@ from tests.analysis.engine.test_replay import samples
 )
 def test_proof_takes_sum_exactly_where_no_norm_follows_the_mlp(family: str, adds: bool) -> None:
     proof = Engine(families.load(family)).proof
-    assert proof.recipe.sum == proof.recipe_whole.sum == adds
+    assert proof.recipe.sum == proof.way(Case(whole=True)).recipe.sum == adds
     assert any("sum" in recipe and "differs" in why for recipe, why in proof.refused) != adds
 
 

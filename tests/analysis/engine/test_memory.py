@@ -11,8 +11,8 @@ from knscope.analysis.attribution.integrate import attribute
 from knscope.analysis.attribution.method import parse_method
 from knscope.analysis.engine.inspection import sample_query
 from knscope.analysis.engine.models import wrap_model
-from knscope.analysis.engine.proof import Cost
 from knscope.analysis.engine.replay import Edit, Engine
+from knscope.analysis.engine.ways import Cost
 from tests import random_models
 from tests.random_models import wordpiece
 

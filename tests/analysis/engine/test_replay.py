@@ -15,6 +15,7 @@ from knscope.analysis.engine.circuit import FULL, Circuit, Recipe
 from knscope.analysis.engine.inspection import inspect, sample_query
 from knscope.analysis.engine.models import LoadedModel, load_model
 from knscope.analysis.engine.replay import Edit, Engine
+from knscope.analysis.engine.ways import Case
 from knscope.analysis.errors import ModelError
 from knscope.analysis.prompts.encode import EncodedQuery
 from tests import families, random_models
@@ -115,12 +116,42 @@ def test_proof_refuses_a_recipe_that_is_off_by_one_part_in_a_million(
         proof.prove(Circuit(engine.loaded), engine.loaded)
 
 
+def test_proof_of_a_seldom_case_is_made_when_it_is_first_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    made: list[bool] = []
+    real = proof._Literal
+    monkeypatch.setattr(
+        proof, "_Literal", lambda circuit, loaded, whole: made.append(whole) or real(circuit, loaded, whole)
+    )  # type: ignore[func-returns-value]
+    loaded = families.load("mistral (window 12)")
+    engine = Engine(loaded)
+    short, long = samples(loaded, (8, 14), steps=1)
+    engine.edited(short, [Edit.suppress([1])])
+    assert made == [False]
+    engine.edited(long, [Edit.suppress([1])])
+    engine.edited(long, [Edit.suppress([2])])
+    assert made == [False, False]
+    engine.prepare([short], whole=True)
+    assert made == [False, False, True]
+
+
+def test_sites_without_a_plain_matrix_have_a_proof_of_their_own() -> None:
+    """Before the activation function no matrix follows the neurons, so nothing may be added behind the block."""
+    engine = Engine(families.load("gpt2"))
+    assert engine.recipe.sum
+    (query,) = samples(engine.loaded, (8,))
+    assert (
+        engine.prepare([query], circuit=engine.circuit_for(True)).recipe == engine.proof.way(Case(linear=False)).recipe
+    )
+    assert not engine.proof.way(Case(linear=False)).recipe.sum
+
+
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
 def test_half_precision_gets_the_recipe_of_double_precision(dtype: torch.dtype) -> None:
     """What rounding leaves to see must be enough to tell an exact replay from one that is nearly so."""
     for family in ("bert", "roberta", "electra", "gpt2", "opt", "gemma2", "olmo2"):
         exact, rough = (Engine(families.load(family, each)) for each in (torch.float64, dtype))
-        assert (rough.proof.recipe, rough.proof.recipe_whole) == (exact.proof.recipe, exact.proof.recipe_whole), family
+        for case in (Case(), Case(whole=True)):
+            assert rough.proof.way(case).recipe == exact.proof.way(case).recipe, family
 
 
 def test_bundled_encoder_gets_the_same_recipe_in_bfloat16_and_float32() -> None:
@@ -198,7 +229,7 @@ def test_log_probs_have_the_unedited_row_first(engine: Engine) -> None:
 def test_prompts_beyond_a_sliding_window_are_replayed_without_a_prefix() -> None:
     loaded = families.load("mistral (window 12)")
     engine, literal = Engine(loaded), Engine(loaded, recipe=FULL)
-    assert engine.recipe.prefix and not engine.proof.recipe_long.prefix
+    assert engine.recipe.prefix and not engine.proof.way(Case(prefix=False)).recipe.prefix
     edits = [Edit.suppress([1]), Edit.suppress([loaded.n_neurons - 1])]
     for query in samples(loaded, (11, 12, 20), steps=1):
         for one, two in zip(engine.edited(query, edits), literal.edited(query, edits), strict=True):
