@@ -162,6 +162,14 @@ ACTIONS: tuple[Action, ...] = (
     Action("compute.missing", ("r",), "compute", "Say what this view lacks, and compute it", "Compute", "compute"),
     Action("compute.ask", ("n",), "new question", "Ask the model a new question and attribute it", "Compute", "ask"),
     Action(
+        "compute.what-if",
+        ("i",),
+        "what if",
+        "Scale the neurons that are looked at, and see at once what the model answers",
+        "Compute",
+        "what_if",
+    ),
+    Action(
         "run.start", ("R",), "start run", "Start a run: which model, data, languages, methods", "Compute", "start_run"
     ),
     Action(

@@ -12,10 +12,11 @@ import shutil
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 from knscope.analysis.attribution.method import NUMERICS_VERSION
 from knscope.analysis.runs.job import RunFile
@@ -43,6 +44,8 @@ class Task:
     """For whoever asked; the desk only hands it back."""
     dtype: str = "float32"
     """Precision of the passes; another one than the task's before takes a new worker."""
+    answer: Callable[[Mapping[str, Any]], None] = lambda document: None
+    """Receives what a unit answers beside what it stores, or its `error`, on the desk's thread."""
 
 
 @dataclass(frozen=True)
@@ -183,7 +186,7 @@ class Desk:
             tell()
             try:
                 while number > self._cancelled and (units := _unseen(task.units(), seen)):
-                    self._all(number, units, failures, tell)
+                    self._all(number, units, failures, tell, task.answer)
             except Exception as error:  # noqa: BLE001 - counting what is missing failed; the person is told, the desk lives on
                 failures.append(f"{type(error).__name__}: {error}")
             outcome = "cancelled" if number <= self._cancelled else "failed" if failures else "done"
@@ -192,18 +195,24 @@ class Desk:
         seconds = time.monotonic() - began
         return DeskState(None, done, seconds, self._executor is not None, outcome, tuple(failures))
 
-    def _all(self, number: int, units: Iterable[Unit], failures: list[str], tell: Callable[[int], None]) -> None:
+    def _all(
+        self, number: int, units: Iterable[Unit], failures: list[str], tell: Callable[[int], None],
+        answer: Callable[[Mapping[str, Any]], None],
+    ) -> None:  # fmt: skip
         """Compute units one after the other; one that fails is cut until the row that does it is found."""
         waiting = list(units)
         while waiting and number > self._cancelled:
             unit = waiting.pop(0)
             outcome = self._one(number, unit)
             if outcome.error is None:
+                if outcome.model is not None:
+                    answer(outcome.model)
                 tell(outcome.stored)
             elif halves := () if outcome.fatal else unit.halves():
                 waiting[:0] = halves
             else:
                 failures.append(outcome.error)
+                answer({"error": outcome.error})
                 tell(0)
 
     def _one(self, number: int, unit: Unit) -> Outcome:

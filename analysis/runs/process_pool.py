@@ -31,8 +31,8 @@ MAX_DEATHS = 3  # of workers on one unit, before the unit counts as failed
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of a submitted unit: `error` is None when it is committed; `stored` counts results, `model` comes
-    with a load.
+    """What became of a submitted unit: `error` is None when it is committed; `stored` counts results, `model` is
+    what a load or a try answers.
     """
 
     unit: Unit

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from knscope.analysis.attribution import integrate
 from knscope.analysis.attribution.method import MethodConfig, parse_method
 from knscope.analysis.dkn import measure as dkn_measure
+from knscope.analysis.edits import attempt as edits_attempt
 from knscope.analysis.edits import measure as edits_measure
 from knscope.analysis.engine import likeliest, models, replay
 from knscope.analysis.errors import ModelError, UnusableQuery
@@ -94,8 +95,8 @@ class Worker:
         cancelled: Callable[[], bool],
         progress: Callable[[int], None] = lambda done: None,
     ) -> tuple[int, Mapping[str, Any] | None]:
-        """Do a unit and commit it. Returns how many of its results are stored (fewer when cancelled), and a load's
-        model row.
+        """Do a unit and commit it. Returns how many of its results are stored (fewer when cancelled), and what a load
+        (the model's row) or a try answers.
         """
         self.keys = []
         held = self.load(unit.source)
@@ -106,6 +107,8 @@ class Worker:
             )
         if unit.phase == "load":
             return 1, held.row
+        if unit.phase == "try":
+            return unit.size, {"rows": [_tried(held, unit, read["query"]) for read in unit.payload["reads"]]}
         steps: Mapping[str, Callable[[Held, Unit], Iterable[int]]] = {
             "predict": self._predict,
             "attribute": self._attribute,
@@ -301,6 +304,17 @@ class Worker:
             rows.add_promoted(self._batch, key, held.label, layer, found, lambda ids: _texts(held, ids))
             self.keys.append(key)
             yield 1
+
+
+def _tried(held: Held, unit: Unit, row: Mapping[str, Any]) -> Mapping[str, Any]:
+    """A query without and with the unit's neurons scaled, as `runs.whatif.answers` reads it."""
+    try:
+        query = encode.encode(held.loaded, Query(**row))
+    except UnusableQuery as error:
+        return {"why": str(error)}
+    found = edits_attempt.attempt(held.engine, query, unit.payload["neurons"], unit.payload["factor"])
+    sides = [{**asdict(side), "tokens": _texts(held, np.array(side.ids))} for side in found]
+    return {"sides": sides}
 
 
 def _texts(held: Held, ids: NDArray[np.int64]) -> list[str]:

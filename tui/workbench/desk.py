@@ -62,7 +62,7 @@ class ModelDesk:
         if self._desk is not None:
             self._desk.close(patience=1.0)
 
-    def _ask_desk(self, task: Task) -> bool:
+    def give(self, task: Task) -> bool:
         """Give the desk a task; the first one makes the desk. False when the worker could not start."""
         from knscope.analysis.runs.desk import Desk
 
@@ -140,7 +140,7 @@ class ModelDesk:
             return missing.missing(reader, view, what).units
 
         dtype = str(missing.model_row(reader, view.model)["dtype"])
-        self._ask_desk(Task(f"missing of {found.shown.subject}", units, found.missing.results, dtype=dtype))
+        self.give(Task(f"missing of {found.shown.subject}", units, found.missing.results, dtype=dtype))
 
     # --- n: a new question
 
@@ -172,7 +172,7 @@ class ModelDesk:
 
         row = model_row(reader, view.model)
         stages = iter([(Unit("load", source_of(reader, row), model=model_hash(row)),)])
-        self._ask_desk(Task("load the model", lambda: next(stages, ()), 0, dtype=str(row["dtype"])))
+        self.give(Task("load the model", lambda: next(stages, ()), 0, dtype=str(row["dtype"])))
 
     def _typed(self, values: dict[str, str] | None) -> None:
         """Ask the question of a filled form."""
@@ -203,7 +203,7 @@ class ModelDesk:
         )
         self._wanted, self._asked_at = query, time.monotonic()
         title = f"question: {query.subject} → {query.object}"
-        if self._ask_desk(Task(title, lambda: next(stages, ()), 2, query.id, str(row["dtype"]))):
+        if self.give(Task(title, lambda: next(stages, ()), 2, query.id, str(row["dtype"]))):
             self._bench.say("asked; the workbench goes to the answer when it is there", "information")
 
     def find_answer(self) -> None:

@@ -34,6 +34,7 @@ from knscope.tui.workbench.desk import ModelDesk
 from knscope.tui.workbench.exporting import Exporting
 from knscope.tui.workbench.runs import Runs
 from knscope.tui.workbench.watcher import Watcher
+from knscope.tui.workbench.whatif import WhatIf
 
 
 class WorkbenchScreen(Bench):
@@ -47,6 +48,7 @@ class WorkbenchScreen(Bench):
         self.exporting = Exporting(self)
         self.runs = Runs(self)
         self.desk = ModelDesk(self, self.runs)
+        self.whatif = WhatIf(self, self.desk)
         self.watcher = Watcher(self, self.desk.find_answer)
 
     def on_mount(self) -> None:
@@ -268,6 +270,9 @@ class WorkbenchScreen(Bench):
 
     def action_ask(self) -> None:
         self.desk.ask()
+
+    def action_what_if(self) -> None:
+        self.whatif.open()
 
     def action_start_run(self) -> None:
         self.runs.start()

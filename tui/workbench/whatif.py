@@ -1,0 +1,145 @@
+"""What if (i): the set of neurons that is looked at, scaled by hand, read at once by the warm model worker."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from knscope.tui.dialogs.whatif import WhatIfScreen
+from knscope.tui.panes.neuron import NeuronPane
+from knscope.tui.workbench.exporting import unused
+
+if TYPE_CHECKING:
+    import polars as pl
+
+    from knscope.analysis.runs.whatif import Neuron, Reading
+    from knscope.store.reader import Reader
+    from knscope.store.view import View
+    from knscope.tui.workbench.bench import Bench
+    from knscope.tui.workbench.desk import ModelDesk
+
+
+class WhatIf:
+    """Finds the set and its readings, and asks the desk for one factor after the other."""
+
+    def __init__(self, bench: Bench, desk: ModelDesk) -> None:
+        self._bench, self._desk = bench, desk
+
+    def open(self) -> None:
+        """Open the dialog for the neuron, the pair or the fact's set that is marked."""
+        bench = self._bench
+        reader, view, row = bench.session.reader, bench.session.view, self._marked_query()
+        if reader is None or view is None or row is None:
+            bench.say("Mark a fact in the query table first: the set of its neurons is what is scaled.")
+        elif self._desk.busy:
+            bench.say("The model worker is busy; ^x stops it.")
+        else:
+            named = self._marked_neurons()
+            shared = bench.open_tab == "likn"
+            bench.in_thread(
+                partial(_found, reader, view, row["fact"], row["lang"], named, shared),
+                partial(self._show, reader, view, f"{row['subject']} → {row['object']}"),
+                lambda error: bench.say(f"The set could not be found: {error}"),
+                group="whatif",
+                exclusive=True,
+            )
+
+    def _marked_query(self) -> Mapping[str, Any] | None:
+        from knscope.tui.widgets.frame_table import FrameTable
+
+        return self._bench.query_one("#queries FrameTable", FrameTable).current
+
+    def _marked_neurons(self) -> tuple[Neuron, ...]:
+        """The neuron or the pair that the open tab marks; none where it marks no single one."""
+        bench = self._bench
+        if bench.open_tab == "neuron":
+            place = bench.query_one(NeuronPane).place
+            if place.layer is not None and place.neuron is not None:
+                return ((place.layer, place.neuron),)
+        pane = bench.pane()
+        table = pane.table() if pane is not None else None
+        marked = (table.current if table is not None else None) or {}
+        if {"layer_a", "neuron_a", "layer_b", "neuron_b"} <= set(marked):
+            return ((marked["layer_a"], marked["neuron_a"]), (marked["layer_b"], marked["neuron_b"]))
+        if {"layer", "neuron"} <= set(marked):
+            return ((marked["layer"], marked["neuron"]),)
+        return ()
+
+    def _show(self, reader: Reader, view: View, label: str, found: _Found) -> None:
+        from knscope.analysis.runs.whatif import FACTORS
+
+        if not found.neurons:
+            self._bench.say(f"{label} has no neurons at these thresholds in {found.readings[0].query.lang}.")
+            return
+        screen = WhatIfScreen(
+            f"what if · {found.name} of {label}",
+            FACTORS,
+            lambda factor: self._ask(screen, reader, view, found, factor),
+            self._export,
+        )
+        self._bench.app.push_screen(screen)
+
+    def _ask(self, screen: WhatIfScreen, reader: Reader, view: View, found: _Found, factor: float) -> None:
+        from knscope.analysis.runs import whatif
+        from knscope.analysis.runs.desk import Task
+        from knscope.analysis.runs.missing import model_row
+
+        began = time.monotonic()
+        stages = iter([(whatif.unit(reader, view, found.readings, found.neurons, factor),)])
+
+        def answer(document: Mapping[str, Any]) -> None:
+            """Runs in the desk's thread."""
+            if not screen.is_attached:
+                return
+            if "error" in document:
+                screen.app.call_from_thread(screen.failed, str(document["error"]))
+            elif "rows" in document:
+                answers = whatif.answers(found.readings, document)
+                screen.app.call_from_thread(screen.answered, factor, answers, time.monotonic() - began)
+
+        dtype = str(model_row(reader, view.model)["dtype"])
+        task = Task("what if", lambda: next(stages, ()), 0, dtype=dtype, answer=answer)
+        if not self._desk.give(task):
+            screen.failed("the model worker could not start")
+
+    def _export(self, frame: pl.DataFrame) -> None:
+        from knscope.analysis.statistics.table import Table
+        from knscope.store.errors import UserError
+        from knscope.store.layout import expanded
+        from knscope.tui.printing import writing
+
+        try:
+            path = unused(expanded(Path(self._bench.host.settings.export_folder) / "whatif.csv"))
+            said = writing.write([Table("whatif", "what if", frame)], path)
+        except (UserError, OSError) as error:
+            self._bench.say(str(error))
+        else:
+            self._bench.say(said, "information")
+
+
+class _Found:
+    """A set and what it is read on."""
+
+    def __init__(self, name: str, neurons: Sequence[Neuron], readings: Sequence[Reading]) -> None:
+        self.name, self.neurons, self.readings = name, tuple(neurons), tuple(readings)
+
+
+def _found(reader: Reader, view: View, fact: str, lang: str, named: Sequence[Neuron], shared: bool) -> _Found:
+    """The neurons named, or else the fact's: N in its language, or what all languages share. Runs in a thread."""
+    from knscope.analysis.runs.whatif import readings
+
+    wanted = readings(reader, view, fact, lang)
+    if named:
+        what = " and ".join(f"{layer}:{neuron}" for layer, neuron in named)
+        return _Found(f"neuron {what} on the fact" if len(named) == 1 else f"the pair {what}", named, wanted)
+    kn = reader.kn(view.with_(facts=(fact,), relations=(), queries=()))
+    if shared:
+        every = kn.group_by("layer", "neuron").len().filter(len=len(view.langs))
+        rows = every.select("layer", "neuron").sort("layer", "neuron").rows()
+    if shared and rows:
+        return _Found(f"the {len(rows)} neurons shared by {'+'.join(view.langs)}", rows, wanted)
+    rows = kn.filter(lang=lang).select("layer", "neuron").sort("layer", "neuron").rows()
+    return _Found(f"the {len(rows)} {lang} neurons", rows, wanted)
