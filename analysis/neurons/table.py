@@ -34,7 +34,7 @@ def neurons(reader: Reader, view: View, layer: int | None = None, promotes: str 
 
 
 def neuron(reader: Reader, view: View, layer: int, place: int) -> tuple[Table, Table]:
-    """What one neuron writes, and every fact and language of the View that it serves.
+    """Every fact and language of the View that one neuron serves, and what it writes.
 
     :raises UserError: the model has no such neuron
     """
@@ -45,11 +45,10 @@ def neuron(reader: Reader, view: View, layer: int, place: int) -> tuple[Table, T
         raise UserError(f"{view.model} has no neuron {layer}:{place}: {there}")
     writes = reader.sql(writes_sql(view.model, layer, place))
     name = f"{layer}:{place} of {view.model}"
+    serves = reader.sql(one_sql(reader, view, layer, place))
     return (
-        Table("writes", f"what neuron {name} writes", writes, (HOW if writes.height else UNREAD,)),
-        Table(
-            "serves", f"facts that neuron {name} serves, {view.method}", reader.sql(one_sql(reader, view, layer, place))
-        ),
+        Table("serves", f"facts that neuron {name} serves, {view.method}", serves),
+        Table("writes", f"what neuron {name} writes", writes, (HOW if writes.height else UNREAD,), ("length", "seen")),
     )
 
 

@@ -45,7 +45,7 @@ def run(
     facts: Facts = "all",
     templates: Annotated[str, typer.Option(help="best, all, or how many templates a relation and language.")] = "all",
     method: Annotated[str, typer.Option("--method", help="Methods, as in amig,bkn.")] = "amig",
-    what: Annotated[str, typer.Option(help="attribution, dkn, edit, factcheck.")] = "attribution,dkn",
+    what: Annotated[str, typer.Option(help="attribution, dkn, edit, factcheck, neurons.")] = "attribution,dkn",
     suppress: Annotated[
         str, typer.Option(help="What suppressed neurons become in edits: zero, mean, resample, or several.")
     ] = "zero",

@@ -61,8 +61,9 @@ class Shown:
             for method in ([self.method] if self.method else reader.methods(label))
         ]
 
-    def show(self, build: Callable[[Reader, View], Table], also: Sequence[Table] = ()) -> None:
-        """Print or write the table that `build` makes, and `also` those that stand beside it."""
+    def show(self, build: Callable[[Reader, View], Table | Sequence[Table]]) -> None:
+        """Print or write the table that `build` makes; of several the first is the command's own."""
+        from knscope.analysis.statistics.table import Table
         from knscope.tui.printing import output, writing
 
         form = "json" if self.as_json else self.form
@@ -70,7 +71,8 @@ class Shown:
         format_ = writing.format_of(self.out, None if form == "table" else form) if self.out is not None else form
         with opened(self.store) as reader:
             view = self.view(reader)
-            table = build(reader, view)
+            built = build(reader, view)
+            table, *also = (built,) if isinstance(built, Table) else built
             _tell_missing(reader, view, table.name, self.store)
             holds_data = format_ in (*writing.DATA, "spreadsheet")
             output.emit([labelled(table, view) if holds_data else table, *also], form, self.out)

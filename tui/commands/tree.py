@@ -21,7 +21,17 @@ app = typer.Typer(
 command: Callable[..., None]
 for command in (demo.demo, run.run, stores.open_store, run.status, run.cancel):
     app.command(name=command.__name__.removesuffix("_store"))(command)
-for command in (results.facts, results.kn, results.layers, results.likn, results.dkn, results.edits, results.factcheck):
+for command in (
+    results.facts,
+    results.kn,
+    results.layers,
+    results.likn,
+    results.dkn,
+    results.edits,
+    results.factcheck,
+    results.neurons,
+    results.neuron,
+):
     app.command()(command)
 app.command()(measure.faithfulness)
 app.command()(measure.stability)

@@ -58,7 +58,7 @@ def test_the_list_of_neurons_shows_what_each_promotes(place: Path) -> None:
         both = listed.frame.join(expected, on=("layer", "neuron"))
         assert both["promotes"].to_list() == both["promotes_right"].to_list()
         first = listed.frame.row(0, named=True)
-        writes, serves = table.neuron(reader, view, first["layer"], first["neuron"])
+        serves, writes = table.neuron(reader, view, first["layer"], first["neuron"])
         assert writes.frame["promotes"].to_list() == first["promotes"]
         assert serves.frame["fact"].n_unique() == first["facts"]
 
