@@ -29,8 +29,9 @@ from knscope.store.dense import DamagedShardError, MissingShardError, Scores
 from knscope.store.errors import UserError
 from knscope.store.ingest import KEYED, NATURAL, fresh_rows, together
 from knscope.store.layout import RUNS, SHARDS, check, list_shards, shards_of, time_of
+from knscope.store.neurons import Extents
 from knscope.store.runs import run_folder
-from knscope.store.shards import MANIFEST, TEMPORARY, Shard, check_rows, read_shard, write_shard
+from knscope.store.shards import MANIFEST, TEMPORARY, Shard, all_extents, check_rows, read_shard, write_shard
 
 BYTES = 128 << 20
 """A large shard's size on disk, about."""
@@ -138,7 +139,7 @@ def _groups(paths: Sequence[Path]) -> Iterator[list[Path]]:
 def _merge(store: Path, run: Path, paths: Sequence[Path]) -> None:
     """Replace small shards by a large one. Damaged ones are left out, and where one is gone, all are left to who removed it."""
     try:
-        shards = _whole(paths)
+        shards = _whole(paths, all_extents(store))
         if len(shards) < 2:
             return
         tables, dense = merged(shards)
@@ -162,13 +163,13 @@ def _merge(store: Path, run: Path, paths: Sequence[Path]) -> None:
         _remove(shard.path)
 
 
-def _whole(paths: Sequence[Path]) -> list[Shard]:
+def _whole(paths: Sequence[Path], known: Extents) -> list[Shard]:
     """Those that are as they were written. Raises MissingShardError where one is not there any more."""
     shards = []
     for path in paths:
         try:
             shard = read_shard(path, "rows")
-            check_rows(shard)
+            check_rows(shard, known)
         except MissingShardError:
             raise
         except DamagedShardError:

@@ -66,11 +66,18 @@ def _refuse(table: str, name: str, numbers: npt.NDArray[Any], wrong: npt.NDArray
         raise StrangeRowsError(f"table {table} has {name} {numbers[wrong.argmax()]}, which the model has not")
 
 
-def check_shard(tables: Mapping[str, pa.Table]) -> None:
-    """Look at a shard by itself. Raises StrangeRowsError."""
-    sites = tables.get("site")
+def extents_of(sites: pa.Table | None) -> Extents:
+    """Of a shard's table site, where it has one. Raises StrangeRowsError."""
     columns = ("model", "layer", "width", "offset")
-    known = extents(zip(*(sites[name].to_pylist() for name in columns), strict=True) if sites is not None else ())
+    return extents(zip(*(sites[name].to_pylist() for name in columns), strict=True) if sites is not None else ())
+
+
+def check_shard(tables: Mapping[str, pa.Table], others: Extents) -> None:
+    """Look at a shard's rows. `others`: what other shards say of its models, which a run writes only once.
+
+    :raises StrangeRowsError:
+    """
+    known = {**others, **extents_of(tables.get("site"))}
     for name, (parent, _) in NAMED.items():
         if name in tables and parent in tables:
             keys, models = (tables[parent][column].combine_chunks() for column in ("key", "model"))

@@ -15,6 +15,7 @@ import shutil
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -191,10 +192,25 @@ def read_shard(path: Path, dense: Literal["size", "rows", "bytes"] = "size", ali
     return Shard(path, found, scores)
 
 
-def check_rows(shard: Shard) -> None:
-    """Look at what a shard's rows say of each other, which costs more than to read them. Raises DamagedShardError."""
+def all_extents(store: Path) -> neurons.Extents:
+    """What table site says of every model, in all shards that can be read."""
+    found: dict[str, tuple[int, int]] = {}
+    alike: Alike = {}
+    for path in list_shards(store):
+        with suppress(OSError, UserError, DamagedShardError, neurons.StrangeRowsError):
+            manifest = read_manifest(path)
+            if "site" in manifest.rows:
+                found |= neurons.extents_of(_table(manifest, "site", alike))
+    return found
+
+
+def check_rows(shard: Shard, known: neurons.Extents) -> None:
+    """Look at what a shard's rows say of each other, which costs more than to read them. Raises DamagedShardError.
+
+    :param known: what `all_extents` returns
+    """
     try:
-        neurons.check_shard(shard.tables)
+        neurons.check_shard(shard.tables, known)
     except neurons.StrangeRowsError as error:
         raise DamagedShardError(f"{shard.path}: its rows cannot be used ({error})") from error
 
@@ -235,11 +251,12 @@ def verify(store: Path) -> dict[str, str]:
     """Read every byte of every shard: its place below the runs (run/shards/name), and why it is damaged, or nothing. Beside them
     what else in the store is damaged."""
     folder = check(store)
+    known = all_extents(folder)
     report = {}
     for path in list_shards(folder):
         name = str(path.relative_to(folder / RUNS))
         try:
-            check_rows(read_shard(path, dense="bytes"))
+            check_rows(read_shard(path, dense="bytes"), known)
         except MissingShardError:
             continue
         except DamagedShardError as error:

@@ -24,7 +24,7 @@ from knscope.store.errors import UserError
 from knscope.store.reader import Reader
 from knscope.store.shards import list_shards
 from knscope.store.view import View
-from tests.store import synthetic
+from tests.store import synthetic, writer
 
 SIZE = synthetic.Size(facts=12, models=synthetic.MODELS[:1], methods=("amig",), langs=("en", "zh"), shard_facts=3)
 VIEW = View(synthetic.MODELS[0], "amig", ("en", "zh"))
@@ -304,3 +304,17 @@ def test_a_large_shard_keeps_its_size(path: Path, monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr(compaction, "BYTES", 1)
     assert compaction.compact(path) == (4, 4)
     assert not ledger.deleted(path)
+
+
+def test_shards_without_site_rows_are_whole_and_merge(tmp_path: Path) -> None:
+    """A worker writes its model's sites once, with its first results."""
+    place = store.create(tmp_path / "two.knstore")
+    run = runs.new_run(place, {})
+    for number in range(3):
+        frames, dense = synthetic.made_frames(writer.SIZE, range(number, number + 1))
+        shards.write_shard(
+            place, run, {n: f for n, f in frames.items() if not number or n not in ("model", "site")}, dense
+        )
+    assert not any(shards.verify(place).values())
+    assert compaction.compact(place) == (3, 1)
+    assert not any(shards.verify(place).values())
