@@ -79,8 +79,11 @@ class Live:
                 return self._reader.queries(view)
             same = view.with_(taus=(), template_share=0.5)
             base, at = self._holding(view).frames.get(_choice(view), lambda: self._asked(same, found.held))
-        n = np.append(sets.counts(found), 0)[at]
-        return base.with_columns(n_kn=pl.when(pl.col("n_kn").is_not_null()).then(pl.Series(n, dtype=pl.Int64)))
+        n, stays = np.append(sets.counts(found), 0)[at], np.append(sets.stays(found, view), np.nan)[at]
+        return base.with_columns(
+            n_kn=pl.when(pl.col("n_kn").is_not_null()).then(pl.Series(n, dtype=pl.Int64)),
+            stays=pl.Series(stays).fill_nan(None),
+        )
 
     def layer_hist(self, view: View) -> pl.DataFrame:
         """As Reader.layer_hist."""

@@ -55,21 +55,29 @@ CREATE OR REPLACE MACRO kn(the_model, the_method, the_langs, the_relations, the_
 
 -- One row a stored (model, query): what the model answers, and, where attributed with the method, its neurons above τ and its residual.
 CREATE OR REPLACE MACRO queries(the_model, the_method, the_langs, the_relations, the_facts, the_queries, only_known, taus) AS TABLE
-    WITH n AS (
-        SELECT any_value(c.query) AS query, count(*) AS n
-        FROM (
-            SELECT aq, query, above_floor(map_extract(taus, lang)[1], floor)::DOUBLE AS tau
-            FROM chosen(the_model, the_method, the_langs, the_relations, the_facts, the_queries, only_known)
-        ) c JOIN score_row s USING (aq)
+    WITH c AS MATERIALIZED (
+        SELECT aq, query, place, above_floor(map_extract(taus, lang)[1], floor)::DOUBLE AS tau
+        FROM chosen(the_model, the_method, the_langs, the_relations, the_facts, the_queries, only_known)
+    ),
+    above AS MATERIALIZED (
+        SELECT c.aq, c.query, c.place, s.layer, s.neuron FROM c JOIN score_row s USING (aq)
         WHERE s.rel > list_min(map_values(taus)) AND s.rel > c.tau
-        GROUP BY c.aq
+    ),
+    n AS (SELECT any_value(query) AS query, count(*) AS n FROM above GROUP BY aq),
+    hits AS (SELECT place, count(*) AS h FROM above GROUP BY place, layer, neuron),
+    several AS (SELECT place, count(*) AS q FROM c GROUP BY place HAVING count(*) > 1),
+    stay AS (
+        SELECT place, sum(h * (h - 1)) / ((any_value(q) - 1) * sum(h)) AS stays FROM hits JOIN several USING (place) GROUP BY place
     )
     SELECT q.query, q.fact, q.relation, q.lang, q.template, q.subject, q.object, p.p, p.p_root, p.rank, p.known,
-        CASE WHEN a.key IS NOT NULL THEN coalesce(n.n, 0) END AS n_kn, a.max_residual AS residual
+        CASE WHEN a.key IS NOT NULL THEN coalesce(n.n, 0) END AS n_kn, a.max_residual AS residual,
+        stay.stays
     FROM prediction p
     JOIN query q USING (query)
     LEFT JOIN (FROM attribution WHERE model = the_model AND method = the_method) a ON a.query = p.query
     LEFT JOIN n ON n.query = p.query
+    LEFT JOIN c ON c.query = p.query
+    LEFT JOIN stay ON stay.place = c.place
     WHERE p.model = the_model AND list_contains(the_langs, q.lang)
       AND (len(the_relations) = 0 OR list_contains(the_relations, q.relation))
       AND (len(the_facts) = 0 OR list_contains(the_facts, q.fact))

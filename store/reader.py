@@ -313,7 +313,8 @@ class Reader:
 
     def queries(self, view: View) -> pl.DataFrame:
         """One row a stored (model, query). Columns query, fact, relation, lang, template, subject, object, p, p_root, rank,
-        known, n_kn and residual (these two null where not attributed with the View's method)."""
+        known, n_kn and residual (these two null where not attributed with the View's method), stays (of the neurons above τ on
+        one of the fact's templates in the language, the share that is so on another; null without two templates or neurons)."""
         return self._ask("queries", view, " ORDER BY relation, fact, lang, template")
 
     def _ask(self, name: str, view: View, ending: str = "", pairs: View | None = None) -> pl.DataFrame:

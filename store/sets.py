@@ -1,6 +1,6 @@
 """Eq. 6-8 on held scores: which neurons are in N of each fact and language, and what is counted of them.
 
-The macros kn_row, layer_hist, overlap and the n_kn of queries say the same in SQL; tests hold one against the other.
+The macros kn_row, layer_hist, overlap and the n_kn and stays of queries say the same in SQL; tests hold one against the other.
 """
 
 from __future__ import annotations
@@ -91,10 +91,16 @@ def chosen_queries(held: Held, view: View) -> Bools:
 def _often_enough(held: Held, above: Bools, chosen: Bools, share: float) -> Ints:
     """Eq. 7: above τ on at least a share of the fact's queries in the language."""
     hits = np.add.reduceat(above.astype(np.int32), held.first) if len(held.first) else np.zeros(0, np.int32)
-    place, fact = held.queries["lang"].rank("dense").to_numpy(), held.queries["fact_no"].to_numpy()
-    number = fact * (int(place.max(initial=0)) + 1) + place
+    number = _places(held)
     n = np.bincount(number, weights=chosen)[number]  # (queries,) how many of its fact and language are chosen
     return np.flatnonzero((hits > 0) & (hits >= share * n[held.at[held.first]] - 1e-9))
+
+
+def _places(held: Held) -> Ints:
+    """(queries,) a number for the query's fact and language."""
+    lang, fact = held.queries["lang"].rank("dense").to_numpy(), held.queries["fact_no"].to_numpy()
+    found: Ints = fact.astype(np.int64) * (int(lang.max(initial=0)) + 1) + lang
+    return found
 
 
 def _first_of_runs(ordered: Small, length: int) -> Ints:
@@ -107,6 +113,26 @@ def _first_of_runs(ordered: Small, length: int) -> Ints:
 def counts(found: Sets) -> Ints:
     """(queries,) neurons above τ of each attributed query."""
     return np.bincount(found.held.at[found.passing], minlength=found.held.queries.height)
+
+
+def stays(found: Sets, view: View) -> Doubles:
+    """(queries,) of the neurons above τ on one of the fact's chosen templates in the language the share that is above it on
+    another, mean over all pairs of templates, larger sets counting more: Σ h (h - 1) / ((Q - 1) Σ h), h being on how many of the Q
+    templates a neuron is above τ. NaN where there is one template, or no such neuron.
+    """
+    held = found.held
+    if held.one_each or not len(held.first):
+        return np.full(held.queries.height, np.nan)
+    above = np.zeros(len(held.code), np.int32)
+    above[found.passing] = 1
+    hits = np.add.reduceat(above, held.first).astype(np.float64)
+    number, chosen = _places(held), chosen_queries(held, view)
+    n = np.bincount(number, weights=chosen)
+    place = number[held.at[held.first]]
+    again, sizes = (np.bincount(place, weights=values, minlength=len(n)) for values in (hits * (hits - 1), hits))
+    with np.errstate(divide="ignore", invalid="ignore"):
+        share = again / ((n - 1) * sizes)
+    return np.where(chosen & (n[number] > 1) & (sizes[number] > 0), share[number], np.nan)
 
 
 def layer_hist(found: Sets) -> pl.DataFrame:

@@ -168,6 +168,26 @@ def test_log_odds_are_exact_up_to_where_a_float32_loses_them(reader: Reader) -> 
         assert reader.sql("SELECT log_odds($1) AS l", [p])["l"].item() is None
 
 
+def test_what_stays_is_the_mean_over_ordered_pairs_of_templates_of_shared_neurons(reader: Reader) -> None:
+    for view in (
+        BASE,
+        BASE.with_(langs=("en",), known=True),
+        BASE.with_(taus=tuple((lang, 0.6) for lang in BASE.langs)),
+    ):
+        above: dict[literal.Place, list[set[literal.Neuron]]] = {}
+        for row in literal.queries(reader, view):
+            hold = {n for n, rel in row["rel"].items() if rel > view.tau[row["lang"]]}
+            above.setdefault((row["fact"], row["lang"]), []).append(hold)
+        several = 0
+        for fact, lang, stays, n_kn in reader.queries(view).select("fact", "lang", "stays", "n_kn").iter_rows():
+            sets = above.get((fact, lang), []) if n_kn is not None else []
+            shared = [len(a & b) for i, a in enumerate(sets) for j, b in enumerate(sets) if i != j]
+            sizes = sum(len(a) for a in sets) * (len(sets) - 1)
+            several += bool(sizes)
+            assert stays == (pytest.approx(sum(shared) / sizes) if sizes else None)
+        assert several > 10
+
+
 def test_restricting_to_queries_restricts_every_answer(reader: Reader) -> None:
     chosen = tuple(reader.queries(BASE).filter(lang="en")["query"].head(4))
     view = BASE.with_(queries=chosen)

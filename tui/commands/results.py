@@ -22,11 +22,17 @@ def facts(store: Store, form: Format = "table", out: Output = None, as_json: Jso
 
 
 @shows()
-def kn(asked: Shown) -> None:
+def kn(
+    asked: Shown,
+    consistency: Annotated[
+        bool, typer.Option("--consistency", help="How much of N stays over templates and languages: one row per fact.")
+    ] = False,
+) -> None:
     """Knowledge neurons (equations 6-7): one row per fact, language and neuron."""
     from knscope.analysis.attribution import kn_table
+    from knscope.analysis.stability import consistency as by_fact
 
-    asked.show(kn_table.build)
+    asked.show(by_fact.build if consistency else kn_table.build)
 
 
 @shows("t_low", "t_high")

@@ -43,6 +43,7 @@ COLUMNS = (
     Column("p", "p", cells.prob, right=True, tone=lambda p: "dim" if p is None or p < 0.01 else ""),
     Column("rank", "rank", cells.count, right=True, tone=lambda rank: "good" if rank == 1 else ""),
     Column("n_kn", "neurons", cells.count, right=True),
+    Column("stays", "stays", cells.percent, right=True, drop=1),
 )
 MORE = (
     Column("residual", "residual", cells.power, right=True),
@@ -55,7 +56,7 @@ _EXPLAINED = {
     "fact": "fact", "relation": "relation", "lang": "language", "pair": "subject → answer", "p": "p of the right answer",
     "rank": "rank of the right answer", "n_kn": "number of knowledge neurons", "residual": "largest residual of an integral (completeness)",
     "template": "template", "p_root": "p^(1/T): comparable across lengths", "known": "whether the model knows it",
-    "query": "identifier of the query",
+    "query": "identifier of the query", "stays": "share of the neurons that stay on the fact's other templates",
 }  # fmt: skip
 
 
@@ -66,6 +67,11 @@ def matches(text: str) -> pl.Expr:
     searched = pl.concat_str([pl.col(name).fill_null("") for name in SEARCHED], separator=" ").str.to_lowercase()
     found = pl.lit(True)
     for word in text.lower().split():
+        name = word.removeprefix("!")
+        if name in ("consistent", "inconsistent"):
+            same = (pl.col("consistency") == name).fill_null(False)
+            found = found & (~same if word != name else same)
+            continue
         holds = searched.str.contains(word.removeprefix("!"), literal=True)
         found = found & (~holds if word.startswith("!") and len(word) > 1 else holds)
     return found
@@ -75,7 +81,11 @@ def prepared(frame: pl.DataFrame) -> pl.DataFrame:
     """The reader's queries with what is shown beside them."""
     import polars as pl
 
-    return frame.with_columns(pair=pl.concat_str(["subject", pl.lit(" → "), "object"]))
+    from knscope.analysis.stability.consistency import word
+
+    return frame.with_columns(
+        pair=pl.concat_str(["subject", pl.lit(" → "), "object"]), consistency=word(pl.col("stays"))
+    )
 
 
 class QueriesPane(Pane):
@@ -85,7 +95,8 @@ class QueriesPane(Pane):
     CONTEXT = "queries"
     HELP = (
         "One row a stored prompt. p is the probability of the right answer, rank its place (1, green: the model knows it), neurons the "
-        "number of knowledge neurons at the current τ. Below the table: what the model was asked, with the right answer underlined in its "
+        "number of knowledge neurons at the current τ, stays how many of them are so on the fact's other templates too (filter for "
+        "consistent, at least half, or inconsistent). Below the table: what the model was asked, with the right answer underlined in its "
         "place, and the five words it says with the highest probability (the likeliest first tokens, each continued to a word). Enter goes "
         "from everything to the row's relation, its fact, the query itself; the other panes follow. C chooses the columns; residual tells "
         "how exact the integrals are."
@@ -112,7 +123,9 @@ class QueriesPane(Pane):
 
     def compose(self) -> ComposeResult:
         yield self.note
-        field = Line("", "words to look for; !word excludes", self._filtered, id="filter")
+        field = Line(
+            "", "words to look for; !word excludes; consistent or inconsistent facts", self._filtered, id="filter"
+        )
         field.display = False
         yield field
         yield FrameTable("queries", empty="no query matches; esc clears the filter")
