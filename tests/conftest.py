@@ -17,8 +17,8 @@ TINY_TEXT = (
 )
 
 
-def build_tiny_model(folder: Path, kind: str, seed: int = 0) -> Path:
-    """A random BERT (`encoder`) or GPT-2 (`decoder`) of 2 layers x 48 neurons with a word tokenizer, in a folder."""
+def build_tiny_model(folder: Path, kind: str, seed: int = 0, width: int = 48) -> Path:
+    """A random BERT (`encoder`) or GPT-2 (`decoder`) of 2 layers x `width` neurons with a word tokenizer, in a folder."""
     import torch
     import transformers
     from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
@@ -35,14 +35,14 @@ def build_tiny_model(folder: Path, kind: str, seed: int = 0) -> Path:
         tokenizer.post_processor = processors.TemplateProcessing(single="[CLS] $A [SEP]", special_tokens=ends)
         names = {f"{name}_token": f"[{name.upper()}]" for name in ("unk", "mask", "cls", "sep", "pad")}
         config = transformers.BertConfig(
-            **sizes, hidden_size=24, num_hidden_layers=2, num_attention_heads=2, intermediate_size=48,
+            **sizes, hidden_size=24, num_hidden_layers=2, num_attention_heads=2, intermediate_size=width,
             max_position_embeddings=40, initializer_range=0.4,
         )  # fmt: skip
         model = transformers.BertForMaskedLM(config)
     else:
         names = {"unk_token": "[UNK]", "eos_token": "<eos>", "pad_token": "[PAD]"}
         config = transformers.GPT2Config(
-            **sizes, n_embd=24, n_layer=2, n_head=2, n_inner=48, n_positions=40, initializer_range=0.4,
+            **sizes, n_embd=24, n_layer=2, n_head=2, n_inner=width, n_positions=40, initializer_range=0.4,
             bos_token_id=5, eos_token_id=5,
         )  # fmt: skip
         model = transformers.GPT2LMHeadModel(config)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 import sys
 import time
@@ -9,6 +10,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
+import polars as pl
 import pytest
 from textual.events import Key
 from textual.widgets import Input, Static
@@ -17,6 +19,7 @@ from knscope import store
 from knscope.analysis.runs import protocol
 from knscope.analysis.runs.status import RunStatus
 from knscope.store import runs
+from knscope.store.shards import write_shard
 from knscope.tui import keymap
 from knscope.tui.app import Knscope
 from knscope.tui.panes.queries import QueriesPane
@@ -169,6 +172,41 @@ async def test_enter_leads_from_a_bin_to_neurons_to_facts_to_the_query_row(workb
         await driver.do("go.in")
         assert driver.app.session.selection.fact == wanted
         assert (driver.table("queries").current or {})["fact"] == wanted
+
+
+async def test_the_neuron_pane_shows_what_neurons_promote_at_any_width(
+    workbench: Make, made_store: Path, tmp_path: Path
+) -> None:
+    place = Path(shutil.copytree(made_store, tmp_path / "a.knstore"))
+    with store.open(place) as reader:
+        reader.poll()
+        models = reader.models()
+        widths = reader.sql("SELECT layer, width FROM site WHERE model = $model", {"model": models[0]}).rows()
+    about = [{"key": f"{layer:032}", "model": models[0], "layer": layer} for layer, _ in widths]
+    words = {
+        "promotes": [" Paris", "巴黎"],
+        "suppresses": ["the", "\x1b[2J"],
+        "promotes_by": [2.0, 1.0],
+        "suppresses_by": [-2.0, -1.0],
+    }
+    rows = [
+        {"key": f"{layer:032}", "neuron": neuron, **words, "length": 1.0, "seen": 0.5}
+        for layer, width in widths
+        for neuron in range(width)
+    ]
+    write_shard(
+        place, runs.read_runs(place)[0].run, {"vocabulary": pl.DataFrame(about), "promoted": pl.DataFrame(rows)}
+    )
+    async with workbench(place).run_test(size=WIDE) as pilot:
+        driver = await Driver(pilot).ready()
+        await driver.do("tab.neuron")
+        table = driver.table("neuron")
+        (promotes,) = (column for column in table.columns if column.name == "promotes")
+        assert promotes.text(table.frame["promotes"].to_list()[0]) == "Paris · 巴黎"
+        await pilot.resize_terminal(80, 24)
+        await driver.do("go.in")
+        said = str(driver.pane("neuron").query_one(".summary", Static).render())
+        assert "promotes Paris · 巴黎" in said and "\x1b" not in said
 
 
 async def test_choosing_a_model_shows_its_own_results(workbench: Make) -> None:

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from knscope.tui.commands import demo, inspect, measure, report, results, run, serve, sql, stores
+from knscope.tui.commands import demo, inspect, measure, reference, report, results, run, serve, sql, stores
 from knscope.tui.commands.inspect import data_app, models_app
 from knscope.tui.commands.stores import store_app
 
@@ -43,6 +43,7 @@ app.add_typer(models_app, name="models")
 app.add_typer(data_app, name="data")
 app.add_typer(store_app, name="store")
 app.command()(inspect.doctor)
+app.command(name="help")(reference.help_command)
 
 
 def _version(show: bool) -> None:

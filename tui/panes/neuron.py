@@ -56,11 +56,11 @@ LIST = (
     Column("layer", "layer", right=True),
     Column("neuron", "neuron", right=True),
     Column("facts", "facts", cells.count, right=True),
-    Column("langs", "languages", grow=True, least=8, most=30),
+    Column("langs", "languages", most=14),
     Column("all_langs", "in all", cells.count, right=True, drop=2),
     Column("rel", "mean rel", lambda rel: f"{rel:.3f}", right=True),
     Column("pairs", "pairs", lambda n: cells.count(n) if n else "·", right=True, drop=1),
-    Column("promotes", "promotes", lambda tokens: words(tokens, 4), least=8, most=40, drop=3),
+    Column("promotes", "promotes", lambda tokens: words(tokens, 5), grow=True, least=8, most=60),
 )
 ONE = (
     Column("fact", "fact", least=6, most=18, drop=3),

@@ -207,7 +207,7 @@ class FrameTable(ScrollView, can_focus=True):
         if self.row_count > 2 * MEASURED:
             sample = pl.concat([sample, self.frame.tail(MEASURED)])
         self._natural = {
-            column.name: max((cell_len(column.text(value)) for value in sample[column.name]), default=0)
+            column.name: max((cell_len(column.text(value)) for value in sample[column.name].to_list()), default=0)
             for column in self.columns
         }
 
