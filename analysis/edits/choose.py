@@ -28,6 +28,7 @@ from knscope.analysis.edits.sets import (
 from knscope.analysis.edits.suppression import Sources, Suppressions
 from knscope.analysis.prompts.encode import Query
 from knscope.analysis.stored.facts import FIELDS, StoredFacts, stored_facts
+from knscope.analysis.stored.negative import Sign, negative_neurons
 from knscope.analysis.stored.neuron_sets import Neurons, gather, pair_of
 from knscope.analysis.types import Bools, Ints
 from knscope.store.address import Addresses
@@ -39,7 +40,9 @@ RANDOM = ("random, equal size", "Mono-KN random")
 """The rows of tables 1 and 2 that rows of their size are read against."""
 ACROSS = "1 across"
 """Sets of one language, read on their own fact in another."""
-GROUPS = ("1", "2", "1 held-out", "2 held-out", ACROSS)
+NEGATIVE = "1 negative"
+"""Sets of negative neurons: suppressing them is meant to raise p."""
+GROUPS = ("1", "2", "1 held-out", "2 held-out", ACROSS, NEGATIVE)
 _IRRELEVANT = """
     SELECT fact, other, same_relation, coalesce(kind, CASE WHEN same_relation THEN 'same relation' ELSE 'other relation' END) AS kind
     FROM irrelevant WHERE model = $model ORDER BY ALL
@@ -109,8 +112,14 @@ def _other_rows(names: Sequence[str], drawn: Others) -> pl.DataFrame:
     return frame.with_columns(same_relation=pl.lit(drawn.kind != KINDS[0]), kind=pl.lit(drawn.kind, pl.String))
 
 
-def wanted(reader: Reader, view: View, seed: int = 0, suppress: Sequence[Ablation] = ("zero",)) -> list[WantedEdit]:
-    """Every edit that tables 1 and 2 show for a View.
+def wanted(
+    reader: Reader,
+    view: View,
+    seed: int = 0,
+    suppress: Sequence[Ablation] = ("zero",),
+    signs: Sequence[Sign] = ("positive",),
+) -> list[WantedEdit]:
+    """Every edit that tables 1 and 2 show for a View, and those of its negative neurons where `signs` names them.
 
     Table 1: N of each stored method, each method's top n with n the smallest |N| among them, and n random neurons that are
     in no N, from the layers of the first method's; Table 2: two languages
@@ -127,11 +136,15 @@ def wanted(reader: Reader, view: View, seed: int = 0, suppress: Sequence[Ablatio
     by_method = {method: gather(reader, view.with_(method=method)) for method in reader.methods(view.model)}
     if view.method not in by_method:
         return []
-    found = list(_table_1(by_method, asked, seed))
-    if len(view.langs) > 1:
-        found += _table_2(by_method[view.method].of_langs(pair_of(view.langs)), asked, seed)
-        found += _across(by_method[view.method], asked)
-    found += _held_out(view, _halved(reader, view, list(by_method), facts, seed), asked, seed)
+    found: list[WantedEdit] = []
+    if "positive" in signs:
+        found += _table_1(by_method, asked, seed)
+        if len(view.langs) > 1:
+            found += _table_2(by_method[view.method].of_langs(pair_of(view.langs)), asked, seed)
+            found += _across(by_method[view.method], asked)
+        found += _held_out(view, _halved(reader, view, list(by_method), facts, seed), asked, seed)
+    if "negative" in signs:
+        found += _negative(reader, view, by_method[view.method], asked, seed)
     return found if tuple(suppress) == ("zero",) else list(_suppressed(found, Suppressions(facts, seed), suppress))
 
 
@@ -189,6 +202,21 @@ def _table_1(by_method: Mapping[str, Neurons], asked: _Asked, seed: int) -> Iter
                 next(iter(top.values())), first.sets.widths, label_seed(seed, fact), np.concatenate([*sets.values()])
             )
             yield from asked.edit("1", RANDOM[0], lang, fact, others)
+
+
+def _negative(reader: Reader, view: View, positive: Neurons, asked: _Asked, seed: int) -> Iterator[WantedEdit]:
+    """N⁻ of the View's method, and as many random neurons of the same layers that are in neither set."""
+    place = {fact: i for i, fact in enumerate(positive.facts)}
+    addresses = Addresses.stored(reader, view.model)
+    rows = negative_neurons(reader, view)
+    for (fact, lang), some in rows.group_by("fact", "lang", maintain_order=True):
+        fact, lang = str(fact), str(lang)
+        if fact in place:
+            flat = addresses.flat(some["layer"].to_numpy(), some["neuron"].to_numpy())
+            yield from asked.edit(NEGATIVE, view.method, lang, fact, flat)
+            own = positive.sets.get(place[fact], view.langs.index(lang))
+            others = random_others(flat, positive.sets.widths, label_seed(seed, fact), own)
+            yield from asked.edit(NEGATIVE, RANDOM[0], lang, fact, others)
 
 
 def _across(neurons: Neurons, asked: _Asked) -> Iterator[WantedEdit]:

@@ -41,7 +41,7 @@ _CAPS: Mapping[Direction, float] = {"suppress": 20.0, "enhance": 250.0}  # relat
 class Changes:
     """One direction on F facts. `before`, `after` (F,) of the fact itself; `irrelevant_*` (F, k), NaN where missing.
 
-    Probabilities may be p or p^(1/T), the same throughout. A direction other than `enhance` intends p to fall.
+    Probabilities may be p or p^(1/T), the same throughout. A direction other than `enhance` intends p to fall, unless `reverse`.
     """
 
     direction: Direction
@@ -51,10 +51,12 @@ class Changes:
     irrelevant_after: Floats
     irrelevant_known: Bools | bool = True
     """(F, k): whether the model knows the irrelevant fact."""
+    reverse: bool = False
+    """The other way is meant: neurons that push the answer down are suppressed to raise p."""
 
     @property
     def sign(self) -> float:
-        return 1.0 if self.direction == "enhance" else -1.0
+        return 1.0 if (self.direction == "enhance") != self.reverse else -1.0
 
 
 # columns of a direction's sums over facts

@@ -8,10 +8,11 @@ from typing import Literal, NamedTuple, get_args
 
 import numpy as np
 
-from knscope.analysis.edits.choose import WantedEdit
+from knscope.analysis.edits.choose import NEGATIVE, WantedEdit
 from knscope.analysis.edits.judge import Changes, Delta, Exclude, SuccessRate, success_rate
 from knscope.analysis.edits.sets import ABLATIONS, N_IRRELEVANT, Ablation, set_id
 from knscope.analysis.stored.facts import subject_of
+from knscope.analysis.stored.negative import Sign
 from knscope.store.address import Addresses
 from knscope.store.errors import UserError
 from knscope.store.reader import Reader
@@ -45,6 +46,8 @@ class Judging:
     per_token: bool = False
     suppress: Ablation = "zero"
     """What suppressed neurons were set to."""
+    sign: Sign = "positive"
+    """Whose edits: of the neurons of highest score, or of lowest."""
 
     def __post_init__(self) -> None:
         for option, value, allowed in (
@@ -114,7 +117,9 @@ class Lookup:
                 for column, reading in enumerate(self.readings(edit, number)):
                     values[:, row, column] = reading.before, reading.after
             before, after = values
-            changes.append(Changes(direction, before[:, 0], after[:, 0], before[:, 1:], after[:, 1:], known[:, 1:]))
+            reverse = any(edit.group == NEGATIVE for edit in edits)
+            others = before[:, 1:], after[:, 1:], known[:, 1:]
+            changes.append(Changes(direction, before[:, 0], after[:, 0], *others, reverse))
         subjects = [self.subject[edit.fact] for edit in edits]
         delta, exclude = self.judging.delta, self.judging.exclude
         return success_rate(changes, subjects, known[:, 0], delta=delta, exclude=exclude, draws=draws, seed=seed)

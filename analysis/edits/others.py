@@ -34,7 +34,7 @@ NOTES = (
 def build(reader: Reader, view: View, seed: int = 0, draws: int = DRAWS, judging: Judging | None = None) -> Table:
     """One row an edited set of tables 1 and 2 (by language read) and kind of fact it is read on."""
     judging = judging or Judging()
-    edits = wanted(reader, view, seed, (judging.suppress,))
+    edits = wanted(reader, view, seed, (judging.suppress,), (judging.sign,))
     lookup = Lookup.of(reader, view.model, edits, judging)
     groups: dict[tuple[str, str], dict[str, list[WantedEdit]]] = {}
     for edit in edits:

@@ -21,6 +21,7 @@ from knscope.store.view import View
 NOTES = (
     "1: N of each method; 2: what two languages share (LIKN), the other language's N (Mono-KN), one after the other "
     "(Seq-KN), each once (Union); held-out: the same with N from half of a fact's templates, read on one of the others; lang: the one read",
+    "1 negative (--sign negative): the neurons of lowest score; there suppressing is meant to raise p, and enhancing to lower it",
     "sr: eq. 11, |mean change of the fact| / |mean change of irrelevant ones|, both directions added up; it grows with the number "
     "of facts, and is shown for comparison only",
     "specific: mean change in the intended direction / mean |change of irrelevant facts|; d: intended change less |change of "
@@ -40,7 +41,7 @@ NOTES = (
 def build(reader: Reader, view: View, seed: int = 0, draws: int = DRAWS, judging: Judging | None = None) -> Table:
     """Every group of rows in every language read, on the facts for which all edits of the group are stored."""
     judging = judging or Judging()
-    edits = wanted(reader, view, seed, (judging.suppress,))
+    edits = wanted(reader, view, seed, (judging.suppress,), (judging.sign,))
     lookup = Lookup.of(reader, view.model, edits, judging)
     groups: dict[tuple[str, str], dict[str, list[WantedEdit]]] = {}
     for edit in edits:

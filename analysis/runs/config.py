@@ -12,6 +12,7 @@ from typing import Any
 from knscope.analysis.attribution.method import parse_method
 from knscope.analysis.edits.sets import ABLATIONS, Ablation
 from knscope.analysis.engine.sources import weight_bytes
+from knscope.analysis.stored.negative import SIGNS, Sign
 from knscope.store.errors import UserError
 from knscope.store.text import is_utf8
 
@@ -47,6 +48,8 @@ class RunConfig:
     what: tuple[str, ...] = ("attribution", "dkn")
     suppress: tuple[Ablation, ...] = ("zero",)
     """What a suppressed neuron becomes in edits."""
+    signs: tuple[Sign, ...] = ("positive",)
+    """Which neurons are edited: those of highest score, and those of lowest."""
     table_langs: tuple[str, ...] = ()
     """Languages of edits and claims (tables 1-3); none named: all."""
     device: str = "auto"
@@ -69,6 +72,7 @@ class RunConfig:
             parse_method(method)
         _check("--what", self.what, PHASES)
         _check("--suppress", self.suppress, ABLATIONS)
+        _check("--sign", self.signs, SIGNS)
         _check("--engine", (self.engine,), ENGINES)
         _check("--dtype", (self.dtype,), DTYPES)
         if not _DEVICES.fullmatch(self.device):

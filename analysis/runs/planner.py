@@ -31,6 +31,7 @@ from knscope.analysis.runs.keys import (
     vocabulary_key,
 )
 from knscope.analysis.runs.units import ROLES, ScanItem, Unit, unit_rows
+from knscope.analysis.stored.negative import Sign
 from knscope.analysis.types import Floats
 from knscope.store.errors import UserError
 from knscope.store.reader import Reader
@@ -134,10 +135,11 @@ def edit_units(
     view: View,
     seed: int,
     suppress: Sequence[Ablation] = ("zero",),
+    signs: Sequence[Sign] = ("positive",),
 ) -> Planned:
     """Every edit that tables 1 and 2 show for a View, grouped by the query it is read on."""
     model, have = model_hash(row), reader.keys("edit")
-    wanted = edits_choose.wanted(reader, view, seed, suppress)
+    wanted = edits_choose.wanted(reader, view, seed, suppress, signs)
     sources = {name: queries for edit in wanted for name, queries in edit.operations.items() if queries}
     wrong = wrong_objects(wanted)
     keys: set[str] = set()

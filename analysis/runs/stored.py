@@ -100,5 +100,5 @@ class RunStored(ReaderStored):
         view = View(label, method, langs, relations=self._config.relations)
         given = (self.reader, source, row, view, self._config.seed)
         if phase == "edit":
-            return edit_units(*given, self._config.suppress)
+            return edit_units(*given, self._config.suppress, self._config.signs)
         return claim_units(*given, gpus=self._gpus)

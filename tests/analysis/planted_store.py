@@ -104,10 +104,10 @@ class PlantedStore:
                     rows.add_scan(batch, f"scan{key}"[:32], row, found, self.sites())
         self.commit(batch)
 
-    def edit(self, keep=lambda edit: True) -> None:
+    def edit(self, keep=lambda edit: True, signs=("positive",)) -> None:
         batch = rows.Batch()
         with self.reader() as reader:
-            edits = [edit for edit in edits_choose.wanted(reader, self.view) if keep(edit)]
+            edits = [edit for edit in edits_choose.wanted(reader, self.view, signs=signs) if keep(edit)]
             aside = edits_choose.irrelevant(reader, self.view)
         new = aside.filter("new").drop("new").with_columns(pl.lit(self.label).alias("model"))
         batch.add_frame("irrelevant", new)

@@ -11,6 +11,10 @@ from knscope.tui.commands import shown
 from knscope.tui.commands.options import Format, Json, Output, Store
 from knscope.tui.commands.shown import Shown, shows
 
+Sign = Annotated[
+    str, typer.Option(help="positive, or negative: neurons that push the answer down, as sets of their own.")
+]
+
 
 def facts(store: Store, form: Format = "table", out: Output = None, as_json: Json = False) -> None:
     """Facts known, by model and language, and which facts could not be used."""
@@ -27,12 +31,13 @@ def kn(
     consistency: Annotated[
         bool, typer.Option("--consistency", help="How much of N stays over templates and languages: one row per fact.")
     ] = False,
+    sign: Sign = "positive",
 ) -> None:
     """Knowledge neurons (equations 6-7): one row per fact, language and neuron."""
     from knscope.analysis.attribution import kn_table
     from knscope.analysis.stability import consistency as by_fact
 
-    asked.show(by_fact.build if consistency else kn_table.build)
+    asked.show(by_fact.build if consistency else partial(kn_table.build, sign=shown.sign(sign)))
 
 
 @shows("t_low", "t_high")
@@ -90,13 +95,14 @@ def edits(
             "--others", help="By the facts read: itself, other relations, other answers, the same answer; and flips."
         ),
     ] = False,
+    sign: Sign = "positive",
 ) -> None:
     """Success rates of suppressing and enhancing (equation 11, tables 1 and 2), with intervals."""
     from knscope.analysis.edits import others as edits_others
     from knscope.analysis.edits import table as edits_table
     from knscope.analysis.edits.lookup import Judging
 
-    judging = Judging(cast(Any, change), cast(Any, exclude), per_token, cast(Any, suppress))
+    judging = Judging(cast(Any, change), cast(Any, exclude), per_token, cast(Any, suppress), shown.sign(sign))
     asked.show(partial((edits_others if others else edits_table).build, judging=judging))
 
 

@@ -49,6 +49,9 @@ def run(
     suppress: Annotated[
         str, typer.Option(help="What suppressed neurons become in edits: zero, mean, resample, or several.")
     ] = "zero",
+    sign: Annotated[
+        str, typer.Option(help="Neurons that edits are of: positive, negative (they push the answer down), or both.")
+    ] = "positive",
     device: Device = "auto",
     engine: Annotated[str, typer.Option(help="process, inline or ray.")] = "process",
     processes: Annotated[
@@ -76,6 +79,7 @@ def run(
         methods=common.methods(method),
         what=common.words("--what", what),
         suppress=cast(Any, common.words("--suppress", suppress)),
+        signs=cast(Any, common.words("--sign", sign)),
         device=device,
         engine=engine,
         processes=processes,

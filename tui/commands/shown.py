@@ -113,6 +113,16 @@ def _tell_missing(reader: Reader, view: View, name: str, store: Path) -> None:
         output.say(f"nothing of this is computed yet for {view.model}; compute it with: {command}")
 
 
+def sign(text: str) -> Any:
+    """What --sign says. Raises UserError where it is neither."""
+    from knscope.analysis.stored.negative import SIGNS
+    from knscope.store.errors import UserError
+
+    if text not in SIGNS:
+        raise UserError(f"--sign {text}: choose one of {', '.join(SIGNS)}")
+    return text
+
+
 def labelled(table: Table, view: View) -> Table:
     """With the model and the method in columns of their own: files have no title, and people concatenate them."""
     import polars as pl
