@@ -79,6 +79,7 @@ _SHAPE: dict[Any, Any] = {
         "libraries": {str: str},
         "methods": {str: {}},
         "models": {str: {"model": str}},
+        "speed": {str: {str: [_Number(1e15, whole=False)]}},
     },
 }
 """What run.json holds, as far as it is read: a type, a number, a list of one shape, alternatives, or an object by name (any name:

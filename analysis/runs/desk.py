@@ -22,6 +22,7 @@ from knscope.analysis.attribution.method import NUMERICS_VERSION
 from knscope.analysis.runs.job import RunFile
 from knscope.analysis.runs.process_pool import Outcome, ProcessExecutor
 from knscope.analysis.runs.protocol import WorkerSettings
+from knscope.analysis.runs.speed import KEPT, Speed
 from knscope.analysis.runs.units import Unit
 from knscope.store import processes
 from knscope.store import runs as run_files
@@ -57,6 +58,10 @@ class DeskState:
     seconds: float = 0.0
     """Since the task began."""
     warm: bool = False
+    doing: str = ""
+    """What the worker is at: starting, loading or computing."""
+    stopping: bool = False
+    """The task is cancelled, and its worker has not stopped yet."""
     outcome: str = ""
     """done, cancelled or failed: how the task that has just ended did."""
     failures: tuple[str, ...] = field(default=())
@@ -83,6 +88,9 @@ class Desk:
         self._written = False
         self._logs: Path | None = None
         self._failed = False
+        self._speed = Speed()
+        self._tell: Callable[[int], None] = lambda finished: None
+        """Tells how far the task under way is, with so many results more."""
         self.busy = False
 
     def ask(self, task: Task) -> None:
@@ -179,10 +187,23 @@ class Desk:
             def tell(finished: int = 0) -> None:
                 nonlocal done
                 done += finished
-                note(done=done, computed=done, total=max(task.total, done), failures=tuple(failures))
-                state = DeskState(task, done, time.monotonic() - began, bool(done), failures=tuple(failures))
-                self._on_change(state)
+                executor = self._executor
+                now = done + (executor.under_way() if executor is not None else 0)
+                note(done=now, computed=now, total=max(task.total, now), failures=tuple(failures))
+                note(provenance={**_here(), KEPT: self._speed.to_json()})
+                self._on_change(
+                    DeskState(
+                        task,
+                        now,
+                        time.monotonic() - began,
+                        bool(done),
+                        doing=executor.doing() if executor is not None else "starting",
+                        stopping=number <= self._cancelled,
+                        failures=tuple(failures),
+                    )
+                )
 
+            self._tell = tell
             tell()
             try:
                 while number > self._cancelled and (units := _unseen(task.units(), seen)):
@@ -193,7 +214,7 @@ class Desk:
             self._failed = self._failed or bool(failures)
             note(status=outcome, failures=tuple(failures), message=f"{task.title}: {outcome}", heard=0.0)
         seconds = time.monotonic() - began
-        return DeskState(None, done, seconds, self._executor is not None, outcome, tuple(failures))
+        return DeskState(None, done, seconds, self._executor is not None, outcome=outcome, failures=tuple(failures))
 
     def _all(
         self, number: int, units: Iterable[Unit], failures: list[str], tell: Callable[[int], None],
@@ -205,6 +226,7 @@ class Desk:
             unit = waiting.pop(0)
             outcome = self._one(number, unit)
             if outcome.error is None:
+                self._speed.add(unit, outcome.stored, outcome.seconds)
                 if outcome.model is not None:
                     answer(outcome.model)
                 tell(outcome.stored)
@@ -221,7 +243,11 @@ class Desk:
             self._logs = self._logs or Path(tempfile.mkdtemp(prefix="knscope-desk-"))
             self._executor = ProcessExecutor(self._store_path, self.run, [self._settings], self._logs)
         self._executor.submit(0, unit)
+        told: object = None
         while True:
+            if (now := (self._executor.doing(), self._executor.under_way(), number <= self._cancelled)) != told:
+                told = now
+                self._tell(0)
             for outcome in self._executor.outcomes(timeout=0.5):
                 return outcome
             if self._file is not None:

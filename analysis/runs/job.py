@@ -18,6 +18,7 @@ from knscope.analysis.runs.config import RunConfig, too_large_together
 from knscope.analysis.runs.facts import Facts, load_facts
 from knscope.analysis.runs.process_pool import Executor, Outcome
 from knscope.analysis.runs.schedule import Schedule
+from knscope.analysis.runs.speed import KEPT, Speed
 from knscope.analysis.runs.stored import RunStored
 from knscope.store import compaction, processes, snapshot
 from knscope.store import runs as run_files
@@ -100,6 +101,7 @@ class Job:
         self.broken = ""
         """Why the store cannot be written any more; nothing else is begun then."""
         self.under_way = 0
+        self.speed = Speed()
         self.fatal: list[str] = []
         """What a person can put right."""
         self._given_up: dict[int, set[str]] = {}
@@ -139,6 +141,7 @@ class Job:
             self.schedule.interrupt(outcome.unit, outcome.stored)
             return
         if outcome.error is None:
+            self.speed.add(outcome.unit, outcome.stored, outcome.seconds)
             self.schedule.finish(outcome.unit, outcome.stored, outcome.model)
             return
         if outcome.cause == "load":
@@ -253,7 +256,7 @@ def _drive(
                 done=schedule.done + job.under_way,
                 computed=schedule.computed + job.under_way,
                 failures=tuple(schedule.failures),
-                provenance={**where, "models": models},
+                provenance={**where, "models": models, KEPT: job.speed.to_json()},
             )
 
         report(job.schedule)

@@ -38,9 +38,6 @@ _NODES = """
     WHERE a.model = $model AND a.method = $method
 """
 _WORDS = "SELECT avg(n_words) AS words FROM prediction WHERE model = $model"
-_ALL_PASSES = """
-    SELECT coalesce((SELECT sum(nodes) FROM path), 0) + (SELECT count(*) FROM ablation) + (SELECT count(*) FROM edit) AS passes
-"""
 
 
 @dataclass(frozen=True)
@@ -143,11 +140,6 @@ def source_of(reader: Reader, row: Mapping[str, Any]) -> str:
         if not is_path(source) or (Path(source) / "config.json").is_file():
             return source
     return str(row["source"])
-
-
-def passes_stored(reader: Reader) -> int:
-    """Model passes behind everything stored: over the seconds its runs took, what a pass takes here."""
-    return int(reader.sql(_ALL_PASSES)["passes"][0])
 
 
 def _asked(reader: Reader, view: View, seed: int) -> _Asked:

@@ -46,6 +46,8 @@ class Outcome:
     cause: Cause = "unit"
     """Of the error."""
     slot: int = 0
+    seconds: float = 0.0
+    """What computing took, without loading the model; 0 where that is not known."""
 
 
 class Executor(Protocol):
@@ -107,12 +109,13 @@ class InlineExecutor(Slots[Slot]):
         unit, slot.unit = slot.unit, None
         if unit is None:
             return []
+        began, warm = self._clock(), unit.source in self._worker.loaded
         try:
             stored, model = self._worker.compute(unit, self._cancelled)
         except Exception as error:  # noqa: BLE001 - whatever a unit does, the run goes on and reports it
             return [failed(unit, 0, fault(error, unit.source not in self._worker.loaded))]
         slot.sources = {unit.source}
-        return [Outcome(unit, stored=stored, model=model)]
+        return [Outcome(unit, stored=stored, model=model, seconds=self._clock() - began if warm else 0.0)]
 
     def under_way(self) -> int:
         """A unit is done within one call, so nobody can ask in between."""
@@ -134,6 +137,13 @@ class _Process(Slot):
     """Results of the present unit."""
     ready: bool = False
     """The worker has begun to wait for units."""
+    began: float | None = None
+    """When the present unit was begun by a worker that holds its model."""
+
+    @property
+    def doing(self) -> str:
+        """What its worker is at: empty where it has no unit."""
+        return "" if self.unit is None else "starting" if not self.ready else "loading" if self.loads else "computing"
 
 
 class ProcessExecutor(Slots[_Process]):
@@ -150,6 +160,10 @@ class ProcessExecutor(Slots[_Process]):
     def under_way(self) -> int:
         return sum(slot.computed for slot in self._slots if slot.unit is not None)
 
+    def doing(self) -> str:
+        """What the first busy worker is at: `starting`, `loading` or `computing`; empty: nothing."""
+        return next(filter(None, (slot.doing for slot in self._slots)), "")
+
     def submit(self, slot: int, unit: Unit) -> None:
         self._slots[slot].deaths, self._slots[slot].cancelled = 0, False
         self._send(slot, unit)
@@ -162,6 +176,7 @@ class ProcessExecutor(Slots[_Process]):
         if held.worker is None:
             held.worker = self._start(slot)
             held.sources, held.ready = set(), False
+        held.began = self._clock() if unit.source in held.sources else None
         held.worker.compute(unit, held.number)
 
     def outcomes(self, timeout: float) -> list[Outcome]:
@@ -217,6 +232,8 @@ class ProcessExecutor(Slots[_Process]):
             held.computed = int(event["done"])
         if event["event"] == "state":
             held.sources = set(event.get("loaded", ()))
+            if held.began is None and held.unit.source in held.sources:
+                held.began = self._clock()
         if event["event"] not in ("done", "error"):
             return []
         unit, held.unit = held.unit, None
@@ -224,7 +241,8 @@ class ProcessExecutor(Slots[_Process]):
             return [failed(unit, slot, event)]
         held.sources = set(event.get("loaded", ()))
         cut = bool(event.get("cut")) and not held.cancelled
-        return [Outcome(unit, stored=int(event["stored"]), model=event.get("model"), cut=cut)]
+        seconds = self._clock() - held.began if held.began is not None else 0.0
+        return [Outcome(unit, stored=int(event["stored"]), model=event.get("model"), cut=cut, seconds=seconds)]
 
     def _died(self, slot: int, how: str, useless: bool = False) -> list[Outcome]:
         """Try the unit again with a new worker, a few times; not where that is `useless`, as none can be started at all."""

@@ -20,7 +20,8 @@ class TextScreen(ModalScreen[str | None]):
     """Scrolls with the arrows. `answers` are keys that leave with a word; escape leaves with nothing."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("escape,q,question_mark", "dismiss(None)", "leave", show=False),
+        Binding("escape,question_mark", "dismiss(None)", "leave", show=False),
+        Binding("q", "leave", "leave", show=False),
         Binding("j", "scroll(1)", show=False),
         Binding("k", "scroll(-1)", show=False),
     ]
@@ -44,8 +45,12 @@ class TextScreen(ModalScreen[str | None]):
     def on_key(self, event: object) -> None:
         key = getattr(event, "key", "")
         for wanted, word, _ in self._answers:
-            if key == wanted:
+            if key == wanted != "q":
                 self.dismiss(word)
+
+    def action_leave(self) -> None:
+        """q leaves with nothing, unless it is one of the answers."""
+        self.dismiss(next((word for key, word, _ in self._answers if key == "q"), None))
 
     def action_scroll(self, step: int) -> None:
         self.query_one("#text").scroll_relative(y=3 * step, animate=False)

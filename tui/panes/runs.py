@@ -17,11 +17,20 @@ from knscope.tui.widgets.frame_table import FrameTable
 from knscope.tui.widgets.line import PlainText
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Collection, Sequence
 
     from knscope.analysis.runs.status import RunStatus
 
-GLYPHS = {"running": "▶", "queued": "…", "done": "✓", "failed": "✗", "cancelled": "■", "lost": "?", "silent": "?"}
+GLYPHS = {
+    "running": "▶",
+    "queued": "…",
+    "done": "✓",
+    "failed": "✗",
+    "cancelled": "■",
+    "lost": "?",
+    "silent": "?",
+    "stopping": "■",
+}
 TONES = {"failed": "bad", "lost": "bad", "silent": "bad", "done": "good"}
 SCHEMA = ("run", "status", "progress", "done", "total", "rate", "left", "failures")
 COLUMNS = (
@@ -46,11 +55,16 @@ def share(one: RunStatus) -> float:
     return one.record.done / one.record.total if one.record.total else 0.0
 
 
-def headline(statuses: Sequence[RunStatus]) -> str:
-    """What the header says: the run that goes on, or how the last one ended."""
+def headline(statuses: Sequence[RunStatus], stopping: Collection[str] = ()) -> str:
+    """What the header says: the run that goes on, or how the last one ended.
+
+    :param stopping: runs that were told to stop
+    """
     active = [one for one in statuses if one.status in ("running", "queued")]
     if active:
         one = active[-1]
+        if one.run in stopping:
+            return "▶ stopping …"
         if one.silent is not None:
             return f"▶ {one.status}, silent for {duration(one.silent)}"
         if not one.record.total:
@@ -82,6 +96,9 @@ class RunsPane(Pane):
         super().__init__(id="runs")
         self.statuses: Sequence[RunStatus] = ()
         self.worker_state = ""
+        self.stopping: set[str] = set()
+        """Runs that were told to stop here."""
+        self._fed: object = None
         self._text = ""
 
     def compose(self) -> ComposeResult:
@@ -97,8 +114,9 @@ class RunsPane(Pane):
 
     def feed(self, statuses: Sequence[RunStatus], worker_state: str) -> None:
         """Show what the runs do now; repaint only what changed."""
-        if (statuses, worker_state) == (self.statuses, self.worker_state):
+        if (fed := (statuses, worker_state, frozenset(self.stopping))) == self._fed:
             return
+        self._fed = fed
         import polars as pl
 
         self.statuses, self.worker_state = statuses, worker_state
@@ -106,7 +124,7 @@ class RunsPane(Pane):
         rows = [
             (
                 one.run,
-                one.status if one.silent is None else "silent",
+                self._status(one),
                 share(one),
                 one.record.done,
                 one.record.total,
@@ -122,6 +140,11 @@ class RunsPane(Pane):
             table.show(frame, COLUMNS, ("run",))
         self.entitle(below=worker_state)
         self.describe()
+
+    def _status(self, one: RunStatus) -> str:
+        if one.silent is not None:
+            return "silent"
+        return "stopping" if one.run in self.stopping and one.status in ("running", "queued") else one.status
 
     def marked(self) -> RunStatus | None:
         row = self.query_one(FrameTable).current

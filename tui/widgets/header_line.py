@@ -1,4 +1,4 @@
-"""One line at the top: which store, which model and method, the sample, and whether a run is going on."""
+"""One line at the top: which store, which model and method, the sample, and what is waited for or whether a run is going on."""
 
 from __future__ import annotations
 
@@ -20,10 +20,14 @@ class HeaderLine(Widget):
     short: reactive[str] = reactive("")
     """The sample where there is little room."""
     run: reactive[str] = reactive("")
+    wait: reactive[str] = reactive("")
+    """What a person waits for here; it stands in the place of the run."""
 
     def render(self) -> RenderResult:
         width = self.content_size.width
-        right = Text(one_line(self.run), style="bold" if self.run.startswith("▶") else "")
+        said = self.wait or self.run
+        right = Text(one_line(said), style="bold" if said.startswith("▶") else "")
+        right.truncate(width, overflow="ellipsis")
         parts = [("bold", one_line(self.store)), ("", one_line(self.what)), ("dim", self.sample), ("dim", self.short)]
         left = Text(no_wrap=True)
         for style, text in parts:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any, ClassVar, TypeVar
 
 from textual import events
@@ -32,6 +33,7 @@ from knscope.tui.widgets.footer_line import FooterLine
 from knscope.tui.widgets.frame_table import FrameTable
 from knscope.tui.widgets.header_line import HeaderLine
 from knscope.tui.widgets.tab_line import TabLine
+from knscope.tui.workbench.waits import Waits
 
 T = TypeVar("T")
 
@@ -53,6 +55,7 @@ class Bench(Screen[None]):
         self.split = SPLITS.index(54)
         self.worker_text = ""
         """What the model worker does; empty before there is one."""
+        self.waits = Waits(self)
         self._settled: Timer | None = None
         self._answers: dict[Worker[Any], tuple[Callable[[Any], None], Callable[[BaseException], None]]] = {}
 
@@ -78,15 +81,32 @@ class Bench(Screen[None]):
         *,
         group: str,
         exclusive: bool = False,
+        what: str = "",
+        stop: Callable[[], object] | None = None,
     ) -> None:
         """Run `work` in a thread; then call `then` with its result, or `failed` with its error, as a message of this screen.
 
         :param exclusive: drop what was started in this group before
+        :param what: said in the header until it ends; ^x drops its result
+        :param stop: what ^x does beside that
         """
         worker = self.run_worker(work, thread=True, group=group, exclusive=exclusive, exit_on_error=False)
         self._answers[worker] = then, failed
+        if what:
+            self.waits.begin(group, what, partial(self._drop, worker, stop))
+
+    def _drop(self, worker: Worker[Any], stop: Callable[[], object] | None) -> None:
+        """What comes of a worker is not wanted any more."""
+        self._answers.pop(worker, None)
+        worker.cancel()
+        if stop is not None:
+            stop()
 
     def on_worker_state_changed(self, event: Worker.StateChanged) -> None:
+        if event.state in FINISHED and event.worker.group not in {
+            one.group for one in self._answers if one is not event.worker
+        }:
+            self.waits.end(event.worker.group)
         if event.state not in FINISHED or event.worker not in self._answers:
             return
         then, failed = self._answers.pop(event.worker)

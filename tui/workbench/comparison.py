@@ -79,6 +79,7 @@ class Comparison:
             lambda found: self._show(a, b, *found),
             lambda error: self._bench.say(f"A and B cannot be compared: {error}"),
             group="compare",
+            what="comparing A and B",
         )
 
     def _show(self, a: View, b: View, of_a: Figures, of_b: Figures, agree: Figures) -> None:

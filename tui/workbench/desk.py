@@ -40,6 +40,10 @@ class ModelDesk:
         self._asked_at = 0.0
         self._counted_for = 0.0
         """When the key came that asked for what is missing."""
+        self._began: tuple[float, int] | None = None
+        """Seconds and results of the task when its model was loaded."""
+        self._computes: Lacking | None = None
+        """What is computed here, which a run could compute instead."""
 
     @property
     def run(self) -> str:
@@ -55,6 +59,7 @@ class ModelDesk:
         if self._desk is None or not self._desk.busy:
             return False
         self._desk.cancel()
+        self._bench.waits.stopping("desk")
         return True
 
     def close(self) -> None:
@@ -74,6 +79,10 @@ class ModelDesk:
         except (OSError, UserError) as error:
             self._bench.say(f"The model worker could not start: {error}", "error")
             return False
+        if self._began is None:
+            self._bench.waits.begin(
+                "desk", task.title if self._bench.worker_text else "starting the model worker", self.stop
+            )
         return True
 
     def _post(self, state: DeskState) -> None:
@@ -94,14 +103,14 @@ class ModelDesk:
         else:
             what = ("attribution", "dkn", *ALSO.get(bench.open_tab, ()))
             records = [one.record for one in self._runs.statuses]
-            seconds = sum(one.heartbeat - one.started for one in records if one.computed)
             self._counted_for = bench.host.last_key
             bench.in_thread(
-                partial(lacking, reader, shown, what, seconds),
+                partial(lacking, reader, shown, what, records),
                 self._offer,
                 lambda error: bench.say(f"What is missing could not be counted: {error}"),
                 group="lacking",
                 exclusive=True,
+                what=f"counting what {shown.subject} lacks",
             )
 
     def _offer(self, found: Lacking) -> None:
@@ -140,7 +149,29 @@ class ModelDesk:
             return missing.missing(reader, view, what).units
 
         dtype = str(missing.model_row(reader, view.model)["dtype"])
-        self.give(Task(f"missing of {found.shown.subject}", units, found.missing.results, dtype=dtype))
+        if self.give(Task(f"missing of {found.shown.subject}", units, found.missing.results, dtype=dtype)):
+            self._computes = found
+
+    def ask_to_leave(self) -> bool:
+        """Ask once what becomes of what is computed here; False where nothing is."""
+        if not self.busy:
+            return False
+        found = self._computes
+        said = "The model worker computes here. It ends with the workbench; what it has computed stays."
+        answers = [("q", "leave", "leaves")]
+        if found is not None:
+            said += f"\n\nA run computes the rest of {found.shown.subject} without the workbench."
+            answers.append(("j", "job", "hands it over to a run and leaves"))
+
+        def answer(word: str | None) -> None:
+            if word == "job" and found is not None:
+                self.stop()
+                self._runs.start_missing(found)
+            if word:
+                self._bench.host.leave()
+
+        self._bench.app.push_screen(TextScreen("still computing", said, answers), answer)
+        return True
 
     # --- n: a new question
 
@@ -241,10 +272,10 @@ class ModelDesk:
         """Show the desk's progress, and say how a task ended."""
         bench, state = self._bench, cast("DeskState", message.state)
         if state.task is not None:
-            loading = not state.done and not bench.worker_text.startswith("model worker: warm")
-            what = "loading the model" if loading else f"{state.done:,} of {state.task.total:,}"
-            bench.worker_text = f"model worker: {what}"
+            self._tell(state, state.task)
             return
+        self._began, self._computes = None, None
+        bench.waits.end("desk")
         bench.worker_text = "model worker: warm" if state.warm else ""
         if state.outcome == "done" and state.done > 2 and state.seconds > 1.0:
             bench.say(f"computed: {state.done:,} results in {duration(state.seconds)}", "information")
@@ -256,6 +287,25 @@ class ModelDesk:
             self._wanted = None
         if self._wanted is not None and state.outcome == "done":
             bench.set_timer(1.0, self._say_why_unanswered)
+
+    def _tell(self, state: DeskState, task: Task) -> None:
+        """What the worker is at, and how long it will take, into the header and the runs pane."""
+        bench = self._bench
+        if state.doing != "computing" or not task.total:
+            self._began = None
+            view = bench.session.view
+            model = view.model.partition("@")[0] if view else "the model"
+            loads = {"starting": "starting the model worker", "loading": f"loading {model}"}
+            what = loads.get(state.doing, task.title)
+        else:
+            began = self._began = self._began or (state.seconds, state.done)
+            passed, done = state.seconds - began[0], state.done - began[1]
+            left = duration((task.total - state.done) * passed / done) if done and passed > 1.0 else "unknown"
+            what = f"{task.title}: {state.done:,} of {task.total:,} · time left {left}"
+        bench.worker_text = f"model worker: {what}"
+        bench.waits.begin("desk", what, self.stop)
+        if state.stopping:
+            bench.waits.stopping("desk")
 
     def _say_why_unanswered(self) -> None:
         """Say why the model cannot use the question."""

@@ -69,7 +69,9 @@ class Exporting:
                 self._bench.log.error(f"export of {pane.TITLE}: {error!r}")
 
         said = partial(self._bench.say, severity="information")
-        self._bench.in_thread(lambda: self._written(pane, frame, expanded(name)), said, failed, group="export")
+        self._bench.in_thread(
+            lambda: self._written(pane, frame, expanded(name)), said, failed, group="export", what=f"writing {name}"
+        )
 
     def _written(self, pane: Pane, frame: pl.DataFrame | None, path: Path) -> str:
         drawn = writing.format_of(path) in writing.FIGURES

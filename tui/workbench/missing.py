@@ -10,8 +10,11 @@ from knscope.tui.selection import Shown
 from knscope.tui.widgets import cells
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from knscope.analysis.runs.missing import Missing
     from knscope.store.reader import Reader
+    from knscope.store.runs import RunRecord
 
 WORDS = {"attributions": "attributions", "scans": "pair scans", "edits": "readings of edits", "claims": "claims"}
 ALSO = {"edits": ("edit",), "checks": ("factcheck",)}
@@ -20,36 +23,40 @@ ALSO = {"edits": ("edit",), "checks": ("factcheck",)}
 
 @dataclass(frozen=True)
 class Lacking:
-    """The results that a View needs and the store lacks, and how fast passes have been in this store."""
+    """The results that a View needs and the store lacks, and about how long they take here."""
 
     shown: Shown
     what: tuple[str, ...]
     missing: Missing
-    pace: float | None
-    """Passes a second; None where nothing was timed."""
+    seconds: float | None
+    """None: a kind of this work was never timed on this model."""
 
     def text(self) -> str:
         """What is missing, for the dialog that offers to compute it."""
         found, view = self.missing, self.shown.view
         lines = [f"{self.shown.subject} · {view.method} · {'+'.join(view.langs)}", ""]
         lines += [f"{number:>8,} {WORDS[name]}" for name, number in found.counts.items()]
-        about = "not timed here yet"
-        if self.pace:
-            about = f"about {duration(max(1.0, found.passes / self.pace))} at {self.pace:,.0f} passes a second"
         facts = f"{cells.several(len(found.facts), 'fact')}, " if found.facts else ""
-        lines += ["", f"{facts}{found.passes:,} passes, {about}, beside loading the model where it is not warm."]
+        lines += ["", f"{facts}{found.passes:,} model passes.", f"Time here: {self.time}."]
         if set(self.what) & {"edit", "factcheck"} and not {"edits", "claims"} & set(found.counts):
             lines.append("Then what this pane itself needs, which depends on these.")
         return "\n".join(lines)
 
+    @property
+    def time(self) -> str:
+        if self.seconds is None:
+            return "unknown, as such results were not timed on this model yet"
+        return f"about {duration(max(1.0, self.seconds))}, at the rate of such results on this model"
 
-def lacking(reader: Reader, shown: Shown, what: tuple[str, ...], seconds: float) -> Lacking:
+
+def lacking(reader: Reader, shown: Shown, what: tuple[str, ...], records: Sequence[RunRecord]) -> Lacking:
     """Count what is missing for the selection. Runs in a thread.
 
-    :param seconds: how long all runs of the store took together
+    :param records: the store's runs, which say how fast they were
     """
     from knscope.analysis.runs import missing
+    from knscope.analysis.runs.speed import seconds_for
 
     found = missing.missing(reader, shown.narrowed, what)
-    pace = missing.passes_stored(reader) / seconds or None if found.passes and seconds > 1.0 else None
-    return Lacking(shown, what, found, pace)
+    source = missing.source_of(reader, missing.model_row(reader, shown.view.model))
+    return Lacking(shown, what, found, seconds_for(records, source, shown.view.method, found.counts))

@@ -72,16 +72,28 @@ class Runs:
         if values is None or path is None:
             return
         asked = arguments(path, values)
-        self._bench.say("looking at the data …", "information")
+        begun = list[subprocess.Popen[str]]()
 
         def work() -> tuple[int, str, str]:
             pipes = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
             with start(CLI, *asked, text=True, encoding="utf-8", errors="replace", **pipes) as child:
+                begun.append(child)
                 said, why = child.communicate()
             return child.returncode, said, why
 
+        def stop() -> None:
+            for child in begun:
+                child.terminate()
+
         failed = lambda error: self._bench.say(f"The run could not be started: {error}")  # noqa: E731
-        self._bench.in_thread(work, lambda answer: self._answered(*answer), failed, group="start")
+        self._bench.in_thread(
+            work,
+            lambda answer: self._answered(*answer),
+            failed,
+            group="start",
+            what="checking the run's models and data",
+            stop=stop,
+        )
 
     def _answered(self, code: int, said: str, why: str) -> None:
         """Take what `knscope run` printed: the run's name, or why it was refused."""
@@ -163,11 +175,14 @@ class Runs:
 
         bench = self._bench
         pane, path = bench.pane(), bench.session.path
-        marked = pane.marked() if isinstance(pane, RunsPane) else None
+        if not isinstance(pane, RunsPane):
+            return False
+        marked = pane.marked()
         if marked is None or path is None or marked.run == except_for or marked.status not in ACTIVE:
             return False
         run = marked.run
         protocol.cancel_job(path, run)
+        pane.stopping.add(run)
         bench.in_thread(
             partial(_stop, path, marked),
             lambda _: None,

@@ -281,12 +281,8 @@ class WorkbenchScreen(Bench):
         self.runs.resume()
 
     def action_cancel_run(self) -> None:
-        """Stop the marked run; where no run that goes on is marked, stop the model worker."""
-        if self.runs.stop_marked(except_for=self.desk.run):
-            return
-        if self.desk.stop():
-            self.say("The model worker stops at its next row; what it computed stays.", "information")
-        else:
+        """Stop the marked run; where no run that goes on is marked, what the header says is waited for."""
+        if not self.runs.stop_marked(except_for=self.desk.run) and not self.waits.stop_newest():
             self.runs.say_what_can_be_stopped()
 
     # --- take away
@@ -326,4 +322,6 @@ class WorkbenchScreen(Bench):
             self.action_quit_workbench()
 
     def action_quit_workbench(self) -> None:
-        self.host.leave()
+        """Leave; while something is computed here, ask first what becomes of it."""
+        if not self.desk.ask_to_leave():
+            self.host.leave()

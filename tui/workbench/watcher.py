@@ -149,7 +149,7 @@ class Watcher:
             return
         if session.reader is None:
             session.reader = seen.reader
-        header.run = headline(seen.statuses)
+        header.run = headline(seen.statuses, runs.stopping)
         self._runs_seen = runs in bench.seen_panes()
         runs.feed(seen.statuses, " · ".join(filter(None, (bench.worker_text, seen.machine))))
         if seen.stored is not None:

@@ -1,0 +1,53 @@
+"""How fast each kind of work went on each model: kept in the run.json of whoever computed it, read for estimates. Knows no torch."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+
+from knscope.analysis.runs.units import Unit
+from knscope.store.runs import RunRecord
+
+KEPT = "speed"
+"""Its name in a run's provenance: {source: {kind: [results, seconds]}}."""
+LEAST = 1.0
+"""Seconds of a kind from which on its rate is told."""
+KINDS = {"attributions": "attribute", "scans": "scan", "edits": "edit", "claims": "claim"}
+"""What `Missing.counts` counts, as phases of units."""
+
+
+def kind_of(phase: str, method: str) -> str:
+    """Work of one kind takes about as long: `attribute amig`, `edit`."""
+    return f"{phase} {method}".strip() if phase in ("attribute", "scan", "claim") else phase
+
+
+class Speed:
+    """Results and worker seconds, summed by model source and kind; loading a model does not count."""
+
+    def __init__(self) -> None:
+        self._summed: dict[str, dict[str, list[float]]] = {}
+
+    def add(self, unit: Unit, results: int, seconds: float) -> None:
+        """:param seconds: 0 where they are not known"""
+        if results and seconds > 0:
+            held = self._summed.setdefault(unit.source, {}).setdefault(kind_of(unit.phase, unit.method), [0.0, 0.0])
+            held[0], held[1] = held[0] + results, held[1] + seconds
+
+    def to_json(self) -> dict[str, dict[str, list[float]]]:
+        return {source: {kind: list(sums) for kind, sums in kinds.items()} for source, kinds in self._summed.items()}
+
+
+def seconds_for(records: Iterable[RunRecord], source: str, method: str, counts: Mapping[str, int]) -> float | None:
+    """Seconds one worker takes for so many results of `Missing.counts`, at the rate of the same kinds of work on the same model in
+    these runs; None where a kind of it was not timed yet."""
+    summed: dict[str, list[float]] = {}
+    for record in records:
+        for kind, (results, seconds) in record.provenance.get(KEPT, {}).get(source, {}).items():
+            held = summed.setdefault(kind, [0.0, 0.0])
+            held[0], held[1] = held[0] + results, held[1] + seconds
+    total = 0.0
+    for name, number in counts.items():
+        results, seconds = summed.get(kind_of(KINDS[name], method), (0.0, 0.0))
+        if not results or seconds < LEAST:
+            return None
+        total += number * seconds / results
+    return total
