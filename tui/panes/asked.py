@@ -44,26 +44,28 @@ def prompt_text(row: Mapping[str, Any], width: int) -> Text:
     return text
 
 
-def says_text(row: Mapping[str, Any], says: Says | None, *, known: bool) -> Text:
-    """p and rank of the answer, then what the model says.
+def says_text(row: Mapping[str, Any], says: Says | None, width: int, *, known: bool) -> Text:
+    """What the model says; p and rank of the answer where there is room, or first where it is not among these words.
 
     :param known: whether `says` has been read
     """
     text = Text(no_wrap=True, overflow="ellipsis")
     if row["p"] is None:
-        text.append("not predicted", style="dim")
-        return text
-    text.append("p ", style="dim").append(cells.prob(row["p"]))
-    text.append("  rank ", style="dim").append(cells.count(row["rank"]))
+        return text.append("not predicted", style="dim")
+    own = Text("answer p ", style="dim")
+    own.append(cells.prob(row["p"]), style="default").append(", rank ").append(
+        cells.count(row["rank"]), style="default"
+    )
     if not known:
-        return text
+        return own
     if says is None:
-        text.append("  its other answers are not stored", style="dim")
-        return text
-    text.append("  says ", style="dim")
+        return own.append(" · its other answers are not stored")
+    text.append("says ", style="dim")
+    answer = str(row["object"]).strip().casefold()
     for place, (word, p) in enumerate(says):
         text.append(" · " if place else "", style="dim")
-        right = word.strip().casefold() == str(row["object"]).strip().casefold()
-        text.append(one_line(word) or "·", style="bold underline" if right else "")
+        text.append(one_line(word) or "·", style="bold underline" if word.strip().casefold() == answer else "")
         text.append(f" {chance(p)}")
-    return text
+    if answer not in {word.strip().casefold() for word, _ in says}:
+        return own.append("  ").append_text(text)
+    return text.append("  ").append_text(own) if text.cell_len + 2 + own.cell_len <= width else text

@@ -29,16 +29,16 @@ LOW = 14
 KINDS = ("paper", "strict")
 ROLES = {"kn": "knowledge neurons", "layer_control": "same layers", "drop_control": "matched drops"}
 COLUMNS = (
-    Column("pair", "fact", grow=True, least=6, most=40, drop=4),
-    Column("lang", "lang", most=8, drop=5),
+    Column("pair", "fact", grow=True, least=6, most=40),
+    Column("lang", "lang", most=8),
     Column("a", "a", right=True),
     Column("b", "b", right=True),
-    Column("drop_a", "Δp_a", cells.signed, right=True),
-    Column("drop_b", "Δp_b", cells.signed, right=True),
+    Column("drop_a", "Δp_a", cells.signed, right=True, drop=8),
+    Column("drop_b", "Δp_b", cells.signed, right=True, drop=8),
     Column("drop_ab", "Δp_ab", cells.signed, right=True),
-    Column("interaction", "I", lambda value: cells.NOTHING if value is None else f"{value:+.2f}", right=True),
-    Column("serves", "serve", tone=lambda serves: "good" if serves == "degenerate" else "dim", drop=7),
-    Column("rule", "", tone=lambda rule: "good" if rule == "strict" else "dim", drop=6),
+    Column("interaction", "interact", lambda value: cells.NOTHING if value is None else f"{value:+.2f}", right=True),
+    Column("serves", "serves", tone=lambda serves: "good" if serves == "degenerate" else "dim", drop=7),
+    Column("rule", "rule", tone=lambda rule: "good" if rule == "strict" else "dim", drop=6),
 )
 
 
@@ -123,10 +123,10 @@ class DknPane(Pane):
     DRAWS = True
     HELP = (
         "Degenerate pairs: removing either neuron costs little (≤ T_low), removing both costs more (> T_high). strict also asks"
-        " that they interact: I, the pair's effect in logits beyond the sum of the singles, below -δ (none where p is too near certainty "
-        "for its logit). The same scan over "
+        " that they interact: interact, the pair's effect in logits beyond the sum of the singles, below -δ (none where p is too near "
+        "certainty for its logit). The same scan over "
         "neurons of the same layers, and over pairs matched on their single drops, says how often that happens anyway. d turns "
-        "between paper and strict. serve: degenerate where each neuron also serves facts that the other does not, redundant where "
+        "between paper and strict. serves: degenerate where each neuron also serves facts that the other does not, redundant where "
         "both serve the same other facts or none, else one-sided; other facts are all those of the view, whatever is selected."
     )
 
@@ -136,6 +136,7 @@ class DknPane(Pane):
 
     def compose(self) -> ComposeResult:
         yield self.note
+        yield self.sentence
         yield PlainText("", classes="summary")
         yield FrameTable("dkn", empty="no such pair at these thresholds")
 
@@ -193,6 +194,9 @@ class DknPane(Pane):
         subject = self.painted.subject if self.painted else ""
         self.entitle(f"DKN · {self.kind} pairs · {subject}")
         self.entitle(below=counted(frame))
+        from knscope.analysis.report import sentences
+
+        self.tell(sentences.of_pairs(self._result.rates, self.kind))
         self.query_one(FrameTable).show(frame, COLUMNS, ("query", "a", "b"))
 
     def turn_kind(self) -> None:

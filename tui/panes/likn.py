@@ -14,6 +14,7 @@ from textual.worker import Worker, WorkerState
 
 from knscope.tui.host import host_of
 from knscope.tui.messages import NeuronWanted, RowEntered
+from knscope.tui.panes.likn_groups import COLUMNS, LEGEND, grouped, mean_of
 from knscope.tui.panes.pane import FINISHED, SLOW, Pane
 from knscope.tui.printing.format import one_line
 from knscope.tui.selection import Shown
@@ -36,30 +37,6 @@ QUIET = 0.25
 """Seconds without a change before the controls are drawn: drawing them at every repeat of a held key would take too long."""
 REST = 8
 """When only new results ask for controls again, they are drawn after this many times as long as the last drawing took."""
-
-CONTROLS = (
-    Column("sets", "which sets", grow=True, least=17, most=24),
-    Column("facts", "facts", cells.count, right=True, drop=2),
-    Column("coverage", "cover", lambda share: cells.NOTHING if share is None else f"{100 * share:.0f}%", right=True, drop=3),
-    Column("observed", "shared", lambda mean: mean_of(mean), right=True),
-    Column("chance", "chance", lambda mean: mean_of(mean), right=True),
-    Column("a", "(a)", lambda mean: mean_of(mean), right=True),
-    Column("b", "(b)", lambda mean: mean_of(mean), right=True),
-    Column("c", "(c)", lambda mean: mean_of(mean), right=True),
-    Column("verdict", "verdict", cells.plain, drop=1, tone=lambda word: "good" if word == "own" else ""),
-    Column("vs_a", "shared - (a)", cells.plain, drop=4),
-    Column("vs_c", "shared - (c)", cells.plain, drop=5),
-    Column("c_facts", "with (c)", cells.count, right=True, drop=6),
-)  # fmt: skip
-
-
-def mean_of(value: float | None) -> str:
-    """Two decimals up to a hundred, then as many as keep it within five cells as long as they can."""
-    if value is None:
-        return cells.NOTHING
-    if 0 < value < 0.005:
-        return "<.01"
-    return f"{value:.2f}" if value < 99.995 else f"{value:.1f}" if value < 999.95 else f"{value:.0f}"
 
 
 @dataclass(frozen=True)
@@ -139,16 +116,18 @@ class LiknPane(Pane):
     CONTEXT = "likn"
     DRAWS = True
     HELP = (
-        "Language-independent knowledge neurons: those found in every chosen language of a fact. The matrix gives the mean "
-        "number that two languages share (diagonal: neurons of that language). Below, shared by all: observed beside uniform "
-        "chance, (a) the other languages' sets taken from a fact of the relation with another answer, (b) from another relation, "
-        "(c) from a fact with the same answer. The verdict goes by the intervals of shared - (a) and shared - (c): only what is "
-        "above both may be called the fact's own. Go in to a fact to see its neurons: the share of the maximum in each "
-        "language."
+        "Language-independent knowledge neurons: those found in every chosen language of a fact. The matrix gives the mean number that two "
+        "languages share (diagonal: neurons of that language). Below it, how many all of them share, at the thresholds and with the top n "
+        "neurons of each; then how many they share when the other languages' sets are taken from a mismatched fact: of the same relation "
+        "with another answer (relation), with the same answer (answer), of another relation (others), and how many random sets share "
+        "(chance). The verdict goes by the intervals of the differences: only what is above relation and answer may be called the fact's "
+        "own (green). Enter on ▸ unfolds a group. Go in to a fact to see its neurons: the share of the maximum in each language."
     )
 
     def __init__(self) -> None:
         super().__init__(id="likn")
+        self._open: set[str] = set()
+        """Groups of controls that are unfolded."""
         self._asked: Asked | None = None
         """None while the pane shows the neurons of a fact, or one language."""
         self._drawn: Controls | None = None
@@ -168,8 +147,14 @@ class LiknPane(Pane):
 
         return likn_table.build(reader, shown.narrowed)
 
+    def whole(self) -> pl.DataFrame | None:
+        """Controls with those of the folded groups."""
+        drawn = self._drawn_for(self._asked) if self._asked is not None else None
+        return drawn.frame if drawn is not None else super().whole()
+
     def compose(self) -> ComposeResult:
         yield self.note
+        yield self.sentence
         yield PlainText("", classes="summary")
         yield FrameTable("likn", empty="the controls follow when the keys rest")
 
@@ -186,22 +171,26 @@ class LiknPane(Pane):
         summary, table = self.query_one(".summary", PlainText), self.query_one(FrameTable)
         self._asked = None
         if result.neurons is not None:
-            found = cells.several(result.neurons.height, "neuron")
-            self.entitle(below=f"{found} · {result.shared} in all of {'+'.join(result.langs)}")
+            from knscope.analysis.report import sentences
+
+            self.entitle(below=cells.several(result.neurons.height, "neuron"))
+            self.tell(sentences.of_neurons(result.neurons.height, result.shared, result.langs))
             summary.display = False
             bars = table.size.width >= 22 + len(result.langs) * (6 + BAR)
             table.show(result.neurons, self._neuron_columns(result.langs, BAR if bars else 0), ("layer", "neuron"))
             return
         if len(result.langs) < 2:
             self.entitle(below="")
+            self.tell("")
             self.say("One language only: there is nothing to share. L chooses languages, m another model.")
             return
-        mean = f"{result.shared / result.facts:.2f} a fact" if result.facts else "none"
-        below = f"{'+'.join(result.langs)}: {mean} · in {result.covered} of {result.facts} facts"
+        below = f"in {result.covered} of {result.facts} facts · {LEGEND}"
         self.entitle(below=below)
         summary.display = True
         self.summarise(matrix_text(result))
         self._asked = Asked(shown, time.monotonic(), below)
+        if self._drawn_for(self._asked) is None:
+            self._tell_shared(result)
         self._advance()
 
     @staticmethod
@@ -211,15 +200,13 @@ class LiknPane(Pane):
             return f"{text} {bar(rel or 0.0, wide)}" if wide else text
 
         def everywhere(n: int) -> str:
-            return "all" if n == len(langs) else str(n)
+            return f"all {n}" if n == len(langs) else f"{n} of {len(langs)}"
 
         return (
             Column("layer", "layer", right=True),
             Column("neuron", "neuron", right=True),
             *(Column(lang, one_line(lang).rjust(4), share, least=5) for lang in langs),
-            Column(
-                "in", f"in of {len(langs)}", everywhere, right=True, tone=lambda n: "good" if n == len(langs) else ""
-            ),
+            Column("in", "found in", everywhere, right=True, tone=lambda n: "good" if n == len(langs) else ""),
         )
 
     # --- the controls, once the keys rest
@@ -238,7 +225,7 @@ class LiknPane(Pane):
             return
         due = asked.since + QUIET
         if (drawn := self._drawn_for(asked)) is not None:
-            self.query_one(FrameTable).show(drawn.frame, CONTROLS, ("sets",))
+            self._show_controls(drawn)
             if drawn.generation == reader.changed.get(drawn.view.model, 0):
                 return
             due = max(due, drawn.ended + REST * drawn.took)
@@ -248,6 +235,22 @@ class LiknPane(Pane):
             self._timer = self.set_timer(left, self._advance)
         elif self._drawing is None:
             self._draw(reader, asked.shown)
+
+    def _tell_shared(self, result: Overlaps) -> None:
+        """What is shared, until the controls say what it means."""
+        from knscope.analysis.report import sentences
+
+        if not result.facts:
+            self.tell(f"No fact has neurons in all of {sentences.together(result.langs)}.")
+        else:
+            mean = sentences.number(result.shared / result.facts)
+            self.tell(f"{sentences.together(result.langs)} share {mean} neurons a fact; the controls follow.")
+
+    def _show_controls(self, drawn: Controls) -> None:
+        from knscope.analysis.report import sentences
+
+        self.query_one(FrameTable).show(grouped(drawn.frame, self._open), COLUMNS, ("sets",))
+        self.tell(sentences.of_likn(drawn.frame, drawn.view.langs))
 
     def _draw(self, reader: Reader, shown: Shown) -> None:
         self._drawing = shown
@@ -290,6 +293,11 @@ class LiknPane(Pane):
         self._advance()
 
     def on_row_entered(self, message: RowEntered) -> None:
-        if "neuron" in message.row and "layer" in message.row:
+        if group := message.row.get("group"):
+            message.stop()
+            self._open ^= {group}
+            if self._asked is not None and (drawn := self._drawn_for(self._asked)) is not None:
+                self._show_controls(drawn)
+        elif "neuron" in message.row and "layer" in message.row:
             message.stop()
             self.post_message(NeuronWanted(message.row["layer"], message.row["neuron"]))

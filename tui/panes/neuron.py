@@ -58,7 +58,7 @@ LIST = (
     Column("facts", "facts", cells.count, right=True),
     Column("langs", "languages", most=14),
     Column("all_langs", "in all", cells.count, right=True, drop=2),
-    Column("rel", "mean rel", lambda rel: f"{rel:.3f}", right=True),
+    Column("rel", "mean of max", lambda rel: f"{rel:.3f}", right=True),
     Column("pairs", "pairs", lambda n: cells.count(n) if n else "·", right=True, drop=1),
     Column("promotes", "promotes", lambda tokens: words(tokens, 5), grow=True, least=8, most=60),
 )
@@ -66,8 +66,8 @@ ONE = (
     Column("fact", "fact", least=6, most=18, drop=3),
     Column("pair", "subject → object", grow=True, least=12, most=50),
     Column("lang", "lang", most=8),
-    Column("rel", "rel", lambda rel: f"{rel:.3f}", right=True),
-    Column("place", "#", cells.count, right=True),
+    Column("rel", "of max", lambda rel: f"{rel:.3f}", right=True),
+    Column("place", "place", cells.count, right=True),
     Column("drop_p", "Δp alone", cells.signed, right=True),
     Column("pairs", "pairs", lambda n: cells.count(n) if n else "·", right=True, drop=1),
 )
@@ -80,7 +80,8 @@ class NeuronPane(Pane):
     CONTEXT = "neuron"
     HELP = (
         "First the neurons of what is selected, those that serve the most facts on top; Enter opens one: the tokens that its output"
-        " vector promotes and suppresses (read off the weights), its facts, its rel and its place (#) in each fact's set, what"
+        " vector promotes and suppresses (read off the weights), its facts, its score as a share of each fact's maximum (of max), its "
+        "place in the fact's set, what"
         " the answer loses when it alone is removed, and the degenerate pairs it is in. "
         "Enter on a fact goes to it in the query table. Neurons are written layer:neuron, both from 0. A bin of the layers pane"
         " leads here too."
@@ -92,6 +93,7 @@ class NeuronPane(Pane):
 
     def compose(self) -> ComposeResult:
         yield self.note
+        yield self.sentence
         yield PlainText("", classes="summary")
         yield FrameTable("neurons", empty="no neuron is above the thresholds here")
 
@@ -121,10 +123,14 @@ class NeuronPane(Pane):
         summary, table = self.query_one(".summary", PlainText), self.query_one(FrameTable)
         summary.display = one
         if one:
+            self.tell("")
             self.summarise(f"{describe(place, frame)}\n{describe_writes(writes)}")
             table.show(frame, ONE, ("fact", "lang"))
             self.entitle(below=f"{frame.height:,} facts and languages")
         else:
+            from knscope.analysis.report import sentences
+
+            self.tell(sentences.of_serving(frame, shown.view.langs))
             table.show(frame, LIST, ("layer", "neuron"))
             self.entitle(below=f"{frame.height:,} neurons")
 

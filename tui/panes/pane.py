@@ -7,6 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from rich.cells import cell_len
 from rich.text import Text
 from textual.containers import Vertical
 from textual.content import Content
@@ -28,6 +29,10 @@ if TYPE_CHECKING:
     from knscope.tui.session import Session
 
 
+LOW = 12
+"""Height of a pane below which its sentence has one line."""
+ROOMY = 18
+"""Height from which on it has three."""
 SLOW = 0.4
 """Seconds after which a pane says that it is still loading."""
 BUSY = "reading …"
@@ -73,6 +78,10 @@ class Pane(Vertical):
         self._summary: Text | str = ""
         self.note = PlainText("", classes="note")
         self.note.display = False
+        self.sentence = PlainText("", classes="sentence")
+        """What is looked at and what it means, in plain words: a subclass that says it yields this above its table."""
+        self.sentence.display = False
+        self._told = ("", 0)
 
     @property
     def session(self) -> Session:
@@ -102,6 +111,11 @@ class Pane(Vertical):
     def table(self) -> FrameTable | None:
         """The table that is copied and exported."""
         return next(iter(self.query(FrameTable)), None)
+
+    def whole(self) -> pl.DataFrame | None:
+        """The rows that are exported: those of the table, unless it leaves some out."""
+        table = self.table()
+        return table.frame if table is not None and table.frame.height else None
 
     def focus_target(self) -> Any:
         """The widget that takes the focus when the pane is focused."""
@@ -207,6 +221,17 @@ class Pane(Vertical):
             self.query_one(".summary", PlainText).update(
                 content, layout=lines[0] != lines[1] or isinstance(content, str)
             )
+
+    def tell(self, text: str) -> None:
+        """Say what is looked at in one plain sentence, in at most three lines (one in a low pane). The layout is computed again only
+        when the number of lines changes."""
+        text = one_line(text)
+        room = max(1, self.size.width - 2)
+        lines = min(1 if self.size.height < LOW else 2 if self.size.height < ROOMY else 3, -(-cell_len(text) // room))
+        if (text, lines) != self._told:
+            self._told = text, lines
+            self.sentence.display, self.sentence.styles.height = bool(lines), max(1, lines)
+            self.sentence.update(text, layout=False)
 
     def say(self, text: str) -> None:
         """Show a text in place of the content; an empty text brings the content back."""

@@ -247,7 +247,7 @@ class QueriesPane(Pane):
         if self._row is None:
             return
         width = max(1, self.size.width - 2)
-        said = says_text(self._row, self._says, known=self._says_known)
+        said = says_text(self._row, self._says, width, known=self._says_known)
         if self.size.height >= LOW:
             text = Text("\n", no_wrap=True).join([prompt_text(self._row, width), said])
         else:

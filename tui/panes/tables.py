@@ -87,14 +87,16 @@ class TablePane(Pane):
 
     def compose(self) -> ComposeResult:
         yield self.note
+        yield self.sentence
         yield PlainText("", classes="summary")
         yield FrameTable(self.id or "")
 
     def help_text(self) -> str:
         return "\n".join((self.HELP, "", *self._notes))
 
-    def show_table(self, table: Table, shown: Shown) -> None:
-        """The table, or what to do where nothing is stored."""
+    def show_table(self, table: Table, shown: Shown, sentence: str) -> None:
+        """The table under its sentence, or what to do where nothing is stored."""
+        self.tell(sentence)
         self._notes = table.notes
         self.entitle(f"{self.TITLE} · {shown.subject}")
         self.query_one(FrameTable).show(table.frame, self.COLUMNS)
@@ -124,10 +126,10 @@ class EditsPane(TablePane):
     STORED = "edit"
     HELP = (
         "What suppressing (0) and enhancing (×2) a set of neurons does to its own facts and to irrelevant ones, in each language: success "
-        "rates with intervals, size-matched, one row a kind of set (1, 1h: held-out, 2: across languages). Specific SR and D less that "
-        "of a random set decide. Specific to: own (it moves its fact more than others, also those of the same answer), of the answer, "
-        "relation, generic. Eq. 11 as written (SR) is shown for comparison. Enter on a row shows its facts one by one: p and rank "
-        "before, suppressed and enhanced."
+        "rates with intervals, size-matched, one row a kind of set (1, 1h: held-out, 2: across languages). Specific SR and own-other (D: "
+        "the change of the fact less that of others, in log p), less that of a random set (- random), decide. Specific to: own (it moves "
+        "its fact more than others, also those of the same answer), of the answer, relation, generic. Eq. 11 as written (SR) is shown for "
+        "comparison. Enter on a row shows its facts one by one: p and rank before, suppressed and enhanced."
     )
     EMPTY = "No edits are stored. r computes those of this selection; R starts a run with what: attribution,dkn,edit."
     COLUMNS = (
@@ -136,11 +138,11 @@ class EditsPane(TablePane):
         Column("edited", "edited", grow=True, least=18, most=24),
         Column("neurons", "n", lambda n: cells.NOTHING if n is None else f"{n:.1f}", right=True, drop=6),
         Column("_specific", "specific SR, 95 %", most=24),
-        Column("d", "D", lambda d: cells.NOTHING if d is None else f"{d:+.2f}", right=True),
-        Column("d_interval", "D's 95 %", interval, drop=3),
-        Column("vs_random_interval", "D - random", interval, drop=2),
+        Column("d", "own-other", lambda d: cells.NOTHING if d is None else f"{d:+.2f}", right=True),
+        Column("d_interval", "its 95 %", interval, drop=3),
+        Column("vs_random_interval", "- random", interval, drop=2),
         Column("verdict", "specific to", cells.plain, most=13, drop=3),
-        Column("vs_first", "D - first", interval, drop=4),
+        Column("vs_first", "- first", interval, drop=4),
         Column("_sr", "SR (eq. 11), 95 %", most=24, drop=5),
         *_figures(("kl", "KL", 6)),
         Column("facts", "facts", cells.count, right=True, drop=7),
@@ -190,10 +192,13 @@ class EditsPane(TablePane):
         return edits_table.build(reader, shown.narrowed)
 
     def paint(self, result: Any, shown: Shown) -> None:
+        from knscope.analysis.report import sentences
+
         place, found = result
         if place is None:
-            self.show_table(found, shown)
+            self.show_table(found, shown, sentences.of_edits(found.frame))
             return
+        self.tell("")
         self.query_one(".summary").display = False
         self.entitle(f"edits › table {place.table} › {place.edited} read in {place.lang} · {shown.subject}")
         self.entitle(below=f"{cells.several(found.height, 'fact')} · ×0 suppressed, ×2 enhanced · esc back")
@@ -237,7 +242,7 @@ class ChecksPane(TablePane):
         *_figures(("f1", "F1", 4), ("precision", "P", 3), ("recall", "R", 3)),
         Column("lam", "λ", lambda lam: cells.NOTHING if lam is None else f"{lam:.1g}", right=True, drop=6),
         Column("claims", "claims", cells.count, right=True, drop=7),
-        Column("coverage", "cover", lambda share: cells.percent(share), right=True, drop=8),
+        Column("coverage", "judged", lambda share: cells.percent(share), right=True, drop=8),
         Column("neurons", "n", figure, right=True, drop=9),
         Column("paper", "paper P R acc", cells.plain, drop=10),
     )
@@ -284,7 +289,9 @@ class ChecksPane(TablePane):
 
     def paint(self, result: Any, shown: Shown) -> None:
         table, self._curves = result
-        self.show_table(table, shown)
+        from knscope.analysis.report import sentences
+
+        self.show_table(table, shown, sentences.of_checks(table.frame))
         if shown.selection.level != "everything":
             self.entitle(f"{self.TITLE} · {shown.selection.relation}")
         self.draw()

@@ -36,8 +36,7 @@ class Exporting:
     def export(self) -> None:
         """Ask for a file name, and write the pane's table or figure to it."""
         pane = self._bench.pane()
-        table = pane.table() if pane is not None else None
-        frame = table.frame if table is not None and table.frame.height else None
+        frame = pane.whole() if pane is not None else None
         if pane is None or (frame is None and not pane.DRAWS):
             self._bench.say("There is no table here to export.")
             return

@@ -133,6 +133,12 @@ class FakeExecutor:
     def silence(self) -> float:
         return 0.0
 
+    def under_way(self) -> int:
+        return 0
+
+    def doing(self) -> str:
+        return "computing" if self._outcomes else ""
+
     def close(self) -> None: ...
 
 

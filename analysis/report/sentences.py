@@ -1,0 +1,151 @@
+"""What a table comes to in one plain sentence, from its own figures: what is looked at, and what it means at these thresholds."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import polars as pl
+
+LANGUAGES = {
+    "ar": "Arabic", "ca": "Catalan", "cs": "Czech", "de": "German", "el": "Greek", "en": "English", "es": "Spanish", "fa": "Persian",
+    "fi": "Finnish", "fr": "French", "he": "Hebrew", "hi": "Hindi", "hu": "Hungarian", "id": "Indonesian", "it": "Italian",
+    "ja": "Japanese", "ko": "Korean", "nl": "Dutch", "pl": "Polish", "pt": "Portuguese", "ro": "Romanian", "ru": "Russian",
+    "sv": "Swedish", "th": "Thai", "tr": "Turkish", "uk": "Ukrainian", "vi": "Vietnamese", "zh": "Chinese",
+}  # fmt: skip
+"""Names of common language codes; any other code stands for itself."""
+_SHARED = {
+    "own": "what is shared belongs to the fact",
+    "of the answer": "what is shared belongs to the answer, not to the fact",
+    "relation": "what is shared belongs to the relation, not to the fact",
+    "generic": "nothing of it belongs to the fact",
+    "chance": "no more than chance would share",
+    "empty": "no neuron is in all of them",
+    "undecided": "too few facts to say whose it is",
+}
+_EDITED = {
+    "own": "the effect is the fact's own",
+    "of the answer": "the effect is that of the answer, not of the fact",
+    "relation": "the effect is that of the relation, not of the fact",
+    "generic": "facts of any kind move as much",
+    "undecided": "too few facts to say whose the effect is",
+}
+
+
+def language(code: str) -> str:
+    return LANGUAGES.get(code.split("-")[0].lower(), code)
+
+
+def together(codes: Sequence[str]) -> str:
+    """`English and Chinese`, `English, German and Chinese`, `5 languages`."""
+    named = [language(code) for code in codes]
+    if len(named) > 3:
+        return f"{len(named)} languages"
+    return " and ".join(filter(None, (", ".join(named[:-1]), named[-1])))
+
+
+def number(value: float) -> str:
+    """Two decimals; the minus sign of print."""
+    return f"{value:.2f}".replace("-", "−")
+
+
+def of_likn(frame: pl.DataFrame, langs: Sequence[str]) -> str:
+    """Of the table `likn`: how much is shared at the thresholds, beside its controls, and whose it is."""
+    if frame.is_empty():
+        return ""
+    row = frame.row(0, named=True)
+    if row["observed"] is None:
+        return f"No fact has neurons in {together(langs)}."
+    said = f"{together(langs)} share {number(row['observed'])} neurons a fact"
+    said += f": {_SHARED.get(str(row['verdict']), 'nothing can be said')}"
+    beside = [
+        f"{number(row[name])} of the same {what}"
+        for name, what in (("a", "relation"), ("c", "answer"))
+        if row[name] is not None
+    ]
+    return f"{said}; mismatched facts share {', '.join(beside)}{_interval(row, 'vs_a')}." if beside else f"{said}."
+
+
+def _interval(row: Mapping[str, Any], name: str) -> str:
+    """The interval of a difference, in brackets, as the table prints it."""
+    text = row.get(f"{name}_interval", row.get(name))
+    return (
+        f" (difference {text.replace('-', '−').replace('…', ' … ')})" if isinstance(text, str) and "…" in text else ""
+    )
+
+
+def of_neurons(neurons: int, everywhere: int, langs: Sequence[str]) -> str:
+    """Of one fact: how many neurons it has, and in how many languages."""
+    if len(langs) < 2:
+        return f"{neurons:,} neurons of this fact in {together(langs)}."
+    return f"{everywhere:,} of this fact's {neurons:,} neurons are found in all of {together(langs)}."
+
+
+def of_pairs(rates: pl.DataFrame, kind: str) -> str:
+    """Of counts by role (role, pairs, paper, strict): how many pairs back each other up, beside the same scan of other neurons."""
+    found = {row["role"]: row for row in rates.iter_rows(named=True) if row["pairs"]}
+    if "kn" not in found:
+        return "No fact has two knowledge neurons that were removed in pairs."
+    own = found["kn"]
+    said = f"{own[kind]:,} of {own['pairs']:,} pairs ({_percent(own[kind] / own['pairs'])}) back each other up by the {kind} rule"
+    others = [
+        f"{_percent(found[role][kind] / found[role]['pairs'])} {where}"
+        for role, where in (
+            ("layer_control", "of other pairs in the same layers"),
+            ("drop_control", "of pairs with the same single drops"),
+        )
+        if role in found
+    ]
+    return said + (f"; so do {' and '.join(others)}." if others else ".")
+
+
+def _percent(share: float) -> str:
+    return f"{100 * share:.1f}%"
+
+
+def of_edits(frame: pl.DataFrame) -> str:
+    """Of the table `edits`: what editing the first row's neurons does to their fact more than to others."""
+    rows = [row for row in frame.iter_rows(named=True) if row["d"] is not None]
+    if not rows:
+        return ""
+    row = next((row for row in rows if row.get("verdict")), rows[0])
+    said = f"Editing {row['edited']} moves its fact in {language(row['lang'])} by {number(row['d'])} in log p more than other facts"
+    meant = _EDITED.get(str(row.get("verdict")))
+    return f"{said}{f': {meant}' if meant else ''}{_interval(row, 'vs_random')}."
+
+
+def of_checks(frame: pl.DataFrame) -> str:
+    """Of the table `factcheck`: the best judge by AUROC, and whether the first judge of neurons is better than the probability."""
+    rows = [row for row in frame.iter_rows(named=True) if row["auroc"] is not None]
+    if not rows:
+        return ""
+    best = max(rows, key=lambda row: row["auroc"])
+    said = f"The best judge is {best['judge']} in {language(best['lang'])} (AUROC {number(best['auroc'])})"
+    own = next((row for row in rows if "degenerate" in row["judge"]), None)
+    if own is None or own is best:
+        return f"{said}."
+    ends = str(own["vs_probability"] or "").lstrip("~").split("…")
+    better = "no interval against the probability"
+    if len(ends) == 2:
+        low, high = (float(end) for end in ends)
+        better = (
+            "better than the probability"
+            if low > 0
+            else "worse than the probability"
+            if high < 0
+            else "no better than the probability"
+        )
+    return f"{said}; {own['judge']} in {language(own['lang'])}: {number(own['auroc'])}, {better}."
+
+
+def of_serving(frame: pl.DataFrame, langs: Sequence[str]) -> str:
+    """Of a list of neurons (layer, neuron, facts, all_langs), those of most facts first: which serves the most, how many are in all
+    languages."""
+    if frame.is_empty():
+        return ""
+    first = frame.row(0, named=True)
+    facts = f"{first['facts']:,} fact{'' if first['facts'] == 1 else 's'}"
+    said = f"Of {frame.height:,} neurons {first['layer']}:{first['neuron']} serves the most facts, {facts}"
+    if len(langs) > 1:
+        said += f"; {int((frame['all_langs'] > 0).sum()):,} serve a fact in all of {together(langs)}"
+    return f"{said}."

@@ -1,0 +1,82 @@
+"""One plain sentence a table, from its own figures."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import polars as pl
+import pytest
+
+from knscope.analysis.report import sentences
+
+
+def _likn(**changes: Any) -> pl.DataFrame:
+    row = {"observed": 1.375, "a": 0.96, "c": None, "verdict": "relation", "vs_a": "~-0.25…1.93"}
+    return pl.DataFrame([{**row, **changes}])
+
+
+def test_of_likn_says_how_much_is_shared_beside_what_and_whose_it_is() -> None:
+    assert sentences.of_likn(_likn(), ("en", "fr")) == (
+        "English and French share 1.38 neurons a fact: what is shared belongs to the relation, not to the fact; mismatched facts share "
+        "0.96 of the same relation (difference ~−0.25 … 1.93)."
+    )
+    own = sentences.of_likn(_likn(c=1.2, verdict="own", vs_a="too few"), ("en", "de", "zh-hans"))
+    assert own.startswith("English, German and Chinese share 1.38 neurons a fact: what is shared belongs to the fact;")
+    assert own.endswith("0.96 of the same relation, 1.20 of the same answer.")
+    assert "share 0.00" in sentences.of_likn(_likn(observed=0.0, verdict="empty"), ("en", "xx", "fr", "de"))
+    assert sentences.of_likn(_likn(observed=None), ("en", "xx")) == "No fact has neurons in English and xx."
+    assert sentences.of_likn(_likn().clear(), ("en", "fr")) == ""
+
+
+@pytest.mark.parametrize("verdict", sorted(sentences._SHARED))
+def test_every_verdict_has_words(verdict: str) -> None:
+    assert sentences._SHARED[verdict] in sentences.of_likn(_likn(verdict=verdict), ("en", "fr"))
+
+
+def test_of_pairs_puts_controls_beside_the_rate() -> None:
+    rates = pl.DataFrame({"role": ["kn", "layer_control"], "pairs": [200, 100], "paper": [20, 5], "strict": [10, 0]})
+    assert sentences.of_pairs(rates, "strict") == (
+        "10 of 200 pairs (5.0%) back each other up by the strict rule; so do 0.0% of other pairs in the same layers."
+    )
+    assert sentences.of_pairs(rates.clear(), "paper").startswith("No fact")
+
+
+def test_of_checks_compares_the_neurons_with_the_probability() -> None:
+    rows = [
+        {"lang": "en", "judge": "probability", "auroc": 0.81, "vs_probability": None},
+        {"lang": "en", "judge": "degenerate neurons, activation", "auroc": 0.62, "vs_probability": "-0.30…-0.08"},
+    ]
+    assert sentences.of_checks(pl.DataFrame(rows)) == (
+        "The best judge is probability in English (AUROC 0.81); degenerate neurons, activation in English: 0.62, "
+        "worse than the probability."
+    )
+    for interval, said in (
+        ("0.1…0.2", "better than"),
+        ("~-0.1…0.2", "no better than"),
+        ("too few", "no interval against"),
+    ):
+        rows[1]["vs_probability"] = interval
+        assert said in sentences.of_checks(pl.DataFrame(rows))
+
+
+def test_of_edits_and_of_serving_name_the_first_row() -> None:
+    row = {
+        "edited": "N",
+        "lang": "en",
+        "d": -0.4,
+        "verdict": "generic",
+        "vs_random": "-0.2…0.1",
+        "vs_random_interval": "-0.2…0.1",
+    }
+    assert sentences.of_edits(pl.DataFrame([row])) == (
+        "Editing N moves its fact in English by −0.40 in log p more than other facts: facts of any kind move as much "
+        "(difference −0.2 … 0.1)."
+    )
+    listed = pl.DataFrame({"layer": [17, 3], "neuron": [345, 2], "facts": [23, 1], "all_langs": [1, 0]})
+    assert sentences.of_serving(listed, ("en", "fr")) == (
+        "Of 2 neurons 17:345 serves the most facts, 23 facts; 1 serve a fact in all of English and French."
+    )
+    assert (
+        sentences.of_neurons(40, 3, ("en", "fr"))
+        == "3 of this fact's 40 neurons are found in all of English and French."
+    )

@@ -1,0 +1,26 @@
+"""The controls of the LIKN pane fold into groups; folded or not, no line is lost."""
+
+from __future__ import annotations
+
+import polars as pl
+
+from knscope.tui.panes.likn_groups import GROUPS, grouped, label_of
+
+SETS = (
+    "at the thresholds", "top 6 of each", "shared answer token", "no shared token", "relation P36", "relation P37",
+    "top 6, no shared token", "top 6, relation P36", "en + fr", "top 7, en + fr",
+)  # fmt: skip
+
+
+def test_grouped_folds_and_unfolds_every_line() -> None:
+    frame = pl.DataFrame({"sets": SETS, "observed": [1.0] * len(SETS)})
+    folded = grouped(frame, ())
+    assert folded["label"].to_list() == [
+        "at thresholds", "top 6 of each", "▸ relations (2)", "▸ pairs (1)", "▸ answer tokens (2)",
+    ]  # fmt: skip
+    unfolded = grouped(frame, GROUPS)
+    assert set(SETS) <= set(unfolded["sets"]) and unfolded.height == len(SETS) + len(GROUPS)
+    assert unfolded["sets"].is_unique().all(), "the cursor stays on its line"
+    assert unfolded["label"].to_list()[2:6] == ["▾ relations (2)", "  P36", "  P36, top 6", "  P37"]
+    assert label_of("top 7, en + fr") == "  en + fr, top 7"
+    assert grouped(frame.clear(), ()).is_empty()
