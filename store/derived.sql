@@ -1,5 +1,6 @@
 -- What is derived from the stored tables as they arrive, so that a change of threshold is a query of milliseconds.
--- Numbers instead of texts where millions of rows are joined; they hold within one database only.
+-- Numbers instead of texts where millions of rows are joined; they hold within one database only. Columns that are as in schema.sql are
+-- written again, so that each table can be read by itself.
 
 CREATE TABLE place ( -- every fact in a language, numbered
     place INTEGER,            -- number of the fact in the language

@@ -5,26 +5,15 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from knscope.tui.commands import common
-from knscope.tui.commands.options import (
-    Data,
-    DataLangs,
-    DataRelations,
-    Device,
-    Dtype,
-    Facts,
-    Format,
-    Json,
-    ModelsArgument,
-    Output,
-    Seed,
-    Tau,
-)
+from knscope.tui.commands import common, options
+from knscope.tui.commands.options import Dtype, Tau
+from knscope.tui.commands.shown import takes
 
 if TYPE_CHECKING:
     from knscope.analysis.runs.config import RunConfig
@@ -33,21 +22,57 @@ if TYPE_CHECKING:
     from knscope.store.view import View
 
 
+@dataclass(frozen=True)
+class Measured:
+    """The options of a command that measures models on facts, whatever is stored; no model named: the bundled ones."""
+
+    model: options.ModelsArgument = None
+    data: options.Data = "demo"
+    langs: options.DataLangs = None
+    relations: options.DataRelations = None
+    facts: options.Facts = "12"
+    device: options.Device = "auto"
+    seed: options.Seed = 0
+    form: options.Format = "table"
+    out: options.Output = None
+    as_json: options.Json = False
+
+    def config(self, **others: Any) -> RunConfig:
+        from knscope.analysis.demo.start import bundled_models
+        from knscope.analysis.engine.sources import absolute_source
+        from knscope.analysis.runs.config import ModelSource, RunConfig
+        from knscope.analysis.runs.facts import absolute_data
+
+        named = tuple(ModelSource(absolute_source(one)) for one in self.model or ())
+        return RunConfig(
+            models=named or bundled_models(),
+            data=absolute_data(self.data),
+            langs=common.words("--langs", self.langs),
+            relations=common.words("--relations", self.relations),
+            facts=common.facts_count(self.facts),
+            device=self.device,
+            seed=self.seed,
+            **others,
+        )
+
+    def emit(self, tables: list[Table], more: Mapping[str, Any] | None = None) -> None:
+        """Print or write the tables; a JSON document has `more` beside them."""
+        from knscope.tui.printing import output
+        from knscope.tui.printing.format import document
+
+        if self.as_json:
+            output.write_json(document(tables) | dict(more or {}))
+        else:
+            output.emit(tables, self.form, self.out)
+
+
+@takes(Measured)
 def faithfulness(
-    model: ModelsArgument = None,
-    data: Data = "demo",
-    langs: DataLangs = None,
-    relations: DataRelations = None,
-    facts: Facts = "12",
+    asked: Measured,
     method: Annotated[str | None, typer.Option("--method", help="Methods, as in amig,bkn. Default: nine.")] = None,
     group: Annotated[int, typer.Option(min=0, help="Facts and languages a model to take the group truth of.")] = 4,
     processes: Annotated[int, typer.Option(min=0, help="Processes at once. 0: as many as processors.")] = 0,
-    device: Device = "auto",
     dtype: Dtype = "float32",
-    seed: Seed = 0,
-    form: Format = "table",
-    out: Output = None,
-    as_json: Json = False,
 ) -> None:
     """Hold attribution methods against the true effects of neurons, found by ablating each of them (known facts only)."""
     from knscope.analysis.faithfulness import table as faithfulness_table
@@ -57,15 +82,15 @@ def faithfulness(
     from knscope.store.processes import cpu_count
     from knscope.tui.printing import output
 
-    output.check(form, out)
-    config = _config(model, data, langs, relations, facts, device=device, dtype=dtype, seed=seed)
+    output.check(asked.form, asked.out)
+    config = asked.config(dtype=dtype)
     load_facts(config)
     methods = COMPARED if method is None else common.methods(method)
     work = Measurement(tasks(Task(config, methods, grouped=group), processes or cpu_count()), processes or None)
     _follow(work)
     measured = in_order(work.documents)
-    tables = faithfulness_table.build(measured, seed=seed)
-    _emit(tables, form, out, as_json, {"measured": measured})
+    tables = faithfulness_table.build(measured, seed=asked.seed)
+    asked.emit(tables, {"measured": measured})
     if work.cancelled:
         raise typer.Exit(130)
 
@@ -101,20 +126,12 @@ def _follow(work: Any) -> None:
                 output.say("ending after the facts under way; press ctrl+c again to leave without waiting")
 
 
+@takes(Measured)
 def stability(
-    model: ModelsArgument = None,
-    data: Data = "demo",
-    langs: DataLangs = None,
-    relations: DataRelations = None,
-    facts: Facts = "12",
+    asked: Measured,
     method: Annotated[str, typer.Option("--method", help="The method whose N is looked at.")] = "amig",
     tau: Tau = None,
     store: Annotated[Path | None, typer.Option(help="Keep what is computed in this store, and go on from it.")] = None,
-    device: Device = "auto",
-    seed: Seed = 0,
-    form: Format = "table",
-    out: Output = None,
-    as_json: Json = False,
 ) -> None:
     """How far N moves across templates, node counts, precision and seeds."""
     from dataclasses import replace
@@ -125,9 +142,9 @@ def stability(
     from knscope.tui.commands import run, shown
     from knscope.tui.printing import output
 
-    output.check(form, out)
+    output.check(asked.form, asked.out)
     label = common.one_method(method)
-    config = _config(model, data, langs, relations, facts, device=device, seed=seed)
+    config = asked.config()
     config = replace(config, what=("attribution",), methods=stability_table.variants(label))
     rows = load_facts(config).rows
     facts_asked = tuple(dict.fromkeys(row.fact for row in rows))
@@ -144,14 +161,16 @@ def stability(
                 ran = seen.record.provenance["models"]
                 labels = [str(ran[one.source]["model"]) for one in config.models if one.source in ran]
         with shown.opened(place) as reader:
-            views = [view for name in labels if (view := _view(reader, name, label, langs, tau))]
-            tables = {view.model: stability_table.build(reader, view.with_(facts=facts_asked), seed) for view in views}
+            views = [view for name in labels if (view := _view(reader, name, label, asked.langs, tau))]
+            tables = {
+                view.model: stability_table.build(reader, view.with_(facts=facts_asked), asked.seed) for view in views
+            }
     if not tables:
         raise UserError(
-            f"--langs {langs}: none of these models is for these languages; name a model, or other languages"
+            f"--langs {asked.langs}: none of these models is for these languages; name a model, or other languages"
         )
-    one_by_one = as_json or (form in ("table", "latex") and out is None)
-    _emit(list(tables.values()) if one_by_one else [stability_table.together(tables)], form, out, as_json)
+    one_by_one = asked.as_json or (asked.form in ("table", "latex") and asked.out is None)
+    asked.emit(list(tables.values()) if one_by_one else [stability_table.together(tables)])
 
 
 def _view(reader: Reader, model: str, method: str, langs: str | None, tau: str | None) -> View | None:
@@ -175,33 +194,3 @@ def _place(store: Path | None) -> Iterator[Path]:
         return
     with tempfile.TemporaryDirectory(prefix="knscope-") as folder:
         yield Path(folder, "stability.knstore")
-
-
-def _config(
-    model: list[str] | None, data: str, langs: str | None, relations: str | None, facts: str, **options: Any
-) -> RunConfig:
-    """The models and facts a measurement is made on; no model named: the bundled ones."""
-    from knscope.analysis.demo.start import bundled_models
-    from knscope.analysis.engine.sources import absolute_source
-    from knscope.analysis.runs.config import ModelSource, RunConfig
-    from knscope.analysis.runs.facts import absolute_data
-
-    named = tuple(ModelSource(absolute_source(one)) for one in model or ())
-    return RunConfig(
-        models=named or bundled_models(),
-        data=absolute_data(data),
-        langs=common.words("--langs", langs),
-        relations=common.words("--relations", relations),
-        facts=common.facts_count(facts),
-        **options,
-    )
-
-
-def _emit(tables: list[Table], form: str, out: Path | None, as_json: bool, extra: dict[str, Any] | None = None) -> None:
-    from knscope.tui.printing import output
-    from knscope.tui.printing.format import document
-
-    if as_json:
-        output.write_json(document(tables) | (extra or {}))
-    if out is not None or not as_json:
-        output.emit(tables, form, out)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -20,6 +20,7 @@ COMPUTED = {"dkn": ("scan", "dkn"), "edits": ("edit", "edit"), "edits_others": (
 """Where the results behind a command's table are stored, and what --what computes them."""
 THRESHOLDS = ("template_share", "t_low", "t_high", "delta", "drop", "dkn_share", "lam")
 OUTPUT = ("form", "out", "as_json")
+Decorator = Callable[[Callable[..., None]], Callable[..., None]]
 
 
 @dataclass(frozen=True)
@@ -78,22 +79,27 @@ class Shown:
             output.emit([labelled(table, view) if holds_data else table, *also], form, self.out)
 
 
-def shows(*thresholds: str, output: bool = True) -> Callable[[Callable[..., None]], Callable[..., None]]:
-    """Give a command a `Shown`, whose options are added to its command line.
+def shows(*thresholds: str, output: bool = True) -> Decorator:
+    """Give a command a `Shown`; `thresholds`: those of the View that it takes beside `template_share`."""
+    left_out = {*THRESHOLDS} - {"template_share", *thresholds}
+    return takes(Shown, left_out if output else {*left_out, *OUTPUT})
 
-    :param thresholds: those of the View that it takes beside `template_share`
-    """
+
+def takes(kind: type[Any], left_out: Collection[str] = ()) -> Decorator:
+    """Give a command an object of a dataclass, whose fields are added to its command line as options."""
 
     def decorate(command: Callable[..., None]) -> Callable[..., None]:
-        shared = inspect.signature(Shown, eval_str=True).parameters
+        shared = inspect.signature(kind, eval_str=True).parameters
         own = list(inspect.signature(command, eval_str=True).parameters.values())[1:]
-        left_out = {*THRESHOLDS, *OUTPUT} - {"template_share", *thresholds}
-        view = [one for name, one in shared.items() if name not in left_out]
-        parameters = [*view, *own, *(shared[name] for name in OUTPUT if output)]
+        parameters = [
+            *(one for name, one in shared.items() if name not in (*left_out, *OUTPUT)),
+            *own,
+            *(shared[name] for name in OUTPUT if name not in left_out),
+        ]
 
         def run(**given: Any) -> None:
             mine = {one.name: given.pop(one.name) for one in own}
-            command(Shown(**given), **mine)
+            command(kind(**given), **mine)
 
         run.__name__, run.__doc__, run.__annotations__ = command.__name__, command.__doc__, {}
         keyword = inspect.Parameter.KEYWORD_ONLY
