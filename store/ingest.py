@@ -36,6 +36,7 @@ NATURAL: Mapping[str, tuple[str, ...]] = MappingProxyType(
         "template_order": ("relation", "lang", "template", "position"),
         "unusable": ("model", "query"),
         "edited_set": ("model", "set"),
+        "note": ("model", "layer", "neuron", "written"),
         "irrelevant": ("model", "fact", "other"),
     }
 )

@@ -182,6 +182,15 @@ CREATE TABLE promoted ( -- the tokens whose logits a neuron's output vector rais
     length FLOAT,             -- of the vector that the neuron adds at activation 1
     seen FLOAT                -- spread of the logits over that of random directions: 1 is usual, near 0 the head does not see it
 );
+CREATE TABLE note ( -- what a person wrote about a neuron; the row written last counts, and one without words takes it back
+    model VARCHAR,            -- table model
+    layer SMALLINT,           -- from 0
+    neuron INTEGER,           -- from 0 within its layer
+    name VARCHAR,             -- what the neuron is called, or empty
+    tags VARCHAR[],           -- lists that it is in
+    text VARCHAR,             -- a note, or empty
+    written DOUBLE            -- when, in seconds since 1970
+);
 CREATE TABLE claim ( -- a fact with its right object or a wrong one, to be judged
     key VARCHAR,              -- identity of the result: a hash of all its value depends on
     model VARCHAR,            -- table model

@@ -101,6 +101,14 @@ ACTIONS: tuple[Action, ...] = (
         "Look at",
         "compare",
     ),
+    Action(
+        "neuron.note",
+        ("w",),
+        "note",
+        "Name the marked neuron, tag it, write a note of it; the store keeps that",
+        "Look at",
+        "note",
+    ),
     # --- Thresholds
     Action("threshold.next", ("full_stop",), "next threshold", "The next threshold", "Thresholds", "threshold(1)"),
     Action(

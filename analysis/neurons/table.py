@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 
+from knscope.analysis.neurons.notes import Note, latest_sql, read
 from knscope.analysis.statistics.table import Table
 from knscope.store.errors import UserError
 from knscope.store.reader import Reader
@@ -38,18 +39,32 @@ def neuron(reader: Reader, view: View, layer: int, place: int) -> tuple[Table, T
 
     :raises UserError: the model has no such neuron
     """
-    model = sql_literal(view.model)
-    width = reader.sql(f"SELECT width FROM site WHERE model = {model} AND layer = {layer}")["width"]
-    if not len(width) or place >= width[0]:
-        there = f"layer {layer} has {width[0]:,} neurons" if len(width) else f"it has no layer {layer}"
-        raise UserError(f"{view.model} has no neuron {layer}:{place}: {there}")
+    check_neuron(reader, view.model, layer, place)
     writes = reader.sql(writes_sql(view.model, layer, place))
     name = f"{layer}:{place} of {view.model}"
     serves = reader.sql(one_sql(reader, view, layer, place))
     return (
-        Table("serves", f"facts that neuron {name} serves, {view.method}", serves),
+        Table(
+            "serves",
+            f"facts that neuron {name} serves, {view.method}",
+            serves,
+            _noted(read(reader, view.model, layer, place)),
+        ),
         Table("writes", f"what neuron {name} writes", writes, (HOW if writes.height else UNREAD,), ("length", "seen")),
     )
+
+
+def _noted(note: Note) -> tuple[str, ...]:
+    tags = f"tags: {', '.join(note.tags)}" if note.tags else ""
+    return tuple(filter(None, (note.name, tags, note.text)))
+
+
+def check_neuron(reader: Reader, model: str, layer: int, place: int) -> None:
+    """Raises UserError where the model has no such neuron, with what it has."""
+    width = reader.sql(f"SELECT width FROM site WHERE model = {sql_literal(model)} AND layer = {layer}")["width"]
+    if not len(width) or place >= width[0]:
+        there = f"layer {layer} has {width[0]:,} neurons" if len(width) else f"it has no layer {layer}"
+        raise UserError(f"{model} has no neuron {layer}:{place}: {there}")
 
 
 def writes_sql(model: str, layer: int, neuron: int) -> str:
@@ -93,9 +108,11 @@ n AS (SELECT layer, neuron, count(DISTINCT fact) AS facts, string_agg(DISTINCT l
       FROM k {where} GROUP BY ALL),
 l AS (SELECT layer, neuron, count(*) AS all_langs FROM shared GROUP BY ALL),
 p AS (SELECT layer, neuron, count(*) AS pairs FROM d GROUP BY ALL),
-w AS (SELECT layer, neuron, promotes, seen FROM promoted JOIN vocabulary USING (key) WHERE model = {sql_literal(view.model)})
-SELECT n.layer, n.neuron, facts, langs, coalesce(all_langs, 0) AS all_langs, rel, coalesce(pairs, 0) AS pairs, promotes, seen
-FROM n LEFT JOIN l USING (layer, neuron) LEFT JOIN p USING (layer, neuron) LEFT JOIN w USING (layer, neuron) {having}
+w AS (SELECT layer, neuron, promotes, seen FROM promoted JOIN vocabulary USING (key) WHERE model = {sql_literal(view.model)}),
+o AS ({latest_sql(view.model)})
+SELECT n.layer, n.neuron, facts, langs, coalesce(all_langs, 0) AS all_langs, rel, coalesce(pairs, 0) AS pairs, promotes, seen, name, tags
+FROM n LEFT JOIN l USING (layer, neuron) LEFT JOIN p USING (layer, neuron)
+LEFT JOIN w USING (layer, neuron) LEFT JOIN o USING (layer, neuron) {having}
 ORDER BY facts DESC, rel DESC, n.layer, n.neuron"""
 
 

@@ -1,4 +1,4 @@
-"""The tables of an analysis, printed: facts, kn, layers, likn, dkn, edits, factcheck, neurons, neuron."""
+"""The tables of an analysis, printed: facts, kn, layers, likn, dkn, edits, factcheck."""
 
 from __future__ import annotations
 
@@ -118,31 +118,3 @@ def factcheck(
 
     share_of = cast(Any, dkn_share_of)
     asked.show(lambda reader, view: (factcheck_table.build(reader, view, share_of), factcheck_table.printed()))
-
-
-@shows()
-def neurons(
-    asked: Shown,
-    promotes: Annotated[
-        str, typer.Option(help="All neurons of the model that promote this token, strongest first.")
-    ] = "",
-    layer: Annotated[int | None, typer.Option(help="Only neurons of this layer.", min=0)] = None,
-) -> None:
-    """Knowledge neurons by the facts that they serve, with the tokens that each promotes."""
-    from knscope.analysis.neurons import table as neurons_table
-    from knscope.store.errors import UserError
-
-    if promotes and layer is not None:
-        raise UserError("--promotes looks at every layer; leave --layer out")
-    asked.show(partial(neurons_table.neurons, layer=layer, promotes=promotes))
-
-
-@shows()
-def neuron(
-    asked: Shown, address: Annotated[str, typer.Argument(metavar="NEURON", help="layer:neuron, both from 0.")]
-) -> None:
-    """One neuron: the facts and languages that it serves, and the tokens that it promotes and suppresses."""
-    from knscope.analysis.neurons import table as neurons_table
-
-    layer, place = neurons_table.parse_address(address)
-    asked.show(lambda reader, view: neurons_table.neuron(reader, view, layer, place))

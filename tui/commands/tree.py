@@ -7,7 +7,19 @@ from typing import Annotated
 
 import typer
 
-from knscope.tui.commands import demo, inspect, measure, reference, report, results, run, serve, sql, stores
+from knscope.tui.commands import (
+    demo,
+    inspect,
+    measure,
+    neurons,
+    reference,
+    report,
+    results,
+    run,
+    serve,
+    sql,
+    stores,
+)
 from knscope.tui.commands.inspect import data_app, models_app
 from knscope.tui.commands.stores import store_app
 
@@ -29,8 +41,10 @@ for command in (
     results.dkn,
     results.edits,
     results.factcheck,
-    results.neurons,
-    results.neuron,
+    neurons.neurons,
+    neurons.neuron,
+    neurons.note,
+    neurons.notes,
 ):
     app.command()(command)
 app.command()(measure.faithfulness)

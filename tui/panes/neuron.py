@@ -19,6 +19,7 @@ from knscope.tui.widgets.line import PlainText
 if TYPE_CHECKING:
     import polars as pl
 
+    from knscope.analysis.neurons.notes import Note
     from knscope.store.reader import Reader
 
 
@@ -55,6 +56,7 @@ class FactWanted(Message):
 LIST = (
     Column("layer", "layer", right=True),
     Column("neuron", "neuron", right=True),
+    Column("name", "name", lambda name: name or "", most=20),
     Column("facts", "facts", cells.count, right=True),
     Column("langs", "languages", most=14),
     Column("all_langs", "in all", cells.count, right=True, drop=2),
@@ -71,6 +73,16 @@ ONE = (
     Column("drop_p", "Δp alone", cells.signed, right=True),
     Column("pairs", "pairs", lambda n: cells.count(n) if n else "·", right=True, drop=1),
 )
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """The neurons of a place; of a single one what it serves, what it writes, and what a person wrote about it."""
+
+    place: Place
+    frame: pl.DataFrame
+    writes: pl.DataFrame | None = None
+    note: Note | None = None
 
 
 class NeuronPane(Pane):
@@ -97,13 +109,16 @@ class NeuronPane(Pane):
         yield PlainText("", classes="summary")
         yield FrameTable("neurons", empty="no neuron is above the thresholds here")
 
-    def load(self, reader: Reader, shown: Shown) -> tuple[Place, pl.DataFrame, pl.DataFrame | None]:
+    def load(self, reader: Reader, shown: Shown) -> Loaded:
+        from knscope.analysis.neurons import notes
         from knscope.analysis.neurons.table import writes_sql
 
-        place, writes = self.place, None
-        if place.layer is not None and place.neuron is not None:
-            writes = reader.sql(writes_sql(shown.view.model, place.layer, place.neuron))
-        return place, reader.sql(self._sql(reader, shown, place)), writes
+        place, model = self.place, shown.view.model
+        frame = reader.sql(self._sql(reader, shown, place))
+        if place.layer is None or place.neuron is None:
+            return Loaded(place, frame)
+        one = place.layer, place.neuron
+        return Loaded(place, frame, reader.sql(writes_sql(model, *one)), notes.read(reader, model, *one))
 
     def sql(self, reader: Reader, shown: Shown) -> str:
         return self._sql(reader, shown, self.place)
@@ -117,21 +132,22 @@ class NeuronPane(Pane):
         return one_sql(reader, shown.narrowed, place.layer, place.neuron)
 
     def paint(self, result: Any, shown: Shown) -> None:
-        place, frame, writes = result
+        place, frame = result.place, result.frame
         self.entitle(f"{place.trail} · {shown.subject}")
         one = place.neuron is not None
         summary, table = self.query_one(".summary", PlainText), self.query_one(FrameTable)
         summary.display = one
         if one:
             self.tell("")
-            self.summarise(f"{describe(place, frame)}\n{describe_writes(writes)}")
+            self.summarise("\n".join(filter(None, (noted(result.note), describe(place, frame), writes(result.writes)))))
             table.show(frame, ONE, ("fact", "lang"))
             self.entitle(below=f"{frame.height:,} facts and languages")
         else:
             from knscope.analysis.report import sentences
 
             self.tell(sentences.of_serving(frame, shown.view.langs))
-            table.show(frame, LIST, ("layer", "neuron"))
+            named = frame["name"].null_count() < frame.height
+            table.show(frame if named else frame.drop("name"), LIST, ("layer", "neuron"))
             self.entitle(below=f"{frame.height:,} neurons")
 
     def go_to(self, place: Place) -> None:
@@ -181,12 +197,20 @@ def words(tokens: list[str] | None, most: int) -> str:
     return " · ".join(shown for token in tokens[:most] if (shown := token.strip() or repr(token))) if tokens else ""
 
 
-def describe_writes(writes: pl.DataFrame) -> str:
+def noted(note: Note | None) -> str:
+    """A note in one line; empty where there is none."""
+    if note is None:
+        return ""
+    tags = f"[{', '.join(note.tags)}]" if note.tags else ""
+    return "  ".join(filter(None, (note.name, tags, note.text)))
+
+
+def writes(frame: pl.DataFrame | None) -> str:
     """What a neuron promotes and suppresses, in two lines."""
-    if writes.is_empty():
+    if frame is None or frame.is_empty():
         return "what it promotes is not read yet: knscope run … --what neurons"
-    seen = f"the head sees it {writes['seen'][0]:.1f} times as well as a random direction"
+    seen = f"the head sees it {frame['seen'][0]:.1f} times as well as a random direction"
     return (
-        f"promotes {words(writes['promotes'].to_list(), 8)}\n"
-        f"suppresses {words(writes['suppresses'].to_list(), 5)} · {seen}"
+        f"promotes {words(frame['promotes'].to_list(), 8)}\n"
+        f"suppresses {words(frame['suppresses'].to_list(), 5)} · {seen}"
     )

@@ -32,6 +32,7 @@ from knscope.tui.workbench.choosing import Choosing
 from knscope.tui.workbench.comparison import Comparison
 from knscope.tui.workbench.desk import ModelDesk
 from knscope.tui.workbench.exporting import Exporting
+from knscope.tui.workbench.notes import Notes
 from knscope.tui.workbench.runs import Runs
 from knscope.tui.workbench.watcher import Watcher
 from knscope.tui.workbench.whatif import WhatIf
@@ -48,6 +49,7 @@ class WorkbenchScreen(Bench):
         self.exporting = Exporting(self)
         self.runs = Runs(self)
         self.desk = ModelDesk(self, self.runs)
+        self.notes = Notes(self)
         self.whatif = WhatIf(self, self.desk)
         self.watcher = Watcher(self, self.desk.find_answer)
 
@@ -270,6 +272,9 @@ class WorkbenchScreen(Bench):
 
     def action_ask(self) -> None:
         self.desk.ask()
+
+    def action_note(self) -> None:
+        self.notes.write()
 
     def action_what_if(self) -> None:
         self.whatif.open()

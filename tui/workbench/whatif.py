@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from knscope.tui.dialogs.whatif import WhatIfScreen
-from knscope.tui.panes.neuron import NeuronPane
 from knscope.tui.workbench.exporting import unused
+from knscope.tui.workbench.notes import marked_neurons
 
 if TYPE_CHECKING:
     import polars as pl
@@ -37,7 +37,7 @@ class WhatIf:
         elif self._desk.busy:
             bench.say("The model worker is busy; ^x stops it.")
         else:
-            named = self._marked_neurons()
+            named = marked_neurons(bench)
             shared = bench.open_tab == "likn"
             bench.in_thread(
                 partial(_found, reader, view, row["fact"], row["lang"], named, shared),
@@ -51,22 +51,6 @@ class WhatIf:
         from knscope.tui.widgets.frame_table import FrameTable
 
         return self._bench.query_one("#queries FrameTable", FrameTable).current
-
-    def _marked_neurons(self) -> tuple[Neuron, ...]:
-        """The neuron or the pair that the open tab marks; none where it marks no single one."""
-        bench = self._bench
-        if bench.open_tab == "neuron":
-            place = bench.query_one(NeuronPane).place
-            if place.layer is not None and place.neuron is not None:
-                return ((place.layer, place.neuron),)
-        pane = bench.pane()
-        table = pane.table() if pane is not None else None
-        marked = (table.current if table is not None else None) or {}
-        if {"layer_a", "neuron_a", "layer_b", "neuron_b"} <= set(marked):
-            return ((marked["layer_a"], marked["neuron_a"]), (marked["layer_b"], marked["neuron_b"]))
-        if {"layer", "neuron"} <= set(marked):
-            return ((marked["layer"], marked["neuron"]),)
-        return ()
 
     def _show(self, reader: Reader, view: View, label: str, found: _Found) -> None:
         from knscope.analysis.runs.whatif import FACTORS

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -11,9 +12,10 @@ import pytest
 
 from knscope.analysis.engine.models import load_model
 from knscope.analysis.engine.replay import Engine
-from knscope.analysis.neurons import table
+from knscope.analysis.neurons import notes, table
 from knscope.analysis.neurons.measure import promoted
 from knscope.analysis.runs.config import ModelSource, RunConfig
+from knscope.store import compaction, runs
 from knscope.store.errors import UserError
 from knscope.store.reader import Reader
 from knscope.store.view import View
@@ -89,3 +91,36 @@ def test_parse_address_refuses_what_is_not_layer_and_neuron(text: str) -> None:
     with pytest.raises(UserError, match="write layer:neuron"):
         table.parse_address(text)
     assert table.parse_address(" 12:345 ") == (12, 345)
+
+
+def test_a_note_is_kept_changed_found_by_its_words_and_taken_back(place: Path, tmp_path: Path) -> None:
+    mine = Path(shutil.copytree(place, tmp_path / "mine.knstore"))
+    with Reader(mine) as reader:
+        view = view_of(reader)
+        served = table.neurons(reader, view).frame.row(0, named=True)
+    one = served["layer"], served["neuron"]
+    notes.write(mine, view.model, *one, notes.Note("capital → city", ("capitals", "check"), "strongest for all"))
+    notes.write(mine, view.model, 0, 1, notes.Note(tags=notes.tags_of(" check,, check , later")))
+    with Reader(mine) as reader:
+        assert notes.read(reader, view.model, *one).name == "capital → city"
+        assert table.neurons(reader, view).frame.row(0, named=True)["tags"] == ["capitals", "check"]
+        assert table.neuron(reader, view, *one)[0].notes == (
+            "capital → city",
+            "tags: capitals, check",
+            "strongest for all",
+        )
+        assert notes.notes(reader, view.model, ["CHECK", "city"]).frame.select("layer", "neuron").rows() == [one]
+        assert notes.notes(reader, view.model, ["check"]).frame.height == 2
+        assert notes.read(reader, view.model, 0, 1).tags == ("check", "later")
+    notes.write(mine, view.model, *one, notes.Note())
+    compaction.compact(mine)
+    with Reader(mine) as reader:
+        assert notes.read(reader, view.model, *one) == notes.Note()
+        assert notes.notes(reader, view.model).frame.select("layer", "neuron").rows() == [(0, 1)]
+        assert not reader.damaged
+    assert [record.run for record in runs.read_runs(mine)] == [record.run for record in runs.read_runs(place)]
+
+
+def test_a_note_that_is_too_long_is_refused() -> None:
+    with pytest.raises(UserError, match="10,000 characters"):
+        notes.Note(text="x" * 10_001)

@@ -1,0 +1,83 @@
+"""Single neurons: neurons, neuron, note, notes."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Annotated
+
+import typer
+
+from knscope.tui.commands import common, shown
+from knscope.tui.commands.options import Format, Json, Model, Output, Store
+from knscope.tui.commands.shown import Shown, shows
+
+Address = Annotated[str, typer.Argument(metavar="NEURON", help="layer:neuron, both from 0.")]
+
+
+@shows()
+def neurons(
+    asked: Shown,
+    promotes: Annotated[
+        str, typer.Option(help="All neurons of the model that promote this token, strongest first.")
+    ] = "",
+    layer: Annotated[int | None, typer.Option(help="Only neurons of this layer.", min=0)] = None,
+) -> None:
+    """Knowledge neurons by the facts that they serve, with the tokens that each promotes."""
+    from knscope.analysis.neurons import table
+    from knscope.store.errors import UserError
+
+    if promotes and layer is not None:
+        raise UserError("--promotes looks at every layer; leave --layer out")
+    asked.show(partial(table.neurons, layer=layer, promotes=promotes))
+
+
+@shows()
+def neuron(asked: Shown, address: Address) -> None:
+    """One neuron: the facts and languages that it serves, and the tokens that it promotes and suppresses."""
+    from knscope.analysis.neurons import table
+
+    layer, place = table.parse_address(address)
+    asked.show(lambda reader, view: table.neuron(reader, view, layer, place))
+
+
+def note(
+    store: Store,
+    address: Address,
+    model: Model = None,
+    name: Annotated[str | None, typer.Option(help="What you call the neuron.")] = None,
+    tags: Annotated[str | None, typer.Option(help="Lists that it is in, as in capitals,check.")] = None,
+    text: Annotated[str | None, typer.Option(help="A note.")] = None,
+) -> None:
+    """Keep a name, tags and a note of a neuron in STORE. What is not given stays; '' takes it away."""
+    from dataclasses import replace
+
+    from knscope.analysis.neurons import notes as room
+    from knscope.analysis.neurons import table
+    from knscope.tui.printing import output
+
+    layer, place = table.parse_address(address)
+    with shown.opened(store) as reader:
+        label = common.choose("model", model, reader.models())
+        table.check_neuron(reader, label, layer, place)
+        kept = room.read(reader, label, layer, place)
+    kept = replace(kept, name=kept.name if name is None else name, text=kept.text if text is None else text)
+    kept = kept if tags is None else replace(kept, tags=room.tags_of(tags))
+    room.write(store, label, layer, place, kept)
+    output.say(f"note of {layer}:{place} of {label} kept")
+
+
+def notes(
+    store: Store,
+    words: Annotated[list[str] | None, typer.Argument(metavar="[WORD]...", help="Only notes that hold these.")] = None,
+    model: Model = None,
+    form: Format = "table",
+    out: Output = None,
+    as_json: Json = False,
+) -> None:
+    """The neurons that have a note, a name or tags."""
+    from knscope.analysis.neurons import notes as room
+    from knscope.tui.printing import output
+
+    with shown.opened(store) as reader:
+        label = common.choose("model", model, reader.models())
+        output.emit([room.notes(reader, label, words or ())], "json" if as_json else form, out)
