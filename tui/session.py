@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 PREFERRED_METHOD = "amig"
 THRESHOLD_SETS = "threshold-sets"
 STEPS_KEPT = 100
+KNOWN_FIRST = True
+"""A first look at a store is at facts that the model knows, if it knows any; K shows all."""
 
 
 @dataclass(frozen=True)
@@ -33,6 +35,8 @@ class Stored:
     relations: tuple[str, ...] = ()
     facts: int = 0
     queries: int = 0
+    known: int = 0
+    """Queries that the model answers rightly."""
 
 
 def look(reader: Reader, model: str = "") -> Stored:
@@ -43,7 +47,7 @@ def look(reader: Reader, model: str = "") -> Stored:
     if not model:
         return Stored()
     counts = reader.sql(
-        "SELECT count(DISTINCT q.fact) AS facts, count(*) AS queries FROM prediction p JOIN query q USING (query) WHERE p.model = ?",
+        "SELECT count(DISTINCT q.fact), count(*), count_if(p.known) FROM prediction p JOIN query q USING (query) WHERE p.model = ?",
         [model],
     ).row(0)
     return Stored(
@@ -51,8 +55,7 @@ def look(reader: Reader, model: str = "") -> Stored:
         tuple(reader.methods(model)),
         tuple(reader.langs(model)),
         tuple(reader.relations()),
-        counts[0],
-        counts[1],
+        *counts,
     )
 
 
@@ -110,8 +113,9 @@ class Session:
 
     def _fresh(self, stored: Stored) -> View:
         model = self.view.model if self.view is not None else stored.models[0]
+        known = KNOWN_FIRST and stored.known > 0
         methods = stored.methods or (PREFERRED_METHOD,)
-        return View(model, PREFERRED_METHOD if PREFERRED_METHOD in methods else methods[0], stored.langs)
+        return View(model, PREFERRED_METHOD if PREFERRED_METHOD in methods else methods[0], stored.langs, known=known)
 
     def _restored(self) -> View | None:
         """The View of the last session, if the store still has what it names."""

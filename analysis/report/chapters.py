@@ -16,6 +16,7 @@ from knscope.analysis.likn import table as likn_table
 from knscope.analysis.report import facts_known
 from knscope.analysis.statistics.table import Table
 from knscope.analysis.stored.neuron_sets import pair_of
+from knscope.analysis.stored.standing import with_standing
 from knscope.store import runs
 from knscope.store.reader import Reader
 from knscope.store.view import View
@@ -58,7 +59,8 @@ def chapter(reader: Reader, view: View) -> Chapter:
     if first and reader.keys("edit"):
         tables += [edits_table.build(reader, pair), edits_others.build(reader, pair)]
     tables += [factcheck_table.build(reader, pair)] if reader.keys("claim") else []
-    return Chapter(view, tuple(table for table in tables if not table.frame.is_empty()))
+    tables = [with_standing(table, reader, view) for table in tables if not table.frame.is_empty()]
+    return Chapter(view, tuple(tables))
 
 
 def sources(reader: Reader) -> tuple[Table, ...]:

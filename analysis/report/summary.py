@@ -16,6 +16,7 @@ from knscope.analysis.report import facts_known
 from knscope.analysis.statistics.columns import told_in_text
 from knscope.analysis.statistics.table import Table
 from knscope.analysis.stored.neuron_sets import pair_of
+from knscope.analysis.stored.standing import knows_any, said_below, with_standing
 from knscope.store.reader import Reader
 from knscope.store.view import View
 
@@ -25,10 +26,12 @@ def build(reader: Reader) -> list[Table]:
     known = facts_known.build(reader)
     shared, degenerate, notes = [], [], {}
     tables = [known]
+    standing: list[str] = []
     for view in default_views(reader):
+        standing += [f"{view.model.partition('@')[0]}, {view.method}: {line}" for line in said_below(reader, view)]
         names = (pl.lit(view.model.partition("@")[0]).alias("model"), pl.lit(view.method).alias("method"))
         if view.method == reader.methods(view.model)[0]:
-            tables.append(layers_table.build(reader, view))
+            tables.append(with_standing(layers_table.build(reader, view), reader, view))
         if len(pair := pair_of(view.langs)) > 1:
             table = likn_table.build(reader, view.with_(langs=pair))
             shared.append(table.frame.head(4).select(*names, pl.all()))
@@ -41,14 +44,16 @@ def build(reader: Reader) -> list[Table]:
             notes["dkn"] = table.notes[2:]
     if shared:
         aside = told_in_text(shared[0].schema)
-        tables.append(Table("likn", "neurons shared by the languages", pl.concat(shared), notes["likn"], aside))
+        tables.append(
+            Table("likn", "neurons shared by the languages", pl.concat(shared), (*notes["likn"], *standing), aside)
+        )
     if degenerate:
         tables.append(
             Table(
                 "dkn",
                 "degenerate pairs and their controls",
                 pl.concat(degenerate),
-                notes["dkn"],
+                (*notes["dkn"], *standing),
                 told_in_text(degenerate[0].schema),
             )
         )
@@ -56,10 +61,11 @@ def build(reader: Reader) -> list[Table]:
 
 
 def default_views(reader: Reader) -> Iterator[View]:
-    """A View with default thresholds for every stored model and method, over all its languages."""
+    """A View of known facts with default thresholds for every stored model and method, over all its languages."""
     for model in reader.models():
         for method in reader.methods(model):
-            yield View(model, method, tuple(reader.langs(model)))
+            view = View(model, method, tuple(reader.langs(model)))
+            yield view.with_(known=knows_any(reader, view))
 
 
 def experiments(reader: Reader) -> list[Table]:
@@ -69,9 +75,9 @@ def experiments(reader: Reader) -> list[Table]:
         if view.method == reader.methods(view.model)[0]:
             pair = view.with_(langs=pair_of(view.langs))
             if reader.keys("edit"):
-                tables.append(edits_table.build(reader, pair))
+                tables.append(with_standing(edits_table.build(reader, pair), reader, pair))
             if reader.keys("claim"):
-                tables.append(factcheck_table.build(reader, pair))
+                tables.append(with_standing(factcheck_table.build(reader, pair), reader, pair))
     if any(one.name == "factcheck" for one in tables):
         tables.append(factcheck_table.printed())
     return [replace(one, notes=_once(tables, one)) for one in tables]

@@ -45,6 +45,7 @@ def main() -> int:
     check.add_argument("--langs", default="")
     check.add_argument("--relations", default="")
     check.add_argument("--prefix", default="")
+    check.add_argument("--known", default="every")
     truth = parts.add_parser("faithfulness", help="hold methods against measured truth: one JSON object a line")
     truth.add_argument("task", help="a Task of analysis.runs.measuring, as JSON")
     options = parser.parse_args()
@@ -86,8 +87,13 @@ def make_executor(store_path: Path, run: str, config: RunConfig, cancelled: Call
 
 
 def report(options: argparse.Namespace) -> int:
-    """`inspect` and `check`: one JSON document on stdout; a person's error on stderr with exit code 2."""
+    """`inspect` and `check`: progress, a JSON object a line, then one document on stdout; a person's error on stderr with exit
+    code 2."""
     with _kept_stdout() as answer:
+
+        def progress(done: int, total: int) -> None:
+            answer.write(json.dumps({"event": "progress", "done": done, "total": total}) + "\n")
+
         from knscope.analysis.runs import inspection
         from knscope.analysis.runs.worker import USER_ERRORS
 
@@ -98,8 +104,10 @@ def report(options: argparse.Namespace) -> int:
                 facts = None if options.facts == "all" else int(options.facts)
                 langs, relations = (tuple(filter(None, text.split(","))) for text in (options.langs, options.relations))
                 config = inspection.check_config(options.model, options.data, facts, langs, relations)
-                asked = replace(config, device=options.device, dtype=options.dtype, prefix=options.prefix)
-                document = inspection.check_data(asked)
+                asked = replace(
+                    config, device=options.device, dtype=options.dtype, prefix=options.prefix, known=options.known
+                )
+                document = inspection.check_data(asked, progress)
         except USER_ERRORS as error:
             sys.stderr.write(f"{ERROR}{error}\n")
             return 2

@@ -59,6 +59,8 @@ class RunConfig:
     memory: int | None = None
     seed: int = 0
     prefix: str = ""
+    known: str = ""
+    """Attribute only facts that the model knows: in `every` language that it is asked in, or in `any`; empty: all facts."""
     fact_ids: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
@@ -73,6 +75,7 @@ class RunConfig:
         _check("--what", self.what, PHASES)
         _check("--suppress", self.suppress, ABLATIONS)
         _check("--sign", self.signs, SIGNS)
+        _check("known", (self.known,), ("", "every", "any"))
         _check("--engine", (self.engine,), ENGINES)
         _check("--dtype", (self.dtype,), DTYPES)
         if not _DEVICES.fullmatch(self.device):

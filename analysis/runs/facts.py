@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -45,6 +46,16 @@ class Facts:
     hash: str
     templates: Templates = ()
     """Those of all the data, in their order."""
+
+
+def known_rows(rows: Sequence[Query], known: Collection[str], every: bool) -> list[Query]:
+    """The `known` ones (by id) among queries, of facts that have one in `every` language there is, or in any."""
+    langs = {row.lang for row in rows}
+    speaks: dict[str, set[str]] = {}
+    for row in rows:
+        if row.id in known:
+            speaks.setdefault(row.fact, set()).add(row.lang)
+    return [row for row in rows if row.id in known and (not every or speaks[row.fact] == langs)]
 
 
 def load_facts(config: RunConfig) -> Facts:

@@ -7,7 +7,7 @@ from __future__ import annotations
 import resource
 import sys
 from collections import Counter
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -17,8 +17,11 @@ from knscope.analysis.errors import UnusableQuery
 from knscope.analysis.prompts import encode
 from knscope.analysis.prompts.encode import EncodedQuery, Query
 from knscope.analysis.runs.config import ModelSource, RunConfig
-from knscope.analysis.runs.facts import load_facts
+from knscope.analysis.runs.facts import QUERY_COLUMNS, known_rows, load_facts
 from knscope.analysis.runs.worker import resolve_device
+
+PORTION = 32
+"""Prompts answered between two words about how far it is."""
 
 
 def inspect_model(source: str, device: str, dtype: str) -> dict[str, Any]:
@@ -30,13 +33,16 @@ def inspect_model(source: str, device: str, dtype: str) -> dict[str, Any]:
     return {**document, "peak_memory_mib": round(peak / 2**20)}
 
 
-def check_data(config: RunConfig) -> dict[str, Any]:
+def check_data(config: RunConfig, progress: Callable[[int, int], None] = lambda done, total: None) -> dict[str, Any]:
     """What a model can do with facts, by relation and language, and why it cannot use the others.
 
     `table`: facts; paired: those with a usable prompt in every language; usable: those with a usable prompt in this one;
     known: those known on one of their prompts; prompts, usable_prompts, known_prompts. `reasons`: relation, lang,
     reason, prompts, facts (left without any usable prompt; of `no-pair`, those that another language lacks), example.
-    `words`, by language: usable_prompts, words (of eq. 3), words_without_path.
+    `words`, by language: usable_prompts, words (of eq. 3), words_without_path. `known`: the known prompts themselves, of facts
+    that are known in every language, or with `config.known` "any" in one.
+
+    :param progress: is told how many of the prompts are answered
     """
     loaded = models.load_model(
         config.models[0].source, dtype=config.dtype, device=resolve_device(config.device), threads=1
@@ -49,7 +55,7 @@ def check_data(config: RunConfig) -> dict[str, Any]:
             usable.append(encode.encode(loaded, row))
         except UnusableQuery as error:
             errors.append((row, error))
-    known = [one.query for one, said in zip(usable, engine.predict(usable), strict=True) if said.known]
+    known = _known(engine, usable, progress)
     asked = [one.query for one in usable]
     places = dict.fromkeys((row.relation, row.lang) for row in rows)
     langs = dict.fromkeys(lang for _, lang in places)
@@ -75,8 +81,28 @@ def check_data(config: RunConfig) -> dict[str, Any]:
         "kind": loaded.kind,
         "table": table,
         "reasons": reasons,
+        "known": [_plain(query) for query in known_rows(rows, {query.id for query in known}, config.known != "any")],
         "words": [_words([one for one in usable if one.query.lang == lang], lang) for lang in langs],
     }
+
+
+def _known(engine: replay.Engine, usable: Sequence[EncodedQuery], progress: Callable[[int, int], None]) -> list[Query]:
+    """The queries that the model answers rightly, in their order; those of one length together, as they share passes."""
+    order = sorted(range(len(usable)), key=lambda place: len(usable[place].steps[-1].ids))
+    known: set[int] = set()
+    for start in range(0, len(order), PORTION):
+        progress(start, len(order))
+        part = order[start : start + PORTION]
+        found = engine.predict([usable[place] for place in part])
+        known |= {place for place, said in zip(part, found, strict=True) if said.known}
+    progress(len(order), len(order))
+    return [usable[place].query for place in sorted(known)]
+
+
+def _plain(query: Query) -> dict[str, Any]:
+    """A prompt as a row of one's own facts."""
+    names = {"fact_id": query.fact} | {name: getattr(query, name) for name in QUERY_COLUMNS[1:]}
+    return {**names, "alternatives": "|".join(query.alternatives)}
 
 
 def _words(usable: Sequence[EncodedQuery], lang: str) -> dict[str, Any]:

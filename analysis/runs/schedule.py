@@ -18,6 +18,7 @@ from typing import Any, Protocol
 from knscope.analysis.prompts.encode import Query
 from knscope.analysis.runs import planner
 from knscope.analysis.runs.config import RunConfig
+from knscope.analysis.runs.facts import known_rows
 from knscope.analysis.runs.keys import model_hash, prediction_key
 from knscope.analysis.runs.planner import cut, remaining
 from knscope.analysis.runs.units import ROLES, UNIT_ROWS, Unit, unit_rows
@@ -37,6 +38,9 @@ class Stored(planner.Stored, Protocol):
 
     def predicted(self, model: str) -> set[str]:
         """Ids of the queries whose predictions by the model are stored."""
+
+    def known(self, model: str) -> set[str]:
+        """Ids of the queries that the model answers rightly."""
 
     def mains(self, model: str) -> Mapping[tuple[str, str], Query]:
         """The main query of each (fact, language) that is stored of the model."""
@@ -248,6 +252,8 @@ class Schedule:
         unusable = self._stored.unusable(model.label)
         predicted = self._stored.predicted(model.label)
         usable = [row for row in model.rows if row.id in predicted and row.id not in unusable]
+        if self.config.known:
+            usable = known_rows(usable, self._stored.known(model.label), self.config.known == "every")
         stored = self._stored.mains(model.label)
         model.mains = {place: stored[place] for place in ((row.fact, row.lang) for row in usable)}
         model.size = unit_rows(len(usable), self._gpus)

@@ -70,6 +70,12 @@ class RunStored(ReaderStored):
         self.reader.poll()
         return set(self.reader.sql("SELECT query FROM prediction WHERE model = $model", {"model": model})["query"])
 
+    def known(self, model: str) -> set[str]:
+        self.reader.poll()
+        return set(
+            self.reader.sql("SELECT query FROM prediction WHERE model = $model AND known", {"model": model})["query"]
+        )
+
     def mains(self, model: str) -> Mapping[tuple[str, str], Query]:
         """The data's order of templates decides between them, and is stored first."""
         self.reader.poll()
@@ -90,14 +96,15 @@ class RunStored(ReaderStored):
         return set(rows["query"].to_list())
 
     def late(self, phase: str, source: str, row: Mapping[str, Any], method: str) -> Planned:
-        """At the default thresholds, over the languages of the run that the model has."""
+        """At the default thresholds, over the languages of the run that the model has: of known facts, as tables show them, unless
+        it knows none."""
         self.reader.poll()
         label = str(row["model"])
         asked = self._config.table_langs or self._config.langs
         langs = tuple(lang for lang in self.reader.langs(label) if not asked or lang in asked)
         if not langs or method not in self.reader.methods(label):
             return [], 0, 0
-        view = View(label, method, langs, relations=self._config.relations)
+        view = View(label, method, langs, relations=self._config.relations, known=bool(self.known(label)))
         given = (self.reader, source, row, view, self._config.seed)
         if phase == "edit":
             return edit_units(*given, self._config.suppress, self._config.signs)

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from knscope.tui import session
 from knscope.tui.app import Knscope
 from knscope.tui.config import Settings
 from tests.tui.made_store import make
@@ -18,6 +19,7 @@ def _own_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.delenv(name, raising=False)
     for name in ("CONFIG", "STATE", "DATA", "CACHE"):
         monkeypatch.setenv(f"XDG_{name}_HOME", str(tmp_path / name.lower()))
+    monkeypatch.setattr(session, "KNOWN_FIRST", False)  # made facts are as they come: all of them are looked at
     monkeypatch.setenv("COLORTERM", "truecolor")
     monkeypatch.setenv("TERM", "xterm-256color")
 

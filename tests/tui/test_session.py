@@ -5,11 +5,14 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+import pytest
+
 from knscope import store
 from knscope.store import runs
 from knscope.store.shards import write_shard
+from knscope.tui import session as tui_session
 from knscope.tui import state
-from knscope.tui.session import Session, look
+from knscope.tui.session import Session, Stored, look
 from tests.store import synthetic
 
 
@@ -28,6 +31,14 @@ def test_a_store_opens_on_the_model_of_most_languages(tmp_path: Path) -> None:
         session.take(look(reader))
     assert session.view is not None
     assert (session.view.model, session.view.langs) == ("z-multi@00000000", ("en", "zh"))
+
+
+def test_first_look_is_at_known_facts_if_there_are_any(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tui_session, "KNOWN_FIRST", True)
+    for known in (3, 0):
+        session = Session(tmp_path / "a.knstore")
+        session.take(Stored(("m@1",), ("amig",), ("en",), facts=4, queries=9, known=known))
+        assert session.view is not None and session.view.known is (known > 0)
 
 
 def test_a_folder_whose_name_is_no_text_has_a_session_of_its_own(tmp_path: Path) -> None:

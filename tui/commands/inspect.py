@@ -9,7 +9,9 @@ import platform
 import shutil
 import subprocess
 import sys
+import tempfile
 from contextlib import suppress
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -88,7 +90,24 @@ def check(
     ] = None,
     langs: DataLangs = None,
     relations: DataRelations = None,
-    facts: Annotated[str, typer.Option(help="With --model: try so many facts, or all.")] = "200",
+    facts: Annotated[
+        str | None, typer.Option(help="With --model: try so many facts, or all. Default: 200; with -o all.")
+    ] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            "-o",
+            "--output",
+            metavar="FILE.csv",
+            help="With --model: write the prompts it knows to a new file of facts.",
+        ),
+    ] = None,
+    known_any: Annotated[
+        bool,
+        typer.Option(
+            "--known-any", help="With -o: of facts known in at least one of the languages. Default: in every one."
+        ),
+    ] = False,
     prefix: Prefix = "",
     device: Device = "auto",
     dtype: Dtype = "float32",
@@ -100,7 +119,10 @@ def check(
     from knscope.analysis.runs.facts import absolute_data
     from knscope.tui.printing import output
 
+    facts = facts or ("all" if out else "200")
     common.facts_count(facts)
+    if out is not None:
+        _check_output(out, model)
     tables = check_table.build(
         absolute_data(data), common.words("--langs", langs), common.words("--relations", relations)
     )
@@ -108,9 +130,42 @@ def check(
         _check_options(model, device, dtype)
         options = ["--facts", facts, "--langs", langs or "", "--relations", relations or ""]
         options += ["--device", device, "--dtype", dtype, f"--prefix={common.prefix(prefix)}"]
+        options += ["--known", "any" if known_any else "every"]
         report = _child("check", absolute_source(model), "--data", absolute_data(data), *options)
         tables = [*tables, *check_table.of_model(report)]
+        if out is not None:
+            _write_known(out, report["known"], str(report["model"]))
     output.emit(tables, "json" if as_json else "table", hint="--json")
+
+
+def _check_output(out: Path, model: str | None) -> None:
+    from knscope.store.errors import UserError
+
+    if model is None:
+        raise UserError("-o writes what a model knows; name it with --model")
+    if out.suffix.lower() != ".csv":
+        raise UserError(f"-o {out}: facts are written as CSV; name a file that ends in .csv")
+
+
+def _write_known(out: Path, rows: list[dict[str, str]], model: str) -> None:
+    """Facts in the project's own format, to be given to --data."""
+    import polars as pl
+
+    from knscope.store.errors import UserError
+    from knscope.tui.printing import output, writing
+
+    if not rows:
+        raise UserError(
+            f"{model} knows none of these facts in every language (--known-any: in one); nothing was written"
+        )
+    frame = pl.DataFrame(rows)
+    if not frame["alternatives"].str.len_chars().any():
+        frame = frame.drop("alternatives")
+    writing.write([output.one_table("known_facts", "known facts", frame)], out)
+    facts = frame["fact_id"].n_unique()
+    output.say(
+        f"{facts:,} known facts ({frame.height:,} prompts) written to {out}; go on with: knscope run STORE --data {out}"
+    )
 
 
 @data_app.callback()
@@ -124,7 +179,7 @@ def _models() -> None:
 
 
 def _child(part: str, *arguments: str) -> dict[str, Any]:
-    """Ask a process that may import torch. Its answer is one JSON document on stdout.
+    """Ask a process that may import torch, showing its progress. Its answer is the last line on stdout, a JSON document.
 
     :raises UserError: with what the process says is wrong
     :raises ProcessFailed: where it ends without an answer
@@ -132,10 +187,20 @@ def _child(part: str, *arguments: str) -> dict[str, Any]:
     from knscope.analysis.runs.protocol import ERROR, PROGRAM
     from knscope.store import processes
     from knscope.store.errors import ProcessFailed, UserError
+    from knscope.tui.printing import output
 
-    pipes = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
-    with processes.start(PROGRAM, part, *arguments, text=True, encoding="utf-8", errors="replace", **pipes) as child:
-        said, why = child.communicate()
+    said = ""
+    with tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace") as log, output.progress_bar() as bar:
+        pipes: dict[str, Any] = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": log}
+        with processes.start(
+            PROGRAM, part, *arguments, text=True, encoding="utf-8", errors="replace", **pipes
+        ) as child:
+            for said in child.stdout or ():
+                if said.startswith('{"event": "progress"'):
+                    event = json.loads(said)
+                    bar.show(event["done"], event["total"], "prompts answered", last=event["done"] == event["total"])
+        log.seek(0)
+        why = log.read()
     if child.returncode == 2 and ERROR in why:
         raise UserError(why.rpartition(ERROR)[2].strip())  # what libraries said before it helps nobody
     with suppress(ValueError):

@@ -26,7 +26,13 @@ Share = Annotated[
     float | None,
     typer.Option("--template-share", help="A neuron must exceed tau on at least this share of the templates."),
 ]
-Known = Annotated[bool, typer.Option("--known", help="Only queries that the model answers correctly.")]
+Known = Annotated[
+    bool | None,
+    typer.Option(
+        "--known/--all",
+        help="Only prompts that the model answers correctly (default, if it knows any), or all of them.",
+    ),
+]
 TLow = Annotated[float | None, typer.Option("--t-low", help="Largest drop that a single ablation may cause.")]
 THigh = Annotated[float | None, typer.Option("--t-high", help="Drop that ablating the pair must exceed.")]
 Delta = Annotated[float | None, typer.Option("--delta", help="Strict pairs: interaction below -delta.")]
@@ -58,6 +64,9 @@ DataLangs = Annotated[
     str | None, typer.Option("--langs", help="Languages, as in en,zh-hans. Default: all in the data.")
 ]
 DataRelations = Annotated[str | None, typer.Option("--relations", help="Relations, as in P36,P37. Default: all.")]
+FactIds = Annotated[
+    list[str] | None, typer.Option("--fact", metavar="ID", help="Only the fact of this id; repeat for several.")
+]
 Facts = Annotated[str, typer.Option("--facts", help="Number of facts (seeded, balanced over relations), or all.")]
 Device = Annotated[
     str, typer.Option(help="auto, cpu, cuda:0; several GPUs: cuda:0,cuda:1; one model over two: cuda:0+cuda:1.")

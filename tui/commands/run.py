@@ -17,6 +17,7 @@ from knscope.tui.commands.options import (
     DataRelations,
     Device,
     Dtype,
+    FactIds,
     Facts,
     Json,
     ModelArgument,
@@ -43,6 +44,11 @@ def run(
     langs: DataLangs = None,
     relations: DataRelations = None,
     facts: Facts = "all",
+    fact: FactIds = None,
+    known: Annotated[
+        bool, typer.Option("--known", help="Attribute only what the model knows in every language asked for.")
+    ] = False,
+    known_any: Annotated[bool, typer.Option("--known-any", help="The same, in at least one of the languages.")] = False,
     templates: Annotated[str, typer.Option(help="best, all, or how many templates a relation and language.")] = "all",
     method: Annotated[str, typer.Option("--method", help="Methods, as in amig,bkn.")] = "amig",
     what: Annotated[str, typer.Option(help="attribution, dkn, edit, factcheck, neurons.")] = "attribution,dkn",
@@ -86,6 +92,8 @@ def run(
         dtype=dtype,
         memory=common.size(memory),
         prefix=common.prefix(prefix),
+        known="any" if known_any else "every" if known else "",
+        fact_ids=tuple(fact or ()),
         seed=seed,
     )
     _start(store, config, follow, as_json)
@@ -95,9 +103,12 @@ def _start(store: Path, config: RunConfig, follow: bool, as_json: bool) -> None:
     """Start the run, and stay with it where that is wanted."""
     from knscope.analysis.runs import protocol
     from knscope.analysis.runs.facts import load_facts
+    from knscope.store.errors import UserError
     from knscope.tui.printing import output
 
-    load_facts(config)  # whatever is wrong with the data is said here, before anything is started
+    facts = load_facts(config)  # whatever is wrong with the data is said here, before anything is started
+    if lacking := sorted(set(config.fact_ids) - {row.fact for row in facts.rows}):
+        raise UserError(f"--fact {lacking[0]}: {config.data} holds no fact of that id, or none that is asked for")
     name = protocol.start_job(store, config)
     if not follow:
         begun = _begun(store, name)

@@ -40,17 +40,19 @@ class Shown:
     drop: options.Drop = None
     dkn_share: options.DknShare = None
     lam: options.Lam = None
-    known: options.Known = False
+    known: options.Known = None
     form: options.Format = "table"
     out: options.Output = None
     as_json: options.Json = False
 
     def view(self, reader: Reader, model: str | None = None, method: str | None = None) -> View:
         """The View over what is stored. Raises UserError listing what there is."""
+        from knscope.analysis.stored.standing import knows_any
+
         given = {name: value for name in THRESHOLDS if (value := getattr(self, name)) is not None}
-        given |= {"known": True} if self.known else {}
         named = model or self.model, method or self.method
-        return view_of(reader, *named, self.langs, self.relations, self.tau, **given)
+        view = view_of(reader, *named, self.langs, self.relations, self.tau, **given)
+        return view.with_(known=knows_any(reader, view) if self.known is None else self.known)
 
     def views(self, reader: Reader) -> list[View]:
         """A View for every stored model and method, as far as none is named."""
@@ -65,6 +67,7 @@ class Shown:
     def show(self, build: Callable[[Reader, View], Table | Sequence[Table]]) -> None:
         """Print or write the table that `build` makes; of several the first is the command's own."""
         from knscope.analysis.statistics.table import Table
+        from knscope.analysis.stored.standing import with_standing
         from knscope.tui.printing import output, writing
 
         form = "json" if self.as_json else self.form
@@ -73,7 +76,8 @@ class Shown:
         with opened(self.store) as reader:
             view = self.view(reader)
             built = build(reader, view)
-            table, *also = (built,) if isinstance(built, Table) else built
+            first, *also = (built,) if isinstance(built, Table) else built
+            table = with_standing(first, reader, view)
             _tell_missing(reader, view, table.name, self.store)
             holds_data = format_ in (*writing.DATA, "spreadsheet")
             output.emit([labelled(table, view) if holds_data else table, *also], form, self.out)

@@ -24,6 +24,7 @@ from knscope.tui.widgets.line import Line, PlainText
 if TYPE_CHECKING:
     import polars as pl
 
+    from knscope.analysis.stored.standing import Integrals
     from knscope.store.reader import Reader
 
 LOW = 12
@@ -99,12 +100,13 @@ class QueriesPane(Pane):
         "consistent, at least half, or inconsistent). Below the table: what the model was asked, with the right answer underlined in its "
         "place, and the five words it says with the highest probability (the likeliest first tokens, each continued to a word). Enter goes "
         "from everything to the row's relation, its fact, the query itself; the other panes follow. C chooses the columns; residual tells "
-        "how exact the integrals are."
+        "how exact the integrals are, as does the share of paths that did not converge, below the table."
     )
 
     def __init__(self) -> None:
         super().__init__(id="queries")
         self._loaded: pl.DataFrame | None = None
+        self._integrals: Integrals | None = None
         self._marked_scope = ("", "")
         self.filter_text = ""
         self.chosen = tuple(column.name for column in COLUMNS)
@@ -131,14 +133,16 @@ class QueriesPane(Pane):
         yield FrameTable("queries", empty="no query matches; esc clears the filter")
         yield PlainText("", id="asked")
 
-    def load(self, reader: Reader, shown: Shown) -> pl.DataFrame:
-        return prepared(reader.live.queries(shown.view))
+    def load(self, reader: Reader, shown: Shown) -> tuple[pl.DataFrame, Integrals | None]:
+        from knscope.analysis.stored.standing import integrals
+
+        return prepared(reader.live.queries(shown.view)), integrals(reader, shown.view)
 
     def sql(self, reader: Reader, shown: Shown) -> str:
         return reader.macro_sql("queries", shown.view)
 
     def paint(self, result: Any, shown: Shown) -> None:
-        self._loaded = result
+        self._loaded, self._integrals = result
         self.show_rows()
 
     def show_rows(self) -> None:
@@ -169,7 +173,9 @@ class QueriesPane(Pane):
         )
         known = " · known only" if self.wanted and self.wanted.view.known else ""
         filtered = f" · /{self.filter_text}" if self.filter_text else ""
-        self.entitle(below=f"{of}{known}{filtered}")
+        missed = self._integrals.unconverged if self._integrals else 0.0
+        paths = f" · {max(missed, 0.001):.1%} of paths not converged" if missed else ""
+        self.entitle(below=f"{of}{known}{filtered}{paths}")
 
     def offered(self) -> list[tuple[Column, str]]:
         """Every column there is, and what it is called in words."""

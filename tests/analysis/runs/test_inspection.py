@@ -1,13 +1,19 @@
 """What is said of a model and some facts before anything is computed."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import polars as pl
 import pytest
 
 from knscope.analysis.datasets import check_table
+from knscope.analysis.runs import inspection
+from knscope.analysis.runs.facts import load_facts
 from knscope.analysis.runs.inspection import check_config, check_data
+from knscope.analysis.statistics.table import Table
+from knscope.tui.printing.writing import content
 
 ROWS = (
     "1,P36,en,the capital of [X] is [Y],france,paris",
@@ -69,3 +75,38 @@ def test_a_known_fact_is_one_the_model_says_on_some_prompt(reports: Mapping[str,
     for report in reports.values():
         for row in report["table"]:
             assert 0 <= row["known"] <= row["usable"] and row["known"] <= row["known_prompts"]
+
+
+def test_known_prompts_are_facts_in_the_projects_own_format(
+    tiny_models: Mapping[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Those of facts known in every language, or in one."""
+    data = tmp_path / "facts.csv"
+    data.write_text("fact_id,relation,lang,template,subject,object\n" + "\n".join(ROWS) + "\n", encoding="utf-8")
+    config = check_config(str(tiny_models["encoder"]), str(data), None, (), ())
+
+    def answered(engine: Any, usable: Any, progress: Any) -> list[Any]:
+        return [one.query for one in usable if (one.query.fact, one.query.lang) != ("2", "fr")]
+
+    monkeypatch.setattr(inspection, "_known", answered)
+    every, some = (check_data(replace(config, known=known))["known"] for known in ("every", "any"))
+    assert [(row["fact_id"], row["lang"]) for row in every] == [("1", "en"), ("1", "en"), ("1", "fr")]
+    assert [(row["fact_id"], row["lang"]) for row in some] == [
+        ("1", "en"),
+        ("1", "en"),
+        ("1", "fr"),
+        ("2", "en"),
+        ("3", "fr"),
+    ]
+    again = tmp_path / "known.csv"
+    again.write_bytes(content([Table("known", "known", pl.DataFrame(some))], "csv"))
+    assert [query.template for query in load_facts(replace(config, data=str(again))).rows] == [
+        row["template"] for row in some
+    ]
+
+
+def test_progress_of_a_check_reaches_all_prompts(tiny_models: Mapping[str, Path], tiny_facts: Path) -> None:
+    seen: list[tuple[int, int]] = []
+    config = check_config(str(tiny_models["decoder"]), str(tiny_facts), None, (), ())
+    report = check_data(config, lambda done, total: seen.append((done, total)))
+    assert seen[0][0] == 0 and seen[-1][0] == seen[-1][1] == sum(row["usable_prompts"] for row in report["table"])

@@ -32,6 +32,10 @@ class Shelf:
         self.attributions: dict[tuple[str, str], dict[tuple[str, str], list[str]]] = {}
         self.bad: set[str] = set()
         self.order: list[Unit] = []
+        self.right: set[str] = set()
+
+    def known(self, model: str) -> set[str]:
+        return self.right
 
     def keys(self, table: str, keys: Collection[str], fresh: bool = True) -> set[str]:
         return self.stored[table] & set(keys)
@@ -103,6 +107,21 @@ def drain(schedule: Schedule, shelf: Shelf, units: int = 10_000) -> None:
         if unit is None:
             return
         schedule.finish(unit, model=shelf.compute(unit))
+
+
+def test_only_known_prompts_of_facts_known_in_every_language_or_in_one_are_attributed() -> None:
+    asked = rows(facts=2)
+    right = {query.id for query in asked if query.fact == "P1-0" or (query.fact, query.lang) == ("P2-1", "zh")}
+    right -= {query.id for query in asked if query.fact == "P1-0" and "en 1" in query.template}
+    for known, facts, prompts in (("every", {"P1-0"}, 3), ("any", {"P1-0", "P2-1"}, 5)):
+        shelf = Shelf()
+        shelf.right = right
+        schedule = Schedule(config(known=known, models=(ModelSource("multi"),), methods=("amig",)), asked, shelf)
+        drain(schedule, shelf)
+        found = [query for unit in shelf.order if unit.phase == "attribute" for query in unit.queries]
+        assert {query.fact for query in found} == facts and len(found) == prompts
+        assert len(shelf.stored["prediction"]) == len(asked)
+        assert schedule.exhausted and schedule.done == schedule.total
 
 
 def test_everything_asked_for_is_computed_once_and_progress_ends_at_its_total() -> None:
