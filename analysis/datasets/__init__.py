@@ -1,4 +1,4 @@
-"""Facts from disk as one frame: bundled, mLAMA, mParaRel, ParaRel, CSV, JSONL and Parquet."""
+"""Facts from disk as one frame: bundled, published datasets in their own layouts, and tables of one's own."""
 
 from knscope.analysis.datasets.dataset import COLUMNS, Dataset
 from knscope.analysis.datasets.languages import choose_langs

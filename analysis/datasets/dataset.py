@@ -61,7 +61,7 @@ def make_dataset(name: str, frame: pl.DataFrame, left_out: Sequence[pl.DataFrame
 
 
 def count_left_out(rows: pl.DataFrame, reason: str, item: str, text: pl.Expr) -> pl.DataFrame:
-    """Count rows that are left out (columns relation, lang, file, line) in the shape of REPORT.
+    """Count rows that are left out (columns relation, lang, place) in the shape of REPORT.
 
     `text` is what to show of such a row.
     """
@@ -69,7 +69,7 @@ def count_left_out(rows: pl.DataFrame, reason: str, item: str, text: pl.Expr) ->
         rows.group_by("relation", "lang", maintain_order=True)
         .agg(
             count=pl.len().cast(pl.Int64),
-            example=pl.format("{}, line {}: {}", "file", "line", text.fill_null("")).first(),
+            example=pl.format("{}: {}", "place", text.fill_null("")).first(),
         )
         .select(
             "relation",

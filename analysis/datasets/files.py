@@ -1,10 +1,13 @@
 """Reading text files that other people wrote: fast where they are sound, exact about the place where they are not."""
 
 import csv
+import gzip
+import io
 import json
+import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from knscope.store.errors import UserError
 
@@ -12,28 +15,50 @@ MAX_TEXT_BYTES = 1 << 30
 """Largest text file that is read; beyond it a table belongs in Parquet."""
 
 
+def form(path: Path) -> str:
+    """The suffix that says how a file is read, in small letters and without `.gz`: `.csv` of `Facts.CSV.gz`."""
+    return Path(path.stem if path.suffix.lower() == ".gz" else path.name).suffix.lower()
+
+
 def check_file(path: Path) -> None:
-    """Raise UserError unless `path` is a file of text with something in it and of a size that can be read."""
+    """Raise UserError unless `path` is a file with something in it and of a size that can be read."""
     if not path.exists():
         raise UserError(f"{path}: no such file")
     if path.is_dir():
-        raise UserError(
-            f"{path} is a directory; for a published dataset write mlama:{path}, mpararel:{path} or pararel:{path}, "
-            "otherwise name one CSV, JSONL or Parquet file"
-        )
+        raise UserError(f"{path} is a directory, a file is needed")
     size = path.stat().st_size
     if size == 0:
         raise UserError(f"{path} is empty")
-    if size > MAX_TEXT_BYTES and path.suffix != ".parquet":
+    if size > MAX_TEXT_BYTES and form(path) != ".parquet":
         raise UserError(
             f"{path} has {size / 2**30:.1f} GiB, more than the {MAX_TEXT_BYTES / 2**30:g} GiB of text read at once; "
             "keep only the relations and languages you need, or store it as Parquet"
         )
 
 
+def opened(path: Path) -> BinaryIO:
+    """The bytes of a file, of a `.gz` those that are packed in it.
+
+    Raises UserError for a `.gz` that is broken, or that holds more than MAX_TEXT_BYTES.
+    """
+    if path.suffix.lower() != ".gz":
+        return path.open("rb")
+    try:
+        with gzip.open(path) as packed:
+            content = packed.read(MAX_TEXT_BYTES + 1)
+    except (OSError, EOFError, zlib.error) as error:
+        raise UserError(f"{path}: not a whole gzip file: {first_line(error)}") from error
+    if len(content) > MAX_TEXT_BYTES:
+        raise UserError(
+            f"{path} holds more than the {MAX_TEXT_BYTES / 2**30:g} GiB of text read at once; "
+            "keep only the relations and languages you need, or store it as Parquet"
+        )
+    return io.BytesIO(content)
+
+
 def text_lines(path: Path) -> Iterator[tuple[int, str]]:
     """Number (from 1) and text of each line. Raises UserError where the bytes are not UTF-8."""
-    with path.open("rb") as stream:
+    with opened(path) as stream:
         for number, line in enumerate(stream, start=1):
             if number == 1 and line[:2] in (b"\xff\xfe", b"\xfe\xff"):
                 raise UserError(f"{path}, line 1: the file is UTF-16; save it as UTF-8")
@@ -49,18 +74,37 @@ def text_lines(path: Path) -> Iterator[tuple[int, str]]:
 def json_lines(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
     """Number and object of each line that is not blank. Raises UserError at the first that is no JSON object."""
     for number, line in text_lines(path):
-        if not line.strip():
-            continue
-        try:
-            value = json.loads(line)
-        except json.JSONDecodeError as error:
-            what = error.msg.removesuffix(" at")  # "Unterminated string starting at"
-            raise UserError(f"{path}, line {number}: not valid JSON: {what} at column {error.colno}") from error
-        except (ValueError, RecursionError) as error:  # a number of thousands of digits, brackets nested as deep
-            raise UserError(f"{path}, line {number}: this JSON cannot be read: {first_line(error)}") from error
-        if not isinstance(value, dict):
-            raise UserError(f"{path}, line {number}: a JSON object is needed, {type(value).__name__} is there")
-        yield number, value
+        if line.strip():
+            place = f"{path}, line {number}"
+            yield number, _object(json_value(line, path, number), place)
+
+
+def json_array(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
+    """Number (from 1) and object of each record of a file that is one JSON array of objects. Raises UserError."""
+    value = json_value("\n".join(line for _, line in text_lines(path)), path)
+    if not isinstance(value, list):
+        raise UserError(f"{path}: a JSON array of objects is needed, {type(value).__name__} is there")
+    for number, record in enumerate(value, start=1):
+        yield number, _object(record, f"{path}, record {number}")
+
+
+def json_value(text: str, path: Path, first: int = 1) -> Any:
+    """A text of `path` that begins on line `first`, as JSON. Raises UserError with line and column where it is none."""
+    try:
+        return json.loads(text)
+    except json.JSONDecodeError as error:
+        line, what = first + error.lineno - 1, error.msg.removesuffix(" at")  # "Unterminated string starting at"
+        if what == "Extra data" and path.suffix != ".jsonl":
+            what += " (a file with one object a line is called .jsonl)"
+        raise UserError(f"{path}, line {line}: not valid JSON: {what} at column {error.colno}") from error
+    except (ValueError, RecursionError) as error:  # a number of thousands of digits, brackets nested as deep
+        raise UserError(f"{path}, line {first}: this JSON cannot be read: {first_line(error)}") from error
+
+
+def _object(value: Any, place: str) -> dict[str, Any]:
+    if not isinstance(value, dict):
+        raise UserError(f"{place}: a JSON object is needed, {type(value).__name__} is there")
+    return value
 
 
 def first_line(error: Exception) -> str:
@@ -93,13 +137,21 @@ def check_record(place: str, record: Mapping[str, object], columns: Sequence[str
     """Raise UserError unless each column is in the record and holds text."""
     for column in columns:
         if column not in record:
-            raise UserError(f"{place}: {column!r} is missing; a row needs {', '.join(columns)}")
+            raise UserError(
+                f"{place}: {column!r} is missing; a row needs {', '.join(columns)} (--column {column}=NAME says which one it is)"
+            )
         if not is_text(record[column]):
             raise UserError(f"{place}: {column} must be text, {json.dumps(record[column])[:40]} is there")
 
 
-def csv_lines(path: Path, delimiter: str) -> list[int]:
+def delimiter(path: Path) -> str:
+    """The separator the header line of a table has most of; spreadsheets write `;` in half of Europe."""
+    _, header = next(text_lines(path))
+    return max(",;\t", key=header.count)
+
+
+def csv_lines(path: Path, separator: str) -> list[int]:
     """The line on which each data row ends: quoted cells may hold line breaks, and blank rows are no rows."""
-    with path.open(encoding="utf-8-sig", newline="") as stream:
-        reader = csv.reader(stream, delimiter=delimiter)
+    with io.TextIOWrapper(opened(path), encoding="utf-8-sig", newline="") as stream:
+        reader = csv.reader(stream, delimiter=separator)
         return [reader.line_num for cells in reader if any(cells)][1:]

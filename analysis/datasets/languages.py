@@ -4,6 +4,9 @@ from collections.abc import Iterable, Sequence
 
 from knscope.store.errors import UserError
 
+SHOWN = 50
+"""So many relations are listed in an error."""
+
 
 def choose_langs(available: Iterable[str], wanted: Sequence[str]) -> tuple[str, ...]:
     """The dataset's own codes for the languages asked for; all of them when none is.
@@ -30,5 +33,6 @@ def choose_relations(available: Iterable[str], wanted: Sequence[str]) -> tuple[s
     names = tuple(dict.fromkeys(available))
     missing = [name for name in wanted if name not in names]
     if missing:
-        raise UserError(f"relation {missing[0]!r} is not in the data; it has {', '.join(sorted(names))}")
+        more = f" and {len(names) - SHOWN:,} more" if len(names) > SHOWN else ""
+        raise UserError(f"relation {missing[0]!r} is not in the data; it has {', '.join(sorted(names)[:SHOWN])}{more}")
     return tuple(dict.fromkeys(wanted)) or names

@@ -1,66 +1,166 @@
 """From what a person types as DATA to a dataset."""
 
-from collections.abc import Callable, Sequence
+import difflib
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import polars as pl
 
+from knscope.analysis.datasets import (
+    bmlama,
+    counterfact,
+    dlama,
+    hub,
+    klar,
+    lama,
+    pararel,
+    popqa,
+    records,
+    unreadable,
+    zsre,
+)
 from knscope.analysis.datasets.csv_table import load_csv
 from knscope.analysis.datasets.dataset import Dataset, make_dataset
-from knscope.analysis.datasets.jsonl_table import load_jsonl
+from knscope.analysis.datasets.files import form
+from knscope.analysis.datasets.json_table import load_json
 from knscope.analysis.datasets.languages import choose_langs, choose_relations
+from knscope.analysis.datasets.layouts import Layout, load_records, of_record
 from knscope.analysis.datasets.mlama import load_mlama
 from knscope.analysis.datasets.mpararel import load_mpararel
-from knscope.analysis.datasets.pararel import FACT_FOLDERS, load_pararel
 from knscope.analysis.datasets.parquet_table import load_parquet
 from knscope.analysis.demo.facts import FACTS_CSV, load_facts
 from knscope.store.errors import UserError
 from knscope.store.layout import expanded
 
-Loader = Callable[[str, Path, Sequence[str], Sequence[str]], Dataset]
-
-PUBLISHED: dict[str, Loader] = {"mlama": load_mlama, "mpararel": load_mpararel, "pararel": load_pararel}
-TABLES: dict[str, Loader] = {
+FOLDERS: dict[str, Callable[[str, Path, Sequence[str], Sequence[str]], Dataset]] = {
+    "mlama": load_mlama,
+    "mpararel": load_mpararel,
+    "pararel": pararel.load_pararel,
+    "lama": lama.load_lama,
+    "dlama": dlama.load_dlama,
+    "klar": klar.load_klar,
+    "bmlama": bmlama.load_bmlama,
+}
+"""Published datasets that are a folder, as in `mlama:DIR`."""
+FILES: dict[str, Sequence[Layout]] = {
+    "counterfact": counterfact.LAYOUTS,
+    "zsre": zsre.LAYOUTS,
+    "popqa": popqa.LAYOUTS,
+}
+"""Published datasets that are a file, as in `counterfact:FILE`."""
+HUB = "hf"
+TABLES: dict[str, Callable[[str, Path, Sequence[str], Sequence[str], Mapping[str, str]], Dataset]] = {
     ".csv": load_csv,
     ".tsv": load_csv,
-    ".jsonl": load_jsonl,
-    ".ndjson": load_jsonl,
-    ".parquet": load_parquet,
+    ".jsonl": load_json,
+    ".ndjson": load_json,
+    ".json": load_json,
 }
-FORMS = "demo, mlama:DIR, mpararel:DIR, pararel:DIR or a .csv, .jsonl or .parquet file"
+"""A person's own facts in text, each also with `.gz` behind it."""
+FORMS = (
+    ", ".join(("demo", *(f"{kind}:DIR" for kind in FOLDERS), *(f"{kind}:FILE" for kind in FILES), f"{HUB}:owner/name"))
+    + " or a .csv, .tsv, .jsonl, .json (each also .gz) or .parquet file"
+)
 
 
-def load(spec: str, *, langs: Sequence[str] = (), relations: Sequence[str] = ()) -> Dataset:
-    """The facts `spec` names: demo, mlama:DIR, mpararel:DIR, pararel:DIR, or a CSV, JSONL or Parquet file.
+def load(
+    spec: str,
+    *,
+    langs: Sequence[str] = (),
+    relations: Sequence[str] = (),
+    columns: Mapping[str, str] | None = None,
+) -> Dataset:
+    """The facts `spec` names: demo, a published dataset (`mlama:DIR`, `popqa:FILE`, …), `hf:owner/name`, or a file of one's own.
 
-    `langs` and `relations` (all when empty) limit what is read. Raises UserError for whatever keeps the data from
-    being used, with file and line; single rows that cannot be used are in the dataset's report.
+    `langs` and `relations` (all when empty) limit what is read. `columns` says which column of one's own table holds
+    which of ours (`{"subject": "s"}`). Raises UserError for whatever keeps the data from being used, with file and line;
+    single rows of published data that cannot be used are in the dataset's report.
     """
+    columns = columns or {}
+    kind, _, rest = spec.partition(":")
+    published = spec == "demo" or (bool(rest) and kind in (*FOLDERS, *FILES))
+    if published and columns:
+        raise UserError(f"--column names the columns of a table of your own; {spec} has a layout that is known")
     if spec == "demo":
         return _load_demo(langs, relations)
-    kind, _, rest = spec.partition(":")
-    if rest and kind in PUBLISHED:
+    if rest and kind in FOLDERS:
         folder = expanded(rest)
         if not folder.is_dir():
             raise UserError(f"{folder}: no such directory; {kind}: needs the directory of the dataset")
-        return PUBLISHED[kind](spec, folder, langs, relations)
+        return _hinted(spec, folder, lambda: FOLDERS[kind](spec, folder, langs, relations))
+    if rest and kind in FILES:
+        path = expanded(rest)
+        if path.is_file():
+            unreadable.refuse_file(path)
+        return _hinted(spec, path, lambda: load_records(spec, [path], FILES[kind], langs, relations))
+    if rest and kind == HUB:
+        return _of_parquet(spec, hub.fetch(rest), langs, relations, columns)
+    return _load_own(spec, langs, relations, columns)
+
+
+def _load_own(spec: str, langs: Sequence[str], relations: Sequence[str], columns: Mapping[str, str]) -> Dataset:
+    """A table of one's own, or what to write instead."""
     path = expanded(spec)
-    if path.suffix.lower() in TABLES and not path.is_dir():
-        return TABLES[path.suffix.lower()](spec, path, langs, relations)
     if spec and path.is_dir():
-        raise UserError(f"{path} is a directory; say what is in it: {_guess(path)}")
-    raise UserError(f"{spec!r} is no dataset; give {FORMS}")
+        unreadable.refuse_folder(path)
+        raise UserError(f"{path} is a directory; say what is in it: {_guess(path) or FORMS}")
+    if form(path) == ".parquet":
+        return _hinted(spec, path, lambda: load_parquet(spec, [path], langs, relations, columns))
+    if loader := TABLES.get(form(path)):
+        return _hinted(spec, path, lambda: loader(spec, path, langs, relations, columns))
+    unreadable.refuse_file(path)
+    kind, found, rest = spec.partition(":")
+    close = difflib.get_close_matches(kind, (*FOLDERS, *FILES, HUB), 1) if found else []
+    raise UserError(f"{spec!r} is no dataset; " + (f"did you mean {close[0]}:{rest}?" if close else f"give {FORMS}"))
 
 
-def _guess(folder: Path) -> str:
-    """How to name a directory that looks like one of the published layouts."""
-    if (folder / "tuples").is_dir():
-        return f"mpararel:{folder}"
-    if next(folder.glob("*/templates.jsonl"), None):
-        return f"mlama:{folder}"
-    if any((folder / place).is_dir() for place in FACT_FOLDERS):
-        return f"pararel:{folder}"
-    return FORMS
+def _of_parquet(
+    spec: str, paths: Sequence[Path], langs: Sequence[str], relations: Sequence[str], columns: Mapping[str, str]
+) -> Dataset:
+    """Facts of the hub: in the layout of a published dataset where the columns are those, else as a table of one's own."""
+    there = pl.read_parquet_schema(paths[0])
+    layouts = next((one for one in FILES.values() if of_record(there, one)), None)
+    if layouts and not columns:
+        return load_records(spec, paths, layouts, langs, relations)
+    return load_parquet(spec, paths, langs, relations, columns)
+
+
+def _hinted(spec: str, path: Path, read: Callable[[], Dataset]) -> Dataset:
+    """What `read` gives; where it fails and `path` looks like another kind of data, its error says which one."""
+    try:
+        return read()
+    except UserError as error:
+        other = _guess(path)
+        if not other or other == spec:
+            raise
+        raise UserError(f"{error}\nit looks like {other.partition(':')[0]}: write {other}") from error
+
+
+def _guess(path: Path) -> str:
+    """How to name what looks like one of the published datasets; "" where it looks like none."""
+    if path.is_dir():
+        kind, inner = _guess_folder(path)
+        return f"{kind}:{inner}" if kind else ""
+    try:
+        _, numbered = records.read_records(path)
+        _, record = next(numbered, (0, {}))
+    except (UserError, OSError, ValueError):
+        return ""
+    return next((f"{kind}:{path}" for kind, layouts in FILES.items() if of_record(record, layouts)), "")
+
+
+def _guess_folder(folder: Path) -> tuple[str, Path]:
+    """Which published dataset a folder looks like, and the folder of it that is to be named."""
+    signs = (
+        ("mpararel", folder, "tuples/*/*.jsonl"),
+        ("dlama", folder, "*/P[0-9]*_*.jsonl"),
+        ("mlama", folder, "*/templates.jsonl"),
+        *(("lama", folder, f"{place}relations.jsonl") for place in ("", "data/")),
+        *(("pararel", folder, f"{place}/*.jsonl") for place in pararel.FACT_FOLDERS),
+        *(("klar", folder, f"{place}*/*.json") for place in ("klar/", "")),
+        *(("bmlama", folder / place, "*.tsv") for place in ("", "BMLAMA17", "BMLAMA53")),
+    )
+    return next(((kind, inner) for kind, inner, sign in signs if next(inner.glob(sign), None)), ("", folder))
 
 
 def _load_demo(langs: Sequence[str], relations: Sequence[str]) -> Dataset:

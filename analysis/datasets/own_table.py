@@ -1,6 +1,6 @@
 """What a person's own table of facts must satisfy, whatever its format; each failing names the line."""
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -18,9 +18,31 @@ CONTROL = r"[\x00-\x08\x0b-\x1f\x7f-\u{9f}]"
 OPTIONAL = ("subject_uri", "object_uri", "alternatives", "split")
 
 
-def stored_names(columns: Collection[str]) -> dict[str, str]:
-    """What to rename in a table that came out of a store, where `fact_id` is called `fact`."""
-    return {"fact": "fact_id"} if "fact" in columns and "fact_id" not in columns else {}
+def our_columns(columns: Collection[str], given: Mapping[str, str], place: object) -> dict[str, str]:
+    """The column of a table (or key of a record) that holds each of COLUMNS and OPTIONAL that is there.
+
+    :param given: what a person says: `{"subject": "s"}` takes `s` as the subject
+    :raises UserError: for a column that is said to be there and is not
+    """
+    for ours, theirs in given.items():
+        if theirs not in columns:
+            raise UserError(
+                f"{place}: --column {ours}={theirs}: there is no column {theirs!r}, but {', '.join(columns)}"
+            )
+    stored = {"fact_id": "fact"} if "fact_id" not in columns else {}  # what came out of a store calls it `fact`
+    names = {ours: given.get(ours, stored.get(ours, ours)) for ours in (*COLUMNS, *OPTIONAL)}
+    return {ours: theirs for ours, theirs in names.items() if theirs in columns}
+
+
+def missing_columns(found: Collection[str], columns: Collection[str]) -> str:
+    """What to say of a table that lacks some of COLUMNS; empty where it has them all."""
+    missing = [column for column in COLUMNS if column not in found]
+    if not missing:
+        return ""
+    return (
+        f"column{'s' * (len(missing) > 1)} {', '.join(missing)} missing; the header needs {','.join(COLUMNS)}, it has "
+        f"{','.join(columns)} (--column {missing[0]}=NAME says which one it is)"
+    )
 
 
 @dataclass(frozen=True)
@@ -59,10 +81,8 @@ def check_table(
     )
     _check_languages(table, source)
     repeated = pl.struct("fact_id", "lang", "template").is_first_distinct().not_()
-    copies = table.filter(repeated).with_columns(
-        file=pl.lit(str(source.path)),
-        line=pl.col("row").map_elements(lambda row: source.lines[row], return_dtype=pl.Int64),
-    )
+    copies = table.filter(repeated)
+    copies = copies.with_columns(place=pl.Series([source.at(row) for row in copies["row"]], dtype=pl.String))
     text = pl.format("{} → {}", "subject", "object")
     reports = [count_left_out(copies, "duplicate-row", "prompt", text)] if copies.height else []
     return table.filter(repeated.not_()).drop("row"), reports

@@ -1,6 +1,6 @@
 """From published tuples and templates to prompts: languages paired by line id and checked by URI."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import polars as pl
 
@@ -10,23 +10,23 @@ from knscope.analysis.datasets.own_table import CONTROL
 SUBJECT, ANSWER = "[X]", "[Y]"
 
 
-def prompts(tuples: pl.DataFrame, templates: pl.DataFrame) -> tuple[pl.DataFrame, list[pl.DataFrame]]:
-    """Every usable fact on every usable template of its relation and language.
+def prompts(
+    tuples: pl.DataFrame, templates: pl.DataFrame, on: Sequence[str] = ("relation", "lang")
+) -> tuple[pl.DataFrame, list[pl.DataFrame]]:
+    """Every usable fact on every usable template of its relation and language (or of what else the two have in common, `on`).
 
     `tuples` and `templates` have the columns of `read_facts` and `read_templates`. The fact_id is
     `<relation>-<lineid>`; a row whose URIs differ from those most languages have under that id is another fact and
     left out. Returns the prompts and the reports of what was left out and why.
     """
     facts, left_out = _usable_facts(tuples)
-    good, bad = _usable_templates(templates)
-    with_template = good.select("relation", "lang").unique()
-    silent = facts.join(with_template, on=["relation", "lang"], how="anti")
+    good, bad = _usable_templates(templates, on)
+    with_template = good.select(on).unique()
+    silent = facts.join(with_template, on=on, how="anti")
     left_out += bad
     if silent.height:
         left_out.append(count_left_out(silent, "no-template", "fact", _fact_text()))
-    rows = facts.join(
-        good.select("relation", "lang", "template"), on=["relation", "lang"], maintain_order="left_right"
-    ).select(
+    rows = facts.join(good.select(*on, "template"), on=on, maintain_order="left_right").select(
         pl.format("{}-{}", "relation", "lineid").alias("fact_id"),
         *("relation", "lang", "template", "subject", "object", "subject_uri", "object_uri", "alternatives"),
     )
@@ -58,7 +58,7 @@ def _usable_facts(tuples: pl.DataFrame) -> tuple[pl.DataFrame, list[pl.DataFrame
     return _sift(tuples, checks, "fact", _fact_text)
 
 
-def _usable_templates(templates: pl.DataFrame) -> tuple[pl.DataFrame, list[pl.DataFrame]]:
+def _usable_templates(templates: pl.DataFrame, on: Sequence[str]) -> tuple[pl.DataFrame, list[pl.DataFrame]]:
     templates = templates.with_columns(pl.col("template").str.strip_chars().fill_null(""))
     subjects = pl.col("template").str.count_matches(SUBJECT, literal=True)
     answers = pl.col("template").str.count_matches(ANSWER, literal=True)
@@ -68,7 +68,7 @@ def _usable_templates(templates: pl.DataFrame) -> tuple[pl.DataFrame, list[pl.Da
         "no-answer-slot": answers == 0,
         "control-character": pl.col("template").str.contains(CONTROL),
         "repeated-slot": (subjects > 1) | (answers > 1),
-        "duplicate-template": pl.struct("relation", "lang", "template").is_first_distinct().not_(),
+        "duplicate-template": pl.struct(*on, "template").is_first_distinct().not_(),
     }
     return _sift(templates, checks, "template", lambda: pl.col("template"))
 

@@ -3,8 +3,6 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-import polars as pl
-
 from knscope.analysis.datasets.dataset import Dataset, make_dataset
 from knscope.analysis.datasets.languages import choose_langs, choose_relations
 from knscope.analysis.datasets.pairing import prompts
@@ -30,8 +28,7 @@ def load_pararel(name: str, folder: Path, langs: Sequence[str], relations: Seque
     }
     if not pattern_files:
         raise UserError(f"{patterns}: no <relation>.jsonl for what is in {places}")
-    facts = read_facts(fact_files).with_columns(lineid=pl.col("line") - 1)
-    rows, left_out = prompts(facts, read_templates(pattern_files, "pattern"))
+    rows, left_out = prompts(read_facts(fact_files, by_line=True), read_templates(pattern_files, "pattern"))
     return make_dataset(name, rows, left_out, [*fact_files.values(), *pattern_files.values()])
 
 

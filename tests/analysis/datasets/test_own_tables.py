@@ -294,7 +294,7 @@ def test_a_broken_parquet_says_where_and_what(tmp_path: Path) -> None:
     frame = load(write(tmp_path, BILINGUAL)).frame
     path = tmp_path / "facts.parquet"
     for broken, message in (
-        (frame.drop("object"), "columns object missing"),
+        (frame.drop("object"), "column object missing"),
         (frame.with_columns(object=pl.lit(5)), "column object must be text, it is Int32"),
         (frame.with_columns(object=pl.lit([5])), r"column object must be text, it is List\(Int"),
         (frame.with_columns(object=pl.lit([], dtype=pl.List(pl.String))), r"row 1: object is empty"),
