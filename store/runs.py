@@ -67,7 +67,8 @@ _SHAPE: dict[Any, Any] = {
         "facts": (_COUNT, None),
         "seed": _COUNT,
         **{
-            name: [str] for name in ("langs", "relations", "methods", "what", "scan_methods", "table_langs", "fact_ids")
+            name: [str]
+            for name in ("columns", "langs", "relations", "methods", "what", "scan_methods", "table_langs", "fact_ids")
         },
     },
     "provenance": {

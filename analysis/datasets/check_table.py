@@ -11,14 +11,16 @@ from knscope.analysis.prompts.words import WITHOUT_PATH
 from knscope.analysis.statistics.table import Table
 
 
-def build(data: str, langs: tuple[str, ...] = (), relations: tuple[str, ...] = ()) -> list[Table]:
+def build(
+    data: str, langs: tuple[str, ...] = (), relations: tuple[str, ...] = (), columns: tuple[str, ...] = ()
+) -> list[Table]:
     """Facts, prompts and pairing by relation and language; then the rows that were left out.
 
     :raises UserError: when the data cannot be read at all
     """
     from knscope.analysis import datasets
 
-    dataset = datasets.load(data, langs=langs, relations=relations)
+    dataset = datasets.load(data, langs=langs, relations=relations, columns=columns)
     counts = datasets.usability(dataset.frame)
     notes = (
         f"hash {dataset.hash[:12]}; paired: facts with prompts in all of {', '.join(dataset.langs)}",

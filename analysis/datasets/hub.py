@@ -16,7 +16,7 @@ def fetch(spec: str) -> list[Path]:
     than MAX_BYTES, and when the hub cannot be reached.
     """
     from huggingface_hub import HfApi, hf_hub_download
-    from huggingface_hub.errors import RepositoryNotFoundError, RevisionNotFoundError
+    from huggingface_hub.errors import HfHubHTTPError, RepositoryNotFoundError, RevisionNotFoundError
 
     owner, _, rest = spec.strip("/").partition("/")
     name, _, part = rest.partition("/")
@@ -39,7 +39,11 @@ def fetch(spec: str) -> list[Path]:
         raise UserError(
             f"hf:{spec}: the hub has no dataset {repository} that can be read without (other) credentials"
         ) from error
-    except (OSError, ValueError) as error:  # no network, a file that is gone, a name that none can have
+    except (
+        *HfHubHTTPError.__bases__,
+        OSError,
+        ValueError,
+    ) as error:  # what its HTTP library raises; a name that none can have
         raise UserError(
             f"hf:{spec} cannot be fetched ({type(error).__name__}); download its Parquet file on a machine with a network and "
             "name that file"

@@ -27,6 +27,7 @@ from knscope.analysis.datasets.languages import choose_langs, choose_relations
 from knscope.analysis.datasets.layouts import Layout, load_records, of_record
 from knscope.analysis.datasets.mlama import load_mlama
 from knscope.analysis.datasets.mpararel import load_mpararel
+from knscope.analysis.datasets.own_table import named_columns
 from knscope.analysis.datasets.parquet_table import load_parquet
 from knscope.analysis.demo.facts import FACTS_CSV, load_facts
 from knscope.store.errors import UserError
@@ -68,18 +69,18 @@ def load(
     *,
     langs: Sequence[str] = (),
     relations: Sequence[str] = (),
-    columns: Mapping[str, str] | None = None,
+    columns: Sequence[str] = (),
 ) -> Dataset:
     """The facts `spec` names: demo, a published dataset (`mlama:DIR`, `popqa:FILE`, …), `hf:owner/name`, or a file of one's own.
 
-    `langs` and `relations` (all when empty) limit what is read. `columns` says which column of one's own table holds
-    which of ours (`{"subject": "s"}`). Raises UserError for whatever keeps the data from being used, with file and line;
+    `langs` and `relations` (all when empty) limit what is read. `columns` says what a table of one's own calls its columns
+    (`subject=s`). Raises UserError for whatever keeps the data from being used, with file and line;
     single rows of published data that cannot be used are in the dataset's report.
     """
-    columns = columns or {}
+    named = named_columns(columns)
     kind, _, rest = spec.partition(":")
     published = spec == "demo" or (bool(rest) and kind in (*FOLDERS, *FILES))
-    if published and columns:
+    if published and named:
         raise UserError(f"--column names the columns of a table of your own; {spec} has a layout that is known")
     if spec == "demo":
         return _load_demo(langs, relations)
@@ -94,8 +95,8 @@ def load(
             unreadable.refuse_file(path)
         return _hinted(spec, path, lambda: load_records(spec, [path], FILES[kind], langs, relations))
     if rest and kind == HUB:
-        return _of_parquet(spec, hub.fetch(rest), langs, relations, columns)
-    return _load_own(spec, langs, relations, columns)
+        return _of_parquet(spec, hub.fetch(rest), langs, relations, named)
+    return _load_own(spec, langs, relations, named)
 
 
 def _load_own(spec: str, langs: Sequence[str], relations: Sequence[str], columns: Mapping[str, str]) -> Dataset:

@@ -1,6 +1,6 @@
 """What a person's own table of facts must satisfy, whatever its format; each failing names the line."""
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -16,6 +16,20 @@ RESERVED = ("LIKN", "DKN", "all")
 CONTROL = r"[\x00-\x08\x0b-\x1f\x7f-\u{9f}]"
 """What a terminal obeys instead of showing it."""
 OPTIONAL = ("subject_uri", "object_uri", "alternatives", "split")
+
+
+def named_columns(texts: Iterable[str]) -> dict[str, str]:
+    """`["subject=s"]` -> `{"subject": "s"}`. Raises UserError for what names no column of ours, or one twice."""
+    found: dict[str, str] = {}
+    for text in texts:
+        ours, sign, theirs = text.partition("=")
+        if ours not in (*COLUMNS, *OPTIONAL) or not sign or not theirs or ours in found:
+            known = ", ".join((*COLUMNS, *OPTIONAL))
+            raise UserError(
+                f"--column {text}: write one of ours, each once, and what your table calls it, as in subject=s; ours are {known}"
+            )
+        found[ours] = theirs
+    return found
 
 
 def our_columns(columns: Collection[str], given: Mapping[str, str], place: object) -> dict[str, str]:

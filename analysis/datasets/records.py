@@ -12,8 +12,6 @@ from knscope.analysis.datasets.files import check_file, delimiter, first_line, f
 from knscope.store.errors import UserError
 
 Numbered = Iterator[tuple[int, dict[str, Any]]]
-FORMS = (".csv", ".tsv", ".jsonl", ".ndjson", ".json", ".parquet")
-"""Suffixes of what is read; each but the last may be followed by `.gz`."""
 
 
 def read_records(path: Path) -> tuple[str, Numbered]:

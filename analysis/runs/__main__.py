@@ -42,6 +42,7 @@ def main() -> int:
         part.add_argument("--dtype", default="float32")
     check.add_argument("--data", required=True)
     check.add_argument("--facts", default="all")
+    check.add_argument("--column", action="append", default=[])
     check.add_argument("--langs", default="")
     check.add_argument("--relations", default="")
     check.add_argument("--prefix", default="")
@@ -105,7 +106,12 @@ def report(options: argparse.Namespace) -> int:
                 langs, relations = (tuple(filter(None, text.split(","))) for text in (options.langs, options.relations))
                 config = inspection.check_config(options.model, options.data, facts, langs, relations)
                 asked = replace(
-                    config, device=options.device, dtype=options.dtype, prefix=options.prefix, known=options.known
+                    config,
+                    columns=tuple(options.column),
+                    device=options.device,
+                    dtype=options.dtype,
+                    prefix=options.prefix,
+                    known=options.known,
                 )
                 document = inspection.check_data(asked, progress)
         except USER_ERRORS as error:

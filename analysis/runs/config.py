@@ -38,6 +38,8 @@ class RunConfig:
 
     models: tuple[ModelSource, ...]
     data: str
+    columns: tuple[str, ...] = ()
+    """What a table of one's own calls its columns: `subject=s` for one that calls the subject `s`."""
     langs: tuple[str, ...] = ()
     relations: tuple[str, ...] = ()
     facts: int | None = None
@@ -66,7 +68,7 @@ class RunConfig:
     def __post_init__(self) -> None:
         if not self.models:
             raise UserError("no model named; add --model FOLDER (or a hub id)")
-        for text in (*(model.source for model in self.models), self.data, self.prefix):
+        for text in (*(model.source for model in self.models), self.data, *self.columns, self.prefix):
             if not is_utf8(text):
                 raise UserError(f"{text!r} is not UTF-8, and a run writes down what it is asked for; rename the file")
         object.__setattr__(self, "models", _once(self.models))

@@ -63,13 +63,13 @@ def load_facts(config: RunConfig) -> Facts:
 
     :raises UserError: when the data cannot be read or nothing is left of it
     """
-    if config.data == "demo" and config.templates == "all":
+    if config.data == "demo" and config.templates == "all" and not config.columns:
         name, digest, frame, templates = _demo_facts(config)
     else:
         from knscope.analysis import datasets
         from knscope.analysis.datasets.sampling import ends_in_answer
 
-        dataset = datasets.load(config.data, langs=config.langs, relations=config.relations)
+        dataset = datasets.load(config.data, langs=config.langs, relations=config.relations, columns=config.columns)
         name, digest, frame = dataset.name, dataset.hash, dataset.frame
         templates = _templates(frame)
         if config.facts is not None and all(is_decoder(model.source) for model in config.models):
@@ -102,9 +102,11 @@ def _demo_facts(config: RunConfig) -> tuple[str, str, pl.DataFrame, Templates]:
     return "demo", hashlib.sha256(FACTS_CSV.read_bytes()).hexdigest(), frame, _templates(load_facts())
 
 
-def absolute_data(data: str) -> str:
-    """The data's name with its path made absolute: `mlama:DIR`, a file, or `demo` as it is."""
+def absolute_data(data: str, folder: Path = Path()) -> str:
+    """The data's name with its path, which begins at `folder`, made absolute: `mlama:DIR`, a file; `demo` and `hf:…` as they are."""
     kind, found, path = data.partition(":")
-    if found and "/" not in kind and not Path(data).exists():
-        return f"{kind}:{expanded(path).resolve()}"
-    return data if data == "demo" else str(expanded(data).resolve())
+    if data == "demo" or kind == "hf":
+        return data
+    if found and "/" not in kind and not (folder / data).exists():
+        return f"{kind}:{(folder / expanded(path)).resolve()}"
+    return str((folder / expanded(data)).resolve())

@@ -17,7 +17,17 @@ from typing import Annotated, Any
 import typer
 
 from knscope.tui.commands import common
-from knscope.tui.commands.options import DATA, DataLangs, DataRelations, Device, Dtype, Json, ModelArgument, Prefix
+from knscope.tui.commands.options import (
+    DATA,
+    Columns,
+    DataLangs,
+    DataRelations,
+    Device,
+    Dtype,
+    Json,
+    ModelArgument,
+    Prefix,
+)
 
 models_app = typer.Typer(help="Look at a model before using it.", rich_markup_mode=None)
 data_app = typer.Typer(help="Look at data before using it.", rich_markup_mode=None)
@@ -88,6 +98,7 @@ def check(
     model: Annotated[
         str | None, typer.Option("--model", help="Also: what this model can use, and what it knows.")
     ] = None,
+    column: Columns = None,
     langs: DataLangs = None,
     relations: DataRelations = None,
     facts: Annotated[
@@ -123,12 +134,12 @@ def check(
     common.facts_count(facts)
     if out is not None:
         _check_output(out, model)
-    tables = check_table.build(
-        absolute_data(data), common.words("--langs", langs), common.words("--relations", relations)
-    )
+    wanted = common.words("--langs", langs), common.words("--relations", relations)
+    tables = check_table.build(absolute_data(data), *wanted, tuple(column or ()))
     if model is not None:
         _check_options(model, device, dtype)
         options = ["--facts", facts, "--langs", langs or "", "--relations", relations or ""]
+        options += [f"--column={one}" for one in column or ()]
         options += ["--device", device, "--dtype", dtype, f"--prefix={common.prefix(prefix)}"]
         options += ["--known", "any" if known_any else "every"]
         report = _child("check", absolute_source(model), "--data", absolute_data(data), *options)

@@ -28,6 +28,7 @@ class Measured:
 
     model: options.ModelsArgument = None
     data: options.Data = "demo"
+    column: options.Columns = None
     langs: options.DataLangs = None
     relations: options.DataRelations = None
     facts: options.Facts = "12"
@@ -47,6 +48,7 @@ class Measured:
         return RunConfig(
             models=named or bundled_models(),
             data=absolute_data(self.data),
+            columns=tuple(self.column or ()),
             langs=common.words("--langs", self.langs),
             relations=common.words("--relations", self.relations),
             facts=common.facts_count(self.facts),

@@ -58,8 +58,14 @@ Output = Annotated[
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
 
 # Facts, and how a model computes on them.
-DATA = "demo, mlama:DIR, mpararel:DIR, pararel:DIR, or a CSV/JSONL/Parquet file"
+DATA = (
+    "demo, a table (CSV, JSON, Parquet), a published dataset as KIND:PATH (mlama:DIR, popqa:FILE, …), or hf:owner/name"
+)
 Data = Annotated[str, typer.Option("--data", help=f"{DATA}.")]
+Columns = Annotated[
+    list[str] | None,
+    typer.Option("--column", help="What your table calls a column, as in subject=s; repeat for several."),
+]
 DataLangs = Annotated[
     str | None, typer.Option("--langs", help="Languages, as in en,zh-hans. Default: all in the data.")
 ]

@@ -12,6 +12,7 @@ import typer
 
 from knscope.tui.commands import common
 from knscope.tui.commands.options import (
+    Columns,
     Data,
     DataLangs,
     DataRelations,
@@ -41,6 +42,7 @@ def run(
         list[str], typer.Option("--model", help="A folder, a hub id or a bundled model's name; repeat for several.")
     ],
     data: Data,
+    column: Columns = None,
     langs: DataLangs = None,
     relations: DataRelations = None,
     facts: Facts = "all",
@@ -78,6 +80,7 @@ def run(
     config = RunConfig(
         models=tuple(ModelSource(absolute_source(one)) for one in model),
         data=absolute_data(data),
+        columns=tuple(column or ()),
         langs=common.words("--langs", langs),
         relations=common.words("--relations", relations),
         facts=common.facts_count(facts),

@@ -166,6 +166,7 @@ def test_a_file_of_another_kind_gets_the_kind_to_write(tmp_path: Path) -> None:
 ROW = dict(zip(COLUMNS, ("tz", "P36", "en", "The capital of [X] is [Y]", "Tanzania", "Dodoma"), strict=True))
 KENYA = {**ROW, "fact_id": "ke", "subject": "Kenya", "object": "Nairobi"}
 OTHER_NAMES = {"subject": "s", "object": "Answer", "fact_id": "n"}
+COLUMN_OPTIONS = [f"{ours}={theirs}" for ours, theirs in OTHER_NAMES.items()]
 
 
 def save(path: Path, records: list[dict[str, Any]]) -> Path:
@@ -193,17 +194,23 @@ def test_every_form_of_a_table_holds_the_same_facts_whatever_its_columns_are_cal
     names = {ours: OTHER_NAMES.get(ours, ours) for ours in COLUMNS}
     renamed = [{names[ours]: cell for ours, cell in row.items()} | {"subject": "a note"} for row in (ROW, KENYA)]
     path = save(tmp_path / f"renamed-{name}", renamed)
-    assert load(str(path), columns=OTHER_NAMES).frame.equals(expected)
+    assert load(str(path), columns=COLUMN_OPTIONS).frame.equals(expected)
     with pytest.raises(UserError, match=r"fact_id.* missing.*--column fact_id=NAME"):
         load(str(path))
     with pytest.raises(UserError, match="--column object=answers: there is no column 'answers', but"):
-        load(str(path), columns={**OTHER_NAMES, "object": "answers"})
+        load(str(path), columns=["object=answers"])
 
 
 def test_columns_are_for_tables_of_ones_own() -> None:
     for spec in ("demo", "mlama:somewhere"):
         with pytest.raises(UserError, match="--column names the columns of a table of your own"):
-            load(spec, columns={"subject": "s"})
+            load(spec, columns=["subject=s"])
+
+
+@pytest.mark.parametrize("wrong", [["subject"], ["subject="], ["name=s"], ["subject=s", "subject=t"]])
+def test_a_column_option_names_one_of_ours_once(tmp_path: Path, wrong: list[str]) -> None:
+    with pytest.raises(UserError, match=f"--column {wrong[-1]}: write one of ours, each once"):
+        load(str(save(tmp_path / "facts.csv", [ROW])), columns=wrong)
 
 
 BROKEN: dict[str, tuple[str, str]] = {
@@ -283,11 +290,11 @@ class Hub:
         self.root, self.files, self.asked = root, files, []
 
     def list_repo_tree(self, repository: str, *, recursive: bool, revision: str, repo_type: str) -> list[Any]:
-        from huggingface_hub.errors import RevisionNotFoundError
+        from huggingface_hub.errors import HfHubHTTPError, RevisionNotFoundError
 
         assert (recursive, repo_type) == (True, "dataset")
         if repository != "people/facts":
-            raise ConnectionError("no network")
+            raise HfHubHTTPError.__bases__[0]("no network")
         if revision not in self.files:
             raise RevisionNotFoundError.__new__(RevisionNotFoundError)
         return [type("File", (), {"path": path, "size": size}) for path, size in self.files[revision].items()]
@@ -333,7 +340,7 @@ def test_what_the_hub_cannot_give_is_said(on_hub: Callable[..., Hub]) -> None:
         ("hf:people/facts/d", "it has a, b, c"),
         ("hf:people/facts/c", "more than the 1 GiB that are fetched"),
         ("hf:facts", "write hf:owner/name"),
-        ("hf:people/other", r"cannot be fetched \(ConnectionError\); download its Parquet file"),
+        ("hf:people/other", r"cannot be fetched \(HTTPError\); download its Parquet file"),
     ):
         with pytest.raises(UserError, match=message):
             load(spec)
