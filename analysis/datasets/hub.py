@@ -1,6 +1,7 @@
 """A dataset of the Hugging Face hub: its Parquet files, which are data only; no code of it is fetched or run."""
 
 from pathlib import Path
+from typing import cast
 
 from knscope.store.errors import UserError
 
@@ -23,6 +24,8 @@ def fetch(spec: str) -> list[Path]:
     if not owner or not name:
         raise UserError(f"hf:{spec}: write hf:owner/name, or hf:owner/name/config/split")
     repository = f"{owner}/{name}"
+    # What its HTTP library raises, which need not be an OSError; and ValueError for a name that none can have.
+    failures = cast("tuple[type[Exception], ...]", (*HfHubHTTPError.__bases__, OSError, ValueError))
     try:
         for revision in REVISIONS:
             try:
@@ -39,11 +42,7 @@ def fetch(spec: str) -> list[Path]:
         raise UserError(
             f"hf:{spec}: the hub has no dataset {repository} that can be read without (other) credentials"
         ) from error
-    except (
-        *HfHubHTTPError.__bases__,
-        OSError,
-        ValueError,
-    ) as error:  # what its HTTP library raises; a name that none can have
+    except failures as error:
         raise UserError(
             f"hf:{spec} cannot be fetched ({type(error).__name__}); download its Parquet file on a machine with a network and "
             "name that file"
@@ -53,7 +52,7 @@ def fetch(spec: str) -> list[Path]:
 
 def _choose(spec: str, sizes: dict[str, int], part: str) -> list[str]:
     """The files in the folder `part`, or all of the only folder."""
-    chosen = sorted(file for file in sizes if not part or file.startswith(f"{part}/"))
+    chosen = sorted(file for file in sizes if not part or file == part or file.startswith(f"{part}/"))
     configs = sorted({file.partition("/")[0] for file in sizes})
     if not chosen or (not part and len(configs) > 1):
         raise UserError(
