@@ -58,11 +58,11 @@ LIST = (
     Column("neuron", "neuron", right=True),
     Column("name", "name", lambda name: name or "", most=20),
     Column("facts", "facts", cells.count, right=True),
-    Column("langs", "languages", most=14),
+    Column("langs", "languages", most=14, drop=1),
     Column("all_langs", "in all", cells.count, right=True, drop=2),
     Column("rel", "mean of max", lambda rel: f"{rel:.3f}", right=True),
     Column("pairs", "pairs", lambda n: cells.count(n) if n else "·", right=True, drop=1),
-    Column("promotes", "promotes", lambda tokens: words(tokens, 5), grow=True, least=8, most=60),
+    Column("promotes", "promotes", lambda tokens: words(tokens, 5), grow=True, least=24, most=60),
 )
 ONE = (
     Column("fact", "fact", least=6, most=18, drop=3),
