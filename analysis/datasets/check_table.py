@@ -1,4 +1,4 @@
-"""What a file of facts holds, what of it cannot be used and why; with a model's report beside it when there is one."""
+"""Tables of what a file of facts holds and which rows cannot be used, and of what a model can use of it."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def build(
 
 
 def of_model(report: Mapping[str, Any]) -> list[Table]:
-    """From the document of `python -m knscope.analysis.runs check`: what the model can use and knows, and why not the rest."""
+    """Tables of the facts that a model can use and knows, from the document of `python -m knscope.analysis.runs check`."""
     notes = (
         "usable: at least one prompt can be asked; paired: usable in every language; known: on at least one prompt, "
         "every answer token is the model's first choice",

@@ -1,4 +1,4 @@
-"""A person's own facts in a CSV file: comma, semicolon or tab, as the header shows."""
+"""Read facts from a CSV file, separated by comma, semicolon or tab as in its header."""
 
 import csv
 import io
@@ -29,7 +29,7 @@ def load_csv(
     table = table.rename(lambda column: column.strip().lower()).filter(pl.any_horizontal(pl.all().is_not_null()))
     found = _check_header(path, table.columns, given)
     if table.is_empty():
-        raise UserError(f"{path}: has a header and no rows")
+        raise UserError(f"{path}: has a header but no rows")
     table = table.select(pl.col(theirs).alias(ours) for ours, theirs in found.items())
     if "alternatives" in table.columns:
         table = table.with_columns(
@@ -48,7 +48,7 @@ def _check_header(path: Path, columns: Sequence[str], given: Mapping[str, str]) 
 
 
 def _explain(path: Path, separator: str, given: Mapping[str, str]) -> None:
-    """Raise UserError at the first row that is no UTF-8, has another number of cells than the header or a quote alone."""
+    """Raise UserError at the first row that is not UTF-8, has more or fewer cells than the header, or an unpaired quote."""
     for _ in text_lines(path):
         pass
     with io.TextIOWrapper(opened(path), encoding="utf-8-sig", newline="") as stream:

@@ -1,4 +1,4 @@
-"""What every loader hands back: one frame of prompts, and the rows that could not become one."""
+"""The result of every loader: one frame of prompts, and a report of the rows that were left out."""
 
 import hashlib
 from collections.abc import Iterable, Sequence
@@ -26,7 +26,7 @@ of them with its file and line."""
 
 @dataclass(frozen=True)
 class Dataset:
-    """Facts as a model can be asked about them.
+    """Facts as prompts for a model.
 
     `frame` has the columns COLUMNS, then `subject_uri` and `object_uri` (null where the source has none),
     `alternatives` (list of strings: the subject's other right objects in that language) and, where the source has
@@ -49,7 +49,7 @@ class Dataset:
 
 
 def make_dataset(name: str, frame: pl.DataFrame, left_out: Sequence[pl.DataFrame], files: Iterable[Path]) -> Dataset:
-    """Close a loader's work: right answers gathered, reports joined, files hashed.
+    """Build a Dataset: collect the right answers, join the reports, hash the files.
 
     Raises UserError if no prompt is left.
     """

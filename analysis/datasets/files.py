@@ -1,4 +1,4 @@
-"""Reading text files that other people wrote: fast where they are sound, exact about the place where they are not."""
+"""Read text files fast, and report the exact line of an error."""
 
 import csv
 import gzip
@@ -72,7 +72,7 @@ def text_lines(path: Path) -> Iterator[tuple[int, str]]:
 
 
 def json_lines(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
-    """Number and object of each line that is not blank. Raises UserError at the first that is no JSON object."""
+    """Number and object of each non-blank line. Raises UserError at the first line that is not a JSON object."""
     for number, line in text_lines(path):
         if line.strip():
             place = f"{path}, line {number}"
@@ -103,7 +103,7 @@ def json_value(text: str, path: Path, first: int = 1) -> Any:
 
 def _object(value: Any, place: str) -> dict[str, Any]:
     if not isinstance(value, dict):
-        raise UserError(f"{place}: a JSON object is needed, {type(value).__name__} is there")
+        raise UserError(f"{place}: expected a JSON object, found {type(value).__name__}")
     return value
 
 
@@ -112,7 +112,7 @@ def first_line(error: Exception) -> str:
 
 
 def is_text(value: object) -> bool:
-    """Whether a JSON value is text that can be written down: half of a surrogate pair cannot."""
+    """Whether a JSON value is a string that UTF-8 can encode, without lone surrogates."""
     if not isinstance(value, str):
         return False
     try:
@@ -123,25 +123,25 @@ def is_text(value: object) -> bool:
 
 
 def texts(value: object) -> list[str] | None:
-    """A JSON value as right answers: a text is one, a list of texts several, null none; None where it is anything else."""
+    """A JSON value as right answers: a string is one, a list of strings several, null none. None for any other value."""
     found: list[Any] = value if isinstance(value, list) else [] if value is None else [value]
     return found if all(is_text(one) for one in found) else None
 
 
 def shown(record: Mapping[str, object], field: str) -> str:
-    """`field` of a record and what it holds, in few characters."""
+    """`field` of a record and its value, abbreviated."""
     return f"{field} {json.dumps(record.get(field))[:40]}"
 
 
 def check_record(place: str, record: Mapping[str, object], columns: Sequence[str]) -> None:
-    """Raise UserError unless each column is in the record and holds text."""
+    """Raise UserError unless every column is in the record and is a string."""
     for column in columns:
         if column not in record:
             raise UserError(
                 f"{place}: {column!r} is missing; a row needs {', '.join(columns)} (--column {column}=NAME says which one it is)"
             )
         if not is_text(record[column]):
-            raise UserError(f"{place}: {column} must be text, {json.dumps(record[column])[:40]} is there")
+            raise UserError(f"{place}: {column} must be a string, not {json.dumps(record[column])[:40]}")
 
 
 def delimiter(path: Path) -> str:

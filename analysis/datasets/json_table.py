@@ -41,7 +41,7 @@ def load_json(
 
 
 def _check(place: str, record: dict[str, Any]) -> None:
-    """Raise UserError unless every cell is what it should be; of a list of right answers the first stays the object."""
+    """Raise UserError for a cell of the wrong type. The first of a list of right answers is the object."""
     others = record.get("alternatives")
     if others is not None and not (isinstance(others, list) and texts(others) is not None):
         raise UserError(f"{place}: alternatives must be a list of texts")

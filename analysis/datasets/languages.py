@@ -1,4 +1,4 @@
-"""Which of a dataset's languages are meant."""
+"""Choose languages and relations of a dataset."""
 
 from collections.abc import Iterable, Sequence
 
@@ -9,10 +9,10 @@ SHOWN = 50
 
 
 def choose_langs(available: Iterable[str], wanted: Sequence[str]) -> tuple[str, ...]:
-    """The dataset's own codes for the languages asked for; all of them when none is.
+    """The dataset's codes of the languages asked for; all if none is.
 
     A code matches itself, or the one language it is the primary subtag of: `zh` finds `zh-hans` unless `zh-hant` is
-    there too, which are two languages here and never taken for one another. Raises UserError otherwise.
+    there too: they are different languages. Raises UserError for a code without a match.
     """
     codes = tuple(dict.fromkeys(available))
     if not wanted:

@@ -1,4 +1,4 @@
-"""From what a person types as DATA to a dataset."""
+"""Load the dataset that DATA names."""
 
 import difflib
 from collections.abc import Callable, Mapping, Sequence

@@ -1,4 +1,4 @@
-"""What a person's own table of facts must satisfy, whatever its format; each failing names the line."""
+"""Check a user's table of facts, whatever its format. Errors name the line."""
 
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -119,7 +119,7 @@ def _check_cells(table: pl.DataFrame, source: Source) -> None:
 
 
 def _check_characters(table: pl.DataFrame, source: Source) -> None:
-    """No character that a terminal obeys instead of showing it."""
+    """Refuse control characters."""
     for column in (name for name in (*COLUMNS, *OPTIONAL) if name in table.columns):
         text = pl.col(column).list.join(" ") if table.schema[column] == pl.List(pl.String) else pl.col(column)
         control = table.filter(text.cast(pl.String).str.contains(CONTROL))
@@ -131,7 +131,7 @@ def _check_characters(table: pl.DataFrame, source: Source) -> None:
 
 
 def _check_codes(table: pl.DataFrame, source: Source) -> None:
-    """Codes that --langs, --tau and --relations can name, and that no column of a table is called by."""
+    """Refuse codes that --langs, --tau and --relations cannot name, and names of table columns."""
     for column in ("lang", "relation"):
         signs = ",=" if column == "lang" else ","
         bad = table.filter(
@@ -145,7 +145,7 @@ def _check_codes(table: pl.DataFrame, source: Source) -> None:
 
 
 def _check_ids(table: pl.DataFrame, source: Source) -> None:
-    """One relation for an id, and one subject and object for it in each language."""
+    """Refuse an id with two relations, or two subjects or objects in a language."""
     for group, column in ((["fact_id"], "relation"), (["fact_id", "lang"], "subject"), (["fact_id", "lang"], "object")):
         clash = table.filter(pl.col(column) != pl.col(column).first().over(group))
         if clash.height:
@@ -159,7 +159,7 @@ def _check_ids(table: pl.DataFrame, source: Source) -> None:
 
 
 def _check_languages(table: pl.DataFrame, source: Source) -> None:
-    """Every relation in every language, else nothing could be compared."""
+    """Refuse a relation that lacks one of the languages: they could not be compared."""
     langs = table["lang"].unique(maintain_order=True).to_list()
     for (relation,), rows in table.group_by("relation", maintain_order=True):
         missing = [lang for lang in langs if lang not in rows["lang"]]

@@ -1,4 +1,4 @@
-"""A person's own facts in a Parquet file."""
+"""Read facts from a Parquet file."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -31,7 +31,7 @@ def load_parquet(
     table = pl.concat(tables, how="diagonal_relaxed")
     place = paths[0] if len(paths) == 1 else paths[0].parent
     if table.is_empty():
-        raise UserError(f"{place} is empty: it has columns and no rows")
+        raise UserError(f"{place} is empty: it has columns but no rows")
     rows, reports = check_table(table, Source(place, lambda: range(1, table.height + 1), "row"), langs, relations)
     return make_dataset(name, rows, reports, paths)
 

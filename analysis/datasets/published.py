@@ -1,4 +1,4 @@
-"""Files of published datasets, read line by line: facts and templates as text, and what in them is no text."""
+"""Read facts and templates of published datasets line by line."""
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path

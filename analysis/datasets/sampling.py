@@ -1,4 +1,4 @@
-"""Choosing among facts and templates: seeded, balanced over relations, the same facts in every language."""
+"""Sample facts and templates: seeded, balanced over relations, the same facts in every language."""
 
 import random
 from collections import Counter

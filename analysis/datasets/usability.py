@@ -1,4 +1,4 @@
-"""What of a dataset can be used before any model is asked."""
+"""Count the facts and templates of a dataset that can be used, without a model."""
 
 from collections.abc import Sequence
 

@@ -1,4 +1,4 @@
-"""What is done to neurons: new activations of some of them, one set or many at once."""
+"""Edits: new activations of some neurons, for one row or many."""
 
 from __future__ import annotations
 

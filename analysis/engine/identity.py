@@ -1,4 +1,4 @@
-"""Which model it is: hashes of all that decides its results."""
+"""The identity of a model: hashes of everything its results depend on."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is known about a model before it is used: its neurons, how edits of them are computed, and what a query costs."""
+"""Inspect a model: its neurons, how edits are computed, and the cost of a query."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What logits say about an answer: the probability and rank of its tokens, and the target F that is attributed."""
+"""Read logits: the probability and rank of the answer's tokens, and the target F that is attributed."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _CHUNK = 1 << 18
 
 @dataclass(frozen=True)
 class Prediction:
-    """What the model makes of the answer's T tokens, each predicted with the gold ones before it filled in."""
+    """The prediction of the answer's T tokens, each with the gold tokens before it filled in."""
 
     p_steps: Floats
     ranks: Ints

@@ -1,4 +1,4 @@
-"""How many rows a pass may hold, and going on with half as many when memory runs out."""
+"""Choose how many rows a pass holds, and halve them when memory runs out."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _SHARE = 0.5
 
 
 def free_bytes(device: torch.device) -> int:
-    """Memory that can be had on the device now."""
+    """Free memory of the device, in bytes."""
     if device.type == "cuda":
         return int(torch.cuda.mem_get_info(device)[0])
     meminfo = Path("/proc/meminfo")
@@ -48,7 +48,7 @@ def is_out_of_memory(error: BaseException) -> bool:
 
 
 def spans(total: int, size: int) -> Iterator[tuple[int, int]]:
-    """0..total cut into stretches of at most `size`, as even as can be."""
+    """Split 0..total into even ranges of at most `size`."""
     pieces = max(1, -(-total // max(1, size)))
     for piece in range(pieces):
         start, end = total * piece // pieces, total * (piece + 1) // pieces
@@ -57,7 +57,7 @@ def spans(total: int, size: int) -> Iterator[tuple[int, int]]:
 
 
 def halving(start: int, end: int, work: Callable[[int, int], None]) -> None:
-    """Do work(start, end), in halves where memory runs out. Raises ModelError when a single row does not fit."""
+    """Call work(start, end), in halves if memory runs out. Raises ModelError if a single row does not fit."""
     try:
         work(start, end)
         return

@@ -1,5 +1,4 @@
-"""Load a model by hub id or folder: safetensors only, no remote code, dtype explicit; and say exactly which model it
-is."""
+"""Load a model from a hub id or folder: safetensors only, no remote code, explicit dtype."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A question that a person types, as a query beside those of a data set."""
+"""Make a query of a question that a user types."""
 
 from __future__ import annotations
 

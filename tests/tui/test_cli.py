@@ -123,9 +123,9 @@ def test_a_threshold_is_an_argument_of_the_question(finished: Path, capsys: pyte
     ("arguments", "said"),
     [
         (["likn"], "tiny-decoder"),
-        (["likn", "--model", "nope"], "there is"),
-        (["likn", "--model", "tiny-"], "could be any of"),
-        (["likn", *ENCODER, "--langs", "xx"], "there is: en, fr"),
+        (["likn", "--model", "nope"], "which has"),
+        (["likn", "--model", "tiny-"], "is ambiguous"),
+        (["likn", *ENCODER, "--langs", "xx"], "the store has: en, fr"),
         (["likn", *ENCODER, "--tau", "en=a"], "--tau en=0.3,zh=0.2"),
         (["likn", *ENCODER, "--tau", "en=7"], "out of range"),
         (["layers", *ENCODER, "--t-low", "0.1"], "only the table of --intervals"),
@@ -258,8 +258,8 @@ def test_one_method_is_one_method_and_a_threshold_is_named_once(
     model = str(tiny_models["encoder"])
     asked = ["query", model, "the capital of [X] is [Y]", "--subject", "france", "--object", "paris"]
     for command, why in (
-        ([*asked, "--method", "amig,bkn"], "name one method"),
-        (["stability", model, "--method", "amig,bkn"], "name one method"),
+        ([*asked, "--method", "amig,bkn"], "give one method"),
+        (["stability", model, "--method", "amig,bkn"], "give one method"),
         ([*asked[:2], "[X] and [Y] and [Y]", *asked[3:]], "more than one [Y]"),
         (["kn", str(finished), *ENCODER, "--tau", "en=0.3,en=0.4"], "given twice"),
     ):
@@ -292,7 +292,7 @@ def test_what_json_and_csv_cannot_say_is_null_or_hex(
     assert json.loads((tmp_path / "a.json").read_text()) == {"tables": [table]}
     assert (tmp_path / "a.csv").read_text().splitlines()[1].endswith("6162")
     assert run_app([*ask, "--format", "csv", "-o", str(tmp_path / "b.json")]) == 2
-    assert "say different things" in capsys.readouterr().err
+    assert "differ" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("room", [40, 80, 100, 120])
@@ -433,7 +433,7 @@ def test_status_and_cancel_of_a_run_that_does_not_answer(
         assert run_app(["status", str(place)]) == 0
         captured = capsys.readouterr()
         assert re.search(r"running, silent for \d+ s", captured.out), captured.out
-        assert re.search(r"has not been heard for \d+ s", captured.err), captured.err
+        assert re.search(r"has not reported for \d+ s", captured.err), captured.err
         assert run_app(["cancel", str(place)]) == 0
         assert "has ended" in capsys.readouterr().err and child.wait(10) == -signal.SIGKILL
     finally:

@@ -70,5 +70,5 @@ async def test_export_writes_the_figure_of_a_pane_that_has_one(workbench: Make, 
         assert pl.read_csv(tmp_path / "layers.csv")["kind"].unique().sort().to_list()[-3:] == ["en", "fr", "zh"]
         assert "rows written" in await export("layers.tex")
         assert "\\begin{tabular}" in (tmp_path / "layers.tex").read_text("utf-8")
-        assert "cannot tell the format" in await export("layers.doc")
+        assert "unknown format" in await export("layers.doc")
         assert not (tmp_path / "queries.pdf").exists() and not (tmp_path / "layers.doc").exists()

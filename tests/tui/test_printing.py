@@ -111,7 +111,7 @@ def test_an_option_that_is_given_and_names_nothing_is_refused(
 ) -> None:
     assert run_app(["kn", str(made_store), f"{option}={value}"]) == 2
     capsys.readouterr()
-    with pytest.raises(UserError, match=f"{option} .* names nothing"):
+    with pytest.raises(UserError, match=f"{option} .* is empty"):
         common.words(option, value)
     assert common.words(option, None) == ()
 
@@ -122,7 +122,7 @@ def test_a_run_of_nothing_is_refused_before_it_is_started(
     asked = ["run", str(tmp_path / "new"), "--model", str(tiny_models["encoder"]), "--data", str(tiny_facts)]
     for option in ("--what", "--method", "--suppress"):
         assert run_app([*asked, option, ","]) == 2
-        assert f"{option} ',' names nothing" in capsys.readouterr().err
+        assert f"{option} ',' is empty" in capsys.readouterr().err
     assert not (tmp_path / "new").exists()
 
 
@@ -157,7 +157,7 @@ def test_a_device_that_is_none_is_refused_where_a_model_is_looked_at(
 
 def test_an_answer_in_sql_has_no_figure(made_store: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert run_app(["sql", str(made_store), "SELECT 1", "-o", str(tmp_path / "a.pdf")]) == 2
-    assert "there is no figure of an answer" in capsys.readouterr().err and not list(tmp_path.glob("*.pdf"))
+    assert "an SQL result has no figure" in capsys.readouterr().err and not list(tmp_path.glob("*.pdf"))
 
 
 def test_shares_by_layer_are_the_same_every_time_whatever_their_last_bits() -> None:
@@ -196,7 +196,7 @@ def test_a_place_that_cannot_be_written_is_told_before_anything_is_computed(
     for options, why in (
         (["-o", str(tmp_path / "a.csv")], "it is a folder"),
         (["-o", str(tmp_path / "missing" / "a.csv")], "there is no folder"),
-        (["-o", str(tmp_path / "b.csv"), "--format", "json"], "say different things"),
+        (["-o", str(tmp_path / "b.csv"), "--format", "json"], "differ"),
     ):
         for command in (["edits", str(made_store)], ["faithfulness"], ["stability"]):
             assert run_app([*command, *options]) == 2

@@ -66,7 +66,7 @@ def test_stdout_says_once_that_a_disk_is_full_and_lets_python_end() -> None:
     full = os.open("/dev/full", os.O_WRONLY)
     out = buffered(full)
     out.write(b"a")
-    with pytest.raises(UserError, match=r"not whole: .*No space left"):
+    with pytest.raises(UserError, match=r"incomplete: .*No space left"):
         out.flush()
     out.close()
     os.close(full)

@@ -163,11 +163,15 @@ def test_a_report_overwrites_nothing_and_leaves_nothing_where_it_fails(
     (tmp_path / "taken").mkdir()
     (tmp_path / "taken" / "mine.txt").write_text("kept")
     (tmp_path / "file").write_text("kept")
-    for place, why in (("taken", "exists; name a new folder"), ("file", "exists"), ("file/below", "cannot be written")):
+    for place, why in (
+        ("taken", "exists; choose a new folder"),
+        ("file", "exists"),
+        ("file/below", "cannot be written"),
+    ):
         assert run_app(["report", str(made_store), "-o", str(tmp_path / place)]) == 2
         assert why in capsys.readouterr().err
     assert run_app(["report", str(made_store), "-o", str(tmp_path / "r"), "--langs", "xx"]) == 2
-    assert "nothing is stored for it" in capsys.readouterr().err
+    assert "has no results" in capsys.readouterr().err
     assert sorted(path.name for path in tmp_path.rglob("*") if path.name[0] not in "cds") == [
         "file",
         "mine.txt",

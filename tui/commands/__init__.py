@@ -1,1 +1,1 @@
-"""The commands, one subject a file. Each imports what it needs when it runs, so that `--help` stays instant."""
+"""The commands, one topic per file. Each imports what it needs when it runs, so `--help` stays instant."""

@@ -1,4 +1,4 @@
-"""What the values of options mean."""
+"""Parse the values of options."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ CLI = "knscope.tui.cli"
 
 
 def words(option: str, text: str | None) -> tuple[str, ...]:
-    """`en, zh` -> ("en", "zh"); nothing for an option that is not given.
+    """`en, zh` -> ("en", "zh"); an empty tuple for an option that is not given.
 
-    :raises UserError: for one that is given and names nothing, which would count as not given
+    :raises UserError: for an option that is given but empty, which would count as not given
     """
     from knscope.store.errors import UserError
 
@@ -17,7 +17,7 @@ def words(option: str, text: str | None) -> tuple[str, ...]:
         return ()
     found = tuple(part.strip() for part in text.split(",") if part.strip())
     if not found:
-        raise UserError(f"{option} {text!r} names nothing; write a value, or leave {option} out")
+        raise UserError(f"{option} {text!r} is empty; give a value, or leave {option} out")
     return found
 
 
@@ -40,7 +40,7 @@ def one_method(text: str) -> str:
 
     found = methods(text)
     if len(found) != 1:
-        raise UserError(f"--method {text}: name one method")
+        raise UserError(f"--method {text}: give one method")
     return found[0]
 
 
@@ -56,7 +56,7 @@ def taus(text: str | None) -> dict[str, float]:
         try:
             found[lang] = float(value)
         except ValueError:
-            raise UserError(f"--tau {part}: write a language and a number, as in --tau en=0.3,zh=0.2") from None
+            raise UserError(f"--tau {part}: give a language and a number, as in --tau en=0.3,zh=0.2") from None
     return found
 
 
@@ -76,7 +76,7 @@ def size(text: str | None) -> int | None:
     except (ValueError, KeyError, OverflowError):
         found = 0
     if found <= 0:
-        raise UserError(f"--memory {text}: write a size such as 8GiB or 512MB")
+        raise UserError(f"--memory {text}: give a size such as 8GiB or 512MB")
     return found
 
 
@@ -102,12 +102,12 @@ def facts_count(text: str) -> int | None:
     if text == "all":
         return None
     if not text.isdecimal() or int(text) == 0:
-        raise UserError(f"--facts {text}: write a positive whole number, or all")
+        raise UserError(f"--facts {text}: give a positive whole number, or all")
     return int(text)
 
 
 def choose(kind: str, wanted: str | None, stored: list[str]) -> str:
-    """The one label a person means: exact, by name (what stands before @), or by unique prefix; the only one unasked.
+    """The label that is meant: exact, by name (the part before @), or by unique prefix; None means the only label stored.
 
     :raises UserError: listing what is stored
     """
@@ -118,8 +118,8 @@ def choose(kind: str, wanted: str | None, stored: list[str]) -> str:
         if len(stored) == 1:
             return stored[0]
         if not stored:
-            raise UserError(f"the store holds no {kind} yet; start one with: knscope run STORE --model M --data D")
-        raise UserError(f"the store holds several {kind}s; name one with --{kind}:\n{listed}")
+            raise UserError(f"the store has no {kind} yet; compute one with: knscope run STORE --model M --data D")
+        raise UserError(f"the store has several {kind}s; choose one with --{kind}:\n{listed}")
     for match in (
         [label for label in stored if label == wanted],
         [label for label in stored if label.partition("@")[0] == wanted],
@@ -128,5 +128,7 @@ def choose(kind: str, wanted: str | None, stored: list[str]) -> str:
         if len(match) == 1:
             return match[0]
         if match:
-            raise UserError(f"--{kind} {wanted} could be any of:\n" + "\n".join(f"  {label}" for label in match))
-    raise UserError(f"--{kind} {wanted} is not in the store; there is:\n{listed}")
+            raise UserError(
+                f"--{kind} {wanted} is ambiguous; it matches:\n" + "\n".join(f"  {label}" for label in match)
+            )
+    raise UserError(f"--{kind} {wanted} is not in the store, which has:\n{listed}")

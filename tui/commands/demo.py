@@ -1,4 +1,4 @@
-"""`knscope demo`: the bundled facts and models, analysed while the workbench is already open."""
+"""`knscope demo`: the bundled facts and models, analysed while the workbench is open."""
 
 from __future__ import annotations
 
@@ -16,12 +16,15 @@ if TYPE_CHECKING:
 
 
 def demo(
-    store: Annotated[Path | None, typer.Option(help="Where the results go. Default: your data folder.")] = None,
-    headless: Annotated[bool, typer.Option("--headless", help="Wait, print all tables, open nothing.")] = False,
-    facts: Annotated[str, typer.Option(help="How many of the bundled facts, or all.")] = "60",
+    store: Annotated[Path | None, typer.Option(help="Store to write to. Default: in your data folder.")] = None,
+    headless: Annotated[
+        bool,
+        typer.Option("--headless", help="Wait for the results and print all tables; open nothing."),
+    ] = False,
+    facts: Annotated[str, typer.Option(help="Number of bundled facts, or all.")] = "60",
     device: options.Device = "auto",
 ) -> None:
-    """Analyse the bundled facts with the bundled models and open the workbench at once: it fills while this runs."""
+    """Analyse the bundled facts with the bundled models, and open the workbench while results arrive."""
     from knscope.analysis.demo import start
     from knscope.tui import config
     from knscope.tui.commands import stores

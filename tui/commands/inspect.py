@@ -1,4 +1,4 @@
-"""`knscope models inspect`, `data check` and `doctor`: will it work here, and if not, why."""
+"""`knscope models inspect`, `data check` and `doctor`: check a model, data and this machine before a run."""
 
 from __future__ import annotations
 
@@ -29,8 +29,8 @@ from knscope.tui.commands.options import (
     Prefix,
 )
 
-models_app = typer.Typer(help="Look at a model before using it.", rich_markup_mode=None)
-data_app = typer.Typer(help="Look at data before using it.", rich_markup_mode=None)
+models_app = typer.Typer(help="Inspect models.", rich_markup_mode=None)
+data_app = typer.Typer(help="Check data.", rich_markup_mode=None)
 LIBRARIES = ("torch", "transformers", "textual", "rich", "duckdb", "polars", "pyarrow", "numpy", "scipy")
 
 
@@ -41,7 +41,7 @@ def inspect_model(
     dtype: Dtype = "float32",
     as_json: Json = False,
 ) -> None:
-    """Sites found and proven, replay or full forward, cost and memory of one query."""
+    """Show the neuron sites of MODEL, how edits are computed, and the time and memory of one query."""
     import polars as pl
 
     from knscope.analysis.engine.sources import absolute_source
@@ -74,14 +74,14 @@ def inspect_model(
 
 
 def _check_options(model: str, device: str, dtype: str) -> None:
-    """Refuse here what a run refuses before it starts. Raises UserError."""
+    """Raise UserError for options that a run would refuse."""
     from knscope.analysis.runs.config import ModelSource, RunConfig
 
     RunConfig((ModelSource(model),), "demo", device=device, dtype=dtype)
 
 
 def _ways(report: dict[str, Any]) -> dict[str, Any]:
-    """Takes out of the report how edits are computed, line by line."""
+    """Pop the lines that say how edits are computed from the report."""
     ways = {"at the answer": report.pop("computed_by"), "at all positions": report.pop("computed_by_all_positions")}
     long, tokens = report.pop("computed_by_long"), report.pop("long_from")
     if long:
@@ -96,13 +96,13 @@ def _ways(report: dict[str, Any]) -> dict[str, Any]:
 def check(
     data: Annotated[str, typer.Argument(metavar="PATH", help=f"{DATA}.")],
     model: Annotated[
-        str | None, typer.Option("--model", help="Also: what this model can use, and what it knows.")
+        str | None, typer.Option("--model", help="Also count the facts that this model can use and knows.")
     ] = None,
     column: Columns = None,
     langs: DataLangs = None,
     relations: DataRelations = None,
     facts: Annotated[
-        str | None, typer.Option(help="With --model: try so many facts, or all. Default: 200; with -o all.")
+        str | None, typer.Option(help="With --model: number of facts to try, or all. Default: 200; with -o all.")
     ] = None,
     out: Annotated[
         Path | None,
@@ -124,7 +124,7 @@ def check(
     dtype: Dtype = "float32",
     as_json: Json = False,
 ) -> None:
-    """What PATH holds, and what of it cannot be used and why."""
+    """Count the facts in PATH, and list the rows that cannot be used, with the reason."""
     from knscope.analysis.datasets import check_table
     from knscope.analysis.engine.sources import absolute_source
     from knscope.analysis.runs.facts import absolute_data
@@ -181,19 +181,19 @@ def _write_known(out: Path, rows: list[dict[str, str]], model: str) -> None:
 
 @data_app.callback()
 def _data() -> None:
-    """Keeps `data check` a command of its own."""
+    """Keep `data check` a subcommand."""
 
 
 @models_app.callback()
 def _models() -> None:
-    """Keeps `models inspect` a command of its own."""
+    """Keep `models inspect` a subcommand."""
 
 
 def _child(part: str, *arguments: str) -> dict[str, Any]:
     """Ask a process that may import torch, showing its progress. Its answer is the last line on stdout, a JSON document.
 
-    :raises UserError: with what the process says is wrong
-    :raises ProcessFailed: where it ends without an answer
+    :raises UserError: with the error that the process reports
+    :raises ProcessFailed: if it ends without a document
     """
     from knscope.analysis.runs.protocol import ERROR, PROGRAM
     from knscope.store import processes
@@ -222,7 +222,7 @@ def _child(part: str, *arguments: str) -> dict[str, Any]:
 
 
 def doctor(as_json: Json = False) -> None:
-    """Terminal, colours, clipboard, CUDA and versions, with what to change."""
+    """Check terminal, colours, clipboard, CUDA and versions, and say what to change."""
     import polars as pl
 
     from knscope.tui.printing import output

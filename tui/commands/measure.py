@@ -1,4 +1,4 @@
-"""`knscope faithfulness` and `stability`: whether a method is right about a model, and whether N stays where it is."""
+"""`knscope faithfulness` and `stability`: does a method find the neurons that matter, and is N stable."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Measured:
-    """The options of a command that measures models on facts, whatever is stored; no model named: the bundled ones."""
+    """The options of a command that measures models on facts. Without a model: the bundled ones."""
 
     model: options.ModelsArgument = None
     data: options.Data = "demo"
@@ -71,12 +71,16 @@ class Measured:
 @takes(Measured)
 def faithfulness(
     asked: Measured,
-    method: Annotated[str | None, typer.Option("--method", help="Methods, as in amig,bkn. Default: nine.")] = None,
-    group: Annotated[int, typer.Option(min=0, help="Facts and languages a model to take the group truth of.")] = 4,
-    processes: Annotated[int, typer.Option(min=0, help="Processes at once. 0: as many as processors.")] = 0,
+    method: Annotated[
+        str | None, typer.Option("--method", help="Methods, as in amig,bkn. Default: nine methods.")
+    ] = None,
+    group: Annotated[
+        int, typer.Option(min=0, help="Facts and languages per model for which groups of neurons are ablated.")
+    ] = 4,
+    processes: Annotated[int, typer.Option(min=0, help="Number of processes. 0: one per processor.")] = 0,
     dtype: Dtype = "float32",
 ) -> None:
-    """Hold attribution methods against the true effects of neurons, found by ablating each of them (known facts only)."""
+    """Compare attribution methods with the true effect of each neuron, measured by ablating it (known facts only)."""
     from knscope.analysis.faithfulness import table as faithfulness_table
     from knscope.analysis.faithfulness.judge import COMPARED
     from knscope.analysis.runs.facts import load_facts
@@ -98,7 +102,7 @@ def faithfulness(
 
 
 def in_order(documents: Mapping[str, dict[str, Any]]) -> list[dict[str, Any]]:
-    """What processes found, by model, fact and language: not as it came, which differs from time to time."""
+    """The documents of the processes, sorted by model, fact and language, as the order of arrival varies."""
 
     def place(row: dict[str, Any]) -> tuple[str, str]:
         return str(row["fact"]), str(row["lang"])
@@ -110,7 +114,7 @@ def in_order(documents: Mapping[str, dict[str, Any]]) -> list[dict[str, Any]]:
 
 
 def _follow(work: Any) -> None:
-    """Show progress; ctrl+c ends the work after the facts under way, a second one at once."""
+    """Show progress. Ctrl+c stops after the facts in progress, a second ctrl+c at once."""
     from knscope.tui.printing import output
 
     with output.progress_bar() as bar:
@@ -125,17 +129,17 @@ def _follow(work: Any) -> None:
                 if work.cancelled:
                     raise
                 work.cancel()
-                output.say("ending after the facts under way; press ctrl+c again to leave without waiting")
+                output.say("stopping after the facts in progress; press ctrl+c again to stop at once")
 
 
 @takes(Measured)
 def stability(
     asked: Measured,
-    method: Annotated[str, typer.Option("--method", help="The method whose N is looked at.")] = "amig",
+    method: Annotated[str, typer.Option("--method", help="The method whose N is measured.")] = "amig",
     tau: Tau = None,
-    store: Annotated[Path | None, typer.Option(help="Keep what is computed in this store, and go on from it.")] = None,
+    store: Annotated[Path | None, typer.Option(help="Keep the results in this store, and reuse those it has.")] = None,
 ) -> None:
-    """How far N moves across templates, node counts, precision and seeds."""
+    """Measure how much N changes across templates, node counts, precisions and seeds."""
     from dataclasses import replace
 
     from knscope.analysis.runs.facts import load_facts
@@ -169,21 +173,21 @@ def stability(
             }
     if not tables:
         raise UserError(
-            f"--langs {asked.langs}: none of these models is for these languages; name a model, or other languages"
+            f"--langs {asked.langs}: no model has results in these languages; choose another model or other languages"
         )
     one_by_one = asked.as_json or (asked.form in ("table", "latex") and asked.out is None)
     asked.emit(list(tables.values()) if one_by_one else [stability_table.together(tables)])
 
 
 def _view(reader: Reader, model: str, method: str, langs: str | None, tau: str | None) -> View | None:
-    """The View of one model: the languages asked for, as far as it has them; None, and a word on stderr, where it has none."""
+    """The View of one model in those of the languages that it has. Without any, says so on stderr and returns None."""
     from knscope.tui.commands import shown
     from knscope.tui.printing import output
 
     stored = reader.langs(model)
     wanted = [lang for lang in common.words("--langs", langs) or stored if lang in stored]
     if not wanted:
-        output.say(f"{model} is left out: nothing is stored of it in these languages")
+        output.say(f"{model} is left out: it has no results in these languages")
         return None
     taus = ",".join(part for part in common.words("--tau", tau) if part.rpartition("=")[0] in ("", *wanted))
     return shown.view_of(reader, model, method, ",".join(wanted), tau=taus or None)

@@ -1,4 +1,4 @@
-"""The options of the commands. Each stands here once, with the help that every command shows for it."""
+"""The options that commands share, each with its one help text."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`knscope report`: what a store holds as a page to read, and as tables and figures for a paper."""
+"""`knscope report`: write a store's tables and figures, and a page that shows them."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ def report(
     asked: Shown,
     folder: Annotated[Path, typer.Option("-o", "--output", metavar="FOLDER", help="A new folder to write to.")],
 ) -> None:
-    """Every table and figure of STORE in a folder: report.html, tables/ (CSV, LaTeX), figures/ (PDF, SVG)."""
+    """Write every table and figure of STORE to a folder: report.html, tables/ (CSV, LaTeX), figures/ (PDF, SVG)."""
     from knscope.analysis.report import chapters as report_chapters
     from knscope.tui.printing import output
     from knscope.tui.printing.report_page import Report

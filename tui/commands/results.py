@@ -17,7 +17,7 @@ Sign = Annotated[
 
 
 def facts(store: Store, form: Format = "table", out: Output = None, as_json: Json = False) -> None:
-    """Facts known, by model and language, and which facts could not be used."""
+    """Count known facts by model and language, and list the facts that could not be used."""
     from knscope.analysis.report import facts_known
     from knscope.tui.printing import output
 
@@ -47,7 +47,7 @@ def layers(
         bool, typer.Option("--intervals", help="Intervals, and enrichment of LIKN and DKN over N.")
     ] = False,
 ) -> None:
-    """Neurons by layer and language, beside those that all languages share; --intervals: is any layer special?"""
+    """Neurons by layer and language, and those that all languages share. With --intervals: enrichment by layer."""
     from knscope.analysis.layers import enrichment as layers_enrichment
     from knscope.analysis.layers import table as layers_table
     from knscope.store.errors import UserError
@@ -59,7 +59,7 @@ def layers(
 
 @shows()
 def likn(asked: Shown, by_fact: Annotated[bool, typer.Option("--facts", help="One row per fact.")] = False) -> None:
-    """Neurons shared by the languages (equation 8), against chance and against mismatched facts."""
+    """Neurons that languages share, compared with chance and with mismatched facts (equation 8)."""
     from knscope.analysis.likn import table as likn_table
 
     asked.show(likn_table.facts if by_fact else likn_table.build)
@@ -70,7 +70,7 @@ def dkn(
     asked: Shown,
     pairs: Annotated[bool, typer.Option("--pairs", help="One row per degenerate pair.")] = False,
 ) -> None:
-    """Degenerate pairs (equations 9-10), as in the paper and strict, beside both controls."""
+    """Degenerate pairs by the paper's rule and by the strict rule, beside two controls (equations 9-10)."""
     from knscope.analysis.dkn import table as dkn_table
 
     asked.show(dkn_table.pairs if pairs else dkn_table.build)
@@ -97,7 +97,7 @@ def edits(
     ] = False,
     sign: Sign = "positive",
 ) -> None:
-    """Success rates of suppressing and enhancing (equation 11, tables 1 and 2), with intervals."""
+    """Success rates of suppressing and enhancing neurons, with intervals (equation 11, tables 1 and 2)."""
     from knscope.analysis.edits import others as edits_others
     from knscope.analysis.edits import table as edits_table
     from knscope.analysis.edits.lookup import Judging
@@ -113,7 +113,7 @@ def factcheck(
         str, typer.Option(help="t is a share of: most (frequent neuron's count) or facts.")
     ] = "most",
 ) -> None:
-    """Judging claims by degenerate neurons (table 3), beside the contenders."""
+    """Judge claims by degenerate neurons, beside other judges (table 3)."""
     from knscope.analysis.factcheck import table as factcheck_table
 
     share_of = cast(Any, dkn_share_of)

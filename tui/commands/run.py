@@ -1,4 +1,4 @@
-"""`knscope run`, `status`, `cancel` and `query`: starting computations and following them."""
+"""`knscope run`, `status`, `cancel` and `query`: start computations and follow them."""
 
 from __future__ import annotations
 
@@ -39,7 +39,8 @@ BEGIN_SECONDS = 5.0
 def run(
     store: Store,
     model: Annotated[
-        list[str], typer.Option("--model", help="A folder, a hub id or a bundled model's name; repeat for several.")
+        list[str],
+        typer.Option("--model", help="A folder, a hub id or the name of a bundled model. Repeat for several."),
     ],
     data: Data,
     column: Columns = None,
@@ -51,11 +52,13 @@ def run(
         bool, typer.Option("--known", help="Attribute only what the model knows in every language asked for.")
     ] = False,
     known_any: Annotated[bool, typer.Option("--known-any", help="The same, in at least one of the languages.")] = False,
-    templates: Annotated[str, typer.Option(help="best, all, or how many templates a relation and language.")] = "all",
+    templates: Annotated[
+        str, typer.Option(help="best, all, or a number of templates per relation and language.")
+    ] = "all",
     method: Annotated[str, typer.Option("--method", help="Methods, as in amig,bkn.")] = "amig",
     what: Annotated[str, typer.Option(help="attribution, dkn, edit, factcheck, neurons.")] = "attribution,dkn",
     suppress: Annotated[
-        str, typer.Option(help="What suppressed neurons become in edits: zero, mean, resample, or several.")
+        str, typer.Option(help="Values that edits give suppressed neurons: zero, mean, resample, or several.")
     ] = "zero",
     sign: Annotated[
         str, typer.Option(help="Neurons that edits are of: positive, negative (they push the answer down), or both.")
@@ -63,16 +66,16 @@ def run(
     device: Device = "auto",
     engine: Annotated[str, typer.Option(help="process, inline or ray.")] = "process",
     processes: Annotated[
-        int, typer.Option(min=0, help="Processes where there is no GPU. 0: a processor each, at most 8.")
+        int, typer.Option(min=0, help="Processes without a GPU. 0: one per processor, at most 8.")
     ] = 0,
     dtype: Dtype = "float32",
-    memory: Annotated[str | None, typer.Option(help="Memory one process may fill with a batch, as in 8GiB.")] = None,
+    memory: Annotated[str | None, typer.Option(help="Memory that a process may use for a batch, as in 8GiB.")] = None,
     prefix: Prefix = "",
     seed: Seed = 0,
-    follow: Annotated[bool, typer.Option("--follow", help="Wait, with progress; ctrl+c cancels the run.")] = False,
+    follow: Annotated[bool, typer.Option("--follow", help="Wait and show progress; ctrl+c cancels the run.")] = False,
     as_json: Json = False,
 ) -> None:
-    """Compute what is missing in STORE: in a process of its own, which goes on when this terminal is gone."""
+    """Compute the results that STORE lacks, in a separate process that survives this terminal."""
     from knscope.analysis.engine.sources import absolute_source
     from knscope.analysis.runs.config import ModelSource, RunConfig
     from knscope.analysis.runs.facts import absolute_data
@@ -103,7 +106,7 @@ def run(
 
 
 def _start(store: Path, config: RunConfig, follow: bool, as_json: bool) -> None:
-    """Start the run, and stay with it where that is wanted."""
+    """Start the run, and follow it if asked to."""
     from knscope.analysis.runs import protocol
     from knscope.analysis.runs.facts import load_facts
     from knscope.store.errors import UserError
@@ -132,7 +135,7 @@ def _start(store: Path, config: RunConfig, follow: bool, as_json: bool) -> None:
 
 
 def _begun(store: Path, name: str) -> RunStatus:
-    """A run once its process has said its first word, or has ended before; on a loaded machine, as it is after a while."""
+    """The run's status once its process has reported or ended, at the latest after BEGIN_SECONDS."""
     from knscope.analysis.runs.status import Observer
 
     observer, deadline = Observer(store), time.monotonic() + BEGIN_SECONDS
@@ -142,14 +145,14 @@ def _begun(store: Path, name: str) -> RunStatus:
 
 
 def exit_code(seen: RunStatus) -> int:
-    """2 where nothing could be computed at all: what was asked for is at fault, such as a model that is refused."""
+    """2 if a run failed before it planned any result, because its input is wrong (a model that is refused)."""
     if seen.status == "failed" and not seen.record.total and seen.record.beat:
         return 2
     return EXIT_CODES.get(seen.status, 1)
 
 
 def follow_run(store: Path, name: str, cancel_on_interrupt: bool = True) -> RunStatus:
-    """Show a run's progress until it ends; ctrl+c asks it to stop at the next row. Failures are told on stderr."""
+    """Show a run's progress until it ends. Ctrl+c asks it to stop at the next row. Failures go to stderr."""
     from knscope.analysis.runs import protocol, status
     from knscope.store.runs import ACTIVE
     from knscope.tui.printing import output
@@ -171,7 +174,7 @@ def follow_run(store: Path, name: str, cancel_on_interrupt: bool = True) -> RunS
                     raise
                 protocol.cancel_job(store, name)
                 cancel_on_interrupt = False  # a second ctrl+c leaves at once
-                output.say("stopping at the next row; press ctrl+c again to leave without waiting")
+                output.say("stopping at the next row; press ctrl+c again to leave at once")
     tell_failures(seen)
     return seen
 
@@ -195,13 +198,13 @@ def tell_failures(seen: RunStatus) -> None:
 
     if seen.silent is not None:
         output.say(
-            f"run {seen.run} has not been heard for {duration(seen.silent)}: it takes long over one row, or does not answer any more; "
-            "knscope cancel ends it"
+            f"run {seen.run} has not reported for {duration(seen.silent)}: one row takes long, or the process hangs; "
+            "knscope cancel stops it"
         )
     if seen.record.message:
         output.say(f"run {seen.run} {seen.status}: {seen.record.message}")
     if seen.status == "lost":
-        output.say(f"what run {seen.run} has stored is kept; start it again to go on")
+        output.say(f"the results of run {seen.run} are kept; start it again to continue")
     others = [one for one in seen.record.failures if not seen.record.message or not one.endswith(seen.record.message)]
     for failure in others[:10]:
         output.say(f"  {failure}")
@@ -210,7 +213,7 @@ def tell_failures(seen: RunStatus) -> None:
 
 
 def tell_unusable(store: Path) -> None:
-    """Count, on stderr, the stored rows that a model cannot use, each reason with one example."""
+    """Report on stderr how many stored rows a model cannot use, with an example for each reason."""
     from knscope.analysis.report.facts_known import unusable
     from knscope.store import open as open_store
     from knscope.tui.printing import output
@@ -221,7 +224,7 @@ def tell_unusable(store: Path) -> None:
 
 
 def status(store: Store, as_json: Json = False) -> None:
-    """Runs of STORE, those that go on first and the newest before the oldest: progress, rate, time left, failures."""
+    """List the runs of STORE, active and newest first: progress, rate, time left, failures."""
     import polars as pl
 
     from knscope.analysis.runs.status import Observer
@@ -261,14 +264,14 @@ def describe(config: Any) -> str:
 def cancel(
     store: Store, name: Annotated[str | None, typer.Argument(metavar="RUN", help="Default: all.")] = None
 ) -> None:
-    """Stop a run (or all that go on) at its next row; what is stored stays. One that does not answer is ended after a while."""
+    """Stop a run, or all active runs, at the next row. Results are kept. A run that does not answer is killed."""
     from knscope.analysis.runs.status import Observer
     from knscope.store.errors import UserError
     from knscope.tui.printing import output
 
     seen = {one.run: one for one in Observer(store).settled()}
     if name is not None and name not in seen:
-        raise UserError(f"{store} has no run {name}; there is: {', '.join(seen) or 'none'}")
+        raise UserError(f"{store} has no run {name}; it has: {', '.join(seen) or 'none'}")
     chosen = list(seen.values()) if name is None else [seen[name]]
     asked = [one for one in chosen if _cancel(store, one)]
     if not asked:
@@ -276,7 +279,7 @@ def cancel(
 
 
 def _cancel(store: Path, one: RunStatus) -> bool:
-    """Cancel a run that goes on, or of which processes are left. Whether there was anything to cancel."""
+    """Cancel a run that is active or has processes left. Returns whether there was anything to cancel."""
     from knscope.analysis.runs import protocol
     from knscope.store import processes
     from knscope.store.runs import ACTIVE
@@ -288,10 +291,12 @@ def _cancel(store: Path, one: RunStatus) -> bool:
     if one.status in ACTIVE and protocol.hears(store, one):
         output.say(f"run {one.run} will stop at its next row")
         return True
-    output.say(f"run {one.run} is to stop; it is ended if it does not within {protocol.STOP_SECONDS:.0f} s")
+    output.say(
+        f"run {one.run} was asked to stop; its processes are killed if it does not within {protocol.STOP_SECONDS:.0f} s"
+    )
     ended = protocol.end_job(store, one.run)
     host = one.record.provenance.get("host", "another machine")
-    output.say(f"run {one.run} has ended" if ended else f"run {one.run} cannot be ended from here; end it on {host}")
+    output.say(f"run {one.run} has ended" if ended else f"run {one.run} cannot be stopped from here; stop it on {host}")
     return True
 
 
@@ -340,7 +345,7 @@ def query(
 
 
 def _check_question(config: RunConfig) -> None:
-    """Refuse here what the reader of the file that was made of the question would refuse, without that file's name."""
+    """Check the question as the reader of its file will, with errors that do not name that file."""
     from knscope.analysis.runs.facts import load_facts
     from knscope.store.errors import UserError
 

@@ -1,4 +1,4 @@
-"""`knscope serve`: the workbench in a browser on the same machine, or through an SSH tunnel to it."""
+"""`knscope serve`: the workbench in a browser, on this machine or through an SSH tunnel."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def serve(
     store: Store,
     port: Annotated[int, typer.Option(min=1024, max=65535, help="Port on this machine.")] = 8700,
 ) -> None:
-    """The workbench on STORE in a browser: on this machine only, and only for who has the address that is printed."""
+    """Serve the workbench on STORE to a browser on this machine, at a printed address that holds a token."""
     from knscope.store import safe_path
     from knscope.store.errors import UserError
     from knscope.store.layout import check
@@ -44,7 +44,7 @@ def serve(
 
 
 def _free(port: int) -> None:
-    """:raises UserError: when something listens there already"""
+    """:raises UserError: the port is in use"""
     import socket
 
     from knscope.store.errors import UserError
@@ -54,4 +54,4 @@ def _free(port: int) -> None:
         try:
             trial.bind((HOST, port))
         except OSError as error:
-            raise UserError(f"port {port} cannot be used: {error.strerror}; name another with --port") from None
+            raise UserError(f"port {port} cannot be used: {error.strerror}; choose another with --port") from None

@@ -1,4 +1,4 @@
-"""What a command line asks to see: a View of a store, and where the table goes."""
+"""The View and output options that commands share, and how their tables are printed."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ Decorator = Callable[[Callable[..., None]], Callable[..., None]]
 
 @dataclass(frozen=True)
 class Shown:
-    """The options of a command that shows a View, as the command line gives them."""
+    """The options of a command that shows a View."""
 
     store: options.Store
     model: options.Model = None
@@ -55,7 +55,7 @@ class Shown:
         return view.with_(known=knows_any(reader, view) if self.known is None else self.known)
 
     def views(self, reader: Reader) -> list[View]:
-        """A View for every stored model and method, as far as none is named."""
+        """A View for each stored model and method, or for those that are named."""
         several = self.model is None and reader.models()
         models = reader.models() if several else [common.choose("model", self.model, reader.models())]
         return [
@@ -114,7 +114,7 @@ def takes(kind: type[Any], left_out: Collection[str] = ()) -> Decorator:
 
 
 def _tell_missing(reader: Reader, view: View, name: str, store: Path) -> None:
-    """Say on stderr which run computes a table of which nothing is stored yet."""
+    """Say on stderr which run computes a table that has no results yet."""
     from knscope.tui.printing import output
 
     stored, what = COMPUTED.get(name, ("", ""))
@@ -158,13 +158,13 @@ def view_of(
     stored = reader.langs(label)
     wanted = common.words("--langs", langs) or tuple(stored)
     if missing := [lang for lang in wanted if lang not in stored]:
-        raise UserError(f"--langs {missing[0]}: nothing is stored for it; there is: {', '.join(stored) or 'none yet'}")
+        raise UserError(f"--langs {missing[0]}: has no results; the store has: {', '.join(stored) or 'none yet'}")
     given = {"relations": common.words("--relations", relations), **thresholds}
     return thresholds_of(wanted, tau, model=label, method=chosen, **given)
 
 
 def thresholds_of(langs: tuple[str, ...], tau: str | None, **fields: Any) -> View:
-    """The View of these languages with what --tau says. Raises UserError for what no View can have."""
+    """The View of these languages with the thresholds of --tau. Raises UserError for a value out of range."""
     from knscope.store.view import View
 
     taus = common.taus(tau)
@@ -176,7 +176,7 @@ def thresholds_of(langs: tuple[str, ...], tau: str | None, **fields: Any) -> Vie
 
 @contextmanager
 def opened(store: Path) -> Iterator[Reader]:
-    """A reader over everything STORE holds now; says on stderr which of it cannot be read."""
+    """A reader over all results of STORE. Reports on stderr what cannot be read."""
     from knscope.store import open as open_existing
     from knscope.tui.printing import output
 

@@ -1,4 +1,4 @@
-"""`knscope sql`: questions nobody foresaw, asked of everything stored and able to touch nothing else."""
+"""`knscope sql`: run one SELECT over a store in a sandbox."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ from knscope.tui.commands.options import Format, Json, Output, Store
 
 def sql(
     store: Store,
-    statement: Annotated[str, typer.Argument(metavar="SELECT", help="One SELECT; `SHOW TABLES` says what there is.")],
+    statement: Annotated[str, typer.Argument(metavar="SELECT", help="One SELECT; `SHOW TABLES` lists the tables.")],
     form: Format = "table",
     out: Output = None,
     as_json: Json = False,
     limit: Annotated[
         int | None,
-        typer.Option(min=1, help="Rows to fetch at most. Default: all, of which a printed table shows the first."),
+        typer.Option(min=1, help="Largest number of rows. Default: all; a printed table shows the first."),
     ] = None,
 ) -> None:
-    """Ad-hoc SQL over STORE: reads everything stored, writes nothing."""
+    """Run one SELECT over all results of STORE. It can read nothing else and write nothing."""
     from knscope.store.errors import UserError
     from knscope.store.sandbox import Sandbox
     from knscope.tui.printing import output, writing
@@ -29,7 +29,7 @@ def sql(
 
     output.check(form, out)
     if out is not None and writing.format_of(out, None if form == "table" else form) in writing.FIGURES:
-        raise UserError(f"{out}: there is no figure of an answer; end the name in .csv, .json, .parquet or .tex")
+        raise UserError(f"{out}: an SQL result has no figure; end the name in .csv, .json, .parquet or .tex")
     if form == "table" and out is None and not as_json:
         print_answer(store, statement, limit)
         return

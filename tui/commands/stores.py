@@ -1,4 +1,4 @@
-"""`knscope open` and `knscope store …`: a store as a whole."""
+"""`knscope open` and `knscope store …`: open, verify and compact a store."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ import typer
 
 from knscope.tui.commands.options import Json, Store
 
-store_app = typer.Typer(help="Check or compact a store.", rich_markup_mode=None)
+store_app = typer.Typer(help="Verify or compact a store.", rich_markup_mode=None)
 
 
 def open_store(
     store: Store,
-    theme: Annotated[str | None, typer.Option(help="Colours; ctrl+t lists them.")] = None,
+    theme: Annotated[str | None, typer.Option(help="Colour theme; ctrl+t lists them.")] = None,
     animations: Annotated[str | None, typer.Option(help="auto (none over SSH), none, basic or full.")] = None,
 ) -> None:
-    """The workbench on STORE, also while a run is writing."""
+    """Open the workbench on STORE, also while a run writes to it."""
     open_workbench(store, {"theme": theme, "animations": animations})
 
 
@@ -29,7 +29,7 @@ def open_workbench(store: Path, flags: Mapping[str, str | None] | None = None) -
 
 
 def print_summary(store: Path) -> None:
-    """The tables of a finished analysis, for people without a workbench at hand."""
+    """Print the summary tables of an analysis."""
     from knscope.analysis.report import summary
     from knscope.store import open as open_existing
     from knscope.tui.printing import output
@@ -39,7 +39,7 @@ def print_summary(store: Path) -> None:
 
 
 def print_experiments(store: Path) -> None:
-    """Tables 1-3 of the paper, as far as they are stored."""
+    """Print tables 1-3 of the paper, as far as they are computed."""
     from knscope.analysis.report import summary
     from knscope.store import open as open_existing
     from knscope.tui.printing import output
@@ -50,7 +50,7 @@ def print_experiments(store: Path) -> None:
 
 @store_app.command()
 def verify(store: Store, as_json: Json = False) -> None:
-    """Read every byte of STORE and compare it with its checksums; exit code 1 when something is damaged."""
+    """Compare every byte of STORE with its checksums. Exit code 1 if something is damaged."""
     from knscope.store import base, layout, shards
     from knscope.store.layout import SNAPSHOT
     from knscope.tui.printing import output
@@ -75,7 +75,7 @@ def verify(store: Store, as_json: Json = False) -> None:
 
 @store_app.command()
 def compact(store: Store) -> None:
-    """Merge small shards, and publish results.duckdb: one file that any DuckDB client opens, with the macros inside."""
+    """Merge small shards, and write results.duckdb, which any DuckDB client opens, with the macros inside."""
     from knscope.store import compaction, snapshot
     from knscope.tui.printing import output
     from knscope.tui.widgets import cells

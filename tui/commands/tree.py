@@ -1,4 +1,4 @@
-"""Which commands `knscope` has. Nothing heavy is imported before one of them runs, so that `--help` is instant."""
+"""The command tree. Nothing heavy is imported before a command runs, so `--help` stays instant."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ def _version(show: bool) -> None:
 @app.callback()
 def _root(
     version: Annotated[
-        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and leave.")
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and exit.")
     ] = False,
 ) -> None:
     """Without a command: open the last store, or a welcome screen that offers the demo."""

@@ -1,4 +1,4 @@
-"""A text table of what a store answers to one SELECT. polars is not imported, which would take as long as the answer."""
+"""Print the result of one SELECT as a text table, without importing polars, which would take as long as the query."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from knscope.tui.printing.output import HINT, MAX_PRINTED, print_rows, say
 
 
 def print_answer(store: Path, statement: str, limit: int | None = None) -> None:
-    """Ask and print. Raises UserError.
+    """Run the SELECT and print its rows. Raises UserError.
 
-    :param limit: rows to fetch at most; the first ROWS where nobody said
+    :param limit: largest number of rows; ROWS by default
     """
     with Sandbox(store) as sandbox:
         result = sandbox.run(statement, limit or ROWS)
@@ -25,7 +25,7 @@ def print_answer(store: Path, statement: str, limit: int | None = None) -> None:
 
 
 def say_of(result: Result, store: Path, rows: int, limit: int | None) -> None:
-    """Say that these were the first rows, how to have them all, and which results of the store cannot be read."""
+    """Say on stderr that rows were left out, how to get them all, and which results cannot be read."""
     if result.more:
         more = "raise --limit" if limit else f"-o FILE or {HINT} has them all"
         say(f"these are the first {rows:,} rows; there are more: {more}")

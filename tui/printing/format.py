@@ -1,4 +1,4 @@
-"""How a value reads wherever a person sees it: in a cell, a line, a title, a dialog. `visible` is where data become text to show."""
+"""How values are written in cells, lines, titles and dialogs. All data passes `visible` on its way to the screen."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ NOTHING = "–"
 
 
 def cell(value: Any) -> str:
-    """A value as a person reads it: three significant decimals, – for what is not there."""
+    """A value as text: three significant decimals, – for a missing value."""
     if value is None:
         return NOTHING
     if isinstance(value, bool):
@@ -49,7 +49,7 @@ def duration(seconds: float | None) -> str:
 
 
 def document(tables: Sequence[Table]) -> dict[str, Any]:
-    """What --json prints and a .json file holds."""
+    """The JSON document of tables, as --json prints it."""
     return {"tables": [as_json(table) for table in tables]}
 
 
@@ -58,7 +58,7 @@ def as_json(table: Table) -> dict[str, Any]:
 
 
 def json_text(content: Any) -> str:
-    """JSON that every reader takes: floats that are no numbers are null, bytes are hex, HIDDEN characters are escaped."""
+    """Strict JSON: NaN and infinity become null, bytes become hex, HIDDEN characters are escaped."""
     from knscope.store.export import as_json_text
 
     return HIDDEN.sub(_escape, as_json_text(content))

@@ -1,4 +1,4 @@
-"""What commands print: results to stdout, as text tables, CSV, JSON, LaTeX or Parquet; everything else to stderr."""
+"""Print results to stdout as text tables, CSV, JSON, LaTeX or Parquet, and everything else to stderr."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ MAX_PRINTED = 60  # rows of a text table; the rest is counted, and comes with --
 
 
 def console(needed: int = 0) -> Console:
-    """stdout for text tables; without a terminal as wide as is needed, so that a pipe loses nothing."""
+    """The console on stdout for text tables. Without a terminal it is as wide as needed, so a pipe loses nothing."""
     return _console(_terminal_width() if sys.stdout.isatty() else max(160, needed))
 
 
@@ -41,22 +41,22 @@ def messages() -> Console:
 
 
 def _terminal_width() -> int:
-    """Of a terminal, or of one that says it is narrower than LEAST, whose lines then break at its edge."""
+    """The width of the terminal, at least LEAST; on a narrower one lines wrap."""
     return max(LEAST, shutil.get_terminal_size().columns)
 
 
 def _console(width: int, *, stderr: bool = False) -> Console:
-    """Text is printed as it stands: no markup, no `:smile:`."""
+    """Print text literally: no markup, no emoji codes."""
     return Console(width=width, stderr=stderr, highlight=False, markup=False, emoji=False)
 
 
 def say(text: str) -> None:
-    """A message for the person, on stderr."""
+    """Print a message to stderr."""
     messages().print(visible(text), soft_wrap=True)
 
 
 def write_data(data: bytes) -> None:
-    """Data on stdout: to the byte, and on a terminal as far as they can be seen."""
+    """Write data to stdout: exact bytes, or on a terminal with invisible characters replaced."""
     if sys.stdout.isatty():
         sys.stdout.write(visible(data.decode("utf-8-sig")))
     else:
@@ -65,14 +65,14 @@ def write_data(data: bytes) -> None:
 
 
 def write_json(document: Any) -> None:
-    """One JSON document on stdout. Floats that are no numbers become null."""
+    """Print one JSON document to stdout. NaN and infinity become null."""
     write_data(f"{json_text(document)}\n".encode())
 
 
 def emit(tables: Sequence[Table], form: str = "table", output: Path | None = None, hint: str = HINT) -> None:
     """Print or write a command's tables. CSV and Parquet hold the first, which is the command's own.
 
-    :param hint: what shows the columns and rows that a printed table leaves out
+    :param hint: the option that prints the columns and rows that a text table leaves out
     :raises UserError: for a format that is unknown, or Parquet on a terminal
     """
     from knscope.store.errors import UserError
@@ -85,7 +85,7 @@ def emit(tables: Sequence[Table], form: str = "table", output: Path | None = Non
         for table in tables:
             print_table(table, hint)
     elif form == "parquet" and sys.stdout.isatty():
-        raise UserError("Parquet is not for a terminal; add -o FILE")
+        raise UserError("Parquet cannot be printed on a terminal; add -o FILE")
     else:
         write_data(writing.content(tables, form))
         if form not in ("json", "latex"):
@@ -99,7 +99,7 @@ def say_left_out(tables: Sequence[Table]) -> None:
 
 
 def check(form: str, output: Path | None) -> None:
-    """Whether `emit` can write so; what computes for long asks before it begins.
+    """Check that `emit` can write this, before a long computation starts.
 
     :raises UserError: for a format or an ending that is unknown, or a folder that is not there
     """
@@ -113,11 +113,11 @@ def check(form: str, output: Path | None) -> None:
         writing.format_of(output, None if form == "table" else form)
         if output.is_dir() or not output.parent.is_dir():
             why = "it is a folder" if output.is_dir() else f"there is no folder {output.parent}"
-            raise UserError(f"{output} cannot be written: {why}; name another place")
+            raise UserError(f"{output} cannot be written: {why}; choose another path")
 
 
 def print_table(table: Table, hint: str = HINT) -> None:
-    """A result as a text table with its notes below."""
+    """Print a table as text with its notes below."""
     shown = table.frame.drop(table.aside)
     numeric = [dtype.is_numeric() for dtype in shown.schema.values()]
     rows = shown.head(MAX_PRINTED).rows()
@@ -191,7 +191,7 @@ def fitted(needed: Sequence[int], numeric: Sequence[bool], room: int, words: Seq
 
 
 def _named(aside: Sequence[str]) -> str:
-    """Columns by name, but for the ends of intervals, which are many."""
+    """The names of columns, with the many ends of intervals summed up."""
     from knscope.analysis.statistics.columns import ENDS
 
     names = [name for name in aside if not name.endswith(ENDS)]
@@ -205,7 +205,7 @@ def one_table(name: str, title: str, frame: pl.DataFrame, *notes: str) -> Table:
 
 
 class Bar:
-    """Progress on stderr: a bar on a terminal, a line every few seconds elsewhere."""
+    """Progress on stderr: a bar on a terminal, otherwise a line every few seconds."""
 
     EVERY = 5.0  # seconds between lines without a terminal
 
@@ -215,7 +215,7 @@ class Bar:
         self._last = 0.0
 
     def show(self, done: int, total: int, text: str, last: bool = False) -> None:
-        """Without a terminal a line now and then, and the `last` one."""
+        """Without a terminal this prints a line every few seconds, and the `last` one."""
         if total:
             text = f"{done:,} of {total:,} results  {text}"
         if self._progress is not None and self._task is not None:

@@ -1,4 +1,4 @@
-"""A report as a folder: one page to read, and every table and figure as a file of its own for a paper."""
+"""Write a report folder: report.html, and each table and figure as a separate file."""
 
 from __future__ import annotations
 
@@ -31,13 +31,13 @@ th, td { padding: 2px 10px 2px 0; text-align: left; vertical-align: top } th { b
 
 
 class Report:
-    """Writes into a new folder, which takes its name when the report is whole."""
+    """Writes to a temporary folder, which is renamed when the report is complete."""
 
     def __init__(self, folder: Path, title: str) -> None:
         from knscope.store.errors import UserError
 
         if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-            raise UserError(f"{folder} exists; name a new folder, or remove it first")
+            raise UserError(f"{folder} exists; choose a new folder, or remove this one")
         self._folder, self._title = folder, title
         self._parts: list[str] = []
         self.failures: list[str] = []
@@ -45,9 +45,9 @@ class Report:
         self._stems = set[str]()
 
     def write(self, sources: Sequence[Table], chapters: Iterable[Chapter]) -> tuple[int, int]:
-        """Everything; returns how many tables and figures there are.
+        """Write all chapters. Returns the number of tables and figures.
 
-        :raises UserError: where a file cannot be written; nothing is left then
+        :raises UserError: a file cannot be written; the folder is removed
         """
         from knscope.store.errors import UserError
         from knscope.store.export import whole
@@ -55,7 +55,7 @@ class Report:
         try:
             self._folder.parent.mkdir(parents=True, exist_ok=True)
         except OSError as error:
-            raise UserError(f"{self._folder} cannot be written ({error.strerror}); name another place") from error
+            raise UserError(f"{self._folder} cannot be written ({error.strerror}); choose another folder") from error
         with whole(self._folder) as self._place:
             for part in ("tables", "figures"):
                 (self._place / part).mkdir(parents=True)
@@ -109,7 +109,7 @@ class Report:
         return True
 
     def _stem(self, name: str) -> str:
-        """A name for a table's files that is short enough for one, and no other table's."""
+        """A unique file name for a table, short enough for the file system."""
         short = re.sub(r"[^\w.+=-]+", "-", name).encode()[-STEM:].decode(errors="ignore")
         names = (short, *(f"{short}-{number}" for number in range(2, len(self._stems) + 3)))
         stem = next(one for one in names if one not in self._stems)

@@ -1,4 +1,4 @@
-"""stdout and stderr of a command: everything is written or it is an error, whatever they lead to."""
+"""stdout and stderr of a command: output is written completely, or it is an error."""
 
 from __future__ import annotations
 
@@ -43,12 +43,12 @@ class _Stdout(_Descriptor):
             if error.errno == errno.EPIPE:
                 raise ReaderGone from error
             why = "it is closed" if error.errno == errno.EBADF else error.strerror
-            raise UserError(f"the output is not whole: standard output cannot be written ({why})") from error
+            raise UserError(f"the output is incomplete: standard output cannot be written ({why})") from error
 
 
 class _Stderr(_Descriptor):
     def write(self, data: Any) -> int:
-        """Nobody can be told that messages cannot be written: the command goes on without them."""
+        """If messages cannot be written, the command goes on without them."""
         try:
             return super().write(data)
         except OSError:
@@ -73,7 +73,7 @@ def take_over() -> None:
 
 
 def on_screen() -> bool:
-    """Whether a person sits at a terminal that takes escape sequences, as the workbench needs them."""
+    """Whether input and output are a terminal that understands escape sequences."""
     return sys.stdin.isatty() and os.environ.get("TERM") not in DUMB
 
 

@@ -1,4 +1,4 @@
-"""Files for a paper: a command's or a pane's tables, in the format that the file's ending names."""
+"""Write tables to files, in the format that the file name's ending gives."""
 
 from __future__ import annotations
 
@@ -16,24 +16,26 @@ ENDINGS = (*DATA, "tex", *FIGURES)
 
 
 def format_of(path: Path, form: str | None = None) -> str:
-    """The format of a file: as named, else by its ending.
+    """The format of a file: the given one, or the one of its ending.
 
-    :raises UserError: where that is none of ENDINGS
+    :raises UserError: the ending is not one of ENDINGS
     """
     from knscope.store.errors import UserError
 
     ending, named = path.suffix.lstrip(".").lower(), {"latex": "tex", "spreadsheet": "csv"}.get(form or "", form)
     if named and ending in ENDINGS and ending != named:
-        raise UserError(f"{path}: --format {form} and the name's ending say different things; leave one of them out")
+        raise UserError(
+            f"{path}: --format {form} and the file name's ending differ; leave out --format or change the ending"
+        )
     chosen = named or ending
     if chosen not in ENDINGS:
         known = ", ".join(f".{ending}" for ending in ENDINGS[:-1])
-        raise UserError(f"{path}: cannot tell the format; end the name in {known} or .{ENDINGS[-1]}")
+        raise UserError(f"{path}: unknown format; end the name in {known} or .{ENDINGS[-1]}")
     return chosen
 
 
 def content(tables: Sequence[Table], form: str) -> bytes:
-    """What a file or stdout gets: csv, spreadsheet and parquet of the first table, json and latex of all."""
+    """The bytes of tables in a format: csv, spreadsheet and parquet hold the first table, json and latex all."""
     from knscope.store.export import as_csv, as_parquet, for_spreadsheets
     from knscope.tui.printing.latex import latex
 
@@ -47,7 +49,7 @@ def content(tables: Sequence[Table], form: str) -> bytes:
 
 
 def write(tables: Sequence[Table], path: Path, form: str | None = None) -> str:
-    """Write a file whole or not at all, and return what was written.
+    """Write a file completely or not at all, and return a sentence about it.
 
     Data and figures are of the first table, which is the command's own; .tex and .json hold all of them.
 

@@ -181,7 +181,7 @@ BROKEN_CSV = {
     "missing column": (f"{HEADER}\n{TZ}".replace("relation,", ""), r"line 1: column relation missing"),
     "no header": (f"{TZ}\n{KE}\n", r"line 1: columns fact_id, .* missing; the header needs fact_id,"),
     "empty": ("", r"facts\.csv is empty"),
-    "header only": (HEADER + "\n", r"has a header and no rows"),
+    "header only": (HEADER + "\n", r"has a header but no rows"),
     "too many cells": (f"{HEADER}\n{TZ}\n{KE},more\n", r"line 3: 7 cells, the header has 6"),
     "open quote": (
         f'{HEADER}\ntz,P36,en,"The capital of [X] is [Y],Tanzania,Dodoma\n',
@@ -268,12 +268,12 @@ def test_a_broken_csv_says_where_and_what(tmp_path: Path, kind: str) -> None:
 
 BROKEN_JSONL = {
     "bad JSON": (records(*[{}] * 6) + '{"fact_id": "x"\n', r"line 7: not valid JSON: .* at column \d+$"),
-    "no object": (records({}) + "[1, 2]\n", r"line 2: a JSON object is needed, list is there"),
+    "no object": (records({}) + "[1, 2]\n", r"line 2: expected a JSON object, found list"),
     "missing column": (records({}) + '\n{"fact_id": "x"}\n', r"line 3: 'relation' is missing"),
-    "a number": (records({}, {"object": 5}), r"line 2: object must be text, 5 is there"),
-    "null": (records({}, {"subject": None}), r"line 2: subject must be text, null is there"),
-    "an object of numbers": (records({"object": [1]}), r"line 1: object must be text, \[1\] is there"),
-    "half a character": (records({"object": "\ud800"}), r"line 1: object must be text"),
+    "a number": (records({}, {"object": 5}), r"line 2: object must be a string, not 5"),
+    "null": (records({}, {"subject": None}), r"line 2: subject must be a string, not null"),
+    "an object of numbers": (records({"object": [1]}), r"line 1: object must be a string, not \[1\]"),
+    "half a character": (records({"object": "\ud800"}), r"line 1: object must be a string"),
     "deep nesting": ("[" * 100_000, r"line 1: this JSON cannot be read"),
     "an endless number": (f'{{"fact_id": {"9" * 5000}}}', r"line 1: this JSON cannot be read"),
     "alternatives of numbers": (records({"alternatives": [1]}), r"line 1: alternatives must be a list of texts"),
@@ -298,7 +298,7 @@ def test_a_broken_parquet_says_where_and_what(tmp_path: Path) -> None:
         (frame.with_columns(object=pl.lit(5)), "column object must be text, it is Int32"),
         (frame.with_columns(object=pl.lit([5])), r"column object must be text, it is List\(Int"),
         (frame.with_columns(object=pl.lit([], dtype=pl.List(pl.String))), r"row 1: object is empty"),
-        (frame.clear(), "has columns and no rows"),
+        (frame.clear(), "has columns but no rows"),
         (frame.with_columns(template=pl.lit("[X]")), r"facts\.parquet, row 1: the template has no \[Y\]"),
     ):
         broken.write_parquet(path)

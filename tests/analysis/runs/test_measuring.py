@@ -126,7 +126,7 @@ def test_the_command_prints_and_draws_the_tables_of_what_its_processes_measured(
         "en",
     ]
     assert run_app(["faithfulness", *arguments, "-o", "area.doc"]) == 2, "before anything is measured"
-    assert "cannot tell the format" in capsys.readouterr().err
+    assert "unknown format" in capsys.readouterr().err
     figure = tmp_path / "area.svg"
     assert run_app(["faithfulness", *arguments, "--processes", "1", "--json", "-o", str(figure)]) == 0
     assert figure.read_text().count("<!-- random -->") == figure.read_text().count("<!-- bkn -->") == 1
