@@ -14,7 +14,7 @@ nodes, up to 80.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
 
@@ -25,6 +25,7 @@ from torch import Tensor
 
 from knscope.analysis.attribution.method import MethodConfig
 from knscope.analysis.attribution.paths import prepare
+from knscope.analysis.attribution.promotion import increases
 from knscope.analysis.attribution.quadrature import MAX_NODES, Integrals, places
 from knscope.analysis.engine import memory
 from knscope.analysis.engine.circuit import Circuit, Rows
@@ -35,6 +36,8 @@ from knscope.analysis.engine.replay import Engine, shapes
 from knscope.analysis.prompts.encode import EncodedQuery
 from knscope.analysis.types import Bools, Floats, Ints
 
+_NO_PATHS = ("activation", "ablation", "logprob_increase")
+"""Kinds that integrate nothing."""
 WINDOW, WINDOW_GPU = 32, 256
 """Queries that may share passes; bounds what is held before results are yielded."""
 
@@ -73,8 +76,14 @@ class Attribution:
     flagged_layers: tuple[int, ...]
 
 
-def attribute(engine: Engine, queries: Sequence[EncodedQuery], method: MethodConfig) -> Iterator[Attribution]:
-    """Attribute each query, in order. Raises ModelError where the method has no meaning on the model."""
+def attribute(
+    engine: Engine,
+    queries: Sequence[EncodedQuery],
+    method: MethodConfig,
+    others: Mapping[str, Sequence[EncodedQuery]] | None = None,
+) -> Iterator[Attribution]:
+    """Attribute each query, in order. `others`: the other facts that paths of baseline `mean` and `resample` start from, by
+    language or by query id. Raises ModelError where the method has no meaning on the model."""
     size = WINDOW_GPU if engine.loaded.device.type == "cuda" else WINDOW
     for start in range(0, len(queries), size):
         window = queries[start : start + size]
@@ -83,7 +92,7 @@ def attribute(engine: Engine, queries: Sequence[EncodedQuery], method: MethodCon
             group = [window[index] for index in indices]
             for low, high in memory.spans(len(group), _group_size(engine, group[0], method)):
                 found |= dict(
-                    zip(indices[low:high], _Group(engine, group[low:high], method).attributions(), strict=True)
+                    zip(indices[low:high], _Group(engine, group[low:high], method, others).attributions(), strict=True)
                 )
         for index in range(len(window)):
             yield found[index]
@@ -101,16 +110,22 @@ def _group_size(engine: Engine, query: EncodedQuery, method: MethodConfig) -> in
 class _Group:
     """Queries of one shape under one method."""
 
-    def __init__(self, engine: Engine, queries: Sequence[EncodedQuery], method: MethodConfig) -> None:
+    def __init__(
+        self,
+        engine: Engine,
+        queries: Sequence[EncodedQuery],
+        method: MethodConfig,
+        others: Mapping[str, Sequence[EncodedQuery]] | None = None,
+    ) -> None:
         self.engine, self.queries = engine, list(queries)
         self.method = _as_integral(method)
         self.kind = method.kind
         self.whole = method.positions == "all"
         self.circuit = self._circuit()
-        integrates = self.kind not in ("activation", "ablation")
+        integrates = self.kind not in _NO_PATHS
         self.ends = integrates and places(self.method.rule, np.array([self.method.nodes]), start=True).end.any()
         """Whether the first pass has a node at w, whose row predicts what the prompt itself does."""
-        self.prepared, self.paths = prepare(engine, self.circuit, queries, self.method, logits=not self.ends)
+        self.prepared, self.paths = prepare(engine, self.circuit, queries, self.method, not self.ends, others)
         self.steps, self.logits = self.prepared.n_steps, self.prepared.logits
         """Logits of the unedited prompts, by state; where `ends`, the first pass sets them."""
         clean = self.prepared.activations
@@ -134,6 +149,10 @@ class _Group:
             self._add_activations()
         elif self.kind == "ablation":
             self._add_ablations()
+        elif self.kind == "logprob_increase":
+            for state, added in increases(self.engine, self.prepared, self.method.target):
+                for layer, increase in enumerate(added):
+                    self._accumulate(layer, self.paths.state[state : state + 1], increase[None])
         else:
             self._integrate(integrals)
         summed = torch.cat(self.scores, dim=1).cpu().numpy()
@@ -339,7 +358,7 @@ class _Group:
     def _records(self, index: int, integrals: Integrals) -> PathRecords:
         state = self.paths.state.cpu().numpy()
         layers = integrals.shape[1]
-        if self.kind in ("activation", "ablation"):
+        if self.kind in _NO_PATHS:
             state, layers = np.empty(0, np.int64), 0
         mine = np.flatnonzero(state // self.steps == index)
         path, layer = np.repeat(mine, layers), np.tile(np.arange(layers), len(mine))
@@ -359,7 +378,9 @@ class _Group:
 
 
 def _as_integral(method: MethodConfig) -> MethodConfig:
-    """Gradient times activation is the one-node right rule from zero, by w."""
+    """Gradient times activation is the one-node right rule from zero, by w; attribution patching the same from w', by w - w'."""
+    if method.kind == "attribution_patching":
+        return replace(method, rule="right", nodes=1, multiplier="difference")
     if method.kind != "grad_x_act":
         return method
     return replace(method, baseline="zero", rule="right", nodes=1, multiplier="activation")

@@ -24,8 +24,16 @@ _FEWEST_NODES = 3
 
 _CHOICES: Mapping[str, tuple[str, ...]] = MappingProxyType(
     {
-        "kind": ("integrated_gradients", "grad_x_act", "activation", "random", "ablation"),
-        "baseline": ("per_word", "zero", "mean_tokens"),
+        "kind": (
+            "integrated_gradients",
+            "grad_x_act",
+            "activation",
+            "random",
+            "ablation",
+            "attribution_patching",
+            "logprob_increase",
+        ),
+        "baseline": ("per_word", "zero", "mean_tokens", "mean", "resample"),
         "last_word": ("keep", "drop"),
         "multiplier": ("difference", "activation"),
         "rule": ("gauss-lobatto", "gauss-legendre", "right", "left", "endpoints"),
@@ -44,10 +52,12 @@ class MethodConfig:
     kind: str = "integrated_gradients"
     """`integrated_gradients` (eq. 2), the controls `grad_x_act`, `activation`, `random` (the options' own scores,
     shuffled within each layer), or `ablation`: F(w) - F(w_j <- w'_j) neuron by neuron, which is eq. 2 read
-    literally."""
+    literally; `attribution_patching`: (w - w') dF/dw at w; `logprob_increase`: F(r_l + w_j v_j) - F(r_l), what the
+    neuron adds to the residual stream read by the head."""
     baseline: str = "per_word"
-    """Where paths start: one per word with its tokens masked (eq. 3), `zero`, or one `mean_tokens` path over all
-    sub-word tokens."""
+    """Where paths start: one per word with its tokens masked (eq. 3), `zero`, one `mean_tokens` path over all
+    sub-word tokens, one from the `mean` over other queries of the language, or one from what a fact of another relation
+    activates (`resample`)."""
     substitute: str = ""
     """The token, as the tokenizer writes it, that takes the place of a hidden word. Empty: what the model has for it,
     <mask> on encoders, <eos> on decoders. No meaning where the baseline is `zero`."""
@@ -70,7 +80,7 @@ class MethodConfig:
     """`post_act`: what enters the second MLP linear. `pre_act`: before the activation function. `released`: pre_act
     on decoders whose MLP has no gate, post_act elsewhere, as released code does."""
     seed: int = 0
-    """Used by `random` only."""
+    """Used by `random`, and where other facts are drawn as the baseline."""
 
     def __post_init__(self) -> None:
         for name, allowed in _CHOICES.items():
@@ -91,8 +101,12 @@ class MethodConfig:
             )
         if self.rule == "gauss-lobatto" and self.nodes == 1:
             raise ModelError("method option nodes=1: gauss-lobatto has both ends among its nodes; give 2 or more")
-        if self.positions == "all" and self.kind in ("activation", "ablation"):
-            raise ModelError(f"positions=all has no meaning for {self.kind}; use positions=answer")
+        without = self.kind if self.kind in ("activation", "ablation", "logprob_increase") else ""
+        without = without or (f"baseline={self.baseline}" if self.baseline in ("mean", "resample") else "")
+        if self.positions == "all" and without:
+            raise ModelError(f"positions=all has no meaning for {without}; use positions=answer")
+        if self.kind == "logprob_increase" and self.site == "pre_act":
+            raise ModelError("site=pre_act has no meaning for logprob_increase; use site=post_act")
 
     @property
     def label(self) -> str:
@@ -136,6 +150,8 @@ PRESETS: Mapping[str, MethodConfig] = MappingProxyType(
         "activation": replace(_BKN, kind="activation", rule="right", nodes=1),
         "random": MethodConfig(kind="random"),
         "ablation": replace(_BKN, kind="ablation", rule="right", nodes=1),
+        "attribution_patching": replace(_BKN, kind="attribution_patching", baseline="mean", rule="right", nodes=1),
+        "logprob_increase": replace(_BKN, kind="logprob_increase", rule="right", nodes=1, target="logprob"),
     }
 )
 """Named methods. Presets of another kind differ from the rest in `kind`, so no label is ambiguous."""

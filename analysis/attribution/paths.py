@@ -1,8 +1,9 @@
-"""Where the paths of a query start: one per word hidden (eq. 3), at zero, or at the mean over hidden sub-word tokens."""
+"""Where the paths of a query start: one per word hidden (eq. 3), at zero, at the mean over hidden sub-word tokens, or at
+what other facts activate."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,6 +14,7 @@ from knscope.analysis.attribution.method import MethodConfig
 from knscope.analysis.engine.circuit import Circuit
 from knscope.analysis.engine.models import LoadedModel
 from knscope.analysis.engine.replay import Engine, Prepared, Variant
+from knscope.analysis.errors import ModelError
 from knscope.analysis.prompts.encode import EncodedQuery
 from knscope.analysis.types import Ints
 
@@ -41,9 +43,18 @@ class _Hidden:
 
 
 def prepare(
-    engine: Engine, circuit: Circuit, queries: Sequence[EncodedQuery], method: MethodConfig, logits: bool = True
+    engine: Engine,
+    circuit: Circuit,
+    queries: Sequence[EncodedQuery],
+    method: MethodConfig,
+    logits: bool = True,
+    others: Mapping[str, Sequence[EncodedQuery]] | None = None,
 ) -> tuple[Prepared, Paths]:
-    """Record the queries, with or without their logits, and read in the same passes where their paths start."""
+    """Record the queries, with or without their logits, and read in the same passes where their paths start.
+
+    `others`: by language or by the query's id, for the baselines that start from other facts. Raises ModelError where a
+    query has none.
+    """
     hidden = [each for index, query in enumerate(queries) for each in _hidden(engine, index, query, method)]
     variants = list(dict.fromkeys(each.variant for each in hidden))
     prepared = engine.prepare(queries, variants, logits=logits, whole=method.positions == "all", circuit=circuit)
@@ -71,14 +82,17 @@ def prepare(
             words.append("")
             reads.append([one for one, _ in read])
     both = zip(prepared.activations, prepared.extra, strict=True)
-    start = [_starts(clean, extra, reads, method.baseline) for clean, extra in both]
+    if method.baseline in ("mean", "resample"):
+        start = _from_others(engine, circuit, queries, prepared.n_steps, others or {})
+    else:
+        start = [_starts(clean, extra, reads, method.baseline) for clean, extra in both]
     states = torch.tensor(of_path, device=engine.loaded.device, dtype=torch.long)
     return prepared, Paths(states, np.array(places, np.int64), words, start)
 
 
 def _hidden(engine: Engine, index: int, query: EncodedQuery, method: MethodConfig) -> list[_Hidden]:
     """Query number `index` with each of its words, or each of its tokens, replaced."""
-    if method.baseline == "zero":
+    if method.baseline in ("zero", "mean", "resample"):
         return []
     steps, loaded = len(query.steps), engine.loaded
     substitute = loaded.token_id(method.substitute) if method.substitute else loaded.substitute
@@ -114,6 +128,37 @@ def _kept(
         return read
     position = query.steps[step].position
     return [entry for entry in read if position not in query.words[entry[1]].tokens] or read
+
+
+def _from_others(
+    engine: Engine,
+    circuit: Circuit,
+    queries: Sequence[EncodedQuery],
+    steps: int,
+    others: Mapping[str, Sequence[EncodedQuery]],
+) -> list[Tensor]:
+    """By layer (states, width): the mean, over each query's others, of the mean over their steps of what they activate."""
+    read: dict[str, list[Tensor]] = {}
+
+    def activations(other: EncodedQuery) -> list[Tensor]:
+        if other.query.id not in read:
+            found = engine.prepare([other], replayed=False, logits=False, circuit=circuit).activations
+            read[other.query.id] = [layer.mean(0) for layer in found]
+        return read[other.query.id]
+
+    of_query: dict[tuple[str, ...], list[Tensor]] = {}
+    starts: list[list[Tensor]] = []
+    for query in queries:
+        mine = others.get(query.query.id) or others.get(query.query.lang) or ()
+        if not mine:
+            raise ModelError(
+                f"fact {query.query.fact} ({query.query.lang}): there is no other fact of the language that a path could start from"
+            )
+        name = tuple(other.query.id for other in mine)
+        if name not in of_query:
+            of_query[name] = [torch.stack(layer).mean(0) for layer in zip(*map(activations, mine), strict=True)]
+        starts += [of_query[name]] * steps
+    return [torch.stack(layer) for layer in zip(*starts, strict=True)]
 
 
 def _starts(clean: Tensor, extra: Tensor, reads: list[list[int]], baseline: str) -> Tensor:

@@ -120,7 +120,8 @@ class Circuit:
             if site.block == self.n_blocks - 1:
                 self._feeders |= {model.get_submodule(name): site.layer for name in site.feeders}
         second = [model.get_submodule(site.module) for site in anatomy.sites]
-        self._linears = second if all(map(is_plain, second)) else []
+        self.linears = second if all(map(is_plain, second)) else []
+        """The second MLP linear of each layer; none where one of them is no plain matrix."""
         self._head = model.get_output_embeddings()
         self._hidden_name = {
             module: next(iter(inspect.signature(module.forward).parameters)) for module in self._blocks
@@ -133,16 +134,16 @@ class Circuit:
     @property
     def is_linear(self) -> bool:
         """Whether every site is followed by a plain matrix."""
-        return bool(self._linears) and not self.pre_act
+        return bool(self.linears) and not self.pre_act
 
     def product(self, layer: int, change: Tensor) -> Tensor:
         """The change (..., hidden) of the second MLP linear's output for a change of neurons (..., width)."""
-        weights = matrix(self._linears[layer])  # (hidden, width)
+        weights = matrix(self.linears[layer])  # (hidden, width)
         return (change.to(weights.device) @ weights.t()).to(change.device)
 
     def product_back(self, layer: int, gradient: Tensor) -> Tensor:
         """Gradient (..., width) at the neurons of one (..., hidden) at what the second MLP linear gives out."""
-        weights = matrix(self._linears[layer])
+        weights = matrix(self.linears[layer])
         return (gradient.to(weights.device) @ weights).to(gradient.device)
 
     def tokens(self, ids: Tensor) -> int:

@@ -70,6 +70,11 @@ class Prepared:
         """Most cached tokens before a replayed row."""
         return int(self.recording.ids.shape[1]) - 1 if self.recipe.prefix else 0
 
+    def ids_of(self, state: int) -> Tensor:
+        """(1, tokens) of a state's sequence."""
+        sequence = int(self.sequence[state])
+        return self.recording.ids[sequence : sequence + 1]
+
     def parts(self) -> list[Tensor]:
         """Groups of states that may share a replay: all of them, or one answer position at a time over a cached prefix."""
         states = torch.arange(len(self.gold), device=self.gold.device)

@@ -6,8 +6,9 @@ made of the rows in `tables.faithfulness`.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
+from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -31,7 +32,12 @@ from knscope.analysis.faithfulness.measure import (
     single_effects,
 )
 from knscope.analysis.prompts.encode import EncodedQuery
-from knscope.analysis.types import Floats
+from knscope.analysis.types import Floats, Ints
+
+TOGETHER = 8
+"""Items attributed together, before they are measured one by one."""
+Scores = Callable[[str, Sequence[EncodedQuery]], Iterable[npt.NDArray[np.floating]]]
+"""(method, queries) -> scores (n_neurons,) of each."""
 
 
 @dataclass(frozen=True)
@@ -69,8 +75,8 @@ class Row:
     drop: float
     spearman: float | None
     neurons: int
-    overlap: float
-    chance: float
+    overlap: float | None
+    chance: float | None
 
 
 @dataclass(frozen=True)
@@ -101,6 +107,14 @@ class Comparison:
         return {"rows": [asdict(row) for row in self.rows], "groups": [asdict(row) for row in self.groups]}
 
 
+class Kept(Protocol):
+    """What items came to before."""
+
+    def find(self, item: Item) -> Comparison | None: ...
+
+    def keep(self, item: Item, found: Comparison) -> None: ...
+
+
 def compare(
     engine: Engine,
     items: Sequence[Item],
@@ -111,29 +125,54 @@ def compare(
     top: int = TOP,
     permutations: int = PERMUTATIONS,
     seed: int = 0,
+    singles: int | None = None,
+    scores: Scores | None = None,
+    kept: Kept | None = None,
     progress: Callable[[int], bool] = lambda done: True,
 ) -> Comparison:
     """Measure every method on every item. `progress` hears how many are done, and ends the work by returning False.
 
     `means` are mean activations (n_neurons,) by language, for the ablation of that name; those of the items unless given.
+    `singles`: how many neurons, drawn by the seed, are ablated alone; None: all; 0: none, and no agreement with them is said.
+    `scores` attributes queries by a method, in its stead where they are stored; `kept` finds and keeps what an item comes to.
     """
     queries = [item.query for item in items]
-    scored = {name: [one.scores for one in attribute(engine, queries, parse_method(name))] for name in methods}
+    scores = scores or (lambda name, some: [one.scores for one in attribute(engine, some, parse_method(name))])
     if means is None:
         means = {lang: _mean_of(engine, queries, lang) for lang in {query.query.lang for query in queries}}
     rows: list[Row] = []
     groups: list[GroupRow] = []
-    for place, item in enumerate(items):
-        scores = {name: found[place].astype(np.float64) for name, found in scored.items()}
-        noise = noise_floor(engine, item.query)
-        for ablation in ablations:
-            values = _values(engine, item, ablation, means)
-            rows += _measure(engine, item, ablation, values, scores, top, noise)
-        if item.grouped:
-            groups += _group(engine, item, scores, permutations, seed)
-        if not progress(place + 1):
-            break
+    chosen = _drawn(engine, singles, seed)
+    for start in range(0, len(items), TOGETHER):
+        part = items[start : start + TOGETHER]
+        found = [kept.find(item) if kept else None for item in part]
+        lacking = [item for item, done in zip(part, found, strict=True) if done is None]
+        scored = {name: iter(scores(name, [item.query for item in lacking])) for name in methods if lacking}
+        for place, (item, done) in enumerate(zip(part, found, strict=True), start + 1):
+            if done is None:
+                of_item = {name: next(each).astype(np.float64) for name, each in scored.items()}
+                noise = noise_floor(engine, item.query)
+                mine: list[Row] = []
+                for ablation in ablations:
+                    values = _values(engine, item, ablation, means)
+                    mine += _measure(engine, item, ablation, values, of_item, top, noise, chosen)
+                group = tuple(_group(engine, item, of_item, permutations, seed)) if item.grouped else ()
+                done = Comparison(tuple(mine), group)
+                if kept:
+                    kept.keep(item, done)
+            rows += done.rows
+            groups += done.groups
+            if not progress(place):
+                return Comparison(tuple(rows), tuple(groups))
     return Comparison(tuple(rows), tuple(groups))
+
+
+def _drawn(engine: Engine, singles: int | None, seed: int) -> Ints:
+    """The neurons that are ablated alone."""
+    n = engine.loaded.n_neurons
+    if singles is None or singles >= n:
+        return np.arange(n)
+    return np.sort(np.random.default_rng(seed).choice(n, singles, replace=False))
 
 
 def _mean_of(engine: Engine, queries: Sequence[EncodedQuery], lang: str) -> npt.NDArray[np.float32]:
@@ -159,10 +198,11 @@ def _measure(
     scores: dict[str, Floats],
     top: int,
     noise: float,
+    chosen: Ints,
 ) -> Iterator[Row]:
     if ablation == "resample" and values is None:
         return
-    truth = single_effects(engine, item.query, values)
+    truth = single_effects(engine, item.query, values, chosen)
     orders = [np.argsort(-one, kind="stable")[:top] for one in scores.values()]
     own_curves = deletion_curves(engine, item.query, orders, values, POINTS)
     others = [item.irrelevant, *(item.alike.get(kind, ()) for kind in KINDS[1:])]
@@ -170,11 +210,11 @@ def _measure(
     for place, (name, one) in enumerate(scores.items()):
         own = own_curves[place]
         other, relation, answer = (specific_area(own, [curves[place] for curves in some]) for some in asides)
-        found = agreement(one, truth, noise)
+        found = agreement(one[chosen], truth, noise)
         query = item.query.query
         yield Row(
             query.fact, item.subject, query.lang, ablation, name, other, relation, answer, -area(own),
-            found.spearman, found.n, found.overlap or 0.0, found.chance or 0.0,
+            found.spearman, found.n, found.overlap, found.chance,
         )  # fmt: skip
 
 

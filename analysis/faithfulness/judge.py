@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
 
-from knscope.analysis.statistics.bootstrap import DRAWS, UNKNOWN, Interval, mean_of
+from knscope.analysis.attribution.method import MethodConfig, parse_method
+from knscope.analysis.statistics.bootstrap import DRAWS, Interval, mean_of
 from knscope.analysis.types import Floats
 
 DEFAULT = "amig"
@@ -19,11 +20,17 @@ COMPARED = (
     "amig-code",
     "bkn",
     "bkn-eleuther",
+    "bkn+target=logprob",
+    "attribution_patching",
+    "attribution_patching+baseline=resample",
+    "logprob_increase",
     "grad_x_act",
     "activation",
     "random",
 )
 """What is held against truth unless other methods are named."""
+FEWEST = 20
+"""Subjects that must report before a method is called better than the default."""
 CONTROLS = ("grad_x_act", "activation", "random", "ablation")
 
 
@@ -96,18 +103,22 @@ def halves(subjects: Collection[str], seed: int = 0) -> set[str]:
 
 @dataclass(frozen=True)
 class Choice:
-    """Which method the primary metric picks. `chosen` is the default to use; `winner` is None where there is none.
+    """What the primary metric says of the methods. The default keeps its name; `better` is put before it where one is, paired.
 
-    `chosen_on` are means on the choosing half, `reported` intervals on the other half, `lead` the paired difference of
-    the best candidate to the second there. Controls are listed but cannot be chosen.
+    `chosen_on` are means on the choosing half, `reported` intervals on the other half, `versus` there the paired difference of
+    each method to the default. `best` is the best candidate of the choosing half beside the default. Controls are listed but
+    are no candidates; methods that differ in their quadrature alone are one, by the best of them.
     """
 
-    chosen: str
-    winner: str | None
+    default: str
+    best: str | None
+    better: str | None
     ranking: tuple[str, ...]
     chosen_on: Mapping[str, float]
     reported: Mapping[str, Interval]
-    lead: Interval
+    versus: Mapping[str, Interval]
+    subjects: int
+    """Of the reporting half."""
 
 
 def choose(
@@ -119,26 +130,32 @@ def choose(
     draws: int = DRAWS,
     seed: int = 0,
 ) -> Choice:
-    """Rank methods by the primary metric, (F,) a method, facts averaged over ablations, models and languages.
+    """Rank methods by the primary metric, (F,) a method, facts averaged over ablations, models and languages (METHOD §8).
 
-    Half of the subjects rank the methods; the other half gives the intervals. Where those of the best two candidates
-    overlap, or only one half has facts, there is no winner and the default stays.
+    Half of the subjects rank the methods; the other half reports. The best candidate is better than the default where the
+    interval of their paired difference lies above 0 and at least FEWEST subjects report.
     """
     labels = np.asarray(subject, dtype=np.str_)
     choosing = np.isin(labels, sorted(halves(subject, seed)))
     table = {name: np.asarray(values, dtype=np.float64) for name, values in areas.items()}
     if not choosing.any():
-        return Choice(default, None, (), {}, {}, UNKNOWN)
+        return Choice(default, None, None, (), {}, {}, {}, 0)
     means = {name: float(values[choosing].mean()) for name, values in table.items()}
     ranking = tuple(sorted(means, key=lambda name: (-means[name], name)))
-    candidates = [name for name in ranking if name not in controls]
     report = labels[~choosing]
     found = {name: mean_of(values[~choosing], report, draws=draws, seed=seed) for name, values in table.items()}
     reported = {name: one.interval() for name, one in found.items()}
-    if len(candidates) < 2:
-        return Choice(default, None, ranking, means, reported, UNKNOWN)
-    best, second = candidates[:2]
-    lead = found[best].minus(found[second]).interval()
-    low, high = reported[best].low, reported[second].high
-    winner = best if low is not None and high is not None and low > high else None
-    return Choice(winner or default, winner, ranking, means, reported, lead)
+    own = candidate(default)
+    best = next((name for name in ranking if name not in controls and candidate(name) != own), None)
+    versus = {}
+    if default in found:
+        versus = {name: one.minus(found[default]).interval() for name, one in found.items() if name != default}
+    subjects = len(set(report.tolist()))
+    low = versus[best].low if best in versus else None
+    better = best if low is not None and low > 0 and subjects >= FEWEST else None
+    return Choice(default, best, better, ranking, means, reported, versus, subjects)
+
+
+def candidate(method: str) -> str:
+    """What methods that differ in their quadrature alone have in common."""
+    return replace(parse_method(method), rule="right", nodes=1, tolerance=MethodConfig.tolerance).label

@@ -60,6 +60,8 @@ def single_effects(
 ) -> Floats:
     """Drop of p(answer) when each neuron alone is ablated, (len(neurons),); all neurons unless some are named."""
     chosen = np.arange(engine.loaded.n_neurons) if neurons is None else np.asarray(neurons, dtype=np.int64)
+    if not len(chosen):
+        return np.empty(0)
     [before] = engine.predict([query])
     return before.p - _p_after(engine, query, (chosen[i : i + 1] for i in range(len(chosen))), values)
 

@@ -9,14 +9,14 @@ import numpy as np
 import polars as pl
 
 from knscope.analysis.edits.sets import KINDS
-from knscope.analysis.faithfulness.judge import CONTROLS, Choice, choose, halves
-from knscope.analysis.statistics.bootstrap import DRAWS, mean_interval
-from knscope.analysis.statistics.columns import ENDS, span, spread, spread_columns
+from knscope.analysis.faithfulness.judge import CONTROLS, FEWEST, Choice, choose, halves
+from knscope.analysis.statistics.bootstrap import DRAWS, UNKNOWN, mean_interval
+from knscope.analysis.statistics.columns import ENDS, spread, spread_columns
 from knscope.analysis.statistics.table import Table
 
 NOTES = (
     "area (primary, higher is better): mean drop of log p over the first 100 deletions, less that of irrelevant facts",
-    "reported: on the half of the subjects that did not choose; vs best: paired difference to the best method that may be the default",
+    "reported: on the half of the subjects that did not choose; vs: paired difference to the default on these",
     "spearman: with single ablations above the noise floor; overlap: share of the 20 truly strongest among the method's 20",
     "resample: values of a fact of another relation. A method that starts from zero is favoured where truth is 'set to zero'",
 )
@@ -68,21 +68,32 @@ def _primary(rows: pl.DataFrame, choice: Choice, wide: pl.DataFrame, seed: int) 
                 "subjects": reporting["subject"].n_unique(),
                 "area (choosing half)": choice.chosen_on[name],
                 **spread("area (reported)", reported, ".3f", prefix=""),
+                **spread(f"vs {choice.default}", choice.versus.get(name, UNKNOWN), ".3f", prefix=""),
                 "spearman": _mean(part["spearman"]),
                 "overlap": _mean(part["overlap"]),
                 "chance": _mean(part["chance"]),
             }
         )
-    lead = span("lead", choice.lead, ".3f")["lead"]
-    why = "the intervals of the best two overlap" if lead else "too few facts"
-    verdict = (
-        f"{choice.winner} is best and becomes the default"
-        if choice.winner
-        else f"no winner: {why}; {choice.chosen} stays the default"
-    )
-    notes = (verdict, f"lead of the best over the second: {lead}" if lead else "too few facts for a lead", *NOTES)
+    notes = (_verdict(choice), *NOTES)
     title = f"faithfulness: {', '.join(dict.fromkeys(rows['model']))}, {wide.height} facts"
-    return Table("faithfulness", title, pl.DataFrame(lines, schema=_PRIMARY), notes, ENDS)
+    columns = dict(_PRIMARY)
+    columns |= spread_columns(f"vs {choice.default}", prefix="")
+    frame = pl.DataFrame(lines, schema={name: columns[name] for name in (lines[0] if lines else columns)})
+    return Table("faithfulness", title, frame, notes, ENDS)
+
+
+def _verdict(choice: Choice) -> str:
+    """Which method, in one sentence with figures (METHOD §8)."""
+    default, best, few = choice.default, choice.best, choice.subjects < FEWEST
+    found = choice.versus.get(best or "", UNKNOWN)
+    if best is None or found.estimate is None:
+        return f"no other candidate to hold against {default}; it stays the default"
+    interval = f", 95 % {found.low:+.3f}…{found.high:+.3f}" if found.low is not None and found.high is not None else ""
+    figures = f"{found.estimate:+.3f} nats a fact{interval}, {choice.subjects} subjects"
+    if choice.better:
+        return f"{best} is better than {default} on this model: {figures}; take it with --method {best}"
+    wanted = f"; {FEWEST} subjects must report before one is called better" if few else ""
+    return f"no method is shown to be better than {default}: the best of the others, {best}, has {figures}{wanted}"
 
 
 def _by_kind(rows: pl.DataFrame, draws: int, seed: int) -> Table:

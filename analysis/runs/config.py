@@ -10,6 +10,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from knscope.analysis.attribution.method import parse_method
+from knscope.analysis.attribution.others import needs_others
 from knscope.analysis.edits.sets import ABLATIONS, Ablation
 from knscope.analysis.engine.sources import weight_bytes
 from knscope.analysis.stored.negative import SIGNS, Sign
@@ -73,7 +74,10 @@ class RunConfig:
                 raise UserError(f"{text!r} is not UTF-8, and a run writes down what it is asked for; rename the file")
         object.__setattr__(self, "models", _once(self.models))
         for method in self.methods:
-            parse_method(method)
+            if needs_others(parse_method(method)) and "factcheck" in self.what:
+                raise UserError(
+                    f"--method {method} starts from other facts, which claims have not; leave factcheck out of --what"
+                )
         _check("--what", self.what, PHASES)
         _check("--suppress", self.suppress, ABLATIONS)
         _check("--sign", self.signs, SIGNS)

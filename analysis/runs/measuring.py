@@ -34,6 +34,10 @@ class Task:
     methods: tuple[str, ...]
     grouped: int = 8
     permutations: int = 200
+    singles: int | None = None
+    """Neurons ablated alone; None: all."""
+    store: str = ""
+    """A store that attributions are taken from, and that results are kept in."""
     irrelevant: int = 5
     part: int = 0
     of: int = 1

@@ -156,7 +156,8 @@ def _asked(reader: Reader, view: View, seed: int) -> _Asked:
 
 def _attributions(asked: _Asked) -> tuple[list[Unit], set[str], dict[str, int], int]:
     queries = [Query(*row) for row in asked.rows.select(FIELDS).iter_rows()]
-    given = asked.source, asked.hash, asked.view.method, queries, UNIT_ROWS
+    pool = [Query(*row) for row in asked.facts.frame.select(FIELDS).iter_rows()]
+    given = asked.source, asked.hash, asked.view.method, queries, UNIT_ROWS, pool
     units, wanted, stored = planner.attribution_units(asked.stored, *given)
     facts = {query.fact for unit in units for query in unit.queries}
     lacking = wanted - stored

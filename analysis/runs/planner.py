@@ -13,6 +13,8 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from knscope.analysis.attribution.method import parse_method
+from knscope.analysis.attribution.others import draw_others
 from knscope.analysis.dkn.choose import strongest
 from knscope.analysis.edits import choose as edits_choose
 from knscope.analysis.edits.choose import WantedEdit
@@ -68,13 +70,24 @@ def cut(rows: Sequence[Any], size: int) -> list[Sequence[Any]]:
 
 
 def attribution_units(
-    stored: Stored, source: str, model: str, method: str, queries: Iterable[Query], size: int
+    stored: Stored,
+    source: str,
+    model: str,
+    method: str,
+    queries: Iterable[Query],
+    size: int,
+    pool: Sequence[Query] = (),
 ) -> Planned:
-    """`model` is what `model_hash` returns, here and below; `size` the queries of a unit."""
+    """`model` is what `model_hash` returns, here and below; `size` the queries of a unit; from `pool` come the other facts that
+    some methods start from."""
     keys = {attribution_key(model, query.id, method): query for query in queries}
     have = stored.keys("attribution", keys)
     missing = [query for key, query in keys.items() if key not in have]
-    units = [Unit("attribute", source, method, queries=tuple(part)) for part in cut(missing, size)]
+    config = parse_method(method)
+    units = [
+        Unit("attribute", source, method, queries=tuple(part), others=draw_others(config, part, pool))
+        for part in cut(missing, size)
+    ]
     return units, len(keys), len(have)
 
 

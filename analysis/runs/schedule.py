@@ -61,6 +61,7 @@ class ModelPlan:
     row: Mapping[str, Any]
     rows: list[Query]
     mains: Mapping[tuple[str, str], Query] = field(default_factory=dict)
+    usable: Sequence[Query] = ()
     chunks: list[list[Query]] = field(default_factory=list)
     size: int = UNIT_ROWS
     """Queries of a chunk, and of a unit."""
@@ -252,6 +253,7 @@ class Schedule:
         unusable = self._stored.unusable(model.label)
         predicted = self._stored.predicted(model.label)
         usable = [row for row in model.rows if row.id in predicted and row.id not in unusable]
+        model.usable = usable
         if self.config.known:
             usable = known_rows(usable, self._stored.known(model.label), self.config.known == "every")
         stored = self._stored.mains(model.label)
@@ -270,7 +272,7 @@ class Schedule:
             return
         model = self.models[source]
         for turn, method in enumerate(self.config.methods):
-            given = source, model.hash, method, model.chunks[number], model.size
+            given = source, model.hash, method, model.chunks[number], model.size, model.usable
             units, _, stored = planner.attribution_units(self._stored, *given)
             self._done[source, "attribute", method] += stored
             name = f"attribute {source} {method} {number}"

@@ -7,13 +7,15 @@ import os
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import replace
+from dataclasses import asdict, replace
 from typing import Any, TextIO
 
 import numpy as np
 import numpy.typing as npt
 import polars as pl
 
+from knscope.analysis.attribution.method import parse_method
+from knscope.analysis.attribution.others import draw_others
 from knscope.analysis.edits.measure import mean_activations
 from knscope.analysis.edits.sets import KINDS, Kind, draw_alike, draw_irrelevant
 from knscope.analysis.engine import models, replay
@@ -22,6 +24,8 @@ from knscope.analysis.faithfulness.compare import Item, compare
 from knscope.analysis.prompts import encode
 from knscope.analysis.prompts.encode import EncodedQuery
 from knscope.analysis.runs.facts import Templates, load_facts
+from knscope.analysis.runs.kept import KeptItems, StoredScores
+from knscope.analysis.runs.keys import model_hash
 from knscope.analysis.runs.measuring import Task
 from knscope.analysis.runs.worker import USER_ERRORS, resolve_device
 from knscope.analysis.stored.facts import join_subjects
@@ -75,10 +79,20 @@ def measure(task: Task, progress: Callable[[int, int], bool]) -> dict[str, Any]:
     items = make_items(task, mains, known)
     mine = items[task.part :: task.of]
     progress(0, len(mine))
+
+    def others(method: str, queries: Sequence[EncodedQuery]) -> dict[str, list[EncodedQuery]]:
+        encoded = {query.query.id: query for query in mains.values()}
+        pool = [query.query for query in mains.values()]
+        drawn = draw_others(parse_method(method), [query.query for query in queries], pool)
+        return {name: [encoded[other.id] for other in some] for name, some in drawn.items()}
+
     found = compare(
         engine,
         mine,
         task.methods,
+        singles=task.singles,
+        scores=StoredScores(engine, others, task.store),
+        kept=KeptItems(task, model_hash(asdict(loaded.identity))) if task.store else None,
         means=_means(engine, [item.query for item in items]),
         permutations=task.permutations,
         seed=config.seed,

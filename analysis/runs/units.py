@@ -39,6 +39,8 @@ class Unit:
     queries: tuple[Query, ...] = ()
     scans: tuple[ScanItem, ...] = ()
     payload: Mapping[str, Any] = field(default_factory=dict)
+    others: Mapping[str, tuple[Query, ...]] = field(default_factory=dict)
+    """Other facts that the paths of some methods start from, by language or by the query's id."""
     seed: int = 0
     model: str = ""
     """`model_hash` of the stored model that it goes on with; empty: whatever the source holds."""
@@ -103,6 +105,7 @@ class Unit:
                 for item in stored["scans"]
             ),
             payload=stored["payload"],
+            others={name: tuple(Query(**row) for row in rows) for name, rows in stored.get("others", {}).items()},
             seed=stored["seed"],
             model=stored["model"],
         )

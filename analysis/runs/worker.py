@@ -208,8 +208,9 @@ class Worker:
         self._batch.add("method", rows.method_row(unit.method))
         usable = self._encode(held, unit.queries)
         yield len(unit.queries) - len(usable)
+        others = {name: self._encode(held, rows, note=False) for name, rows in unit.others.items()}
         for part in _portions(held, usable, method):
-            for result in integrate.attribute(held.engine, part, method):
+            for result in integrate.attribute(held.engine, part, method, others):
                 key = attribution_key(held.hash, result.query.query.id, unit.method)
                 rows.add_attribution(self._batch, key, held.label, unit.method, result, held.sites)
                 self.keys.append(key)

@@ -6,7 +6,7 @@ quadrature or attribution is used.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import torch
@@ -54,8 +54,14 @@ def rule(name: str, n: int) -> tuple[np.ndarray, np.ndarray]:
 
 
 class Literal:
-    def __init__(self, loaded: LoadedModel, site_paths: list[str], method: MethodConfig) -> None:
-        self.model, self.loaded, self.method = loaded.model, loaded, method
+    def __init__(
+        self,
+        loaded: LoadedModel,
+        site_paths: list[str],
+        method: MethodConfig,
+        others: Callable[[EncodedQuery], Sequence[EncodedQuery]] = lambda query: (),
+    ) -> None:
+        self.model, self.loaded, self.method, self.others = loaded.model, loaded, method, others
         self.sites = [loaded.model.get_submodule(path) for path in site_paths]
 
     def activations(self, ids: tuple[int, ...]) -> list[torch.Tensor]:
@@ -98,6 +104,12 @@ class Literal:
 
         if self.method.baseline == "zero":
             return [[torch.zeros_like(x) for x in read(list(step.ids))]]
+        if self.method.baseline in ("mean", "resample"):
+            means = []
+            for other in self.others(query):
+                of_steps = [[x[s.position] for x in self.activations(s.ids)] for s in other.steps]
+                means.append([sum(layer) / len(of_steps) for layer in zip(*of_steps, strict=True)])
+            return [[torch.stack(layer).mean(0) for layer in zip(*means, strict=True)]]
         if self.method.baseline == "mean_tokens":
             reads = [read(hidden((place,))) for place in range(len(step.ids))]
             return [[torch.stack([r[layer] for r in reads]).mean(0) for layer in range(len(self.sites))]]

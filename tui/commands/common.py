@@ -95,14 +95,14 @@ def prefix(text: str) -> str:
         raise UserError(f"--prefix {text}: {place} cannot be read ({why})") from error
 
 
-def facts_count(text: str) -> int | None:
+def facts_count(text: str, option: str = "--facts") -> int | None:
     """`all` -> None; otherwise a positive whole number."""
     from knscope.store.errors import UserError
 
     if text == "all":
         return None
     if not text.isdecimal() or int(text) == 0:
-        raise UserError(f"--facts {text}: give a positive whole number, or all")
+        raise UserError(f"{option} {text}: give a positive whole number, or all")
     return int(text)
 
 

@@ -72,7 +72,13 @@ class Measured:
 def faithfulness(
     asked: Measured,
     method: Annotated[
-        str | None, typer.Option("--method", help="Methods, as in amig,bkn. Default: nine methods.")
+        str | None, typer.Option("--method", help="Methods, as in amig,bkn. Default: thirteen methods.")
+    ] = None,
+    singles: Annotated[
+        str, typer.Option(help="Neurons ablated alone (columns spearman, overlap): all, a number (drawn), or none.")
+    ] = "1024",
+    store: Annotated[
+        Path | None, typer.Option(help="Store to take attributions from and to keep the measurements in.")
     ] = None,
     group: Annotated[
         int, typer.Option(min=0, help="Facts and languages per model for which groups of neurons are ablated.")
@@ -85,14 +91,20 @@ def faithfulness(
     from knscope.analysis.faithfulness.judge import COMPARED
     from knscope.analysis.runs.facts import load_facts
     from knscope.analysis.runs.measuring import Measurement, Task, tasks
+    from knscope.store import create
     from knscope.store.processes import cpu_count
     from knscope.tui.printing import output
 
     output.check(asked.form, asked.out)
     config = asked.config(dtype=dtype)
     load_facts(config)
+    few = {"all": None, "none": 0}[singles] if singles in ("all", "none") else common.facts_count(singles, "--singles")
+    place = str(create(store).absolute()) if store else ""
     methods = COMPARED if method is None else common.methods(method)
-    work = Measurement(tasks(Task(config, methods, grouped=group), processes or cpu_count()), processes or None)
+    work = Measurement(
+        tasks(Task(config, methods, grouped=group, singles=few, store=place), processes or cpu_count()),
+        processes or None,
+    )
     _follow(work)
     measured = in_order(work.documents)
     tables = faithfulness_table.build(measured, seed=asked.seed)
@@ -118,6 +130,7 @@ def _follow(work: Any) -> None:
     from knscope.tui.printing import output
 
     with output.progress_bar() as bar:
+        bar.show(0, 0, "loading models")
         steps: Iterator[Any] = work.run()
         while True:
             try:

@@ -37,7 +37,8 @@ GRID = [
     *(
         name
         for name in PRESETS
-        if name not in ("random", "ablation", "activation", "grad_x_act", "amig-code", "bkn-eleuther")
+        if name
+        not in ("random", "ablation", "activation", "grad_x_act", "amig-code", "bkn-eleuther", "logprob_increase")
     ),
     "amig-code+site=post_act",
     "bkn-eleuther+site=post_act",
@@ -49,6 +50,10 @@ GRID = [
     "amig-code+site=post_act,positions=all,nodes=7",
     "amig+tolerance=0.05",
     "bkn+rule=gauss-lobatto,nodes=9,tolerance=0.02,positions=all",
+    "bkn+target=logprob",
+    "amig+baseline=resample",
+    "amig+baseline=mean,target=logprob",
+    "attribution_patching+baseline=resample",
 ]
 
 
@@ -61,6 +66,12 @@ def encoded(engine: Engine) -> list[EncodedQuery]:
     return [encode(engine.loaded, query) for query in QUERIES[engine.loaded.kind]]
 
 
+def others_in(engine: Engine) -> dict[str, list[EncodedQuery]]:
+    """One query for each of those that are attributed, several for a language."""
+    queries = encoded(engine)
+    return {queries[0].query.id: [queries[2]], "en": [queries[0], queries[2]], "zh": [queries[1], queries[0]]}
+
+
 def literal_scores(engine: Engine, found: Attribution, method: MethodConfig) -> np.ndarray:
     paths = [SITES[engine.loaded.kind].format(site.layer) for site in engine.loaded.sites]
     number: dict[tuple[int, int], int] = {}  # a path's place among those of its step
@@ -69,14 +80,16 @@ def literal_scores(engine: Engine, found: Attribution, method: MethodConfig) -> 
     for step, path, layer, n in zip(records.step, records.path, records.layer, records.nodes, strict=True):
         place = number.setdefault((step, path), sum(1 for s, _ in number if s == step))
         nodes[step, place, layer] = int(n)
-    return Literal(engine.loaded, paths, method).scores(found.query, lambda *key: nodes[key])
+    others = others_in(engine)
+    literal = Literal(engine.loaded, paths, method, lambda query: others.get(query.query.id, others[query.query.lang]))
+    return literal.scores(found.query, lambda *key: nodes[key])
 
 
 @pytest.mark.parametrize("text", GRID)
 def test_scores_equal_the_literal_reference_to_1e_10_in_float64(engine: Engine, text: str) -> None:
     method = parse_method(text)
     queries = encoded(engine) if text in ("amig", "bkn") else encoded(engine)[:2]
-    for found in attribute(engine, queries, method):
+    for found in attribute(engine, queries, method, others_in(engine)):
         expected = literal_scores(engine, found, method)
         assert np.abs(found.scores - expected).max() <= 1e-10 * np.abs(expected).max()
 

@@ -12,7 +12,16 @@ import torch
 from scipy import stats
 
 from knscope.analysis.engine.replay import Edit, Engine
-from knscope.analysis.faithfulness.judge import agreement, area, choose, halves, ranks, spearman, specific_area
+from knscope.analysis.faithfulness.judge import (
+    agreement,
+    area,
+    candidate,
+    choose,
+    halves,
+    ranks,
+    spearman,
+    specific_area,
+)
 from knscope.analysis.faithfulness.measure import (
     P_FLOOR,
     deletion_curves,
@@ -167,37 +176,53 @@ def _areas(rng, means, n=80):
     return {name: mean + fact + rng.normal(0, 0.05, n) for name, mean in means.items()}, [f"s{i}" for i in range(n)]
 
 
-def test_the_clearly_best_method_is_chosen_on_one_half_and_reported_on_the_other():
+def test_clearly_better_method_is_named_on_the_half_that_did_not_choose_it():
     areas, subject = _areas(np.random.default_rng(1), {"amig": 1.0, "bkn": 1.6, "amig-code": 0.5})
     choice = choose(areas, subject, draws=500)
-    assert (choice.winner, choice.chosen) == ("bkn", "bkn")
+    assert (choice.default, choice.best, choice.better, choice.subjects) == ("amig", "bkn", "bkn", 40)
     assert choice.ranking == ("bkn", "amig", "amig-code")
-    assert choice.lead.low > 0
     chosen_by = halves(subject)
     other = [i for i, s in enumerate(subject) if s not in chosen_by]
     assert choice.reported["bkn"].estimate == pytest.approx(areas["bkn"][other].mean())
+    assert choice.versus["bkn"].estimate == pytest.approx((areas["bkn"] - areas["amig"])[other].mean())
+    assert 0.5 < choice.versus["bkn"].low < 0.6 < choice.versus["bkn"].high < 0.7 and "amig" not in choice.versus
     assert len(chosen_by) == 40
 
 
-def test_overlapping_intervals_leave_the_default_and_name_no_winner():
-    areas, subject = _areas(np.random.default_rng(2), {"amig": 1.0, "bkn": 1.02})
+def test_difference_is_judged_paired_where_the_methods_own_intervals_overlap():
+    """Facts differ more than methods do: side by side nothing could be said."""
+    rng = np.random.default_rng(7)
+    fact = rng.normal(0, 3, 80)
+    areas = {"amig": 1 + fact, "bkn": 1.3 + fact + rng.normal(0, 0.05, 80)}
+    choice = choose(areas, [f"s{i}" for i in range(80)], draws=500)
+    assert choice.reported["bkn"].low < choice.reported["amig"].high
+    assert choice.better == "bkn"
+
+
+def test_method_that_is_no_better_than_the_default_is_not_named():
+    areas, subject = _areas(np.random.default_rng(2), {"amig": 1.0, "bkn": 1.0})
     choice = choose(areas, subject, draws=500)
-    assert (choice.winner, choice.chosen) == (None, "amig")
+    assert (choice.best, choice.better) == ("bkn", None)
 
 
-def test_a_control_may_lead_but_is_never_chosen():
+def test_other_quadrature_of_the_default_is_no_candidate():
+    areas, subject = _areas(np.random.default_rng(5), {"amig": 1.0, "amig+nodes=10": 2.0, "bkn": 0.5})
+    assert (choose(areas, subject, draws=500).best, choose(areas, subject, draws=500).better) == ("bkn", None)
+    assert candidate("bkn") == candidate("bkn+nodes=5,rule=right") != candidate("bkn+target=logprob")
+
+
+def test_control_may_lead_but_is_never_named():
     areas, subject = _areas(np.random.default_rng(3), {"amig": 1.0, "bkn": 0.2, "grad_x_act": 3.0})
     choice = choose(areas, subject, draws=500)
     assert choice.ranking[0] == "grad_x_act"
-    assert choice.winner == "amig"
+    assert (choice.best, choice.better) == ("bkn", None)
 
 
-@pytest.mark.parametrize("n", [0, 1, 2])
-def test_too_few_facts_choose_nothing(n):
+@pytest.mark.parametrize("n", [0, 1, 2, 38])
+def test_fewer_than_20_reporting_subjects_name_no_better_method(n):
     areas, subject = _areas(np.random.default_rng(4), {"amig": 1.0, "bkn": 3.0}, n)
     choice = choose(areas, subject, draws=20)
-    assert choice.winner is None
-    assert choice.chosen == "amig"
+    assert choice.better is None and choice.subjects <= 19
 
 
 # --- stability --------------------------------------------------------------------------------------------------------

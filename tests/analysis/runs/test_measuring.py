@@ -12,11 +12,13 @@ import pytest
 from knscope import store
 from knscope.analysis.attribution.method import parse_method
 from knscope.analysis.engine import models, replay
+from knscope.analysis.faithfulness import compare as compare_room
 from knscope.analysis.faithfulness import table as faithfulness_table
 from knscope.analysis.faithfulness.judge import COMPARED
 from knscope.analysis.figures.drawing import draw
 from knscope.analysis.prompts import encode
 from knscope.analysis.runs import facts, job, measuring, protocol, truth
+from knscope.analysis.runs import kept as kept_room
 from knscope.analysis.runs.__main__ import make_executor
 from knscope.analysis.runs.config import ModelSource, RunConfig
 from knscope.analysis.runs.measuring import Task, tasks
@@ -89,6 +91,50 @@ def test_the_facts_of_the_same_relation_that_curves_are_read_on_have_another_ans
 def test_a_cancelled_task_gives_what_it_has(tiny_models, known_facts):
     found = truth.measure(task(tiny_models, known_facts), lambda done, total: done < 1)
     assert len({(row["fact"], row["lang"]) for row in found["rows"]}) == 1
+
+
+def test_what_was_measured_is_found_again_in_the_store(tiny_models, known_facts, tmp_path, monkeypatch):
+    """A second time nothing is attributed, ablated or deleted; other neurons ablated alone are other results."""
+    place = store.create(tmp_path / "a.knstore")
+    wanted = task(tiny_models, known_facts, store=str(place), singles=9)
+    first = truth.measure(wanted, lambda done, total: True)
+    kept = list((place / "measured").iterdir())
+    assert len(kept) == len({(row["fact"], row["lang"]) for row in first["rows"]})
+    kept[0].write_text("{")  # damaged: measured again
+    measured = []
+    real = compare_room._measure
+    monkeypatch.setattr(compare_room, "_measure", lambda *given: measured.append(given[1]) or real(*given))
+    again = truth.measure(wanted, lambda done, total: True)
+    assert again == first and len({item.query.query.id for item in measured}) == 1
+    truth.measure(replace(wanted, singles=8), lambda done, total: True)
+    assert len({item.query.query.id for item in measured}) == len(kept)
+
+
+def test_attributions_are_taken_from_the_store(tiny_models, known_facts, tmp_path, monkeypatch):
+    place = store.create(tmp_path / "a.knstore")
+    wanted = task(tiny_models, known_facts, singles=0)
+    computed = truth.measure(wanted, lambda done, total: True)
+    config = replace(wanted.config, methods=wanted.methods, what=("attribution",), engine="inline")
+    run = run_files.new_run(place, config.to_json())
+    assert job.execute(place, run, lambda config, cancelled: make_executor(place, run, config, cancelled)) == "done"
+    asked = []
+    real = kept_room.attribute
+    monkeypatch.setattr(
+        kept_room, "attribute", lambda e, queries, *more: asked.extend(queries) or real(e, queries, *more)
+    )
+    stored = truth.measure(replace(wanted, store=str(place)), lambda done, total: True)
+    assert stored == computed and not asked
+
+
+def test_agreement_with_single_ablations_is_of_the_neurons_that_were_ablated_alone(tiny_models, known_facts):
+    none, some, every = (
+        truth.measure(task(tiny_models, known_facts, singles=n), lambda done, total: True)["rows"]
+        for n in (0, 30, None)
+    )
+    for a, b, c in zip(none, some, every, strict=True):
+        assert a["area"] == b["area"] == c["area"] and a["drop"] == c["drop"]
+        assert a["spearman"] is None and a["overlap"] is None and a["neurons"] == 0
+        assert b["neurons"] <= 30 and b["chance"] == 20 / 30 and c["chance"] == 20 / 96
 
 
 def test_events_are_one_object_a_line_and_a_closed_stdin_ends_the_work(tiny_models, known_facts):

@@ -1,0 +1,48 @@
+"""Which other facts a path may start from (baselines `mean` and `resample`): drawn by a seed. Knows no torch."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+
+from knscope.analysis.attribution.method import MethodConfig
+from knscope.analysis.prompts.encode import Query
+
+MEAN_OVER = 32
+"""Queries of the language whose mean activations are a baseline."""
+Others = Mapping[str, tuple[Query, ...]]
+"""By language for `mean`, by the query's id for `resample`."""
+
+
+def needs_others(method: MethodConfig) -> bool:
+    return method.baseline in ("mean", "resample")
+
+
+def draw_others(method: MethodConfig, queries: Sequence[Query], pool: Sequence[Query]) -> Others:
+    """For each query's language some queries of the pool, or for each query one of its language on another relation (where there
+    is none, on another subject). Where there is neither, nothing. The draw does not depend on the pool's order."""
+
+    def lot(*names: str) -> str:
+        return hashlib.sha256(":".join((str(method.seed), *names)).encode()).hexdigest()
+
+    if method.baseline == "mean":
+        langs = dict.fromkeys(query.lang for query in queries)
+        drawn = {lang: sorted((q for q in pool if q.lang == lang), key=lambda q: lot(q.id)) for lang in langs}
+        return {lang: tuple(found[:MEAN_OVER]) for lang, found in drawn.items() if found}
+    if method.baseline != "resample":
+        return {}
+    by_lang: dict[str, list[Query]] = {}
+    for query in pool:
+        by_lang.setdefault(query.lang, []).append(query)
+    found: dict[str, tuple[Query, ...]] = {}
+    for query in queries:
+        others = [q for q in by_lang.get(query.lang, ()) if q.fact != query.fact and q.subject != query.subject]
+        far = [other for other in others if other.relation != query.relation] or others
+        if far:
+            found[query.id] = (min(far, key=lambda other, of=query.id: lot(of, other.id)),)  # type: ignore[misc]
+    return found
+
+
+def others_for(others: Mapping[str, Sequence[object]], query: Query) -> Sequence[object]:
+    """What was drawn for a query; empty where nothing was."""
+    return others.get(query.id) or others.get(query.lang) or ()
