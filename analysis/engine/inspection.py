@@ -8,6 +8,7 @@ from typing import Any
 
 from knscope.analysis.attribution.integrate import attribute
 from knscope.analysis.attribution.method import PRESETS
+from knscope.analysis.attribution.promotion import finish
 from knscope.analysis.attribution.quadrature import nodes_and_weights
 from knscope.analysis.engine.models import LoadedModel, probe_ids
 from knscope.analysis.engine.replay import Engine
@@ -15,6 +16,7 @@ from knscope.analysis.engine.sites import Site
 from knscope.analysis.engine.ways import Case
 from knscope.analysis.prompts.encode import EncodedQuery, Query, Step, Word
 
+COSTED = ("amig", "bkn", "attribution_patching", "logprob_increase")
 _TOKENS = 12
 _WORDS = 6
 
@@ -99,7 +101,7 @@ def inspect(loaded: LoadedModel, memory_bytes: int | None = None) -> ModelReport
         error=proof.error,
         not_faster_because=proof.refused,
         proving_seconds=round(proving, 3),
-        costs=tuple(_cost(engine, name) for name in ("amig", "bkn")),
+        costs=tuple(_cost(engine, name) for name in COSTED),
         sites=loaded.sites,
     )
 
@@ -110,9 +112,12 @@ def _cost(engine: Engine, name: str) -> QueryCost:
     tokens = min(_TOKENS, engine.loaded.context)
     query = sample_query(engine.loaded, tokens, words=1)
     timed = replace(method, rule="endpoints") if method.is_adaptive else method  # no path asks for more nodes
-    list(attribute(engine, [query], timed))  # a first one waits for libraries to wake up
+    if method.kind == "logprob_increase":
+        return _cost_of_products(engine, name, query)
+    others = {query.query.id: [query]}
+    list(attribute(engine, [query], timed, others))  # a first one waits for libraries to wake up
     start = time.perf_counter()
-    list(attribute(engine, [query], timed))
+    list(attribute(engine, [query], timed, others))
     seconds = (time.perf_counter() - start) * paths
     at, _ = nodes_and_weights(method.rule, method.nodes)
     # where a path ends is one row for all, its start one of its own
@@ -121,6 +126,20 @@ def _cost(engine: Engine, name: str) -> QueryCost:
     held = min(rows, engine.capacity(computed, gradient=True))
     cost = engine.proof.cost
     return QueryCost(name, rows, round(seconds, 4), held, round(held * (cost.token * computed + cost.head) / 2**20, 1))
+
+
+def _cost_of_products(engine: Engine, name: str, query: EncodedQuery) -> QueryCost:
+    """One product with the vocabulary a neuron and layer, of which a pass of them is timed."""
+    prepared = engine.prepare([query])
+    tokens = len(query.steps[0].ids) if engine.recipe.enter != "own" else 1
+    rows = engine.loaded.n_neurons + len(engine.loaded.sites)
+    held = min(rows, engine.capacity(tokens, gradient=False))
+    width = engine.circuit.product(0, prepared.activations[0]).shape[-1]
+    hidden = prepared.activations[0].new_ones((held, width))
+    start = time.perf_counter()
+    finish(engine, prepared.ids_of(0), hidden, int(prepared.position[0]))
+    seconds = (time.perf_counter() - start) * rows / held
+    return QueryCost(name, rows, round(seconds, 4), held, round(held * engine.proof.cost.row(tokens, False) / 2**20, 1))
 
 
 def sample_query(loaded: LoadedModel, tokens: int, words: int, steps: int = 1, seed: int = 0) -> EncodedQuery:

@@ -62,10 +62,10 @@ class Measured:
         from knscope.tui.printing import output
         from knscope.tui.printing.format import document
 
+        if self.out is not None or not self.as_json:
+            output.emit(tables, self.form, self.out)
         if self.as_json:
             output.write_json(document(tables) | dict(more or {}))
-        else:
-            output.emit(tables, self.form, self.out)
 
 
 @takes(Measured)

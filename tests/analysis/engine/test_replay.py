@@ -12,7 +12,7 @@ import torch
 from knscope import analysis
 from knscope.analysis.engine import memory, proof
 from knscope.analysis.engine.circuit import FULL, Circuit, Recipe
-from knscope.analysis.engine.inspection import inspect, sample_query
+from knscope.analysis.engine.inspection import COSTED, inspect, sample_query
 from knscope.analysis.engine.models import LoadedModel, load_model
 from knscope.analysis.engine.replay import Edit, Engine
 from knscope.analysis.engine.ways import Case
@@ -327,7 +327,7 @@ def test_inspect_describes_the_model_and_its_recipe(engine: Engine) -> None:
     assert report.neurons == sum(site.width for site in report.sites) == engine.loaded.n_neurons
     assert report.computed_by == str(engine.recipe)
     assert report.computed_by_long is None and report.long_from is None
-    assert [cost.method for cost in report.costs] == ["amig", "bkn"]
+    assert [cost.method for cost in report.costs] == list(COSTED)
     assert all(cost.seconds > 0 and cost.mib_a_pass > 0 for cost in report.costs)
     assert report.to_json()["sites"][0]["width"] == engine.loaded.sites[0].width
     cut = inspect(families.load("mistral (window 12)"))
