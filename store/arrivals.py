@@ -6,15 +6,16 @@ Only folders that may have changed are read (files.Folder): what a look costs do
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
-from typing import Literal
+from typing import Literal, TypeVar
 
 from knscope.store import files, ledger
 from knscope.store.dense import DamagedShardError, MissingShardError
 from knscope.store.layout import RUNS, SHARDS, unreadable
-from knscope.store.shards import Alike, Shard, read_shard
+from knscope.store.shards import Alike, Content, Shard, load, parse
 
 HOPE = 10.0
 """Seconds for which a shard that cannot be read is tried again: where a folder is copied or shared, its files may come into sight one by
@@ -23,13 +24,18 @@ EVERY = 0.5
 READING_THREADS = 4
 SHARDS_AHEAD = 128
 """How many are read before the first of them is asked for."""
+SAMPLE = 8
+"""Of these, how many say whether reading means waiting."""
+WAIT = 1e-3
+"""Seconds of waiting in the quickest of them from which on several are read at a time."""
+T = TypeVar("T")
 
 
 class Arrivals:
     """Of one reader, one caller at a time.
 
     :param seen: names of shards that need not be read
-    :param dense: as for `read_shard`
+    :param dense: as for `load`
     """
 
     def __init__(self, store: Path, seen: Iterable[str], dense: Literal["size", "rows"]) -> None:
@@ -89,14 +95,34 @@ class Arrivals:
             self._waiting[run] = waiting
 
     def _readable(self, paths: Sequence[Path]) -> Iterator[Shard]:
-        with ThreadPoolExecutor(READING_THREADS) as pool:
-            for start in range(0, len(paths), SHARDS_AHEAD):
-                some = paths[start : start + SHARDS_AHEAD]
-                yield from (shard for shard in pool.map(self._read, some) if shard)
+        """The files of some shards are read, and then their rows: taking turns would cost more."""
+        for start in range(0, len(paths), SHARDS_AHEAD):
+            for path, content in self._loaded(paths[start : start + SHARDS_AHEAD]):
+                shard = self._whole(path, partial(parse, content, self._alike))
+                if shard is not None:
+                    yield shard
 
-    def _read(self, path: Path) -> Shard | None:
+    def _loaded(self, paths: Sequence[Path]) -> list[tuple[Path, Content]]:
+        """One shard after another; several at a time where the disk or the network is waited for, since threads cost time, too."""
+        found, waits = list[Content | None](), list[float]()
+        for path in paths[:SAMPLE]:
+            before = time.perf_counter() - time.thread_time()
+            found.append(self._load(path))
+            waits.append(time.perf_counter() - time.thread_time() - before)
+        if min(waits) > WAIT:
+            with ThreadPoolExecutor(READING_THREADS) as pool:
+                found += pool.map(self._load, paths[SAMPLE:])
+        else:
+            found += map(self._load, paths[SAMPLE:])
+        return [(path, content) for path, content in zip(paths, found, strict=True) if content is not None]
+
+    def _load(self, path: Path) -> Content | None:
+        return self._whole(path, partial(load, path, self._dense))
+
+    def _whole(self, path: Path, read: Callable[[], T]) -> T | None:
+        """What `read` returns; None where the shard is damaged or gone, which is noted."""
         try:
-            return read_shard(path, self._dense, self._alike)
+            return read()
         except MissingShardError:
             self.missed = True
             self.damaged.pop(str(path), None)

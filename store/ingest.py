@@ -12,7 +12,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from knscope.store import neurons
+from knscope.store import neurons, parquet
 from knscope.store.database import NUMBERED
 from knscope.store.shards import Shard
 
@@ -214,7 +214,8 @@ def together(shards: Iterable[Shard], name: str) -> pa.Table | None:
 
 @contextmanager
 def registered(cursor: duckdb.DuckDBPyConnection, rows: pa.Table) -> Iterator[None]:
-    """`rows` as table `incoming` of this cursor."""
+    """`rows` as table `incoming` of this cursor. Raises ArrowInvalid where they are not what a run writes."""
+    parquet.check(rows)
     cursor.register("incoming", rows)
     try:
         yield

@@ -28,7 +28,7 @@ from knscope.store.neurons import StrangeRowsError, extents
 from knscope.store.shards import Shard
 
 ROWS_AT_ONCE = 1_000_000
-SHARDS_AT_ONCE = 1_000
+SHARDS_AT_ONCE = 2_500
 DenseRow = tuple[Dense, int]
 """A dense matrix and the row of it that belongs to a key."""
 
@@ -74,7 +74,7 @@ class Intake:
             return self._together(cursor, shards), {}
         except duckdb.OutOfMemoryException:
             raise
-        except (duckdb.Error, pa.ArrowException, StrangeRowsError) as error:
+        except (duckdb.Error, pa.ArrowException, StrangeRowsError, UnicodeDecodeError) as error:
             if len(shards) == 1:
                 return set(), {shards[0].path: f"{shards[0].path}: its rows cannot be used ({error})"}
         half = len(shards) // 2

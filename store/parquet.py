@@ -62,17 +62,17 @@ def parsed(table: str, content: bytes, expected: int, place: str) -> pa.Table:
     """The rows in a file's content. Keys of rows that belong to others are read as a dictionary: few texts, many rows.
 
     :param expected: how many rows there are
-    :raises DamagedShardError: beginning with `place`, of anything but a table as this version writes it
+    :raises DamagedShardError: beginning with `place`, of anything but a table as this version writes it; `check` looks at its values
     """
     coded = ["key"] if table in CHILDREN else None
     try:
-        with pq.ParquetFile(pa.BufferReader(content), read_dictionary=coded) as file:
-            if file.metadata.num_rows != expected:
-                raise DamagedShardError(f"{place} has {file.metadata.num_rows} rows, not {expected}")
-            if not _fits(file.metadata, content):
+        with pq.ParquetFile(pa.BufferReader(content), read_dictionary=coded, pre_buffer=False) as file:
+            metadata = file.metadata
+            if metadata.num_rows != expected:
+                raise DamagedShardError(f"{place} has {metadata.num_rows} rows, not {expected}")
+            if not _fits(metadata, content):
                 raise DamagedShardError(f"{place} would take more than {DECODED_BYTES >> 30} GiB of memory")
             rows = file.read(use_threads=False)
-        rows.validate(full=True)
         if table == "method":
             for options in rows["options"].drop_null().to_pylist():
                 json.loads(options)
@@ -94,8 +94,6 @@ def parsed(table: str, content: bytes, expected: int, place: str) -> pa.Table:
             rows = rows.add_column(at, wanted.field(at), pa.nulls(rows.num_rows, wanted.field(at).type))
     if not rows.schema.equals(wanted):
         raise DamagedShardError(f"{place} has other columns than this version of knscope writes")
-    if empty := [column for column in NAMES if column in wanted.names and rows[column].null_count]:
-        raise DamagedShardError(f"{place} has rows without a {empty[0]}")
     return rows
 
 
@@ -106,12 +104,24 @@ def _schema(table: str) -> pa.Schema:
     return wanted.set(0, pa.field("key", pa.dictionary(pa.int32(), pa.string()))) if table in CHILDREN else wanted
 
 
+def check(rows: pa.Table) -> None:
+    """Look at rows of one file, or of many together, which costs less.
+
+    Raises ArrowInvalid where a text is not UTF-8, or a name is empty.
+    """
+    rows.validate(full=True)
+    if empty := [column for column in rows.column_names if column in NAMES and rows[column].null_count]:
+        raise pa.ArrowInvalid(f"rows without a {empty[0]}")
+
+
 def _fits(metadata: pq.FileMetaData, content: bytes) -> bool:
     """Whether what a file holds fits in memory: a small one may repeat a long text, or a number, without end."""
-    chunks = [
-        metadata.row_group(g).column(c) for g in range(metadata.num_row_groups) for c in range(metadata.num_columns)
-    ]
-    size: int = sum(8 * chunk.num_values for chunk in chunks)
+    groups = [metadata.row_group(g) for g in range(metadata.num_row_groups)]
+    chunks = [group.column(c) for group in groups for c in range(metadata.num_columns)]
+    values = [chunk.num_values for chunk in chunks]
+    size: int = 8 * sum(values)
+    if size + sum(values) * sum(group.total_byte_size for group in groups) <= DECODED_BYTES:
+        return True  # were every value as long as all of them together
     large = {
         chunk.path_in_schema
         for chunk in chunks

@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
-from functools import partial
+from functools import cache, cached_property, partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -25,7 +25,6 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from knscope.store import files, ledger, neurons, parquet, schema
 from knscope.store.dense import DENSE_FILE, DamagedShardError, Dense, MissingShardError, row_sums
@@ -41,6 +40,7 @@ WRITING_THREADS = 4
 ALIKE = ("model", "site", "method")
 """Tables that many shards hold alike."""
 Alike = dict[tuple[str, str], pa.Table]
+Checked = Literal["size", "rows", "bytes"]
 TEMPORARY = ".tmp-"
 DAMAGED = ".damaged-"
 
@@ -137,7 +137,7 @@ class Manifest:
     sha256: Mapping[str, str]
     dense_sums: Sequence[int]
 
-    @property
+    @cached_property
     def dense(self) -> Dense | None:
         if DENSE_FILE not in self.sha256:
             return None
@@ -159,27 +159,43 @@ def read_manifest(shard: Path) -> Manifest:
         and all(isinstance(one, str) for one in sums.values())
     ):
         raise DamagedShardError(f"{shard}: {MANIFEST} is not what knscope writes")
-    if strange := [name for name in (*rows, *sums) if not files.is_plain(name)]:
+    others = [name for name in (*rows, *sums) if name not in _names()]
+    if strange := [name for name in others if not files.is_plain(name)]:
         raise DamagedShardError(f"{shard}: {MANIFEST} names {strange[0]!r:.80}, which is no file of a shard")
     if missing := [table for table in known if _file(table) not in sums]:
         raise DamagedShardError(f"{shard}: {MANIFEST} has no checksum of {_file(missing[0])}")
     return Manifest(shard, known, sums, dense or [])
 
 
-def read_shard(path: Path, dense: Literal["size", "rows", "bytes"] = "size", alike: Alike | None = None) -> Shard:
-    """Read a shard, checking its tables against the manifest; of its dense scores the size, every row's sum, or every byte.
+@dataclass(frozen=True)
+class Content:
+    """A shard's tables as the bytes of their files with their checksums, each as the manifest says, and nothing parsed yet."""
 
-    :param alike: tables that were read before and often come again (`ALIKE`), by name and checksum; this shard's are added
+    manifest: Manifest
+    tables: Mapping[str, tuple[bytes, str]]
+
+
+def read_shard(path: Path, dense: Checked = "size", alike: Alike | None = None) -> Shard:
+    """Read a shard, checking its tables against the manifest, and its dense scores as `load` does.
+
     Raises DamagedShardError, naming the file; MissingShardError where the shard is not there any more.
+    """
+    return parse(load(path, dense), {} if alike is None else alike)
+
+
+def load(path: Path, dense: Checked = "size") -> Content:
+    """Read the files of a shard. Raises as `read_shard` does.
+
+    :param dense: what is checked of its dense scores: the size, every row's sum, or every byte
     """
     try:
         manifest = read_manifest(path)
-        found = {table: _table(manifest, table, {} if alike is None else alike) for table in manifest.rows}
-        for name in manifest.sha256.keys() - {_file(table) for table in found}:
+        tables = {table: _content(manifest, table) for table in manifest.rows}
+        for name in manifest.sha256.keys() - set(map(_file, tables)):
             if dense == "bytes" or name != DENSE_FILE:
                 _check(path, name, _checksum(path, name), manifest)
-        scores = manifest.dense
-        _check_dense(scores, found.get("attribution"), dense == "rows")
+        if manifest.dense is not None:
+            _check_dense(manifest.dense, dense == "rows")
     except DamagedShardError:
         raise
     except (OSError, UserError) as error:
@@ -189,7 +205,41 @@ def read_shard(path: Path, dense: Literal["size", "rows", "bytes"] = "size", ali
             raise MissingShardError(f"{path} is gone") from error
         place = f"{Path(error.filename).name}: " if isinstance(error, OSError) and error.filename else ""
         raise DamagedShardError(f"{path}: {place}{getattr(error, 'strerror', None) or error}") from error
-    return Shard(path, found, scores)
+    return Content(manifest, tables)
+
+
+def parse(content: Content, alike: Alike) -> Shard:
+    """The rows of a shard. Raises DamagedShardError, naming the file.
+
+    :param alike: tables that were read before and often come again (`ALIKE`), by name and checksum; this shard's are added
+    """
+    manifest = content.manifest
+    found = {table: _parsed(manifest, table, *own, alike) for table, own in content.tables.items()}
+    scores = manifest.dense
+    if scores is not None and "attribution" in found and found["attribution"].num_rows:
+        named = found["attribution"]["dense_row"].to_numpy()  # not a number where it is empty
+        if not 0 <= named.min() <= named.max() < scores.rows:
+            raise DamagedShardError(
+                f"{scores.path} has {scores.rows} rows, and table attribution names {named.min()} to {named.max()}"
+            )
+    return Shard(manifest.path, found, scores)
+
+
+def _content(manifest: Manifest, table: str) -> tuple[bytes, str]:
+    """A table's file and its checksum."""
+    content = files.read(manifest.path, _file(table), parquet.FILE_BYTES)
+    checksum = hashlib.sha256(content).hexdigest()
+    _check(manifest.path, _file(table), checksum, manifest)
+    return content, checksum
+
+
+def _parsed(manifest: Manifest, table: str, content: bytes, checksum: str, alike: Alike) -> pa.Table:
+    rows, expected = alike.get((table, checksum)), manifest.rows[table]
+    if rows is None or rows.num_rows != expected:
+        rows = parquet.parsed(table, content, expected, f"{manifest.path}: {_file(table)}")
+        if table in ALIKE:
+            alike[table, checksum] = rows
+    return rows
 
 
 def all_extents(store: Path) -> neurons.Extents:
@@ -200,18 +250,22 @@ def all_extents(store: Path) -> neurons.Extents:
         with suppress(OSError, UserError, DamagedShardError, neurons.StrangeRowsError):
             manifest = read_manifest(path)
             if "site" in manifest.rows:
-                found |= neurons.extents_of(_table(manifest, "site", alike))
+                found |= neurons.extents_of(_parsed(manifest, "site", *_content(manifest, "site"), alike))
     return found
 
 
 def check_rows(shard: Shard, known: neurons.Extents) -> None:
-    """Look at what a shard's rows say of each other, which costs more than to read them. Raises DamagedShardError.
+    """Look at a shard's rows, as `Intake` does where it takes them in: whether texts are UTF-8, and neurons are the model's.
+
+    Raises DamagedShardError.
 
     :param known: what `all_extents` returns
     """
     try:
+        for rows in shard.tables.values():
+            parquet.check(rows)
         neurons.check_shard(shard.tables, known)
-    except neurons.StrangeRowsError as error:
+    except (pa.ArrowInvalid, neurons.StrangeRowsError) as error:
         raise DamagedShardError(f"{shard.path}: its rows cannot be used ({error})") from error
 
 
@@ -220,31 +274,10 @@ def _check(path: Path, name: str, checksum: str, manifest: Manifest) -> None:
         raise DamagedShardError(f"{path}: {name} is not what was written (checksum differs)")
 
 
-def _check_dense(scores: Dense | None, attributions: pa.Table | None, every_row: bool) -> None:
-    if scores is None:
-        return
+def _check_dense(scores: Dense, every_row: bool) -> None:
     at_once = max(1, BLOCK_BYTES // max(1, 4 * scores.neurons()))
     for start in range(0, scores.rows if every_row else 0, at_once):
         scores.block(range(start, min(start + at_once, scores.rows)))
-    if attributions is not None and attributions.num_rows:
-        lowest, highest = pc.min_max(attributions["dense_row"]).as_py().values()
-        if not (lowest is not None and 0 <= lowest <= highest < scores.rows):
-            raise DamagedShardError(
-                f"{scores.path} has {scores.rows} rows, and table attribution names {lowest} to {highest}"
-            )
-
-
-def _table(manifest: Manifest, table: str, alike: Alike) -> pa.Table:
-    path, name, expected = manifest.path, _file(table), manifest.rows[table]
-    content = files.read(path, name, parquet.FILE_BYTES)
-    checksum = hashlib.sha256(content).hexdigest()
-    _check(path, name, checksum, manifest)
-    rows = alike.get((table, checksum))
-    if rows is None or rows.num_rows != expected:
-        rows = parquet.parsed(table, content, expected, f"{path}: {name}")
-        if table in ALIKE:
-            alike[table, checksum] = rows
-    return rows
 
 
 def verify(store: Path) -> dict[str, str]:
@@ -302,6 +335,12 @@ def set_aside(damaged: Iterable[str]) -> int:
             continue  # a read-only store: readers pass it over anyhow
         count += 1
     return count
+
+
+@cache
+def _names() -> frozenset[str]:
+    """Every table, and every file that a shard may hold."""
+    return frozenset((*schema.tables(), *map(_file, schema.tables()), DENSE_FILE))
 
 
 def _file(table: str) -> str:
