@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import gc
 import os
@@ -178,7 +179,7 @@ def run_workbench(store: Path | None, flags: Mapping[str, Any] | None = None) ->
 def _run(app: Knscope) -> tuple[str, int]:
     """What failed, and the exit code. The app is let go here: an exception that held it would make DuckDB complain at the end."""
     sys.setswitchinterval(SWITCH)
-    app.run()
+    app.run(loop=asyncio.new_event_loop())  # without one of ours Textual waits for every thread that still loads
     return app.fatal, app.return_code or 0
 
 

@@ -32,7 +32,20 @@ def main() -> None:
         code = 1
     with contextlib.suppress(ReaderGone, UserError):  # of a command that failed: its exit code says so already
         sys.stdout.flush()
-    sys.exit(code)
+    _end(code)
+
+
+def _end(code: int) -> None:
+    """End at once. Python itself would wait for threads that still load what nobody sees any more, and take all modules apart."""
+    import atexit
+    import contextlib
+    import os
+
+    atexit._run_exitfuncs()
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(Exception):
+            stream.flush()
+    os._exit(code)
 
 
 def run_app(arguments: list[str]) -> int:

@@ -26,6 +26,10 @@ def paints(self):
     self.say('it was painted')
 s.WorkbenchScreen.action_known = paints
 """
+LOADS_FOR_EVER = """
+import threading, knscope.tui.panes.layers as p
+p.LayersPane.load = lambda *_: threading.Event().wait()
+"""
 
 
 def ends_with(number: int) -> Callable[[Terminal], object]:
@@ -57,6 +61,16 @@ def test_workbench_restores_the_terminal_after(
         terminal.sees("broken on purpose", "crash.log", "the stored results are untouched").misses("Traceback")
         assert "RuntimeError: broken on purpose" in (terminal.place / "state/knscope/crash.log").read_text()
     terminal.command("echo heard").sees("heard")
+
+
+def test_quitting_waits_for_no_pane_that_still_loads(new_terminal: NewTerminal, filled_store: Path) -> None:
+    terminal = new_terminal(80, 24)
+    scratch = terminal.place / "scratch"
+    scratch.mkdir()
+    terminal.command(f"export TMPDIR={scratch}")
+    terminal.knscope("open", str(filled_store), patch=LOADS_FOR_EVER).sees("Dodoma")
+    terminal.do("quit").prompt()
+    assert not list(scratch.iterdir())
 
 
 def test_exception_before_the_first_paint_leaves_a_message_and_a_clean_terminal(

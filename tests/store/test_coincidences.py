@@ -88,7 +88,7 @@ def test_a_reader_that_opens_while_shards_are_merged_misses_no_result(
     filled: made.Made, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     expected = counts(filled.path)
-    interrupted(monkeypatch, arrivals, "read_shard", lambda: compaction.compact(filled.path), 2)
+    interrupted(monkeypatch, arrivals, "load", lambda: compaction.compact(filled.path), 2)
     assert counts(filled.path) == expected
 
 
@@ -120,7 +120,7 @@ def test_a_publication_while_shards_are_merged_again_and_again_leaves_out_nothin
     place = snapshot.publish(filled.path)
     with duckdb.connect(str(place), read_only=True) as connection:
         assert connection.execute(COUNTS).fetchall() == [expected]
-    monkeypatch.setattr(arrivals, "read_shard", pytest.fail)  # a reader that starts from it reads no shard
+    monkeypatch.setattr(arrivals, "load", pytest.fail)  # a reader that starts from it reads no shard
     assert counts(filled.path) == expected
 
 

@@ -7,6 +7,7 @@ import contextlib
 import os
 import signal
 import sys
+import termios
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -99,6 +100,17 @@ def drawing_alone(log: Path | None) -> Iterator[type[LinuxDriver]]:
                 except OSError:
                     return 80, 24
                 return size.columns or 80, size.lines or 24
+
+            def disable_input(self) -> None:
+                """Where the workbench ends, nobody waits for the thread that reads keys: it looks ten times a second."""
+                if self._app.return_code is None:
+                    super().disable_input()
+                elif not self.exit_event.is_set():
+                    signal.signal(signal.SIGWINCH, signal.SIG_DFL)
+                    self._disable_mouse_support()
+                    self.exit_event.set()
+                    with contextlib.suppress(termios.error):
+                        termios.tcflush(self.fileno, termios.TCIFLUSH)
 
         yield Driver
 
