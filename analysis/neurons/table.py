@@ -12,6 +12,9 @@ from knscope.store.view import View, sql_literal
 
 _ADDRESS = re.compile(r"(\d{1,4}):(\d{1,7})")
 HOW = "promotes: tokens whose logits the neuron's output vector raises most, read off the weights; strongest first"
+COMPANY = (
+    "together: facts and languages that both are knowledge neurons of, of places in all; pairs: degenerate ones with it"
+)
 UNREAD = "what neurons promote is not read yet: knscope run ... --what neurons"
 
 
@@ -34,8 +37,8 @@ def neurons(reader: Reader, view: View, layer: int | None = None, promotes: str 
     return Table("neurons", f"{title}: {view.model}, {view.method}", frame, (HOW if read else UNREAD,), ("seen",))
 
 
-def neuron(reader: Reader, view: View, layer: int, place: int) -> tuple[Table, Table]:
-    """Every fact and language of the View that one neuron serves, and what it writes.
+def neuron(reader: Reader, view: View, layer: int, place: int) -> tuple[Table, Table, Table]:
+    """Every fact and language of the View that one neuron serves, the neurons beside it there, and what it writes.
 
     :raises UserError: the model has no such neuron
     """
@@ -49,6 +52,12 @@ def neuron(reader: Reader, view: View, layer: int, place: int) -> tuple[Table, T
             f"facts that neuron {name} serves, {view.method}",
             serves,
             _noted(read(reader, view.model, layer, place)),
+        ),
+        Table(
+            "company",
+            f"neurons beside {name}",
+            reader.sql(company_sql(reader, view, layer, place)).head(20),
+            (COMPANY,),
         ),
         Table("writes", f"what neuron {name} writes", writes, (HOW if writes.height else UNREAD,), ("length", "seen")),
     )
@@ -134,6 +143,28 @@ SELECT fact, relation, pair, object, lang, rel, share, place, drop_p, coalesce(p
 FROM placed JOIN words USING (fact, lang) LEFT JOIN alone USING (fact, lang) LEFT JOIN p USING (fact, lang)
 WHERE layer = {layer} AND neuron = {neuron}
 ORDER BY rel DESC, fact, lang"""
+
+
+def company_sql(reader: Reader, view: View, layer: int, neuron: int) -> str:
+    """Other neurons in N of the same facts and languages, those that share most first, and how often each is a degenerate partner."""
+    one = f"layer = {layer} AND neuron = {neuron}"
+    return f"""\
+WITH k AS MATERIALIZED ({reader.macro_sql("kn", view)}),
+together AS (
+    SELECT layer, neuron, count(*) AS together FROM k SEMI JOIN (FROM k WHERE {one}) USING (fact, lang) WHERE NOT ({one}) GROUP BY ALL
+),
+alone AS (SELECT layer, neuron, count(*) AS places FROM k GROUP BY ALL),
+d AS MATERIALIZED (FROM ({reader.macro_sql("dkn", view)}) WHERE role = 'kn' AND paper),
+partner AS (
+    SELECT layer, neuron, count(*) AS pairs FROM (
+        SELECT layer_b AS layer, neuron_b AS neuron FROM d WHERE layer_a = {layer} AND neuron_a = {neuron}
+        UNION ALL SELECT layer_a, neuron_a FROM d WHERE layer_b = {layer} AND neuron_b = {neuron}
+    ) GROUP BY ALL
+),
+w AS (SELECT layer, neuron, promotes FROM promoted JOIN vocabulary USING (key) WHERE model = {sql_literal(view.model)})
+SELECT layer, neuron, together, places, coalesce(pairs, 0) AS pairs, promotes
+FROM together JOIN alone USING (layer, neuron) LEFT JOIN partner USING (layer, neuron) LEFT JOIN w USING (layer, neuron)
+ORDER BY together DESC, pairs DESC, layer, neuron"""
 
 
 def _degenerate(reader: Reader, view: View) -> str:

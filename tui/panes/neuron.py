@@ -83,6 +83,8 @@ class Loaded:
     frame: pl.DataFrame
     writes: pl.DataFrame | None = None
     note: Note | None = None
+    company: pl.DataFrame | None = None
+    """Neurons that serve most facts together with it."""
 
 
 class NeuronPane(Pane):
@@ -111,14 +113,15 @@ class NeuronPane(Pane):
 
     def load(self, reader: Reader, shown: Shown) -> Loaded:
         from knscope.analysis.neurons import notes
-        from knscope.analysis.neurons.table import writes_sql
+        from knscope.analysis.neurons.table import company_sql, writes_sql
 
         place, model = self.place, shown.view.model
         frame = reader.sql(self._sql(reader, shown, place))
         if place.layer is None or place.neuron is None:
             return Loaded(place, frame)
         one = place.layer, place.neuron
-        return Loaded(place, frame, reader.sql(writes_sql(model, *one)), notes.read(reader, model, *one))
+        company = reader.sql(f"{company_sql(reader, shown.narrowed, *one)} LIMIT 6")
+        return Loaded(place, frame, reader.sql(writes_sql(model, *one)), notes.read(reader, model, *one), company)
 
     def sql(self, reader: Reader, shown: Shown) -> str:
         return self._sql(reader, shown, self.place)
@@ -139,7 +142,14 @@ class NeuronPane(Pane):
         summary.display = one
         if one:
             self.tell("")
-            self.summarise("\n".join(filter(None, (noted(result.note), describe(place, frame), writes(result.writes)))))
+            self.summarise(
+                "\n".join(
+                    filter(
+                        None,
+                        (noted(result.note), describe(place, frame), beside(result.company), writes(result.writes)),
+                    )
+                )
+            )
             table.show(frame, ONE, ("fact", "lang"))
             self.entitle(below=f"{frame.height:,} facts and languages")
         else:
@@ -195,6 +205,14 @@ def describe(place: Place, frame: pl.DataFrame) -> str:
 def words(tokens: list[str] | None, most: int) -> str:
     """The first tokens of a list, strongest first; nothing where what the neuron promotes is not read."""
     return " · ".join(shown for token in tokens[:most] if (shown := token.strip() or repr(token))) if tokens else ""
+
+
+def beside(company: pl.DataFrame | None) -> str:
+    """The neurons that serve most facts together with one, and with how many; empty where there are none."""
+    if company is None or company.is_empty():
+        return ""
+    shown = company.select("layer", "neuron", "together").iter_rows()
+    return "often beside " + " · ".join(f"{layer}:{neuron} ({together:,})" for layer, neuron, together in shown)
 
 
 def noted(note: Note | None) -> str:

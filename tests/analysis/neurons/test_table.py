@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -60,9 +61,16 @@ def test_the_list_of_neurons_shows_what_each_promotes(place: Path) -> None:
         both = listed.frame.join(expected, on=("layer", "neuron"))
         assert both["promotes"].to_list() == both["promotes_right"].to_list()
         first = listed.frame.row(0, named=True)
-        serves, writes = table.neuron(reader, view, first["layer"], first["neuron"])
+        serves, company, writes = table.neuron(reader, view, first["layer"], first["neuron"])
         assert writes.frame["promotes"].to_list() == first["promotes"]
         assert serves.frame["fact"].n_unique() == first["facts"]
+        kn = reader.kn(view).select("fact", "lang", "layer", "neuron").rows()
+        mine = {(fact, lang) for fact, lang, *address in kn if address == [first["layer"], first["neuron"]]}
+        beside = Counter(tuple(address) for fact, lang, *address in kn if (fact, lang) in mine)
+        del beside[first["layer"], first["neuron"]]
+        found = {(row["layer"], row["neuron"]): row["together"] for row in company.frame.iter_rows(named=True)}
+        assert list(found.values()) == [count for _, count in beside.most_common(20)]
+        assert all(beside[address] == count for address, count in found.items())
 
 
 def test_neurons_that_promote_a_token_are_found_in_the_whole_model(place: Path) -> None:
