@@ -7,6 +7,7 @@ from pathlib import Path
 
 import polars as pl
 
+from knscope.analysis.datasets.files import opened
 from knscope.store.errors import UserError
 
 COLUMNS = ("fact_id", "relation", "lang", "template", "subject", "object")
@@ -144,11 +145,12 @@ def _with_optional_columns(frame: pl.DataFrame) -> pl.DataFrame:
 
 
 def hash_files(files: Iterable[Path]) -> str:
-    """sha256 over bytes of the files, and names where there are several, in order of name: the same wherever the dataset lies."""
+    """sha256 over bytes of the files (those packed in a `.gz`), and names where there are several, in order of name: the same
+    wherever the dataset lies."""
     digest = hashlib.sha256()
     ordered = sorted(files)
     for path in ordered:
-        with path.open("rb") as stream:
+        with opened(path) as stream:
             if len(ordered) > 1:
                 digest.update(f"{path.parent.name}/{path.name}\0".encode())
             digest.update(hashlib.file_digest(stream, "sha256").digest())

@@ -7,7 +7,7 @@ import json
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 from knscope.store.errors import UserError
 
@@ -36,7 +36,7 @@ def check_file(path: Path) -> None:
         )
 
 
-def opened(path: Path) -> BinaryIO:
+def opened(path: Path) -> io.BufferedReader | io.BytesIO:
     """The bytes of a file, of a `.gz` those that are packed in it.
 
     Raises UserError for a `.gz` that is broken, or that holds more than MAX_TEXT_BYTES.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
@@ -14,10 +15,12 @@ from knscope.analysis.factcheck import table as factcheck_table
 from knscope.analysis.layers import enrichment as layers_enrichment
 from knscope.analysis.likn import table as likn_table
 from knscope.analysis.report import facts_known
+from knscope.analysis.runs import experiment
 from knscope.analysis.statistics.table import Table
 from knscope.analysis.stored.neuron_sets import pair_of
 from knscope.analysis.stored.standing import with_standing
 from knscope.store import runs
+from knscope.store.errors import UserError
 from knscope.store.reader import Reader
 from knscope.store.view import View
 
@@ -67,6 +70,16 @@ def sources(reader: Reader) -> tuple[Table, ...]:
     """What is known, by which models, computed by which runs."""
     models = Table("models", "models", reader.sql(_MODELS), aside=("weights_hash", "tokenizer_hash"))
     return facts_known.build(reader), models, _runs(reader)
+
+
+def experiments(reader: Reader) -> dict[str, str]:
+    """Each run that names models, as the file that `knscope run` takes; those that cannot be run again are left out."""
+    found = {}
+    for record in runs.read_runs(reader.path):
+        if record.config.get("models"):
+            with suppress(UserError):
+                found[record.run] = experiment.write(record)
+    return found
 
 
 def _runs(reader: Reader) -> Table:

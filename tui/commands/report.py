@@ -30,7 +30,7 @@ def report(
                 output.say(f"{view.model}, {view.method}")
                 yield report_chapters.chapter(reader, view)
 
-        tables, figures = page.write(report_chapters.sources(reader), chapters())
+        tables, figures = page.write(report_chapters.sources(reader), chapters(), report_chapters.experiments(reader))
     for failure in page.failures:
         output.say(failure)
     output.say(f"{tables} tables and {figures} figures written to {folder}; open {folder / 'report.html'}")

@@ -1,12 +1,13 @@
-"""`knscope run`, `status`, `cancel` and `query`: start computations and follow them."""
+"""`knscope run` and `query`: start computations and follow them."""
 
 from __future__ import annotations
 
 import json
 import tempfile
 import time
+from collections.abc import Collection, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, cast
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -29,20 +30,38 @@ from knscope.tui.commands.options import (
 
 if TYPE_CHECKING:
     from knscope.analysis.runs.config import RunConfig
+    from knscope.analysis.runs.experiment import Experiment
     from knscope.analysis.runs.status import RunStatus
 
 EXIT_CODES = {"done": 0, "cancelled": 130}
 POLL_SECONDS = 0.3
 BEGIN_SECONDS = 5.0
+FIELDS = {
+    "model": "models",
+    "column": "columns",
+    "method": "methods",
+    "sign": "signs",
+    "fact": "fact_ids",
+    "known_any": "known",
+}
+"""Options that RunConfig calls otherwise."""
 
 
 def run(
+    context: typer.Context,
     store: Store,
+    file: Annotated[
+        Path | None,
+        typer.Argument(
+            metavar="EXPERIMENT",
+            help="A file that says the rest, as status STORE RUN --config prints it; options beside it replace what it says.",
+        ),
+    ] = None,
     model: Annotated[
-        list[str],
+        list[str] | None,
         typer.Option("--model", help="A folder, a hub id or the name of a bundled model. Repeat for several."),
-    ],
-    data: Data,
+    ] = None,
+    data: Data = "",
     column: Columns = None,
     langs: DataLangs = None,
     relations: DataRelations = None,
@@ -77,42 +96,68 @@ def run(
 ) -> None:
     """Compute the results that STORE lacks, in a separate process that survives this terminal."""
     from knscope.analysis.engine.sources import absolute_source
-    from knscope.analysis.runs.config import ModelSource, RunConfig
+    from knscope.analysis.runs.config import ModelSource
     from knscope.analysis.runs.facts import absolute_data
 
-    config = RunConfig(
-        models=tuple(ModelSource(absolute_source(one)) for one in model),
-        data=absolute_data(data),
-        columns=tuple(column or ()),
-        langs=common.words("--langs", langs),
-        relations=common.words("--relations", relations),
-        facts=common.facts_count(facts),
-        templates=templates,
-        methods=common.methods(method),
-        what=common.words("--what", what),
-        suppress=cast(Any, common.words("--suppress", suppress)),
-        signs=cast(Any, common.words("--sign", sign)),
-        device=device,
-        engine=engine,
-        processes=processes,
-        dtype=dtype,
-        memory=common.size(memory),
-        prefix=common.prefix(prefix),
-        known="any" if known_any else "every" if known else "",
-        fact_ids=tuple(fact or ()),
-        seed=seed,
-    )
-    _start(store, config, follow, as_json)
+    options = {
+        "models": tuple(ModelSource(absolute_source(one)) for one in model or ()),
+        "data": absolute_data(data) if data else "",
+        "columns": tuple(column or ()),
+        "langs": common.words("--langs", langs),
+        "relations": common.words("--relations", relations),
+        "facts": common.facts_count(facts),
+        "templates": templates,
+        "methods": common.methods(method),
+        "what": common.words("--what", what),
+        "suppress": common.words("--suppress", suppress),
+        "signs": common.words("--sign", sign),
+        "device": device,
+        "engine": engine,
+        "processes": processes,
+        "dtype": dtype,
+        "memory": common.size(memory),
+        "prefix": common.prefix(prefix),
+        "known": "any" if known_any else "every" if known else "",
+        "fact_ids": tuple(fact or ()),
+        "seed": seed,
+    }
+    given = {FIELDS.get(name, name) for name in context.params if _is_given(context, name)}
+    _start(store, _asked(file, options, given), follow, as_json)
 
 
-def _start(store: Path, config: RunConfig, follow: bool, as_json: bool) -> None:
+def _is_given(context: typer.Context, name: str) -> bool:
+    source = context.get_parameter_source(name)
+    return source is not None and source.name == "COMMANDLINE"
+
+
+def _asked(file: Path | None, options: Mapping[str, Any], given: Collection[str]) -> Experiment:
+    """What the file says, with the options that are given in place of it; without a file all options."""
+    from dataclasses import replace
+
+    from knscope.analysis.runs import experiment
+    from knscope.analysis.runs.config import RunConfig
+    from knscope.store.errors import UserError
+
+    if file is None:
+        if not options["data"]:
+            raise UserError("no facts named; add --data D, or name the file of an experiment")
+        return experiment.Experiment(RunConfig(**options))
+    asked = experiment.read(file)
+    changed = {name: value for name, value in options.items() if name in given}
+    other_data = {"data", "columns", "langs", "relations"}.intersection(given)  # which may be other files
+    return experiment.Experiment(replace(asked.config, **changed), "" if other_data else asked.dataset_hash)
+
+
+def _start(store: Path, asked: Experiment, follow: bool, as_json: bool) -> None:
     """Start the run, and follow it if asked to."""
-    from knscope.analysis.runs import protocol
+    from knscope.analysis.runs import experiment, protocol
     from knscope.analysis.runs.facts import load_facts
     from knscope.store.errors import UserError
     from knscope.tui.printing import output
 
+    config = asked.config
     facts = load_facts(config)  # whatever is wrong with the data is said here, before anything is started
+    experiment.check_dataset(asked, facts.hash)
     if lacking := sorted(set(config.fact_ids) - {row.fact for row in facts.rows}):
         raise UserError(f"--fact {lacking[0]}: {config.data} holds no fact of that id, or none that is asked for")
     name = protocol.start_job(store, config)
@@ -164,7 +209,7 @@ def follow_run(store: Path, name: str, cancel_on_interrupt: bool = True) -> RunS
             try:
                 seen = observer.run(name)
                 over = seen.status not in ACTIVE
-                text = seen.status if over else f"{_status(seen)}, {duration(seen.left)} left"
+                text = seen.status if over else f"{state(seen)}, {duration(seen.left)} left"
                 bar.show(seen.record.done, seen.record.total, text, last=over)
                 if over:
                     break
@@ -186,7 +231,8 @@ def compute(store: Path, config: RunConfig) -> RunStatus:
     return follow_run(store, protocol.start_job(store, config))
 
 
-def _status(seen: RunStatus) -> str:
+def state(seen: RunStatus) -> str:
+    """What a run does, in a word or two."""
     from knscope.tui.printing.format import duration
 
     return seen.status if seen.silent is None else f"{seen.status}, silent for {duration(seen.silent)}"
@@ -221,83 +267,6 @@ def tell_unusable(store: Path) -> None:
     with open_store(store) as reader:
         for line in unusable(reader):
             output.say(line)
-
-
-def status(store: Store, as_json: Json = False) -> None:
-    """List the runs of STORE, active and newest first: progress, rate, time left, failures."""
-    import polars as pl
-
-    from knscope.analysis.runs.status import Observer
-    from knscope.store.runs import ACTIVE
-    from knscope.tui.printing import output
-    from knscope.tui.printing.format import duration
-
-    seen = Observer(store).settled()
-    if as_json:
-        output.write_json({"store": str(store), "runs": [one.to_json() for one in seen]})
-        return
-    seen = sorted(seen, key=lambda one: (one.status in ACTIVE, one.run), reverse=True)  # a long list is cut off
-    columns: dict[str, list[Any]] = {
-        "run": [one.run for one in seen],
-        "status": [_status(one) for one in seen],
-        "done": [one.record.done for one in seen],
-        "of": [one.record.total for one in seen],
-        "per second": [one.rate for one in seen],
-        "time left": [duration(one.left) for one in seen],
-        "failures": [len(one.record.failures) for one in seen],
-        "what": [describe(one.record.config) for one in seen],
-    }
-    frame = pl.DataFrame(columns, strict=False)
-    output.emit([output.one_table("runs", f"runs of {store}", frame)], hint="--json")
-    for one in seen:
-        if one.silent is not None or one.status not in ("done", *ACTIVE):
-            tell_failures(one)
-
-
-def describe(config: Any) -> str:
-    """A run's configuration in a few words."""
-    names = ",".join(Path(model.get("source", "")).name for model in config.get("models", ()))
-    lists = (",".join(config.get(name, ())) for name in ("methods", "what"))
-    return " · ".join((names, Path(config.get("data", "")).name, *lists))
-
-
-def cancel(
-    store: Store, name: Annotated[str | None, typer.Argument(metavar="RUN", help="Default: all.")] = None
-) -> None:
-    """Stop a run, or all active runs, at the next row. Results are kept. A run that does not answer is killed."""
-    from knscope.analysis.runs.status import Observer
-    from knscope.store.errors import UserError
-    from knscope.tui.printing import output
-
-    seen = {one.run: one for one in Observer(store).settled()}
-    if name is not None and name not in seen:
-        raise UserError(f"{store} has no run {name}; it has: {', '.join(seen) or 'none'}")
-    chosen = list(seen.values()) if name is None else [seen[name]]
-    asked = [one for one in chosen if _cancel(store, one)]
-    if not asked:
-        output.say("no run is active" if name is None else f"run {name} is not active: {seen[name].status}")
-
-
-def _cancel(store: Path, one: RunStatus) -> bool:
-    """Cancel a run that is active or has processes left. Returns whether there was anything to cancel."""
-    from knscope.analysis.runs import protocol
-    from knscope.store import processes
-    from knscope.store.runs import ACTIVE
-    from knscope.tui.printing import output
-
-    if one.status not in ACTIVE and not (one.status == "lost" and any(processes.find(protocol.PROGRAM, one.run))):
-        return False
-    protocol.cancel_job(store, one.run)
-    if one.status in ACTIVE and protocol.hears(store, one):
-        output.say(f"run {one.run} will stop at its next row")
-        return True
-    output.say(
-        f"run {one.run} was asked to stop; its processes are killed if it does not within {protocol.STOP_SECONDS:.0f} s"
-    )
-    ended = protocol.end_job(store, one.run)
-    host = one.record.provenance.get("host", "another machine")
-    output.say(f"run {one.run} has ended" if ended else f"run {one.run} cannot be stopped from here; stop it on {host}")
-    return True
 
 
 def query(

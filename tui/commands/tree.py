@@ -16,6 +16,7 @@ from knscope.tui.commands import (
     report,
     results,
     run,
+    runs,
     serve,
     sql,
     stores,
@@ -31,7 +32,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 command: Callable[..., None]
-for command in (demo.demo, run.run, stores.open_store, run.status, run.cancel):
+for command in (demo.demo, run.run, stores.open_store, runs.status, runs.cancel):
     app.command(name=command.__name__.removesuffix("_store"))(command)
 for command in (
     results.facts,

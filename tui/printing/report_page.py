@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import html
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -44,8 +44,12 @@ class Report:
         """Figures that could not be drawn, and why."""
         self._stems = set[str]()
 
-    def write(self, sources: Sequence[Table], chapters: Iterable[Chapter]) -> tuple[int, int]:
+    def write(
+        self, sources: Sequence[Table], chapters: Iterable[Chapter], experiments: Mapping[str, str] | None = None
+    ) -> tuple[int, int]:
         """Write all chapters. Returns the number of tables and figures.
+
+        :param experiments: the file of each run, as TOML
 
         :raises UserError: a file cannot be written; the folder is removed
         """
@@ -61,12 +65,22 @@ class Report:
                 (self._place / part).mkdir(parents=True)
             self._parts.append(f"<h1>{escape(self._title)}</h1>")
             figures = sum(self._table(table, table.name) for table in sources)
+            self._experiments(experiments or {})
             count = len(sources)
             for chapter in chapters:
                 figures += self._chapter(chapter)
                 count += len(chapter.tables)
             self._page()
         return count, figures
+
+    def _experiments(self, experiments: Mapping[str, str]) -> None:
+        """A file for each run, which computes the same again, and its part of the page."""
+        for run, text in experiments.items():
+            name = f"{self._stem(run)}.toml"
+            (self._place / "experiments").mkdir(exist_ok=True)
+            (self._place / "experiments" / name).write_text(text, encoding="utf-8")
+            self._parts.append(f"<details><summary>experiment of run {escape(run)}</summary><pre>{escape(text)}</pre>")
+            self._parts.append(f'<p class=notes><a href="experiments/{escape(name)}">.toml</a></p></details>')
 
     def _chapter(self, chapter: Chapter) -> int:
         view = chapter.view
