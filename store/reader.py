@@ -19,7 +19,7 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from knscope.store import base, extension
+from knscope.store import base, extension, schema
 from knscope.store.address import SITES, Addresses
 from knscope.store.arrivals import Arrivals
 from knscope.store.attached import CONFIG
@@ -139,6 +139,12 @@ class Reader:
         """Trusted SQL over every table and macro, as a polars frame."""
         with self.cursor() as cursor:
             return frame_of(cursor, text, params)
+
+    def table(self, name: str) -> pl.DataFrame:
+        """Every row of a stored table. Raises UserError listing the tables where there is none of that name."""
+        if name not in schema.tables():
+            raise UserError(f"no table {name!r}; the tables are {', '.join(schema.tables())}")
+        return self.sql(f"FROM {name}")
 
     @contextmanager
     def cursor(self) -> Iterator[duckdb.DuckDBPyConnection]:

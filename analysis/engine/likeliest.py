@@ -11,13 +11,16 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from knscope.analysis.engine import memory
+from knscope.analysis.engine.edits import Edit, FlatEdits
 from knscope.analysis.engine.logits import probabilities
 from knscope.analysis.engine.replay import Engine, shapes
 from knscope.analysis.prompts.encode import EncodedQuery, Step
+from knscope.analysis.types import Ints
 
 COUNT = 5
 MOST = 8
@@ -47,17 +50,19 @@ class _Begun:
     """What the tokens read as, after each of them."""
 
 
-def likeliest(engine: Engine, queries: Sequence[EncodedQuery], count: int = COUNT) -> list[tuple[Word, ...]]:
-    """The `count` likeliest words of each query, likeliest first."""
+def likeliest(
+    engine: Engine, queries: Sequence[EncodedQuery], count: int = COUNT, edit: Edit | None = None
+) -> list[tuple[Word, ...]]:
+    """The `count` likeliest words of each query, likeliest first; under an edit at each of their tokens."""
     begun: list[list[_Begun]] = []
     for query, (p, tokens) in zip(
-        queries, _next(engine, queries, [query.steps[0] for query in queries], count), strict=True
+        queries, _next(engine, queries, [query.steps[0] for query in queries], count, edit), strict=True
     ):
         begun.append([_Begun(query, [], 1.0, query.steps[0]) for _ in tokens])
         for one, chance, token in zip(begun[-1], p, tokens, strict=True):
             _take(engine, one, token, chance)
     while going := [one for of_query in begun for one in of_query if not one.done]:
-        found = _next(engine, [one.query for one in going], [one.step for one in going], 1)
+        found = _next(engine, [one.query for one in going], [one.step for one in going], 1, edit)
         for one, (p, tokens) in zip(going, found, strict=True):
             _take(engine, one, tokens[0], p[0])
     words = [[Word(one.texts[-1].strip(), one.p) for one in of_query] for of_query in begun]
@@ -65,7 +70,7 @@ def likeliest(engine: Engine, queries: Sequence[EncodedQuery], count: int = COUN
 
 
 def _next(
-    engine: Engine, queries: Sequence[EncodedQuery], steps: Sequence[Step], count: int
+    engine: Engine, queries: Sequence[EncodedQuery], steps: Sequence[Step], count: int, edit: Edit | None
 ) -> list[tuple[list[float], list[int]]]:
     """The likeliest tokens at one step of each query, and their probabilities."""
     asked = [replace(query, steps=(step,)) for query, step in zip(queries, steps, strict=True)]
@@ -74,9 +79,23 @@ def _next(
         rows = engine.capacity(len(asked[indices[0]].steps[0].ids), gradient=False)
         for start, end in memory.spans(len(indices), max(1, rows)):
             part = indices[start:end]
-            logits = engine.prepare([asked[index] for index in part], replayed=False).logits
+            logits = _logits(engine, [asked[index] for index in part], edit)
             found |= zip(part, _best(logits, count), strict=True)
     return [found[index] for index in range(len(asked))]
+
+
+def _logits(engine: Engine, queries: Sequence[EncodedQuery], edit: Edit | None) -> Tensor:
+    """(queries, vocabulary) of queries of one shape and one step."""
+    prepared = engine.prepare(queries, replayed=edit is not None)
+    if edit is None:
+        return prepared.logits
+    found = torch.empty_like(prepared.logits)
+
+    def keep(rows: Ints, _states: Tensor, logits: Tensor) -> None:
+        found[rows] = logits
+
+    engine.run_edits(prepared, np.arange(len(queries)), FlatEdits.of([edit] * len(queries)), keep)
+    return found
 
 
 def _best(logits: Tensor, count: int) -> list[tuple[list[float], list[int]]]:

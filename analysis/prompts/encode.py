@@ -203,9 +203,9 @@ def _fill(loaded: Encodable, query: Query) -> _Filled:
     """Put subject and object into the template, tokenise once, and find the answer's tokens."""
     decoder, tokenizer = loaded.kind == "decoder", loaded.tokenizer
     text, answer, words, subjects = _sentence(query, cut=decoder)
-    tokens = _tokenise(tokenizer, text)
+    tokens = tokenise(tokenizer, text)
     if decoder:
-        tokens = _without_end(tokens)
+        tokens = without_end(tokens)
     if not any(_overlap(token.span, subject) for token in tokens for subject in subjects):
         raise _unusable("empty-subject", query, f"the tokenizer makes no token of the subject {query.subject!r}")
     filled = _Filled(text, answer, tokens, _answer_places(text, answer, tokens, query), words)
@@ -263,7 +263,7 @@ def _sentence(query: Query, cut: bool) -> tuple[str, Span, list[Span], list[Span
     return text, answer, words, subjects
 
 
-def _tokenise(tokenizer: Any, text: str) -> list[Token]:
+def tokenise(tokenizer: Any, text: str) -> list[Token]:
     """Tokens with spans trimmed of white space: some tokenizers count the space before a word as part of its token.
 
     A special token that the text itself begins with (`<bos>` of a rendered chat template) is not added a second time.
@@ -295,7 +295,7 @@ def _trimmed(text: str, start: int, end: int) -> Span:
     return start, end
 
 
-def _without_end(tokens: list[Token]) -> list[Token]:
+def without_end(tokens: list[Token]) -> list[Token]:
     """Without what the tokenizer appends (an end token): it is not part of a prompt."""
     end = next((place for place in range(len(tokens), 0, -1) if not tokens[place - 1].added), 0)
     return tokens[:end]
@@ -327,7 +327,7 @@ def _prompt_before(loaded: Encodable, filled: _Filled, query: Query) -> str:
     white space at its end, or with as much of it as the last of these tokens holds."""
     text, wanted = filled.text[: filled.answer[0]], filled.ids[: filled.places.start]
     for end in range(len(text.rstrip()), len(text) + 1):
-        tokens = _without_end(_tokenise(loaded.tokenizer, text[:end]))
+        tokens = without_end(tokenise(loaded.tokenizer, text[:end]))
         if wanted and [token.id for token in tokens] == wanted:
             return text[:end]
     raise _unusable(
@@ -339,8 +339,8 @@ def _text_with(tokenizer: Any, filled: _Filled, marks: Sequence[str], ids: Seque
     """The text with marks (masks, a sentinel) for the answer, spaced or not, whichever the tokenizer reads as `ids`."""
     before, after = filled.text[: filled.answer[0]], filled.text[filled.answer[1] :]
     spaced, tight = before + " ".join(marks) + after, before.rstrip() + "".join(marks) + after
-    read = [token.id for token in _tokenise(tokenizer, spaced)]
-    if read != list(ids) and [token.id for token in _tokenise(tokenizer, tight)] == list(ids):
+    read = [token.id for token in tokenise(tokenizer, spaced)]
+    if read != list(ids) and [token.id for token in tokenise(tokenizer, tight)] == list(ids):
         return tight
     return spaced
 

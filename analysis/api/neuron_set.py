@@ -1,0 +1,175 @@
+"""A set of neurons: what attributions give, edits take, and files hold. Imports no torch."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+
+from knscope.store.errors import UserError
+from knscope.store.layout import expanded
+
+FORMAT = "knscope-neurons-1"
+PICKLES = (".pth", ".pt", ".bin", ".pkl", ".pickle")
+CONVERT = """\
+{path} is a pickle, which can run code when opened, so knscope never opens one. Convert it where you trust it:
+    import json, torch
+    neurons = torch.load("{name}")        # LAPE: one list of layers, each a tensor of neurons, per language
+    json.dump([[layer, int(n)] for layer, found in enumerate(neurons[0]) for n in found], open("neurons.json", "w"))"""
+
+
+@dataclass(frozen=True)
+class NeuronSet:
+    """Neurons of one model by (layer, neuron), best first.
+
+    >>> neurons = NeuronSet.of([(0, 12), (3, 7)])
+    >>> len(neurons), (3, 7) in neurons, list(neurons & NeuronSet.of([(3, 7)]))
+    (2, True, [(3, 7)])
+    """
+
+    neurons: tuple[tuple[int, int], ...]
+    scores: tuple[float, ...] = ()
+    """One for each neuron, or none."""
+    model: str = ""
+    """The label of the model, with the hash of its weights; empty: any model that has these neurons."""
+    about: Mapping[str, Any] = field(default_factory=dict)
+    """How the set was made: method, prompt, answer, threshold, whatever its maker writes down."""
+
+    @classmethod
+    def of(cls, neurons: Iterable[tuple[int, int]], model: str = "", **about: Any) -> NeuronSet:
+        """From (layer, neuron) pairs, both counted from 0."""
+        return cls(tuple(dict.fromkeys((int(layer), int(neuron)) for layer, neuron in neurons)), (), model, about)
+
+    def __len__(self) -> int:
+        return len(self.neurons)
+
+    def __iter__(self) -> Iterator[tuple[int, int]]:
+        return iter(self.neurons)
+
+    def __contains__(self, neuron: object) -> bool:
+        return neuron in self.neurons
+
+    def __and__(self, other: NeuronSet) -> NeuronSet:
+        """Neurons of this set that are in the other too, in this order."""
+        return self._where(lambda neuron: neuron in other.neurons)
+
+    def __sub__(self, other: NeuronSet) -> NeuronSet:
+        """Neurons of this set that are not in the other."""
+        return self._where(lambda neuron: neuron not in other.neurons)
+
+    def __or__(self, other: NeuronSet) -> NeuronSet:
+        """The neurons of both sets, without scores."""
+        return NeuronSet.of((*self.neurons, *other.neurons), self.model or other.model)
+
+    def _where(self, wanted: Any) -> NeuronSet:
+        kept = [place for place, neuron in enumerate(self.neurons) if wanted(neuron)]
+        scores = tuple(self.scores[place] for place in kept) if self.scores else ()
+        return replace(self, neurons=tuple(self.neurons[place] for place in kept), scores=scores)
+
+    @property
+    def frame(self) -> pl.DataFrame:
+        """Columns layer, neuron, and score where there are scores."""
+        layers, neurons = ([one[place] for one in self.neurons] for place in (0, 1))
+        columns = {"layer": pl.Series(layers, dtype=pl.Int64), "neuron": pl.Series(neurons, dtype=pl.Int64)}
+        return pl.DataFrame(columns | ({"score": self.scores} if self.scores else {}))
+
+    def _repr_html_(self) -> str:
+        return bars(self.frame, "score" if self.scores else "")
+
+    # --- files ---
+
+    def save(self, path: Path | str) -> Path:
+        """Write the set as JSON, or as safetensors where the name ends so.
+
+        :raises UserError: another ending, or a place that cannot be written
+        """
+        place = expanded(str(path))
+        about = {"format": FORMAT, "model": self.model, "about": dict(self.about)}
+        try:
+            if place.suffix == ".safetensors":
+                from safetensors.numpy import save_file
+
+                pairs = np.array(self.neurons, np.int64).reshape(-1, 2)
+                tensors = {"layer": pairs[:, 0].copy(), "neuron": pairs[:, 1].copy()}
+                tensors |= {"score": np.array(self.scores)} if self.scores else {}
+                save_file(tensors, place, {"knscope": json.dumps(about)})
+            elif place.suffix == ".json":
+                document = {**about, "neurons": [list(one) for one in self.neurons], "scores": list(self.scores)}
+                place.write_text(json.dumps(document, ensure_ascii=False) + "\n", encoding="utf-8")
+            else:
+                raise UserError(f"{path}: end the name of a neuron set in .json or .safetensors")
+        except OSError as error:
+            raise UserError(f"{path} cannot be written ({error.strerror}); choose another path") from error
+        return place
+
+    @classmethod
+    def load(cls, path: Path | str) -> NeuronSet:
+        """Read a set: what `save` wrote, or JSON that is a list of [layer, neuron] pairs.
+
+        :raises UserError: a file that holds no set; of a pickle with the lines that convert it
+        """
+        place = expanded(str(path))
+        if place.suffix in PICKLES:
+            raise UserError(CONVERT.format(path=path, name=place.name))
+        try:
+            found = _tensors(place) if place.suffix == ".safetensors" else json.loads(place.read_text(encoding="utf-8"))
+            if isinstance(found, list):
+                found = {"neurons": found}
+            neurons = tuple((int(layer), int(neuron)) for layer, neuron in found["neurons"])
+            scores = tuple(float(score) for score in found.get("scores", ()))
+            made = cls(neurons, scores, str(found.get("model", "")), dict(found.get("about", {})))
+        except OSError as error:
+            raise UserError(f"{path} cannot be read ({error.strerror})") from error
+        except Exception as error:
+            raise UserError(f"{path} is not a neuron set ({error}); write [[layer, neuron], …] as JSON") from error
+        if (scores and len(scores) != len(neurons)) or any(part < 0 for one in neurons for part in one):
+            raise UserError(
+                f"{path} is not a neuron set: it needs layers and neurons from 0, and a score for each or none"
+            )
+        return made
+
+
+def _tensors(place: Path) -> dict[str, Any]:
+    from safetensors import safe_open
+
+    with safe_open(place, "numpy") as file:
+        about = json.loads((file.metadata() or {}).get("knscope", "{}"))
+        columns = {name: file.get_tensor(name).tolist() for name in file.keys()}  # noqa: SIM118
+    return {
+        **about,
+        "neurons": list(zip(columns["layer"], columns["neuron"], strict=True)),
+        "scores": columns.get("score", []),
+    }
+
+
+@dataclass(frozen=True)
+class Edit:
+    """Multiply the activations of a set's neurons by `scale`: 0 ablates them, 2 doubles them (eq. 11)."""
+
+    neurons: NeuronSet
+    scale: float = 0.0
+
+
+def bars(frame: pl.DataFrame, column: str, rows: int = 20) -> str:
+    """The first rows of a frame as an HTML table for notebooks, with a bar for the values of a column."""
+    from html import escape
+
+    top = max((abs(value) for value in frame[column].to_list()), default=0.0) if column else 0.0
+    head = "".join(f"<th>{escape(name)}</th>" for name in frame.columns)
+    lines = []
+    for row in frame.head(rows).iter_rows(named=True):
+        cells = [
+            f"<td>{value:.4g}</td>" if isinstance(value, float) else f"<td>{escape(str(value))}</td>"
+            for value in row.values()
+        ]
+        if top:
+            width = round(100 * abs(row[column]) / top)
+            cells.append(f'<td><div style="width:{width}px;height:0.8em;background:#2f5fb3"></div></td>')
+        lines.append(f"<tr>{''.join(cells)}</tr>")
+    more = f"<p>{rows} of {frame.height:,} rows</p>" if frame.height > rows else ""
+    return f"<table><tr>{head}</tr>{''.join(lines)}</table>{more}"

@@ -1,0 +1,74 @@
+"""Start a run from Python and wait for it."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from knscope.analysis.engine.sources import absolute_source
+from knscope.analysis.runs.config import ModelSource, RunConfig
+from knscope.analysis.runs.facts import absolute_data, load_facts
+from knscope.analysis.runs.protocol import cancel_job, start_job
+from knscope.analysis.runs.status import Observer, RunStatus
+from knscope.store import open as open_store
+from knscope.store.errors import ProcessFailed
+from knscope.store.reader import Reader
+from knscope.store.runs import ACTIVE
+
+POLL_SECONDS = 0.3
+
+
+def run(
+    store: Path | str,
+    models: Sequence[str] | RunConfig,
+    data: str = "",
+    *,
+    wait: bool = True,
+    progress: Any = None,
+    **options: Any,
+) -> Reader:
+    """Compute what is asked for and STORE lacks, in processes of their own, and open the store.
+
+    ``knscope.run("my.knstore", ["gpt2-en"], "facts.csv", methods=("amig",), what=("attribution", "dkn"))``
+
+    :param models: folders, hub ids or names of bundled models; or a whole RunConfig, without `data` and options
+    :param data: as `knscope run --data` takes it: demo, mlama:DIR, …, or a file
+    :param wait: return when the run has ended (an interrupt cancels it); else at once, while it goes on
+    :param progress: called with a RunStatus a few times a second
+    :param options: fields of RunConfig
+    :raises UserError: options or data that cannot be used; nothing is started then
+    :raises ProcessFailed: the run failed or was cancelled; what it has stored is kept
+    """
+    if isinstance(models, RunConfig):
+        config = models
+    else:
+        named = [models] if isinstance(models, str) else models
+        sources = tuple(ModelSource(absolute_source(one)) for one in named)
+        config = RunConfig(sources, absolute_data(data), **options)
+    load_facts(config)
+    place = Path(store)
+    name = start_job(place, config)
+    if wait:
+        _follow(place, name, progress)
+    return open_store(place)
+
+
+def _follow(place: Path, name: str, progress: Any) -> None:
+    observer = Observer(place)
+    try:
+        while (seen := observer.run(name)).status in ACTIVE:
+            if progress is not None:
+                progress(seen)
+            time.sleep(POLL_SECONDS)
+    except KeyboardInterrupt:
+        cancel_job(place, name)
+        raise
+    _check(seen)
+
+
+def _check(seen: RunStatus) -> None:
+    if seen.status != "done":
+        why = seen.record.message or "; ".join(seen.record.failures[:1]) or "no reason is known"
+        raise ProcessFailed(f"run {seen.run} ended as {seen.status}: {why}")
