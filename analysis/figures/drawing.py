@@ -37,11 +37,14 @@ _CHECKS = Forest(
 _FAITHFULNESS = Forest("method", "area (reported)", "low", "high", "area under the deletion curve, above other facts'")
 _STABILITY = Forest("variant", "jaccard", "low", "high", "neurons in common (Jaccard)", panel=("what",), nothing=None)
 
+_SETS = Forest("neurons", "rate", "rate_low", "rate_high", "degenerate sets in candidates", panel=("size",))
+
 _DRAWN: Mapping[str, Callable[[pl.DataFrame], Figure]] = {
     "layers": layers.layers,
     "enrichment": layers.enrichment,
     "likn": shared.likn,
     "dkn": pairs.dkn,
+    "dkn_sets": partial(forest, form=_SETS),
     "edits": partial(forest, form=_EDITS),
     "factcheck": partial(forest, form=_CHECKS, controls=CONTROLS),
     "faithfulness": partial(forest, form=_FAITHFULNESS),

@@ -11,13 +11,14 @@ from typing import Any
 
 from knscope.analysis.attribution.method import parse_method
 from knscope.analysis.attribution.others import needs_others
+from knscope.analysis.dkn.sets import check_size
 from knscope.analysis.edits.sets import ABLATIONS, Ablation
 from knscope.analysis.engine.sources import weight_bytes
 from knscope.analysis.stored.negative import SIGNS, Sign
 from knscope.store.errors import UserError
 from knscope.store.text import is_utf8
 
-PHASES = ("attribution", "dkn", "edit", "factcheck", "neurons")
+PHASES = ("attribution", "dkn", "sets", "edit", "factcheck", "neurons")
 ENGINES = ("process", "inline", "ray")
 DTYPES = ("float32", "float64", "bfloat16", "float16")
 _DEVICE = r"(cpu|mps|cuda(:\d+)?(\+cuda(:\d+)?)*)"  # a model is spread over GPUs only
@@ -53,6 +54,8 @@ class RunConfig:
     """What a suppressed neuron becomes in edits."""
     signs: tuple[Sign, ...] = ("positive",)
     """Which neurons are edited: those of highest score, and those of lowest."""
+    size: int = 3
+    """Neurons of the largest degenerate sets that are looked for."""
     table_langs: tuple[str, ...] = ()
     """Languages of edits and claims (tables 1-3); none named: all."""
     device: str = "auto"
@@ -81,6 +84,7 @@ class RunConfig:
         _check("--what", self.what, PHASES)
         _check("--suppress", self.suppress, ABLATIONS)
         _check("--sign", self.signs, SIGNS)
+        check_size(self.size)
         _check("known", (self.known,), ("", "every", "any"))
         _check("--engine", (self.engine,), ENGINES)
         _check("--dtype", (self.dtype,), DTYPES)

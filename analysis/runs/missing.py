@@ -104,6 +104,7 @@ def missing(reader: Reader, view: View, what: Sequence[str] = ("attribution", "d
         counts, passes = {**counts, **more.counts}, passes + more.passes
     if not counts:  # edits and claims start from sets that are stored whole
         for phase, name, make, each in (
+            ("sets", "sets", planner.set_units, 1.0),
             ("edit", "edits", planner.edit_units, 1.0),
             ("factcheck", "claims", planner.claim_units, _passes_of_one(asked)),
         ):

@@ -15,7 +15,9 @@ import numpy as np
 
 from knscope.analysis.attribution.method import parse_method
 from knscope.analysis.attribution.others import draw_others
+from knscope.analysis.dkn import larger as dkn_larger
 from knscope.analysis.dkn.choose import strongest
+from knscope.analysis.dkn.larger import SIZE
 from knscope.analysis.edits import choose as edits_choose
 from knscope.analysis.edits.choose import WantedEdit
 from knscope.analysis.edits.sets import Ablation
@@ -151,8 +153,27 @@ def edit_units(
     signs: Sequence[Sign] = ("positive",),
 ) -> Planned:
     """Every edit that tables 1 and 2 show for a View, grouped by the query it is read on."""
-    model, have = model_hash(row), reader.keys("edit")
+    new = edits_choose.irrelevant(reader, view, seed).filter("new")
+    aside = new.select("fact", "other", "same_relation", "kind").rows()
     wanted = edits_choose.wanted(reader, view, seed, suppress, signs)
+    return _edits(reader, source, row, wanted, seed, aside)
+
+
+def set_units(reader: Reader, source: str, row: Mapping[str, Any], view: View, seed: int, size: int = SIZE) -> Planned:
+    """Every set of three and more neurons that is ablated to find degenerate ones."""
+    return _edits(reader, source, row, dkn_larger.wanted(reader, view, size, seed), seed)
+
+
+def _edits(
+    reader: Reader,
+    source: str,
+    row: Mapping[str, Any],
+    wanted: Sequence[WantedEdit],
+    seed: int,
+    aside: Sequence[tuple[Any, ...]] = (),
+) -> Planned:
+    """`aside`: rows of table irrelevant that are not stored."""
+    model, have = model_hash(row), reader.keys("edit")
     sources = {name: queries for edit in wanted for name, queries in edit.operations.items() if queries}
     wrong = wrong_objects(wanted)
     keys: set[str] = set()
@@ -165,8 +186,6 @@ def edit_units(
                 if key not in keys and key not in have:
                     missing[query].append((operation, edit.neurons, (query, edit.neurons) in unrelated))
                 keys.add(key)
-    new = edits_choose.irrelevant(reader, view, seed).filter("new")
-    aside = new.select("fact", "other", "same_relation", "kind").rows()
     units: list[Unit] = []
     part: list[dict[str, Any]] = []
     size = 0

@@ -326,12 +326,13 @@ class Schedule:
         self._late.add(source)
         row = self.models[source].row
         for what, phase, methods in (
+            ("sets", "sets", self.config.scan_methods or self.config.methods),
             ("edit", "edit", self.config.methods[:1]),
             ("factcheck", "claim", self.config.methods),
         ):
             for method in methods if what in self.config.what else ():
                 units, total, stored = self._stored.late(phase, source, row, method)
-                place = (source, phase, units[0].method if units else "")
+                place = (source, units[0].phase if units else phase, units[0].method if units else "")
                 self._totals[place] = self._totals.get(place, 0) + total
                 self._done[place] += stored
                 self._add(f"{phase} {source} {method}", (4,), units, lambda: None)

@@ -10,7 +10,7 @@ import numpy as np
 from knscope.analysis.prompts.encode import Query
 from knscope.analysis.runs.config import RunConfig
 from knscope.analysis.runs.facts import Templates
-from knscope.analysis.runs.planner import Planned, claim_units, edit_units
+from knscope.analysis.runs.planner import Planned, claim_units, edit_units, set_units
 from knscope.analysis.stored.facts import attributed, stored_facts
 from knscope.analysis.types import Floats
 from knscope.store.main_query import template_order
@@ -106,6 +106,8 @@ class RunStored(ReaderStored):
             return [], 0, 0
         view = View(label, method, langs, relations=self._config.relations, known=bool(self.known(label)))
         given = (self.reader, source, row, view, self._config.seed)
+        if phase == "sets":
+            return set_units(*given, self._config.size)
         if phase == "edit":
             return edit_units(*given, self._config.suppress, self._config.signs)
         return claim_units(*given, gpus=self._gpus)

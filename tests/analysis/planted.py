@@ -11,7 +11,9 @@ token; everything after is neurons:
   `degenerate` pair a also serves one more fact, in place of an own neuron, and b another; a `redundant` pair serves
   its fact alone.
 
-In the twin each language has own neurons of its own, a and b add up without saturating, and nothing is shared.
+- with `triple`, the fact TRIPLE has three neurons in place of an own one: without one or two of them little is lost.
+
+In the twin each language has own neurons of its own, a and b add up without saturating (so do three), and nothing is shared.
 """
 
 from __future__ import annotations
@@ -35,6 +37,9 @@ N_SUBJECTS = 22
 DEGENERATE = {("cap", 0): (("cap", 1), ("cap", 2))}  # fact: (also served by a, also served by b)
 SERVED = {other for others in DEGENERATE.values() for other in others}
 REDUNDANT = (("lan", 3),)
+TRIPLE = ("cap", 5)
+SLOPES = (0.53, 0.3, 0.17)
+"""What the first, second and third neuron of a triple add to what the answer hears: the fewer are left, the more each counts."""
 WIDTH = 320
 CONSTANT = 100.0  # swamps the layer norms' variance, so that they are linear
 STRENGTH = 3.0
@@ -52,6 +57,7 @@ class Planted:
     hub: int | None = None
     relation: dict[str, int] = field(default_factory=dict)
     pairs: dict[Fact, tuple[int, int]] = field(default_factory=dict)
+    triple: tuple[int, ...] = ()
     voices: set[int] = field(default_factory=set)
     """Neurons of the second layer that pass on what a pair says."""
 
@@ -64,18 +70,19 @@ def facts() -> list[Fact]:
     return [(relation, subject) for relation in RELATIONS for subject in range(N_SUBJECTS)]
 
 
-def build(twin: bool = False, dtype: torch.dtype = torch.float32) -> Planted:
-    return _Builder(twin).build(dtype)
+def build(twin: bool = False, dtype: torch.dtype = torch.float32, triple: bool = False) -> Planted:
+    return _Builder(twin, triple).build(dtype)
 
 
 class _Builder:
-    def __init__(self, twin: bool) -> None:
-        self.twin = twin
+    def __init__(self, twin: bool, triple: bool) -> None:
+        self.twin, self.triple = twin, triple
         names = ["+", "-", "balance"]
         for place in ("src", "dst"):
             names += [f"{place} s{s}" for s in range(N_SUBJECTS)]
             names += [f"{place} {word}" for word in (*RELATIONS, *LANGS)]
         names += [f"mid {fact} {i}" for fact in (*DEGENERATE, *REDUNDANT) for i in range(2)]
+        names += ["mid triple"] if triple else []
         names += [f"out {fact} {lang}" for fact in facts() for lang in LANGS] + ["out hub", "out relation"]
         self.dim = {name: i for i, name in enumerate(names)}
         words = [f"s{s}{lang}" for s in range(N_SUBJECTS) for lang in LANGS]
@@ -118,6 +125,8 @@ class _Builder:
         for fact in facts():
             if fact in DEGENERATE or fact in REDUNDANT:
                 planted.pairs[fact] = self.plant_pair(planted, fact)
+            elif self.triple and fact == TRIPLE:
+                planted = replace(planted, triple=self.plant_triple(fact))
             else:
                 self.plant_fact(planted, fact)
         planted.relation.update({} if self.twin else {r: self.plant_relation(r) for r in RELATIONS})
@@ -196,6 +205,19 @@ class _Builder:
                 planted.voices.add(self.neuron(1, heard, -10.0, dict.fromkeys(both, 0.5)))
                 self.neuron(1, heard, -11.0, dict.fromkeys(both, -0.5))
         return pair[0], pair[1]
+
+    def plant_triple(self, fact: Fact) -> tuple[int, ...]:
+        """Three neurons add 1 each to what the second layer hears of the fact, and it answers less and less to each more."""
+        for lang in LANGS:
+            self.neuron(0, {**self.reads(fact), f"dst {lang}": 1.0}, -2.0, {f"out {fact} {lang}": 1.25})
+        three = tuple(self.neuron(0, self.reads(fact), -1.0, {"mid triple": 1.0}) for _ in range(3))
+        slopes = (sum(SLOPES) / 3,) * 3 if self.twin else SLOPES
+        for already, slope in enumerate(slopes):
+            heard = {"mid triple": 1.0, f"dst s{fact[1]}": 10.0}
+            step = slope - (slopes[already - 1] if already else 0.0)
+            if step:
+                self.neuron(1, heard, -10.0 - already, {f"out {fact} {lang}": step for lang in LANGS})
+        return three
 
     def load(self) -> LoadedModel:
         inner = Tokenizer(models.WordLevel(self.token, unk_token="<unk>"))

@@ -11,6 +11,7 @@ import polars as pl
 from knscope import store
 from knscope.analysis.attribution import method
 from knscope.analysis.attribution.integrate import attribute
+from knscope.analysis.dkn import larger as dkn_larger
 from knscope.analysis.dkn.choose import strongest
 from knscope.analysis.edits import choose as edits_choose
 from knscope.analysis.edits import measure as edits_measure
@@ -37,8 +38,8 @@ SHARED = ("hub", "relation")
 class PlantedStore:
     """Builds the store step by step; `view` looks at everything with the preset `amig`."""
 
-    def __init__(self, path: Path, facts: int = 12) -> None:
-        self.built = planted.build()
+    def __init__(self, path: Path, facts: int = 12, triple: bool = False) -> None:
+        self.built = planted.build(triple=triple)
         self.engine = Engine(self.built.loaded)
         self.path = store.create(path)
         self.run = new_run(self.path, {})
@@ -111,6 +112,17 @@ class PlantedStore:
             aside = edits_choose.irrelevant(reader, self.view)
         new = aside.filter("new").drop("new").with_columns(pl.lit(self.label).alias("model"))
         batch.add_frame("irrelevant", new)
+        self.read(batch, edits)
+        self.commit(batch)
+
+    def ablate_sets(self, view: View, size: int = 3) -> None:
+        batch = rows.Batch()
+        with self.reader() as reader:
+            self.read(batch, dkn_larger.wanted(reader, view, size))
+        self.commit(batch)
+
+    def read(self, batch: rows.Batch, edits) -> None:
+        """Add what the edits do."""
         by_query: dict[str, tuple[Query, dict[tuple[str, str], tuple[int, ...]]]] = {}
         for edit in edits:
             layers, places = self.sites().split(np.array(edit.neurons, dtype=np.int64))
@@ -133,7 +145,6 @@ class PlantedStore:
                         "rank_before": read.rank_before, "rank_after": int(rank),
                     },
                 )  # fmt: skip
-        self.commit(batch)
 
     def claim(self) -> None:
         batch = rows.Batch()

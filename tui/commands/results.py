@@ -69,11 +69,19 @@ def likn(asked: Shown, by_fact: Annotated[bool, typer.Option("--facts", help="On
 def dkn(
     asked: Shown,
     pairs: Annotated[bool, typer.Option("--pairs", help="One row per degenerate pair.")] = False,
+    size: Annotated[
+        int | None,
+        typer.Option(help="Sets of 3 to this many neurons (at most 6), a row a size; computed by run --what sets."),
+    ] = None,
 ) -> None:
     """Degenerate pairs by the paper's rule and by the strict rule, beside two controls (equations 9-10)."""
+    from knscope.analysis.dkn import sets_table
     from knscope.analysis.dkn import table as dkn_table
 
-    asked.show(dkn_table.pairs if pairs else dkn_table.build)
+    if size is not None:
+        asked.show(partial(sets_table.build, size=size))
+    else:
+        asked.show(dkn_table.pairs if pairs else dkn_table.build)
 
 
 @shows()

@@ -75,13 +75,14 @@ def run(
         str, typer.Option(help="best, all, or a number of templates per relation and language.")
     ] = "all",
     method: Annotated[str, typer.Option("--method", help="Methods, as in amig,bkn.")] = "amig",
-    what: Annotated[str, typer.Option(help="attribution, dkn, edit, factcheck, neurons.")] = "attribution,dkn",
+    what: Annotated[str, typer.Option(help="attribution, dkn, sets, edit, factcheck, neurons.")] = "attribution,dkn",
     suppress: Annotated[
         str, typer.Option(help="Values that edits give suppressed neurons: zero, mean, resample, or several.")
     ] = "zero",
     sign: Annotated[
         str, typer.Option(help="Neurons that edits are of: positive, negative (they push the answer down), or both.")
     ] = "positive",
+    size: Annotated[int, typer.Option(help="Neurons of the largest degenerate sets of --what sets: 3 to 6.")] = 3,
     device: Device = "auto",
     engine: Annotated[str, typer.Option(help="process, inline or ray.")] = "process",
     processes: Annotated[
@@ -110,6 +111,7 @@ def run(
         "methods": common.methods(method),
         "what": common.words("--what", what),
         "suppress": common.words("--suppress", suppress),
+        "size": size,
         "signs": common.words("--sign", sign),
         "device": device,
         "engine": engine,
