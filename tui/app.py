@@ -29,6 +29,7 @@ from knscope.tui.session import Session
 from knscope.tui.terminal.driver import HARMLESS, drawing_alone, end_by_signal
 from knscope.tui.terminal.themes import THEMES
 from knscope.tui.terminal.typeahead import OneKeyAtATime
+from knscope.tui.workbench.places import Places
 from knscope.tui.workbench.screen import WorkbenchScreen
 
 STYLES = (
@@ -48,6 +49,7 @@ class Knscope(OneKeyAtATime):
     TITLE = "knscope"
     CSS_PATH = [Path(__file__).parent / name for name in STYLES]
     ENABLE_COMMAND_PALETTE = True
+    COMMANDS = App.COMMANDS | {Places}
     COMMAND_PALETTE_BINDING = "ctrl+p"
     BINDINGS: ClassVar[list[BindingType]] = []
 

@@ -65,6 +65,17 @@ def names(labels: Sequence[str]) -> dict[str, str]:
     return {label: name if short.count(name) == 1 else label for label, name in zip(labels, short, strict=True)}
 
 
+@dataclass(frozen=True)
+class Step:
+    """What undo brings back: the View, what its model has stored, and the filter of the queries."""
+
+    view: View
+    stored: Stored
+    filter: str
+    kind: str
+    """Steps of one kind that follow each other are one: a held key, a word that is typed."""
+
+
 class Session:
     """One session with one store. Every change raises `token`; what was loaded for an older token is stale."""
 
@@ -77,6 +88,9 @@ class Session:
         self.token = 0
         self.kept: View | None = None
         """View A, while two are compared."""
+        self.filter = ""
+        """The filter of the queries."""
+        self._steps: list[Step] = []
         self._past: list[Selection] = []
         self._future: list[Selection] = []
         self._saved: dict[str, Any] = state.read(state.session_name(path)) if path else {}
@@ -135,10 +149,31 @@ class Session:
             )
         return view if found else None
 
+    def remember(self, kind: str) -> None:
+        """Keep what is shown now, for `undo`; called before it changes."""
+        if self.view is not None and not (self._steps and self._steps[-1].kind == kind != ""):
+            self._steps.append(Step(self.view, self.stored, self.filter, kind))
+            del self._steps[:-STEPS_KEPT]
+
+    def settle(self) -> None:
+        """What comes next is another step than the last one, even of its kind."""
+        if self._steps:
+            self._steps[-1] = replace(self._steps[-1], kind="")
+
+    def undo(self) -> Step | None:
+        """Bring back what was shown before the last change of thresholds, choices or filter; None where there was none."""
+        if not self._steps:
+            return None
+        step = self._steps.pop()
+        self.view, self.stored, self.filter = step.view, step.stored, step.filter
+        self.token += 1
+        return step
+
     def change(self, **changes: Any) -> None:
         """Change the View. Choosing languages by hand ends following those of the store."""
         if self.view is None:
             return
+        self.remember("")
         if "langs" in changes:
             self._all_langs = False
         self.view = self.view.with_(**changes)
@@ -148,6 +183,7 @@ class Session:
         """Change the model and take all of its languages; thresholds stay for languages that stay."""
         if self.view is None:
             return
+        self.remember("")
         method = (
             self.view.method if self.view.method in stored.methods else next(iter(stored.methods), self.view.method)
         )
@@ -157,12 +193,15 @@ class Session:
         self._all_langs = True
         self.token += 1
 
-    def set_threshold(self, name: str, value: float) -> None:
+    def set_threshold(self, name: str, value: float, kind: str = "") -> None:
+        """:param kind: of the step that `undo` takes back; that of the threshold where it is empty"""
         if self.view is not None:
+            self.remember(kind or name)
             self.view = with_value(self.view, name, value)
             self.token += 1
 
     def set_view(self, view: View) -> None:
+        self.remember("")
         self.view = view
         self.token += 1
 

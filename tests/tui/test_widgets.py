@@ -10,12 +10,12 @@ from rich.cells import cell_len
 
 from knscope.store.view import View
 from knscope.tui.panes.likn import matrix_text, mean_of, overlaps
-from knscope.tui.panes.queries import matches, prepared
+from knscope.tui.panes.queries import SEARCHED, prepared
 from knscope.tui.selection import Selection
 from knscope.tui.thresholds import changed, reset, thresholds, value_of, with_value
 from knscope.tui.widgets.bars import bar, spark
 from knscope.tui.widgets.cells import Column, power, prob
-from knscope.tui.widgets.frame_table import _align, fit
+from knscope.tui.widgets.fitting import align, fit, holding
 
 VIEW = View("m@1", "amig", ("en", "zh"))
 
@@ -35,7 +35,7 @@ def test_bar_shows_at_least_an_eighth_for_a_positive_share() -> None:
 
 @given(st.text("aé多→", max_size=20), st.integers(1, 12), st.booleans())
 def test_align_gives_every_cell_the_width_of_its_column(text: str, width: int, right: bool) -> None:
-    assert cell_len(_align(text, width, right)) == width
+    assert cell_len(align(text, width, right)) == width
 
 
 def test_fit_drops_optional_columns_first_and_lets_the_growing_one_take_the_rest() -> None:
@@ -99,16 +99,34 @@ def test_overlap_matrix_shows_means_over_facts_with_neurons_in_both_languages() 
     of_one = [("f", "en", 0, 1, 0.5), ("f", "en", 0, 2, 0.5), ("f", "zh", 0, 2, 0.5)]
     kn = pl.DataFrame(of_one, schema=["fact", "lang", "layer", "neuron", "rel"], orient="row")
     one = overlaps(shared, ("en", "zh"), kn)
-    assert one.neurons is not None and one.neurons.rows()[0] == (0, 2, 0.5, 0.5, 2)
+    assert one.neurons is not None and one.neurons.rows()[0] == (0, 2, 0.5, 0.5, 2, "en zh")
 
 
 @pytest.mark.parametrize(
     ("text", "left"), [("", 2), ("tanzania", 1), ("TAN dod", 1), ("!tan", 1), ("日本", 0), ("(", 0)]
 )
 def test_query_filter_takes_words_literally(text: str, left: int) -> None:
-    row = {"fact": "a", "relation": "r", "lang": "en", "subject": "Tanzania", "object": "Dodoma", "template": "[X]"}
+    row = {
+        "fact": "a",
+        "relation": "r",
+        "lang": "en",
+        "subject": "Tanzania",
+        "object": "Dodoma",
+        "template": "[X]",
+        "stays": 0.5,
+    }
     frame = prepared(pl.DataFrame([row, {**row, "subject": "Peru", "object": "Lima"}]))
-    assert frame.filter(matches(text)).height == left
+    assert holding(frame, SEARCHED, text).height == left
+
+
+@pytest.mark.parametrize(
+    ("text", "left"), [("=en+zh", [1]), ("=zh+en", [1]), ("en", [1, 2, 3]), ("en !fr", [1, 3]), ("=en", [3])]
+)
+def test_filter_finds_what_is_in_exactly_these_languages(text: str, left: list[int]) -> None:
+    frame = pl.DataFrame(
+        {"neuron": [1, 2, 3, 4], "langs": ["en zh", "en fr zh", "en", "fr"], "rel": [0.1, 0.2, 0.3, 0.4]}
+    )
+    assert holding(frame, ("neuron", "langs", "rel"), text)["neuron"].to_list() == left
 
 
 def test_overlap_matrix_separates_large_means() -> None:

@@ -93,7 +93,10 @@ def _wide(kn: pl.DataFrame, langs: Sequence[str]) -> pl.DataFrame:
 
     of_lang = [pl.col("rel").filter(pl.col("lang") == lang).max().alias(lang) for lang in langs]
     grouped = kn.group_by("layer", "neuron").agg(
-        *of_lang, pl.col("lang").n_unique().alias("in"), pl.col("rel").max().alias("most")
+        *of_lang,
+        pl.col("lang").n_unique().alias("in"),
+        pl.col("lang").unique().sort().str.join(" ").alias("langs"),
+        pl.col("rel").max().alias("most"),
     )
     return grouped.sort(["in", "most", "layer", "neuron"], descending=[True, True, False, False]).drop("most")
 

@@ -73,6 +73,8 @@ class Pane(Vertical):
         self.painted: Shown | None = None
         self.border_title = self.TITLE  # before there is anything to show, so that the first paint says what is where
         self._entitled = {"border_title": self.TITLE}
+        self._above = self.TITLE
+        """The title without what the table is filtered by."""
         self._painted_once = False
         self._said = ""
         self._summary: Text | str = ""
@@ -206,12 +208,26 @@ class Pane(Vertical):
 
     def entitle(self, above: str | None = None, below: str | None = None) -> None:
         """Change the texts in the border. Draws only the border's lines, and only those that change."""
+        if above is not None:
+            self._above = above
+            table = self.table()
+            if table is not None and table.filter_text:
+                above = f"{above} · /{table.filter_text}"
         for name, text in (("border_title", above), ("border_subtitle", below)):
             if text is not None and self._entitled.get(name) != text:
                 self._entitled[name] = text
                 setattr(self, f"_{name}", Content(one_line(text)))
                 line = -1 if name == "border_title" else self.size.height
                 self.refresh(Region(-2, line, self.outer_size.width, 1))
+
+    def filter_rows(self, text: str) -> bool:
+        """Show only the rows of the table that hold these words; False where that changes nothing."""
+        table = self.table()
+        if table is None or table.filter_text == text:
+            return False
+        table.set_filter(text)
+        self.entitle(self._above)
+        return True
 
     def summarise(self, content: Text | str) -> None:
         """Change the text above the table. The layout is computed again only when the number of lines changes."""

@@ -18,6 +18,7 @@ from knscope.tui.panes.pane import Pane
 from knscope.tui.selection import Selection, Shown
 from knscope.tui.widgets import cells
 from knscope.tui.widgets.cells import Column
+from knscope.tui.widgets.fitting import holding
 from knscope.tui.widgets.frame_table import FrameTable
 from knscope.tui.widgets.line import Line, PlainText
 
@@ -59,23 +60,6 @@ _EXPLAINED = {
     "template": "template", "p_root": "p^(1/T): comparable across lengths", "known": "whether the model knows it",
     "query": "identifier of the query", "stays": "share of the neurons that stay on the fact's other templates",
 }  # fmt: skip
-
-
-def matches(text: str) -> pl.Expr:
-    """Rows holding every word of the filter; a word that begins with `!` must not occur."""
-    import polars as pl
-
-    searched = pl.concat_str([pl.col(name).fill_null("") for name in SEARCHED], separator=" ").str.to_lowercase()
-    found = pl.lit(True)
-    for word in text.lower().split():
-        name = word.removeprefix("!")
-        if name in ("consistent", "inconsistent"):
-            same = (pl.col("consistency") == name).fill_null(False)
-            found = found & (~same if word != name else same)
-            continue
-        holds = searched.str.contains(word.removeprefix("!"), literal=True)
-        found = found & (~holds if word.startswith("!") and len(word) > 1 else holds)
-    return found
 
 
 def prepared(frame: pl.DataFrame) -> pl.DataFrame:
@@ -155,9 +139,9 @@ class QueriesPane(Pane):
         if wanted and frame.filter(frame["query"] == wanted).height:
             self._go_to, at = "", {"query": wanted}
         if self.filter_text and frame.height:
-            found = frame.filter(matches(self.filter_text))
+            found = holding(frame, SEARCHED, self.filter_text)
             if at is not None and not found.filter(found["query"] == wanted).height:
-                self.filter_text = ""  # the row one is brought to must be seen
+                self.filter_text = self.session.filter = ""  # the row one is brought to must be seen
             else:
                 frame = found
         table = self.query_one(FrameTable)
@@ -297,7 +281,17 @@ class QueriesPane(Pane):
         self.screen.set_focus(field)
 
     def set_filter(self, text: str) -> None:
-        self.filter_text = text.strip()
+        text = text.strip()
+        if text != self.filter_text:
+            self.session.remember("filter")
+        self.filter_text = self.session.filter = text
+        self.show_rows()
+
+    def take_filter(self, text: str) -> None:
+        """Filter as before an undo."""
+        self.filter_text = text
+        with self.prevent(Input.Changed):
+            self.query_one("#filter", Input).value = text
         self.show_rows()
 
     def close_filter(self, *, keep: bool) -> bool:
@@ -316,8 +310,14 @@ class QueriesPane(Pane):
         self.set_filter(event.value)
 
     def _filtered(self, line: Line) -> None:
+        self.session.settle()
         line.display = False
         self.screen.set_focus(self.query_one(FrameTable))
+
+    @property
+    def loaded(self) -> pl.DataFrame | None:
+        """Every query of the view, whatever the filter."""
+        return self._loaded
 
     def left_at(self) -> Mapping[str, str]:
         """What names the row under the cursor, for the next session."""
@@ -334,7 +334,7 @@ class QueriesPane(Pane):
         """As it was left."""
         self.choose(columns)
         self._last = row
-        self.filter_text = filter_text
+        self.filter_text = self.session.filter = filter_text
         self.query_one(FrameTable).sorted_by = (str(sorting[0]), bool(sorting[1])) if sorting else None
         with self.prevent(Input.Changed):
             self.query_one("#filter", Input).value = filter_text

@@ -19,48 +19,14 @@ from textual.strip import Strip
 from knscope.tui import keymap
 from knscope.tui.messages import RowEntered, RowMoved
 from knscope.tui.widgets.cells import Column
+from knscope.tui.widgets.fitting import GAP, align, fit, holding
 
 if TYPE_CHECKING:
     import polars as pl
 
-GAP = 1
 GUTTER = 1
 MEASURED = 100
 """Rows looked at to find how wide a column is."""
-
-
-def fit(columns: Sequence[Column], natural: Mapping[str, int], width: int) -> tuple[tuple[Column, int], ...]:
-    """Which columns are shown in `width` cells, and how wide: optional ones go first (those of one rank together: they
-    say something only beside each other), then those that grow shrink.
-
-    What still does not fit is scrolled to.
-    """
-    shown = list(columns)
-
-    def least(column: Column) -> int:
-        wide = max(min(natural[column.name], column.most), cell_len(column.title))
-        return min(wide, max(column.least, cell_len(column.title))) if column.grow else wide
-
-    def needed() -> int:
-        return sum(least(column) + GAP for column in shown) - GAP
-
-    while needed() > width and any(column.drop for column in shown):
-        last = max(column.drop for column in shown)
-        shown = [column for column in shown if column.drop != last]
-    spare = max(0, width - needed())
-    widths = []
-    for column in shown:
-        wide = least(column)
-        if column.grow:
-            more = min(spare, max(0, natural[column.name] - wide))
-            wide, spare = wide + more, spare - more
-        widths.append((column, wide))
-    if spare and widths:  # the last growing column takes what is left, so that numbers stand at the right edge
-        for index in reversed(range(len(widths))):
-            if widths[index][0].grow:
-                widths[index] = (widths[index][0], widths[index][1] + spare)
-                break
-    return tuple(widths)
 
 
 class FrameTable(ScrollView, can_focus=True):
@@ -68,10 +34,13 @@ class FrameTable(ScrollView, can_focus=True):
 
     BINDINGS: ClassVar[list[BindingType]] = list(keymap.bindings("table"))
     COMPONENT_CLASSES: ClassVar[set[str]] = {
-        "table--title", "table--cursor", "table--blurred", "table--mark", "table--good", "table--bad", "table--dim", "table--gap",
+        "table--title", "table--at", "table--cursor", "table--blurred", "table--mark", "table--good", "table--bad", "table--dim",
+        "table--gap",
     }  # fmt: skip
 
     cursor: reactive[int] = reactive(0, repaint=False)
+    at_column: reactive[int] = reactive(0, repaint=False)
+    """The marked column, of those shown: s sorts by it."""
 
     def __init__(self, name: str, *, empty: str = "", id: str | None = None) -> None:  # noqa: A002
         super().__init__(name=name, id=id)
@@ -82,6 +51,8 @@ class FrameTable(ScrollView, can_focus=True):
         """What was shown last, in its own order."""
         self.sorted_by: tuple[str, bool] | None = None
         """Column and whether it descends: shown in its title."""
+        self.filter_text = ""
+        """Words that the rows shown hold."""
         self._marked: Callable[[Mapping[str, Any]], bool] | None = None
         self._key: tuple[str, ...] = ()
         self._wanted_columns: tuple[Column, ...] = ()
@@ -140,6 +111,12 @@ class FrameTable(ScrollView, can_focus=True):
     def _take(self, frame: pl.DataFrame, columns: Sequence[Column], key: Sequence[str]) -> bool:
         """Sort, measure and lay out a frame; whether its columns are other ones than before."""
         self._given, self._wanted_columns = frame, tuple(columns)
+        if self.filter_text:
+            frame = holding(
+                frame,
+                [name for name in (*(column.name for column in columns), "langs") if name in frame.columns],
+                self.filter_text,
+            )
         if self.sorted_by is not None and self.sorted_by[0] in frame.columns:
             frame = frame.sort(self.sorted_by[0], descending=self.sorted_by[1], nulls_last=True, maintain_order=True)
         before, self.columns = self.columns, tuple(column for column in columns if column.name in frame.columns)
@@ -253,7 +230,8 @@ class FrameTable(ScrollView, can_focus=True):
             self._strips[row, kind] = strip
         else:
             nothing = self._given is not None and not self.row_count  # before the first result nothing is known
-            text = self.empty if nothing and y == 2 else ""
+            empty = "no row holds these words; esc clears the filter" if self.filter_text else self.empty
+            text = empty if nothing and y == 2 else ""
             strip = Strip([Segment(set_cell_size(f"  {text}", width), self._style("table--dim"))])
             return strip.apply_style(base)
         return strip.extend_cell_length(scroll_x + width, base).crop(scroll_x, scroll_x + width)
@@ -264,13 +242,17 @@ class FrameTable(ScrollView, can_focus=True):
     def _title_strip(self, base: Style) -> Strip:
         style = base + self._style("table--title")
         segments = [Segment(" " * GUTTER, style)]
-        for column, wide in self._shown:
+        for place, (column, wide) in enumerate(self._shown):
             text = column.title
             if self.sorted_by and self.sorted_by[0] == column.name:
                 arrow = "▼" if self.sorted_by[1] else "▲"
                 text = (text + arrow) if cell_len(text) < wide else text[: wide - 1] + arrow
-            text = _align(text, wide, column.right)
-            segments.append(Segment(text + " " * GAP, style))
+            text = align(text, wide, column.right)
+            marked = self.has_focus and place == min(self.at_column, len(self._shown) - 1)
+            segments += [
+                Segment(text, style + self._style("table--at") if marked else style),
+                Segment(" " * GAP, style),
+            ]
         return Strip(segments).extend_cell_length(self.size.width, style).simplify()
 
     def _row_strip(self, row: int, kind: int, base: Style) -> Strip:
@@ -283,7 +265,7 @@ class FrameTable(ScrollView, can_focus=True):
             value = values[column.name]
             tone = column.tone(value) if column.tone else ""
             style = base + (self._style(f"table--{tone}") if tone else Style.null()) + over
-            segments.append(Segment(_align(column.text(value), wide, column.right) + " " * GAP, style))
+            segments.append(Segment(align(column.text(value), wide, column.right) + " " * GAP, style))
         return Strip(segments).extend_cell_length(self.size.width, base + over).simplify()
 
     # --- moving
@@ -322,18 +304,32 @@ class FrameTable(ScrollView, can_focus=True):
         self._into_view()
 
     def action_across(self, step: int) -> None:
-        self.scroll_relative(x=8 * step, animate=False)
+        """Mark another column, and bring it into sight."""
+        self.at_column = max(0, min(self.at_column + step, len(self._shown) - 1))
+
+    def watch_at_column(self) -> None:
+        self.refresh(Region(0, 0, self.size.width, 1))
+        left = GUTTER + sum(wide + GAP for _, wide in self._shown[: self.at_column])
+        room, wide = self.scrollable_content_region.width, self._shown[self.at_column][1] if self._shown else 0
+        if left - GUTTER < self.scroll_offset.x:
+            self.scroll_to(x=left - GUTTER, animate=False, immediate=True)
+        elif left + wide > self.scroll_offset.x + room:
+            self.scroll_to(x=left + wide - room, animate=False, immediate=True)
 
     def action_sort(self, step: int) -> None:
-        """Another order: `step` 1 by the next column, 0 the same turned round."""
-        names = [column.name for column, _ in self._shown]
-        if not names:
-            return
+        """Sort by the marked column, then turned round, then as given; `step` 0: turn the order round."""
         if step == 0 and self.sorted_by is not None:
             self.sort_by(self.sorted_by[0], not self.sorted_by[1])
-            return
-        place = names.index(self.sorted_by[0]) if self.sorted_by and self.sorted_by[0] in names else -1
-        self.sort_by(*((names[place + 1], self._falls(names[place + 1])) if place + 1 < len(names) else (None,)))
+        elif self._shown:
+            self.pick_title(self._shown[min(self.at_column, len(self._shown) - 1)][0].name)
+
+    def set_filter(self, text: str) -> None:
+        """Show only rows that hold these words."""
+        if text != self.filter_text:
+            self.filter_text = text
+            if self._given is not None:
+                self.show(self._given, self._wanted_columns, self._key)
+                self.refresh()
 
     def _falls(self, column: str) -> bool:
         """Numbers are looked at from the largest down."""
@@ -364,8 +360,9 @@ class FrameTable(ScrollView, can_focus=True):
     def on_click(self, event: events.Click) -> None:
         if event.y == 0:
             left = GUTTER - self.scroll_offset.x
-            for column, wide in self._shown:
+            for place, (column, wide) in enumerate(self._shown):
                 if left <= event.x < left + wide + GAP:
+                    self.at_column = place
                     self.pick_title(column.name)
                 left += wide + GAP
             return
@@ -374,11 +371,3 @@ class FrameTable(ScrollView, can_focus=True):
             self.cursor = row
             if event.chain == 2:
                 self.enter()
-
-
-def _align(text: str, width: int, right: bool) -> str:
-    """Cut to a width in cells with an ellipsis, or fill up."""
-    length = cell_len(text)
-    if length > width:
-        return set_cell_size(text, width - 1) + "…" if width > 1 else set_cell_size(text, width)
-    return " " * (width - length) + text if right else text + " " * (width - length)

@@ -12,7 +12,7 @@ from textual.binding import BindingType
 from textual.containers import Horizontal, Vertical
 from textual.screen import Screen
 from textual.timer import Timer
-from textual.widgets import ContentSwitcher
+from textual.widgets import ContentSwitcher, Input
 from textual.worker import Worker, WorkerState
 
 from knscope.tui import keymap
@@ -32,7 +32,9 @@ from knscope.tui.widgets import cells
 from knscope.tui.widgets.footer_line import FooterLine
 from knscope.tui.widgets.frame_table import FrameTable
 from knscope.tui.widgets.header_line import HeaderLine
+from knscope.tui.widgets.line import Line
 from knscope.tui.widgets.tab_line import TabLine
+from knscope.tui.workbench.filtering import FIELD, Filtering
 from knscope.tui.workbench.waits import Waits
 
 T = TypeVar("T")
@@ -56,6 +58,7 @@ class Bench(Screen[None]):
         self.worker_text = ""
         """What the model worker does; empty before there is one."""
         self.waits = Waits(self)
+        self.filtering = Filtering(self)
         self._settled: Timer | None = None
         self._answers: dict[Worker[Any], tuple[Callable[[Any], None], Callable[[BaseException], None]]] = {}
 
@@ -134,6 +137,9 @@ class Bench(Screen[None]):
                     yield NeuronPane()
                     yield SqlPane(self.host.settings.editor_rows)
                     yield RunsPane()
+        field = Line("", "", self.filtering.done, id=FIELD)
+        field.display = False
+        yield field
         yield FooterLine(self.host.settings.keys)
 
     def on_mount(self) -> None:
@@ -212,6 +218,11 @@ class Bench(Screen[None]):
         pane = self.pane()
         result = isinstance(pane, SqlPane) and isinstance(self.focused, FrameTable)
         self.query_one(FooterLine).context = "result" if result else pane.CONTEXT if pane else ""
+
+    def on_input_changed(self, event: Input.Changed) -> None:
+        """The filter of a pane is typed; forms and the queries keep their own changes to themselves."""
+        if event.input.id == FIELD:
+            self.filtering.typed(event.value)
 
     # --- following
 

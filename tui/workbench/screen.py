@@ -150,7 +150,7 @@ class WorkbenchScreen(Bench):
         pane, queries = self.pane(), self.query_one(QueriesPane)
         if self.maximized is not None:
             self.minimize()
-        elif self.below_floor.stop() or (pane is not None and pane.go_out()):
+        elif self.filtering.close() or self.below_floor.stop() or (pane is not None and pane.go_out()):
             return
         elif (pane is queries and queries.close_filter(keep=False)) or pane is not queries:
             self.query_one("#queries FrameTable").focus()
@@ -163,6 +163,15 @@ class WorkbenchScreen(Bench):
             self.query_one(QueriesPane).return_to(self.session.selection)
         else:
             self.say("Nothing further back." if step < 0 else "Nothing further forward.")
+
+    def action_undo(self) -> None:
+        """Take back the last change of thresholds, choices or filter."""
+        step = self.session.undo()
+        if step is None:
+            self.say("Nothing to take back.")
+            return
+        self.follow()
+        self.query_one(QueriesPane).take_filter(step.filter)
 
     def action_focus_pane(self, step: int) -> None:
         panes = [pane for pane in self.seen_panes() if pane.focus_target() is not None]
@@ -182,7 +191,7 @@ class WorkbenchScreen(Bench):
         self.show_tab(name)
 
     def action_filter(self) -> None:
-        self.query_one(QueriesPane).open_filter()
+        self.filtering.open()
 
     def action_known(self) -> None:
         if self.session.view is not None:
@@ -234,7 +243,7 @@ class WorkbenchScreen(Bench):
             return
         for one in thresholds(view):
             if one.name.startswith("tau:"):
-                self.session.set_threshold(one.name, one.nudged(value_of(view, one.name), steps))
+                self.session.set_threshold(one.name, one.nudged(value_of(view, one.name), steps), "every τ")
         self.query_one(ThresholdBar).view = self.session.view
         self.follow_soon()
 

@@ -1,0 +1,77 @@
+"""Columns and cells in the width there is, and which rows hold the words of a filter."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
+
+from rich.cells import cell_len, set_cell_size
+
+from knscope.tui.widgets.cells import Column
+
+if TYPE_CHECKING:
+    import polars as pl
+
+GAP = 1
+
+
+def fit(columns: Sequence[Column], natural: Mapping[str, int], width: int) -> tuple[tuple[Column, int], ...]:
+    """Which columns are shown in `width` cells, and how wide: optional ones go first (those of one rank together: they
+    say something only beside each other), then those that grow shrink.
+
+    What still does not fit is scrolled to.
+    """
+    shown = list(columns)
+
+    def least(column: Column) -> int:
+        wide = max(min(natural[column.name], column.most), cell_len(column.title))
+        return min(wide, max(column.least, cell_len(column.title))) if column.grow else wide
+
+    def needed() -> int:
+        return sum(least(column) + GAP for column in shown) - GAP
+
+    while needed() > width and any(column.drop for column in shown):
+        last = max(column.drop for column in shown)
+        shown = [column for column in shown if column.drop != last]
+    spare = max(0, width - needed())
+    widths = []
+    for column in shown:
+        wide = least(column)
+        if column.grow:
+            more = min(spare, max(0, natural[column.name] - wide))
+            wide, spare = wide + more, spare - more
+        widths.append((column, wide))
+    if spare and widths:  # the last growing column takes what is left, so that numbers stand at the right edge
+        for index in reversed(range(len(widths))):
+            if widths[index][0].grow:
+                widths[index] = (widths[index][0], widths[index][1] + spare)
+                break
+    return tuple(widths)
+
+
+def align(text: str, width: int, right: bool) -> str:
+    """Cut to a width in cells with an ellipsis, or fill up."""
+    length = cell_len(text)
+    if length > width:
+        return set_cell_size(text, width - 1) + "…" if width > 1 else set_cell_size(text, width)
+    return " " * (width - length) + text if right else text + " " * (width - length)
+
+
+def holding(frame: pl.DataFrame, names: Sequence[str], text: str) -> pl.DataFrame:
+    """Rows that hold every word of a filter in one of these columns. `!word` must not occur; `=en+zh` means found in exactly these
+    languages, where the frame has a column `langs`."""
+    import polars as pl
+
+    texts = [name for name in names if frame.schema[name] == pl.String or frame.schema[name].is_integer()]
+    searched = pl.concat_str(
+        [pl.col(name).cast(pl.String).fill_null("") for name in texts] or [pl.lit("")], separator=" "
+    )
+    found = pl.lit(True)
+    for word in text.lower().split():
+        if word.startswith("=") and "langs" in frame.columns:
+            exactly = " ".join(sorted(word[1:].split("+")))
+            found = found & (pl.col("langs").str.to_lowercase().str.split(" ").list.sort().list.join(" ") == exactly)
+        else:
+            holds = searched.str.to_lowercase().str.contains(word.removeprefix("!"), literal=True)
+            found = found & (~holds if word.startswith("!") and len(word) > 1 else holds)
+    return frame.filter(found)
