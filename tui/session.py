@@ -160,6 +160,15 @@ class Session:
         if self._steps:
             self._steps[-1] = replace(self._steps[-1], kind="")
 
+    @property
+    def steps(self) -> int:
+        """How many steps can be taken back."""
+        return len(self._steps)
+
+    def as_one(self, since: int) -> None:
+        """Make one step of all that came after there were `since`."""
+        del self._steps[since + 1 :]
+
     def undo(self) -> Step | None:
         """Bring back what was shown before the last change of thresholds, choices or filter; None where there was none."""
         if not self._steps:

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import polars as pl
 import pytest
 
 from knscope.tui.app import Knscope
+from knscope.tui.dialogs.compare import CompareScreen
 from knscope.tui.panes.queries import QueriesPane
+from knscope.tui.widgets.frame_table import FrameTable
 from knscope.tui.workbench.filtering import FIELD
 from knscope.tui.workbench.places import Places
 from tests.tui.driver import Driver
@@ -79,3 +82,53 @@ async def test_undo_takes_back_thresholds_choices_and_filters_one_at_a_time(work
         assert session.view == start, "the held key is one step"
         await driver.do("undo")
         assert "Nothing to take back" in driver.said()[-1]
+
+
+async def test_lists_of_choices_apply_as_one_moves_and_give_all_back_when_left(workbench: Make) -> None:
+    async with workbench().run_test(size=(120, 40)) as pilot:
+        driver = await Driver(pilot).ready()
+        session = driver.app.session
+        start = session.view
+        assert start is not None
+        await pilot.press("m")
+        await pilot.pause()
+        await pilot.press("down")
+        await driver.until(lambda: session.view is not None and session.view.model != start.model, "the marked model")
+        await driver.until(lambda: driver.pane("queries").painted == session.shown(), "is shown behind the list")
+        await pilot.press("escape")
+        await driver.until(lambda: session.view == start, "leaving brings the first one back")
+        await pilot.press("L")
+        await pilot.pause()
+        await pilot.press("space")
+        await driver.until(lambda: session.view is not None and session.view.langs == ("fr", "zh"), "two languages")
+        await pilot.press("down", "space")
+        await driver.until(lambda: session.view is not None and session.view.langs == ("zh",), "one language")
+        await pilot.press("enter")
+        await pilot.pause()
+        await driver.do("undo")
+        assert session.view == start, "what was tried on the way is one step"
+
+
+async def test_comparison_lists_the_neurons_of_a_of_both_and_of_b(workbench: Make) -> None:
+    async with workbench().run_test(size=(120, 40)) as pilot:
+        driver = await Driver(pilot).ready()
+        driver.bench.set_threshold("tau:en", 0.6)
+        await driver.do("go.in", "go.in")
+        await pilot.press("c")
+        await pilot.pause()
+        await pilot.press("end", "enter")  # B: thresholds at their defaults
+        await driver.until(lambda: isinstance(pilot.app.screen, CompareScreen), "the comparison")
+        await pilot.pause()
+        screen = pilot.app.screen
+        table = screen.query_one(FrameTable)
+        every, kn = table.frame, driver.app.session.reader.kn  # type: ignore[union-attr]
+        shown = driver.app.session.shown()
+        assert shown is not None
+        b = shown.selection.narrow(shown.view.with_tau("en", 0.3))
+        of_b = kn(b).select("lang", "layer", "neuron").unique()
+        assert every.filter(pl.col("where") != "only in A").height == of_b.height
+        assert set(every.filter(lang="en")["where"]) == {"in both", "only in B"}
+        assert every.filter(where="only in B")["rel_a"].is_null().all()
+        await pilot.press("w", "w", "w")
+        await pilot.pause()
+        assert set(table.frame["where"]) == {"only in B"}

@@ -2,22 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import ClassVar
 
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Vertical
 from textual.screen import ModalScreen
+from textual.timer import Timer
 from textual.widgets import OptionList
 from textual.widgets.option_list import Option
 
 from knscope.tui.printing.format import one_line
 from knscope.tui.widgets.line import PlainText
 
+RESTED = 0.12
+"""Seconds after which keys are taken to rest, and what is marked is shown."""
+
 
 class ChooseScreen(ModalScreen[tuple[str, ...] | None]):
-    """Answers with the chosen values; None when it was left."""
+    """Answers with the chosen values; None when it was left. Stands at the side, so that the workbench is seen, which shows what is
+    marked as one moves where `preview` is given."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("escape,q", "dismiss(None)", "leave", show=False),
@@ -28,9 +34,18 @@ class ChooseScreen(ModalScreen[tuple[str, ...] | None]):
     ]
 
     def __init__(
-        self, title: str, options: Sequence[tuple[str, str]], current: Sequence[str], *, several: bool = False
+        self,
+        title: str,
+        options: Sequence[tuple[str, str]],
+        current: Sequence[str],
+        *,
+        several: bool = False,
+        preview: Callable[[tuple[str, ...]], object] | None = None,
     ) -> None:
         super().__init__()
+        self._preview = preview
+        self._timer: Timer | None = None
+        self._shown = tuple(current)
         self._title, self._options, self._several = title, options, several
         self._marked = {value for value in current if value in [one for one, _ in options]}
 
@@ -45,9 +60,28 @@ class ChooseScreen(ModalScreen[tuple[str, ...] | None]):
                 yield PlainText("nothing to choose from yet", id="list")
 
     def _label(self, value: str, label: str) -> str:
-        """Marked or not is a sign, never a colour alone."""
+        """Marked or not is a sign, never a colour alone; of a list to choose one from, the current choice is marked."""
         label = one_line(label)
-        return f"[{'x' if value in self._marked else ' '}] {label}" if self._several else label
+        if self._several:
+            return f"[{'x' if value in self._marked else ' '}] {label}"
+        return f"{'•' if value in self._marked else ' '} {label}"
+
+    def _show_soon(self, chosen: tuple[str, ...]) -> None:
+        """Let the workbench show this when the keys rest."""
+        if self._preview is None or not chosen:
+            return
+        if self._timer is not None:
+            self._timer.stop()
+        self._timer = self.set_timer(RESTED, partial(self._show, chosen))
+
+    def _show(self, chosen: tuple[str, ...]) -> None:
+        if self._preview is not None and chosen != self._shown:
+            self._shown = chosen
+            self._preview(chosen)
+
+    def on_option_list_option_highlighted(self, event: OptionList.OptionHighlighted) -> None:
+        if not self._several:
+            self._show_soon((self._options[event.option_index][0],))
 
     def on_mount(self) -> None:
         chosen = self.query_one("#list")
@@ -70,6 +104,7 @@ class ChooseScreen(ModalScreen[tuple[str, ...] | None]):
         value, label = self._options[chosen.highlighted]
         self._marked ^= {value}
         chosen.replace_option_prompt_at_index(chosen.highlighted, self._label(value, label))
+        self._show_soon(tuple(value for value, _ in self._options if value in self._marked))
 
     def action_take(self) -> None:
         chosen = self.query_one("#list")

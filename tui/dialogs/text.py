@@ -36,16 +36,23 @@ class TextScreen(ModalScreen[str | None]):
             box.border_title = Content(one_line(self._title))
             hints = [f"{key} {label}" for key, _, label in self._answers] + ["esc leaves"]
             box.border_subtitle = ", ".join(hints)
-            with VerticalScroll(id="text"):
-                yield PlainText(self._text)
+            yield from self.compose_body()
+
+    def compose_body(self) -> ComposeResult:
+        with VerticalScroll(id="text"):
+            yield PlainText(self._text)
 
     def on_mount(self) -> None:
+        self.begin()
+
+    def begin(self) -> None:
+        """Once everything is there."""
         self.query_one("#text").focus()
 
     def on_key(self, event: object) -> None:
         key = getattr(event, "key", "")
         for wanted, word, _ in self._answers:
-            if key == wanted != "q":
+            if word and key == wanted != "q":
                 self.dismiss(word)
 
     def action_leave(self) -> None:
@@ -53,4 +60,4 @@ class TextScreen(ModalScreen[str | None]):
         self.dismiss(next((word for key, word, _ in self._answers if key == "q"), None))
 
     def action_scroll(self, step: int) -> None:
-        self.query_one("#text").scroll_relative(y=3 * step, animate=False)
+        self.query_one(VerticalScroll).scroll_relative(y=3 * step, animate=False)

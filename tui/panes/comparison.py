@@ -10,6 +10,8 @@ from knscope.tui.panes.likn import overlaps
 from knscope.tui.widgets import cells
 
 if TYPE_CHECKING:
+    import polars as pl
+
     from knscope.store.reader import Reader
     from knscope.store.view import View
 
@@ -57,6 +59,39 @@ def agreement(reader: Reader, a: View, b: View) -> Figures:
     means = either.group_by("lang").agg((pl.col("both").fill_null(0) / pl.col("either")).mean())
     shared = dict(means.iter_rows())
     return {f"neurons in both, {lang}": shared.get(lang) for lang in a.langs if lang in b.langs}
+
+
+WHERE = ("only in A", "in both", "only in B")
+
+
+def neurons(reader: Reader, a: View, b: View) -> pl.DataFrame | None:
+    """Neurons in N of A, of B, or of both, by language: where, lang, layer, neuron, in how many facts of each, and their mean share of
+    the maximum there. None for two models: their neurons are others."""
+    import polars as pl
+
+    if a.model != b.model:
+        return None
+    place = ["lang", "layer", "neuron"]
+    sides = [
+        reader.kn(view).group_by(place).agg(pl.len().alias(f"facts_{end}"), pl.col("rel").mean().alias(f"rel_{end}"))
+        for view, end in ((a, "a"), (b, "b"))
+    ]
+    found = sides[0].join(sides[1], on=place, how="full", coalesce=True)
+    only_a, only_b = pl.col("facts_b").is_null(), pl.col("facts_a").is_null()
+    where = pl.when(only_a).then(pl.lit(WHERE[0])).when(only_b).then(pl.lit(WHERE[2])).otherwise(pl.lit(WHERE[1]))
+    order = pl.col("where").replace_strict({name: place for place, name in enumerate(WHERE)}, return_dtype=pl.Int8)
+    best = pl.max_horizontal("rel_a", "rel_b")
+    return (
+        found.with_columns(where=where)
+        .sort(order, best, *place, descending=[False, True, False, False, False])
+        .select("where", *place, "facts_a", "rel_a", "facts_b", "rel_b")
+    )
+
+
+def counted(found: pl.DataFrame) -> str:
+    """`3 only in A · 12 in both · 1 only in B`."""
+    many = dict(found.group_by("where").len().iter_rows())
+    return " · ".join(f"{many.get(name, 0):,} {name}" for name in WHERE)
 
 
 def _shown(name: str, value: float | None) -> str:

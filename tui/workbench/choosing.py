@@ -56,20 +56,24 @@ class Choosing:
                 session.choose_model(model, look(session.reader, model))
                 self._bench.follow()
 
-        self._ask_one("model", list(names(session.stored.models).items()), view.model, take)
+        self._ask_one("model", list(names(session.stored.models).items()), view.model, take, live=True)
 
     def _choose_method(self, view: View) -> None:
         options = [(method, method) for method in self._bench.session.stored.methods]
-        self._ask_one("attribution method", options, view.method, lambda method: self._bench.change(method=method))
+        self._ask_one(
+            "attribution method", options, view.method, lambda method: self._bench.change(method=method), live=True
+        )
 
     def _choose_relation(self, view: View) -> None:
         options = [("", "all relations"), *((one, one) for one in self._bench.session.stored.relations)]
         take = lambda relation: self._bench.change(relations=(relation,) if relation else ())  # noqa: E731
-        self._ask_one("relation", options, view.relations[0] if view.relations else "", take)
+        self._ask_one("relation", options, view.relations[0] if view.relations else "", take, live=True)
 
     def _choose_langs(self, view: View) -> None:
         options = [(lang, lang) for lang in self._bench.session.stored.langs]
-        self._ask_several("languages", options, view.langs, "language", lambda langs: self._bench.change(langs=langs))
+        self._ask_several(
+            "languages", options, view.langs, "language", lambda langs: self._bench.change(langs=langs), live=True
+        )
 
     def _choose_set(self, _: View) -> None:
         session = self._bench.session
@@ -85,13 +89,16 @@ class Choosing:
         self._ask_one("thresholds kept", options, "", take)
 
     def _ask_one(
-        self, title: str, options: Sequence[tuple[str, str]], current: str, take: Callable[[str], object]
+        self,
+        title: str,
+        options: Sequence[tuple[str, str]],
+        current: str,
+        take: Callable[[str], object],
+        *,
+        live: bool = False,
     ) -> None:
-        def answer(chosen: tuple[str, ...] | None) -> None:
-            if chosen:
-                take(chosen[0])
-
-        self._bench.app.push_screen(ChooseScreen(title, options, [current]), answer)
+        """:param live: apply the marked option as one moves"""
+        self._open(title, options, [current], lambda chosen: take(chosen[0]), live=live)
 
     def _ask_several(
         self,
@@ -100,13 +107,40 @@ class Choosing:
         current: Sequence[str],
         one: str,
         take: Callable[[tuple[str, ...]], object],
+        *,
+        live: bool = False,
     ) -> None:
         """:param one: what one of the options is called"""
+        self._open(title, options, current, take, one=one, live=live)
+
+    def _open(
+        self,
+        title: str,
+        options: Sequence[tuple[str, str]],
+        current: Sequence[str],
+        take: Callable[[tuple[str, ...]], object],
+        *,
+        one: str = "",
+        live: bool,
+    ) -> None:
+        session, before, shown = self._bench.session, self._bench.session.steps, list[tuple[str, ...]]()
+
+        def preview(chosen: tuple[str, ...]) -> None:
+            shown.append(chosen)
+            take(chosen)
 
         def answer(chosen: tuple[str, ...] | None) -> None:
             if chosen:
-                take(chosen)
-            elif chosen is not None:
+                if not shown or shown[-1] != chosen:
+                    take(chosen)
+                session.as_one(before)
+                return
+            if chosen is not None:
                 self._bench.say(f"At least one {one} must be chosen.")
+            if session.steps > before:  # left, or nothing chosen: as it was
+                session.as_one(before)
+                session.undo()
+                self._bench.follow()
 
-        self._bench.app.push_screen(ChooseScreen(title, options, current, several=True), answer)
+        screen = ChooseScreen(title, options, current, several=bool(one), preview=preview if live else None)
+        self._bench.app.push_screen(screen, answer)

@@ -6,11 +6,13 @@ from typing import TYPE_CHECKING
 
 from knscope.store.view import View
 from knscope.tui.dialogs.choose import ChooseScreen
-from knscope.tui.dialogs.text import TextScreen
-from knscope.tui.panes.comparison import Figures, agreement, figures, side_by_side
+from knscope.tui.dialogs.compare import CompareScreen
+from knscope.tui.panes.comparison import Figures, agreement, figures, neurons, side_by_side
 from knscope.tui.session import names
 
 if TYPE_CHECKING:
+    import polars as pl
+
     from knscope.tui.workbench.bench import Bench
 
 KEEP = "keep"
@@ -75,21 +77,21 @@ class Comparison:
             return
         a, b = narrow(a), narrow(b)
         self._bench.in_thread(
-            lambda: (figures(reader, a), figures(reader, b), agreement(reader, a, b)),
+            lambda: (figures(reader, a), figures(reader, b), agreement(reader, a, b), neurons(reader, a, b)),
             lambda found: self._show(a, b, *found),
             lambda error: self._bench.say(f"A and B cannot be compared: {error}"),
             group="compare",
             what="comparing A and B",
         )
 
-    def _show(self, a: View, b: View, of_a: Figures, of_b: Figures, agree: Figures) -> None:
+    def _show(self, a: View, b: View, of_a: Figures, of_b: Figures, agree: Figures, found: pl.DataFrame | None) -> None:
         session = self._bench.session
         answers = [("b", "b", "looks at B")]
         if session.kept is not None:
             answers = [("c", "end", "ends the comparison"), ("a", "a", "goes back to A")]
         shown = session.shown()
         title = f"A | B · {shown.subject if shown else ''}"
-        screen = TextScreen(title, side_by_side(a, b, of_a, of_b, agree), answers)
+        screen = CompareScreen(title, side_by_side(a, b, of_a, of_b, agree), found, answers)
         self._bench.app.push_screen(screen, lambda word: self._answered(word, b))
 
     def _answered(self, word: str | None, b: View) -> None:
