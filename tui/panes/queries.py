@@ -37,15 +37,15 @@ NEAR = ("relation", "fact", "lang")
 """What the cursor falls back on where its query is shown no more: the same language of its fact, its fact, its relation."""
 SEARCHED = ("fact", "relation", "lang", "subject", "object", "template")
 COLUMNS = (
-    Column("fact", "fact", least=6, most=18, drop=3),
-    Column("relation", "relation", most=10, drop=4),
+    Column("fact", "fact", least=6, most=12, drop=4),
+    Column("relation", "relation", most=10, drop=5),
     Column("lang", "lang", most=8),
     Column("pair", "subject → answer", grow=True, least=14, most=40),
     Column("template", "template", grow=True, least=12, most=60, drop=2),
     Column("p", "p", cells.prob, right=True, tone=lambda p: "dim" if p is None or p < 0.01 else ""),
     Column("rank", "rank", cells.count, right=True, tone=lambda rank: "good" if rank == 1 else ""),
     Column("n_kn", "neurons", cells.count, right=True),
-    Column("stays", "stays", cells.percent, right=True, drop=1),
+    Column("stays", "stays", cells.percent, right=True, drop=3),
 )
 MORE = (
     Column("residual", "residual", cells.power, right=True),

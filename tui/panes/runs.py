@@ -99,6 +99,8 @@ class RunsPane(Pane):
         self.stopping: set[str] = set()
         """Runs that were told to stop here."""
         self._fed: object = None
+        self._wanted_run = ""
+        """A run that the cursor goes to when it is listed."""
         self._text = ""
 
     def compose(self) -> ComposeResult:
@@ -137,9 +139,15 @@ class RunsPane(Pane):
         frame = pl.DataFrame(rows, schema=SCHEMA, orient="row", infer_schema_length=None)
         table = self.query_one(FrameTable)
         if not frame.equals(table.frame):
-            table.show(frame, COLUMNS, ("run",))
+            there = any(one.run == self._wanted_run for one in statuses)
+            table.show(frame, COLUMNS, ("run",), {"run": self._wanted_run} if there else None)
+            self._wanted_run = "" if there else self._wanted_run
         self.entitle(below=worker_state)
         self.describe()
+
+    def mark(self, run: str) -> None:
+        """Bring the cursor to a run that has just been started."""
+        self._wanted_run = run
 
     def _status(self, one: RunStatus) -> str:
         if one.silent is not None:

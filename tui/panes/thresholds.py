@@ -36,11 +36,15 @@ class ThresholdsPane(Pane):
         bar.view = shown.view
         self._explain()
 
+    def on_resize(self) -> None:
+        self._explain()
+
     def on_threshold_marked(self, _: ThresholdMarked) -> None:
         self._explain()
 
     def _explain(self) -> None:
         bar = self.query_one(ThresholdBar)
         threshold = bar.current()
+        bar.explains = self.screen.has_class("-narrow")
         self.entitle(f"thresholds · drops {bar.view.drop}" if bar.view else "thresholds")
         self.entitle(below=f"{threshold.symbol}: {threshold.help}" if threshold else "")

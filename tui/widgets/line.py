@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import ClassVar
 
 from rich.text import Text
+from textual.binding import Binding, BindingType
 from textual.content import Content
+from textual.suggester import Suggester
 from textual.visual import VisualType
 from textual.widgets import Input, Static
 
@@ -34,10 +37,28 @@ class PlainText(Static):
 class Line(Input):
     """Enter calls `done` at once, not by a message: keys typed after it must find the focus where `done` put it."""
 
-    def __init__(self, value: str, placeholder: str, done: Callable[[Line], None], *, id: str) -> None:  # noqa: A002
-        super().__init__(value, placeholder=placeholder, id=id, compact=True)
+    BINDINGS: ClassVar[list[BindingType]] = [Binding("tab", "complete", "complete", show=False)]
+
+    def __init__(
+        self,
+        value: str,
+        placeholder: str,
+        done: Callable[[Line], None],
+        *,
+        id: str,  # noqa: A002
+        suggester: Suggester | None = None,
+    ) -> None:
+        super().__init__(value, placeholder=placeholder, id=id, compact=True, suggester=suggester)
         self.cursor_blink = False
         self._done = done
 
     async def action_submit(self) -> None:
         self._done(self)
+
+    def action_complete(self) -> None:
+        """Take what stands grey behind the cursor; with nothing there, go on to the next field."""
+        before = self.value
+        if self.cursor_position == len(before):
+            self.action_cursor_right()
+        if self.value == before:
+            self.screen.focus_next()

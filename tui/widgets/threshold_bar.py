@@ -19,6 +19,8 @@ from knscope.tui.thresholds import Threshold, changed, thresholds, value_of
 GAP = 2
 CHANGED = "*"
 """Follows a value that is not its default; stands in the gap."""
+READABLE = 20
+"""Cells of an explanation that still say something."""
 TYPED = "0123456789.-e"
 
 
@@ -30,6 +32,8 @@ class ThresholdBar(Widget, can_focus=True):
     view: reactive[View | None] = reactive(None)
     marked: reactive[str] = reactive("")
     typed: reactive[str] = reactive("")
+    explains: reactive[bool] = reactive(False)
+    """Whether what the marked threshold means, and how drops are measured, stand behind the values: where there is no box around."""
 
     _came_from: Widget | None = None
     """What had the focus before: it gets it back when a value is typed or given up, so that keys mean there what they did."""
@@ -157,7 +161,20 @@ class ThresholdBar(Widget, can_focus=True):
             if marked:
                 item = Text(item.plain, style=self._style("bar--marked"))
             line.append_text(item)
+        if self.explains and lines:
+            self._explain(lines, current)
         return Text("\n").join(lines)
+
+    def _explain(self, lines: list[Text], current: Threshold | None) -> None:
+        """Into the room that the lines leave: at the end of the first what the marked threshold means, of the last how drops are
+        measured."""
+        drops = f"drops {self.view.drop}" if self.view is not None else ""
+        for line, said in ((lines[-1], drops), (lines[0], f"{current.symbol}: {current.help}" if current else "")):
+            room = self.content_size.width - line.cell_len - GAP
+            if said and room >= min(cell_len(said), READABLE):
+                text = Text(said, style=self._style("bar--symbol"))
+                text.truncate(room, overflow="ellipsis")
+                line.append(" " * (room - text.cell_len + GAP)).append_text(text)
 
     def _style(self, component: str) -> Style:
         return self.get_component_rich_style(component, partial=True)

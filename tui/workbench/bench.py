@@ -32,7 +32,7 @@ from knscope.tui.widgets import cells
 from knscope.tui.widgets.footer_line import FooterLine
 from knscope.tui.widgets.frame_table import FrameTable
 from knscope.tui.widgets.header_line import HeaderLine
-from knscope.tui.widgets.line import Line
+from knscope.tui.widgets.line import Line, PlainText
 from knscope.tui.widgets.tab_line import TabLine
 from knscope.tui.workbench.filtering import FIELD, Filtering
 from knscope.tui.workbench.waits import Waits
@@ -41,6 +41,8 @@ T = TypeVar("T")
 
 NARROW = 100
 """Below this width everything stands in one column."""
+LEAST = (60, 16)
+"""Columns and rows below which nothing of the workbench can be read."""
 SPLITS = (35, 45, 54, 62, 72)
 """Widths of the query table in per cent; ( and ) step through them."""
 
@@ -122,6 +124,7 @@ class Bench(Screen[None]):
 
     def compose(self) -> ComposeResult:
         yield HeaderLine()
+        yield PlainText("", id="tiny")
         with Horizontal(id="body"):
             with Vertical(id="left"):
                 yield QueriesPane()
@@ -174,7 +177,12 @@ class Bench(Screen[None]):
         self.place_panes()
 
     def place_panes(self) -> None:
-        """Place the panes for this width and the open tab."""
+        """Place the panes for this width and the open tab; in a terminal too small for any, say so."""
+        width, height = self.app.size
+        self.set_class(width < LEAST[0] or height < LEAST[1], "-tiny")
+        self.query_one("#tiny", PlainText).update(
+            f"This terminal has {width}×{height} cells; the workbench needs {LEAST[0]}×{LEAST[1]}. q leaves; runs go on."
+        )
         self.set_class(self.narrow, "-narrow")
         layers, switch, tabs = self.query_one(LayersPane), self.query_one(ContentSwitcher), self.query_one(TabLine)
         switch.display = not self.narrow or self.open_tab != "layers"

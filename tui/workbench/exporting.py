@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from knscope.store.errors import ReaderGone, UserError
 from knscope.store.layout import expanded
+from knscope.tui.dialogs.completing import path as path_of
 from knscope.tui.dialogs.form import Field, FormScreen
 from knscope.tui.dialogs.text import TextScreen
 from knscope.tui.panes.pane import Pane
@@ -52,8 +53,8 @@ class Exporting:
         named = str(unused(folder / f"{pane.TITLE.lower()}.csv"))
         form = FormScreen(
             f"export {what}",
-            [Field("file", "file", named, "a name, or a path")],
-            f"The ending says what: {endings}{figures}",
+            [Field("file", "file", named, "a name, or a path", complete=path_of)],
+            f"The ending says what: {endings}{figures}\nA name without a folder is written into {Path.cwd()}",
         )
         self._bench.app.push_screen(form, write)
 

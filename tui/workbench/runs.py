@@ -14,8 +14,9 @@ from knscope.analysis.errors import ModelError
 from knscope.store.errors import UserError
 from knscope.store.processes import start, without_result
 from knscope.tui.commands.common import CLI
-from knscope.tui.dialogs.form import Field, FormScreen
+from knscope.tui.dialogs.form import FormScreen
 from knscope.tui.panes.runs import RunsPane
+from knscope.tui.workbench import run_form
 from knscope.tui.workbench.missing import Lacking
 
 if TYPE_CHECKING:
@@ -51,21 +52,17 @@ class Runs:
 
     # --- start
 
-    def start(self) -> None:
-        """Open a form filled with the configuration of the last run."""
+    def start(self, kept: Mapping[str, str] | None = None, error: str = "") -> None:
+        """Open a form filled with the configuration of the last run, or with what was typed and refused."""
         if self._bench.session.path is None:
             return
-        last = self._last_config() or {}
-        fields = (
-            Field("model", "model", _models(last), "a folder or hub id; several with commas"),
-            Field("data", "data", str(last.get("data", "")), "demo, mlama:DIR, mpararel:DIR, or FILE.csv"),
-            Field("langs", "languages", ",".join(last.get("langs", ())), "all there are; or en,zh", required=False),
-            Field("facts", "facts", str(last.get("facts") or "all"), "how many, or all"),
-            Field("method", "methods", ",".join(last.get("methods", ("amig",))), "amig, bkn, …"),
-            Field("what", "what", ",".join(last.get("what", ("attribution", "dkn"))), "attribution,dkn,edit,factcheck"),
-        )
+        filled = run_form.fields(self._last_config() or {}, self._bench.session.stored.langs)
+        if kept is not None:
+            filled = tuple(replace(field, value=kept[field.name]) for field in filled)
         text = "What is stored already is not computed again."
-        self._bench.app.push_screen(FormScreen("start a run", fields, text), self._start_filled)
+        self._bench.app.push_screen(
+            FormScreen("start a run", filled, text, run_form.trouble, error), self._start_filled
+        )
 
     def _start_filled(self, values: dict[str, str] | None) -> None:
         path = self._bench.session.path
@@ -88,15 +85,15 @@ class Runs:
         failed = lambda error: self._bench.say(f"The run could not be started: {error}")  # noqa: E731
         self._bench.in_thread(
             work,
-            lambda answer: self._answered(*answer),
+            lambda answer: self._answered(values, *answer),
             failed,
             group="start",
             what="checking the run's models and data",
             stop=stop,
         )
 
-    def _answered(self, code: int, said: str, why: str) -> None:
-        """Take what `knscope run` printed: the run's name, or why it was refused."""
+    def _answered(self, values: Mapping[str, str], code: int, said: str, why: str) -> None:
+        """Take what `knscope run` printed: the run's name, or why it was refused, and then the form comes back as it was."""
         try:
             run = "" if code else str(json.loads(said)["run"])
         except (ValueError, KeyError):
@@ -104,7 +101,11 @@ class Runs:
         if run:
             self._started(run)
         else:
-            self._bench.say(why.strip().removeprefix("knscope: ") or without_result("knscope run", code))
+            said = why.strip().removeprefix("knscope: ") or without_result("knscope run", code)
+            if code >= 0 and self._bench.app.screen is self._bench:
+                self.start(values, said)
+            else:
+                self._bench.say(said)
 
     def start_missing(self, found: Lacking) -> None:
         """Compute what a View lacks as a run on the data of the last one, restricted to the facts concerned."""
@@ -161,6 +162,7 @@ class Runs:
             self._bench.say(f"The run cannot be started: {error}")
 
     def _started(self, run: str) -> None:
+        self._bench.query_one(RunsPane).mark(run)
         self._bench.show_tab("runs")
         self._bench.say(f"{run} started; leaving the workbench does not stop it", "information")
 
@@ -204,7 +206,3 @@ def _stop(path: Path, run: RunStatus) -> None:
 
     if not protocol.hears(path, run):
         protocol.end_job(path, run.run)
-
-
-def _models(config: Mapping[str, Any]) -> str:
-    return ",".join(str(model.get("source", "")) for model in config.get("models", ()))
