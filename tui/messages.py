@@ -61,7 +61,7 @@ class NeuronWanted(Message):
 class SqlWanted(Message):
     """What a key in the SQL editor asks of its pane."""
 
-    what: Literal["run", "cancel", "older", "newer", "leave"]
+    what: Literal["run", "cancel", "older", "newer", "leave", "browse", "history"]
 
 
 @dataclass

@@ -98,11 +98,8 @@ class LayersPane(Pane):
             self.say("No neuron is above the thresholds here, or nothing is stored yet.")
 
     def on_mount(self) -> None:
+        self.query_one(LayerGrid).resized = self._fit  # other lines and columns fit then
         self.watch(self.screen, "maximized", self.place, init=False)
-
-    def on_resize(self) -> None:
-        """Other columns fit now; once the grid has its new size."""
-        self.call_after_refresh(self._fit)
 
     def _fit(self) -> None:
         if self.painted is not None:

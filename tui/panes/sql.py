@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, cast
 
 from textual.app import ComposeResult
+from textual.widgets import TextArea
 from textual.worker import Worker, WorkerState
 
-from knscope.tui import state
+from knscope.tui.dialogs.find import FindScreen
 from knscope.tui.messages import RowEntered, SqlWanted
 from knscope.tui.panes.pane import FINISHED, Pane
 from knscope.tui.selection import Shown
+from knscope.tui.sql_history import remember, remembered
 from knscope.tui.widgets import cells
 from knscope.tui.widgets.frame_table import FrameTable
 from knscope.tui.widgets.line import PlainText
-from knscope.tui.widgets.sql_editor import SqlEditor
+from knscope.tui.widgets.sql_editor import Candidates, SqlEditor
+from knscope.tui.widgets.sql_words import AT_VIEW, Word
 
 if TYPE_CHECKING:
     import polars as pl
@@ -23,7 +27,6 @@ if TYPE_CHECKING:
     from knscope.store.reader import Reader
     from knscope.store.sandbox import Sandbox
 
-HISTORY = 200
 LIMIT = 10_000
 FIRST = "SELECT layer, neuron, count(DISTINCT fact) AS facts\nFROM view.kn\nGROUP BY ALL ORDER BY facts DESC"
 
@@ -36,26 +39,91 @@ class SqlPane(Pane):
     HELPERS = False
     HELP = (
         "Any SELECT over the stored tables and macros. ^r or F5 runs the statement, ^x stops it, F7 and F8 walk through the history, esc "
-        "goes to the result, tab completes tables, columns and macros. Q in any other pane shows that pane's own SQL and can put it here. "
-        "view.kn, view.likn, view.dkn, view.layer_hist and view.queries stand for the macro at the current thresholds; here.kn and so on "
-        "for what is selected alone."
+        "goes to the result. What the word at the cursor may become is listed: up and down mark, tab takes, also columns through "
+        "aliases. F2 lists every table, column and macro with its comment, F9 looks for a statement run before, ^a selects all. Q in "
+        "any other pane shows that pane's own SQL and can put it here. view.kn, view.likn, view.dkn, view.layer_hist and view.queries "
+        "stand for the macro at the current thresholds; here.kn and so on for what is selected alone."
     )
 
     def __init__(self, editor_rows: int) -> None:
         super().__init__(id="sql")
         self._rows = editor_rows
-        self._history: list[str] = [str(text) for text in state.read("sql-history").get("statements", [])]
+        self._history: list[str] = remembered()
         self._place = len(self._history)
         self._sandbox: Sandbox | None = None
+        self._view_columns: dict[str, Sequence[Word]] = {}
         self._started = 0.0
         self._worker: Worker[Any] | None = None
 
     def compose(self) -> ComposeResult:
-        editor = SqlEditor(self._history[-1] if self._history else FIRST)
+        candidates = Candidates()
+        editor = SqlEditor(self._first_text(), candidates, self._columns_of_view)
         editor.styles.height = self._rows
         yield editor
+        yield candidates
         yield PlainText("", id="sql-state")
         yield FrameTable("sql-result", empty="")
+
+    def _first_text(self) -> str:
+        """What stood here when this store was left, else the statement run last in any, else an example."""
+        return str(self.session.saved.get("sql") or (self._history[-1] if self._history else FIRST))
+
+    def _columns_of_view(self, name: str) -> Sequence[Word]:
+        """Columns of `view.kn` and the like, asked of the store once."""
+        reader, shown = self.session.reader, self.wanted
+        at, _, macro = name.partition(".")
+        if reader is None or shown is None or at not in ("view", "here") or macro not in AT_VIEW:
+            return ()
+        if macro not in self._view_columns:
+            try:
+                found = reader.sql(f"DESCRIBE SELECT * FROM ({reader.macro_sql(macro, shown.view)})")
+            except Exception as error:  # noqa: BLE001 - what DuckDB raises here is of many kinds; completion is a convenience
+                self.log.warning(f"columns of {name}: {error!r}")
+                return ()
+            self._view_columns[macro] = tuple(Word(str(row[0]), str(row[1]), "column") for row in found.iter_rows())
+        return self._view_columns[macro]
+
+    def _grow(self) -> None:
+        """As many rows as the statement has, from those of the settings up to half of the pane."""
+        editor = self.query_one(SqlEditor)
+        rows = max(self._rows, min(editor.document.line_count + 1, self.size.height // 2))
+        if editor.styles.height is None or editor.styles.height.value != rows:
+            editor.styles.height = rows
+
+    def on_resize(self) -> None:
+        self._grow()
+
+    def on_text_area_changed(self, event: TextArea.Changed) -> None:
+        event.stop()
+        self._grow()
+
+    @property
+    def statement(self) -> str:
+        """What stands in the editor."""
+        return self.query_one(SqlEditor).text
+
+    def browse(self) -> None:
+        """List every table, column and macro with its type and comment; the one taken goes into the statement."""
+        editor = self.query_one(SqlEditor)
+        options = [(word.text, f"{word.text:<34} {word.kind:<7} {word.about}") for word in editor.names.all()]
+
+        def take(name: str | None) -> None:
+            if name is not None:
+                editor.insert(name)
+            editor.focus()
+
+        self.app.push_screen(FindScreen("what there is", options), take)
+
+    def search_history(self) -> None:
+        """Look for a statement run before, here or on the command line."""
+        options = [(text, " ".join(text.split())) for text in dict.fromkeys(reversed(self._remembered()))]
+
+        def take(text: str | None) -> None:
+            if text is not None:
+                self.put(text)
+            self.query_one(SqlEditor).focus()
+
+        self.app.push_screen(FindScreen("statements run before", options), take)
 
     def on_mount(self) -> None:
         self.entitle("SQL")
@@ -64,7 +132,7 @@ class SqlPane(Pane):
             editor.move_cursor(editor.document.end)
         else:
             editor.select_all()  # an example: the first key typed replaces it
-        self.query_one("#sql-state", PlainText).update("^r runs · tab completes · F7 F8 history")
+        self.query_one("#sql-state", PlainText).update("^r runs · tab completes · F2 what there is · F7 F8 F9 history")
 
     def follow(self, shown: Shown) -> None:
         """Load nothing: the result belongs to the statement, not to the selection."""
@@ -87,6 +155,10 @@ class SqlPane(Pane):
             self.run()
         elif message.what == "cancel":
             self.cancel()
+        elif message.what == "browse":
+            self.browse()
+        elif message.what == "history":
+            self.search_history()
         elif message.what == "leave":
             self.query_one(FrameTable).focus()
         else:
@@ -141,7 +213,7 @@ class SqlPane(Pane):
             return text
         views = {"view": shown.view, "here": shown.narrowed}
         macro = lambda found: f"({reader.macro_sql(found[2], views[found[1]])})"  # noqa: E731
-        return re.sub(r"\b(view|here)\.(kn|likn|dkn|dkn_rate|layer_hist|queries|edits|factcheck)\b", macro, text)
+        return re.sub(rf"\b(view|here)\.({'|'.join(AT_VIEW)})\b", macro, text)
 
     def cancel(self) -> None:
         """Stop the statement that runs."""
@@ -179,11 +251,14 @@ class SqlPane(Pane):
 
     # --- history
 
+    def _remembered(self) -> list[str]:
+        """Those of other workbenches and of the command line too."""
+        self._history = remembered()
+        return self._history
+
     def _remember(self, text: str) -> None:
-        if not self._history or self._history[-1] != text:
-            self._history.append(text)
+        self._history = remember(text)
         self._place = len(self._history)
-        state.write("sql-history", {"statements": self._history[-HISTORY:]})
 
     def recall(self, step: int) -> None:
         """Put an older (-1) or newer (1) statement into the editor."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -61,6 +61,8 @@ class LayerGrid(Widget, can_focus=True):
     def __init__(self) -> None:
         super().__init__()
         self.bins: LayerBins | None = None
+        self.resized: Callable[[], None] = lambda: None
+        """Called when other lines fit."""
         self._fullest: dict[tuple[str, int], tuple[range, float]] = {}
         """By column and layers to a line, where the column has the most."""
         self._first = 0
@@ -76,6 +78,9 @@ class LayerGrid(Widget, can_focus=True):
         for line, (one, other) in enumerate(zip(before, self._lines(), strict=True)):
             if one != other:
                 self.refresh(Region(0, line, self.size.width, 1))
+
+    def on_resize(self) -> None:
+        self.resized()
 
     def _lines(self) -> list[Strip]:
         return [self.render_line(y) for y in range(self.size.height)]

@@ -1,46 +1,76 @@
-"""A small SQL editor: highlighting, and completion of tables, columns and macros with tab."""
+"""A small SQL editor: highlighting, and a list of what the word at the cursor may become."""
 
 from __future__ import annotations
 
-import re
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, ClassVar
 
+from rich.cells import cell_len
+from rich.text import Text
 from textual import events
-from textual.binding import BindingType
+from textual.binding import Binding, BindingType
 from textual.widgets import TextArea
 
 from knscope.tui import keymap
 from knscope.tui.messages import SqlWanted
+from knscope.tui.printing.format import one_line
+from knscope.tui.widgets.line import PlainText
+from knscope.tui.widgets.sql_words import Names, Word, fitting, names_of
 
 if TYPE_CHECKING:
     from knscope.store.reader import Reader
 
-WORDS = (
-    "SELECT", "FROM", "WHERE", "GROUP BY ALL", "ORDER BY", "LIMIT", "HAVING", "JOIN", "LEFT JOIN", "USING", "DISTINCT", "count",
-    "avg", "sum", "min", "max", "median", "DESC", "WITH", "UNION ALL", "CASE WHEN", "view.kn", "view.likn", "view.dkn",
-    "view.layer_hist", "view.queries", "view.dkn_rate", "view.edits", "view.factcheck",
-    "here.kn", "here.likn", "here.dkn", "here.layer_hist", "here.queries",
-)  # fmt: skip
-_NAMES = """
-SELECT table_name AS name FROM duckdb_tables() UNION SELECT view_name FROM duckdb_views() WHERE NOT internal
-UNION SELECT column_name FROM duckdb_columns() WHERE NOT internal
-UNION SELECT function_name FROM duckdb_functions() WHERE NOT internal AND function_type IN ('macro', 'table_macro')
-"""
+
+class Candidates(PlainText):
+    """What the word at the cursor may become; the marked one is in reverse. Takes no focus: the editor moves in it."""
+
+    def __init__(self) -> None:
+        super().__init__("", id="sql-candidates")
+        self.words: Sequence[Word] = ()
+        self.at = 0
+        self.display = False
+
+    def show(self, words: Sequence[Word]) -> None:
+        if words != self.words:
+            self.words, self.at = words, 0
+            self.display = bool(words)
+            self.styles.height = max(1, len(words))
+            self._paint()
+
+    def step(self, by: int) -> None:
+        self.at = (self.at + by) % len(self.words)
+        self._paint()
+
+    def _paint(self) -> None:
+        wide = max((cell_len(word.text) for word in self.words), default=0)
+        text = Text(no_wrap=True, overflow="ellipsis")
+        for place, word in enumerate(self.words):
+            line = f"{' ' if place != self.at else '›'}{one_line(word.text)}{' ' * (wide - cell_len(word.text))}  "
+            text.append(line, style="reverse bold" if place == self.at else "")
+            text.append(f"{word.kind} {one_line(word.about)}\n", style="dim")
+        text.rstrip()
+        self.update(text, layout=False)
 
 
 class SqlEditor(TextArea):
-    """TextArea with the names of the store. What would be completed stands grey behind the cursor."""
+    """TextArea with the names of the store. What the word at the cursor may become is listed in `candidates`: up and down mark, tab
+    takes, escape hides."""
 
-    BINDINGS: ClassVar[list[BindingType]] = list(keymap.bindings("sql"))
+    BINDINGS: ClassVar[list[BindingType]] = [
+        *keymap.bindings("sql"),
+        Binding("ctrl+a", "select_all", "select all", show=False),
+    ]
 
-    def __init__(self, text: str) -> None:
+    def __init__(self, text: str, candidates: Candidates, columns_of_view: Callable[[str], Sequence[Word]]) -> None:
+        """:param columns_of_view: columns of `view.kn` and the like"""
+        self.names = Names()
+        self._candidates, self._columns_of_view = candidates, columns_of_view
+        self._learned = False
         super().__init__(
             text, theme="css", show_line_numbers=False, highlight_cursor_line=False, compact=True,
             placeholder="SELECT … FROM view.kn  (the neurons at the current thresholds)",
         )  # fmt: skip
         self.cursor_blink = False
-        self._names: tuple[str, ...] = WORDS
-        self._learned = False
 
     def on_show(self) -> None:
         """Highlighting takes a tenth of a second to get ready: not before the editor is seen, and after it is."""
@@ -55,40 +85,45 @@ class SqlEditor(TextArea):
         """Take the names from the store, once."""
         if not self._learned:
             self._learned = True
-            names = [str(name) for name in reader.sql(_NAMES)["name"]]
-            self._names = (*WORDS, *sorted(set(names)))
+            self.names = names_of(reader)
 
-    def completion(self) -> str:
-        """What is missing of the word at the cursor; empty when nothing fits or the cursor is inside a word."""
+    def completions(self) -> tuple[str, Sequence[Word]]:
+        """The word begun at the cursor, and what it may become; nothing inside a word."""
         row, column = self.cursor_location
         line = self.document.get_line(row)
-        if column < len(line) and re.match(r"\w", line[column]):
-            return ""
-        found = re.search(r"[\w.]{2,}$", line[:column])
-        if found is None:
-            return ""
-        begun = found[0]
-        fitting = [name for name in self._names if name.lower().startswith(begun.lower()) and len(name) > len(begun)]
-        return min(fitting, key=len)[len(begun) :] if fitting else ""
+        if column < len(line) and (line[column].isalnum() or line[column] == "_"):
+            return "", ()
+        before = "\n".join([*(self.document.get_line(one) for one in range(row)), line[:column]])
+        return fitting(self.names, self.text, before, self._columns_of_view)
 
     def update_suggestion(self) -> None:
         """Textual asks for this after every edit."""
-        self.suggestion = self.completion()
+        self._candidates.show(self.completions()[1] if self.has_focus else ())
 
     def close_completion(self) -> bool:
-        """Hide the suggestion; False when there was none."""
-        had = bool(self.suggestion)
-        self.suggestion = ""
+        """Hide the list; False when there was none."""
+        had = bool(self._candidates.words)
+        self._candidates.show(())
         return had
 
+    def on_blur(self) -> None:
+        self.close_completion()
+
     async def _on_key(self, event: events.Key) -> None:
+        words = self._candidates.words
         if event.key == "tab":  # with nothing to complete it does nothing: what is typed on must not go elsewhere
-            self.insert(self.suggestion)
-            self.suggestion = ""
-            event.stop()
-            event.prevent_default()
+            if words:
+                begun = self.completions()[0]
+                row, column = self.cursor_location
+                self.replace(words[self._candidates.at].text, (row, column - len(begun)), (row, column))
+                self.close_completion()
+        elif words and event.key in ("up", "down"):
+            self._candidates.step(-1 if event.key == "up" else 1)
+        else:
+            await super()._on_key(event)
             return
-        await super()._on_key(event)
+        event.stop()
+        event.prevent_default()
 
     # --- keys that the pane answers
 
@@ -100,6 +135,12 @@ class SqlEditor(TextArea):
 
     def action_recall(self, step: int) -> None:
         self.post_message(SqlWanted("older" if step < 0 else "newer"))
+
+    def action_browse(self) -> None:
+        self.post_message(SqlWanted("browse"))
+
+    def action_search_history(self) -> None:
+        self.post_message(SqlWanted("history"))
 
     def action_leave(self) -> None:
         if not self.close_completion():

@@ -166,6 +166,7 @@ class Bench(Screen[None]):
                 "sorting": table.sorted_by,
                 "columns": queries.chosen_by_hand,
                 "row": queries.left_at(),
+                "sql": self.query_one(SqlPane).statement,
             }
         )
 
