@@ -130,6 +130,13 @@ class Knscope(OneKeyAtATime):
             self.bench.save()
         self.exit(return_code=code)
 
+    async def action_quit(self) -> None:
+        """What ctrl+q does, which Textual binds for itself: leave as q does."""
+        if self.bench is not None and self.screen is self.bench:
+            self.bench.action_quit_workbench()
+        else:
+            self.leave()
+
     def take_theme(self, name: str) -> None:
         self.theme = name
         state.write("theme", {"name": name})
