@@ -161,6 +161,21 @@ def load_model(
         )
 
 
+def chat_prefix(source: str, text: str) -> str:
+    """A user's message in the model's own chat template, up to where its answer begins. Only the tokenizer is loaded. Raises
+    ModelError where it has no chat template."""
+    sources.check_folder(source)
+    name, revision = sources.split_revision(source)
+    with _ONE_AT_A_TIME, _quiet(), _uncollected(), _explained(source):
+        tokenizer = _fetch(AutoTokenizer, name, sources.cached_commit(source) or revision, use_fast=True)
+        if not getattr(tokenizer, "chat_template", None):
+            raise ModelError(
+                f"{source}: its tokenizer has no chat template; put the text before the prompt with --prefix"
+            )
+        messages = [{"role": "user", "content": text}]
+        return str(tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True))
+
+
 def _fetch(auto: Any, name: str, revision: str | None, **options: Any) -> Any:
     """What is on this machine, else what the hub has; never code."""
     options |= {"revision": revision or "main", "trust_remote_code": False}

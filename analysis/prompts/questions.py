@@ -13,7 +13,7 @@ ASKED = "asked"
 
 
 def question(values: Mapping[str, str], relation: str = ASKED) -> Query:
-    """The query that `template`, `subject`, `object`, `lang` and perhaps `fact` mean: [X] may be left out where the
+    """The query that `template`, `subject`, `object`, `lang` and perhaps `fact` and `prefix` mean: [X] may be left out where the
     subject stands, and [Y] at the end.
 
     :raises UserError: the prompt has no place for the subject
@@ -27,4 +27,5 @@ def question(values: Mapping[str, str], relation: str = ASKED) -> Query:
         template = template.rstrip()
         template += "[Y]" if is_unspaced_text(template.replace("[X]", " ")) else " [Y]"
     fact = values.get("fact") or f"{ASKED}: {subject} → {values['object']}"
-    return Query(fact, relation, values["lang"], template, subject, values["object"])
+    prefix = values.get("prefix", "").replace("\\n", "\n")
+    return Query(fact, relation, values["lang"], template, subject, values["object"], prefix)

@@ -47,6 +47,10 @@ def main() -> int:
     check.add_argument("--relations", default="")
     check.add_argument("--prefix", default="")
     check.add_argument("--known", default="every")
+    check.add_argument("--shots", type=int, default=0)
+    chat = parts.add_parser("chat", help="print a message in a model's own chat template, as JSON")
+    chat.add_argument("model")
+    chat.add_argument("text")
     truth = parts.add_parser("faithfulness", help="hold methods against measured truth: one JSON object a line")
     truth.add_argument("task", help="a Task of analysis.runs.measuring, as JSON")
     options = parser.parse_args()
@@ -99,7 +103,11 @@ def report(options: argparse.Namespace) -> int:
         from knscope.analysis.runs.worker import USER_ERRORS
 
         try:
-            if options.part == "inspect":
+            if options.part == "chat":
+                from knscope.analysis.engine.models import chat_prefix
+
+                document = {"prefix": chat_prefix(options.model, options.text)}
+            elif options.part == "inspect":
                 document = inspection.inspect_model(options.model, options.device, options.dtype)
             else:
                 facts = None if options.facts == "all" else int(options.facts)
@@ -112,6 +120,7 @@ def report(options: argparse.Namespace) -> int:
                     dtype=options.dtype,
                     prefix=options.prefix,
                     known=options.known,
+                    shots=options.shots,
                 )
                 document = inspection.check_data(asked, progress)
         except USER_ERRORS as error:

@@ -65,6 +65,8 @@ class RunConfig:
     memory: int | None = None
     seed: int = 0
     prefix: str = ""
+    shots: int = 0
+    """Solved examples before every prompt: facts of its relation, which are not asked themselves."""
     known: str = ""
     """Attribute only facts that the model knows: in `every` language that it is asked in, or in `any`; empty: all facts."""
     fact_ids: tuple[str, ...] = ()

@@ -29,6 +29,7 @@ NOTES = {
     "fact_ids": "Only these facts; none named: all.",
     "known": "Only facts that the model knows: in every language, or in any; empty: all.",
     "prefix": "Text before every template.",
+    "shots": "Solved examples before every prompt: facts of its relation, which are not asked.",
     "methods": "Attribution methods.",
     "what": "What is computed: attribution, dkn, edit, factcheck, neurons.",
     "scan_methods": "Methods whose neurons are scanned for pairs; none named: all of them.",

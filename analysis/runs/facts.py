@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import polars as pl
@@ -65,17 +65,20 @@ def load_facts(config: RunConfig) -> Facts:
     """
     if config.data == "demo" and config.templates == "all" and not config.columns:
         name, digest, frame, templates = _demo_facts(config)
+        every = frame
     else:
         from knscope.analysis import datasets
         from knscope.analysis.datasets.sampling import ends_in_answer
 
         dataset = datasets.load(config.data, langs=config.langs, relations=config.relations, columns=config.columns)
-        name, digest, frame = dataset.name, dataset.hash, dataset.frame
+        name, digest, every = dataset.name, dataset.hash, dataset.frame
+        frame = every
         templates = _templates(frame)
         if config.facts is not None and all(is_decoder(model.source) for model in config.models):
             # drawn facts should be ones the models can use; without a draw the others are counted as unusable
             frame = frame.filter(ends_in_answer())
         frame = datasets.sample(frame, facts=config.facts, seed=config.seed, templates=config.templates)
+    shown = _examples(every, frame, config) if config.shots else {}
     if config.fact_ids:
         frame = frame.filter(pl.col("fact_id").is_in(config.fact_ids))
     if frame.is_empty():
@@ -83,7 +86,49 @@ def load_facts(config: RunConfig) -> Facts:
             f"{config.data}: no fact is left after --langs, --relations and --facts; "
             f"see what there is: knscope data check {config.data}"
         )
-    return Facts(tuple(query_rows(frame, config.prefix)), name, digest, templates)
+    rows = query_rows(frame, config.prefix)
+    if shown:
+        examples = {fact for facts in shown.values() for fact in facts}
+        solved = _solved(every.filter(pl.col("fact_id").is_in(examples)), shown)
+        asked = (row for row in rows if row.fact not in examples)
+        rows = [
+            replace(row, prefix=row.prefix + solved.get((row.relation, row.lang, row.template), "")) for row in asked
+        ]
+    return Facts(tuple(rows), name, digest, templates)
+
+
+def _examples(every: pl.DataFrame, asked: pl.DataFrame, config: RunConfig) -> dict[str, list[str]]:
+    """By relation the facts that are shown solved: drawn by the seed, if possible of those that are not asked.
+
+    :raises UserError: a relation has too few facts
+    """
+    sampled = set(asked["fact_id"])
+    found: dict[str, list[str]] = {}
+    for (relation,), part in every.group_by("relation", maintain_order=True):
+        if relation not in set(asked["relation"]):
+            continue
+        facts = part.unique("subject", maintain_order=True)["fact_id"].unique(maintain_order=True).to_list()
+        free = [fact for fact in facts if fact not in config.fact_ids]
+        order = sorted(
+            free, key=lambda fact: (fact in sampled, hashlib.sha256(f"{config.seed}:{fact}".encode()).digest())
+        )
+        found[str(relation)] = order[: config.shots]
+        left = sampled & set(part["fact_id"]) - set(found[str(relation)])
+        if len(found[str(relation)]) < config.shots or not left:
+            raise UserError(
+                f"--shots {config.shots}: relation {relation} has {len(facts):,} facts, too few to show some and ask others"
+            )
+    return found
+
+
+def _solved(examples: pl.DataFrame, shown: Mapping[str, Sequence[str]]) -> dict[tuple[str, str, str], str]:
+    """By relation, language and template the text of its examples, a line each, in the order in which they were drawn."""
+    lines: dict[tuple[str, str, str], dict[str, str]] = {}
+    names = ("relation", "lang", "template", "fact_id", "subject", "object")
+    for relation, lang, template, fact, subject, answer in examples.select(names).iter_rows():
+        line = template.replace("[X]", subject).replace("[Y]", answer) + "\n"
+        lines.setdefault((relation, lang, template), {})[fact] = line
+    return {place: "".join(of[fact] for fact in shown[place[0]] if fact in of) for place, of in lines.items()}
 
 
 def _templates(frame: pl.DataFrame) -> Templates:

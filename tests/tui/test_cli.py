@@ -25,6 +25,7 @@ from knscope.store import compaction, processes
 from knscope.store import runs as run_files
 from knscope.tui.cli import run_app
 from knscope.tui.commands import common, run
+from knscope.tui.commands.run import _solved
 from knscope.tui.printing import output
 
 
@@ -453,3 +454,17 @@ def test_method_lists_keep_the_options_of_each_method_together() -> None:
     assert len(common.methods("bkn+nodes=10,positions=all,amig")) == 2
     assert common.methods("amig,amig") == ("amig",)
     assert common.methods("amig+nodes=9,substitute=<a+b>,bkn") == ("amig+nodes=9,substitute=<a+b>", "bkn")
+
+
+def test_examples_and_a_chat_message_of_a_question_are_checked_before_anything_is_started(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    asked = ["query", "bert-en", "The capital of [X] is [Y]", "--subject", "France", "--object", "Paris"]
+    assert run_app([*asked, "--example", "Germany"]) == 2
+    assert "SUBJECT=ANSWER" in capsys.readouterr().err
+    models = ["--model", "bert-en", "--model", "gpt2-en"]
+    assert run_app(["run", "a.knstore", *models, "--data", "demo", "--chat", "Go on."]) == 2
+    assert "one model" in capsys.readouterr().err
+    assert _solved("The capital of [X] is [Y]", ["Germany=Berlin", "Spain = Madrid"]) == (
+        "The capital of Germany is Berlin\nThe capital of Spain is Madrid\n"
+    )

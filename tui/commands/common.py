@@ -2,6 +2,13 @@
 
 from __future__ import annotations
 
+import json
+import subprocess
+import tempfile
+from collections.abc import Sequence
+from contextlib import suppress
+from typing import Any
+
 CLI = "knscope.tui.cli"
 """The module that a process is which runs a `knscope` command."""
 
@@ -80,7 +87,22 @@ def size(text: str | None) -> int | None:
     return found
 
 
-def prefix(text: str) -> str:
+def prefix(text: str, chat: str = "", models: Sequence[str] = ()) -> str:
+    """The text before every template: the message `chat` in the model's own chat template, then `text` (or the file @FILE names).
+
+    :raises UserError: for a file that cannot be read, a model without a chat template, or several models
+    """
+    from knscope.analysis.engine.sources import absolute_source
+    from knscope.store.errors import UserError
+
+    if not chat:
+        return _text_of(text)
+    if len(models) != 1:
+        raise UserError("--chat renders one model's own chat template; give one model per run")
+    return str(child("chat", absolute_source(models[0]), "--", chat)["prefix"]) + _text_of(text)
+
+
+def _text_of(text: str) -> str:
     """Text before every template, as it stands; `@FILE` reads it from a file, its line breaks included."""
     from knscope.store.errors import UserError
     from knscope.store.layout import expanded
@@ -132,3 +154,35 @@ def choose(kind: str, wanted: str | None, stored: list[str]) -> str:
                 f"--{kind} {wanted} is ambiguous; it matches:\n" + "\n".join(f"  {label}" for label in match)
             )
     raise UserError(f"--{kind} {wanted} is not in the store, which has:\n{listed}")
+
+
+def child(part: str, *arguments: str) -> dict[str, Any]:
+    """Ask a process that may import torch, showing its progress. Its answer is the last line on stdout, a JSON document.
+
+    :raises UserError: with the error that the process reports
+    :raises ProcessFailed: if it ends without a document
+    """
+    from knscope.analysis.runs.protocol import ERROR, PROGRAM
+    from knscope.store import processes
+    from knscope.store.errors import ProcessFailed, UserError
+    from knscope.tui.printing import output
+
+    said = ""
+    with tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace") as log, output.progress_bar() as bar:
+        pipes: dict[str, Any] = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": log}
+        with processes.start(
+            PROGRAM, part, *arguments, text=True, encoding="utf-8", errors="replace", **pipes
+        ) as child:
+            for said in child.stdout or ():
+                if said.startswith('{"event": "progress"'):
+                    event = json.loads(said)
+                    bar.show(event["done"], event["total"], "prompts answered", last=event["done"] == event["total"])
+        log.seek(0)
+        why = log.read()
+    if child.returncode == 2 and ERROR in why:
+        raise UserError(why.rpartition(ERROR)[2].strip())  # what libraries said before it helps nobody
+    with suppress(ValueError):
+        answer: dict[str, Any] = json.loads(said)
+        if child.returncode == 0:
+            return answer
+    raise ProcessFailed(processes.without_result("the model's process", child.returncode, processes.last_line(why)))

@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import importlib.metadata
-import json
 import os
 import platform
 import shutil
 import subprocess
 import sys
-import tempfile
-from contextlib import suppress
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -19,6 +16,7 @@ import typer
 from knscope.tui.commands import common
 from knscope.tui.commands.options import (
     DATA,
+    Chat,
     Columns,
     DataLangs,
     DataRelations,
@@ -27,6 +25,7 @@ from knscope.tui.commands.options import (
     Json,
     ModelArgument,
     Prefix,
+    Shots,
 )
 
 models_app = typer.Typer(help="Inspect models.", rich_markup_mode=None)
@@ -49,7 +48,7 @@ def inspect_model(
     from knscope.tui.printing.format import cell
 
     _check_options(model, device, dtype)
-    report = _child("inspect", absolute_source(model), "--device", device, "--dtype", dtype)
+    report = common.child("inspect", absolute_source(model), "--device", device, "--dtype", dtype)
     if as_json:
         output.write_json(report)
         return
@@ -120,6 +119,8 @@ def check(
         ),
     ] = False,
     prefix: Prefix = "",
+    chat: Chat = "",
+    shots: Shots = 0,
     device: Device = "auto",
     dtype: Dtype = "float32",
     as_json: Json = False,
@@ -140,9 +141,17 @@ def check(
         _check_options(model, device, dtype)
         options = ["--facts", facts, "--langs", langs or "", "--relations", relations or ""]
         options += [f"--column={one}" for one in column or ()]
-        options += ["--device", device, "--dtype", dtype, f"--prefix={common.prefix(prefix)}"]
+        options += [
+            "--device",
+            device,
+            "--dtype",
+            dtype,
+            f"--prefix={common.prefix(prefix, chat, [model])}",
+            "--shots",
+            str(shots),
+        ]
         options += ["--known", "any" if known_any else "every"]
-        report = _child("check", absolute_source(model), "--data", absolute_data(data), *options)
+        report = common.child("check", absolute_source(model), "--data", absolute_data(data), *options)
         tables = [*tables, *check_table.of_model(report)]
         if out is not None:
             _write_known(out, report["known"], str(report["model"]))
@@ -187,38 +196,6 @@ def _data() -> None:
 @models_app.callback()
 def _models() -> None:
     """Keep `models inspect` a subcommand."""
-
-
-def _child(part: str, *arguments: str) -> dict[str, Any]:
-    """Ask a process that may import torch, showing its progress. Its answer is the last line on stdout, a JSON document.
-
-    :raises UserError: with the error that the process reports
-    :raises ProcessFailed: if it ends without a document
-    """
-    from knscope.analysis.runs.protocol import ERROR, PROGRAM
-    from knscope.store import processes
-    from knscope.store.errors import ProcessFailed, UserError
-    from knscope.tui.printing import output
-
-    said = ""
-    with tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace") as log, output.progress_bar() as bar:
-        pipes: dict[str, Any] = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": log}
-        with processes.start(
-            PROGRAM, part, *arguments, text=True, encoding="utf-8", errors="replace", **pipes
-        ) as child:
-            for said in child.stdout or ():
-                if said.startswith('{"event": "progress"'):
-                    event = json.loads(said)
-                    bar.show(event["done"], event["total"], "prompts answered", last=event["done"] == event["total"])
-        log.seek(0)
-        why = log.read()
-    if child.returncode == 2 and ERROR in why:
-        raise UserError(why.rpartition(ERROR)[2].strip())  # what libraries said before it helps nobody
-    with suppress(ValueError):
-        answer: dict[str, Any] = json.loads(said)
-        if child.returncode == 0:
-            return answer
-    raise ProcessFailed(processes.without_result("the model's process", child.returncode, processes.last_line(why)))
 
 
 def doctor(as_json: Json = False) -> None:

@@ -81,4 +81,17 @@ Dtype = Annotated[str, typer.Option(help="float32, float64, bfloat16 or float16.
 Prefix = Annotated[
     str, typer.Option(help="Text before every template (an instruction, solved examples), or @FILE to read a file.")
 ]
+Chat = Annotated[
+    str,
+    typer.Option(
+        metavar="TEXT",
+        help="User message, rendered with the model's own chat template before every template (its answer).",
+    ),
+]
+Shots = Annotated[
+    int,
+    typer.Option(
+        min=0, help="Solved examples before every prompt: other facts of its relation, language and template."
+    ),
+]
 Seed = Annotated[int, typer.Option(help="Seed of samples and controls.")]

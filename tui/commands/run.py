@@ -13,6 +13,7 @@ import typer
 
 from knscope.tui.commands import common
 from knscope.tui.commands.options import (
+    Chat,
     Columns,
     Data,
     DataLangs,
@@ -25,6 +26,7 @@ from knscope.tui.commands.options import (
     ModelArgument,
     Prefix,
     Seed,
+    Shots,
     Store,
 )
 
@@ -43,6 +45,7 @@ FIELDS = {
     "sign": "signs",
     "fact": "fact_ids",
     "known_any": "known",
+    "chat": "prefix",
 }
 """Options that RunConfig calls otherwise."""
 
@@ -91,6 +94,8 @@ def run(
     dtype: Dtype = "float32",
     memory: Annotated[str | None, typer.Option(help="Memory that a process may use for a batch, as in 8GiB.")] = None,
     prefix: Prefix = "",
+    chat: Chat = "",
+    shots: Shots = 0,
     seed: Seed = 0,
     follow: Annotated[bool, typer.Option("--follow", help="Wait and show progress; ctrl+c cancels the run.")] = False,
     as_json: Json = False,
@@ -118,7 +123,8 @@ def run(
         "processes": processes,
         "dtype": dtype,
         "memory": common.size(memory),
-        "prefix": common.prefix(prefix),
+        "prefix": common.prefix(prefix, chat, model or ()),
+        "shots": shots,
         "known": "any" if known_any else "every" if known else "",
         "fact_ids": tuple(fact or ()),
         "seed": seed,
@@ -279,6 +285,13 @@ def query(
     lang: Annotated[str, typer.Option(help="Its language.")] = "en",
     method: Annotated[str, typer.Option("--method", help="Attribution method.")] = "amig",
     prefix: Prefix = "",
+    chat: Chat = "",
+    example: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--example", metavar="SUBJECT=ANSWER", help="Solved example before the prompt; repeat for several."
+        ),
+    ] = None,
     device: Device = "auto",
     dtype: Dtype = "float32",
     as_json: Json = False,
@@ -308,11 +321,24 @@ def query(
             device=device,
             dtype=dtype,
             processes=1,
-            prefix=common.prefix(prefix),
+            prefix=common.prefix(prefix, chat, [model]) + _solved(template, example or []),
         )
         _check_question(config)
         code = _answer(Path(folder, "query.knstore"), config, as_json)
     raise typer.Exit(code)
+
+
+def _solved(template: str, examples: list[str]) -> str:
+    """The template filled with each example, a line each."""
+    from knscope.store.errors import UserError
+
+    lines = []
+    for text in examples:
+        subject, found, answer = text.partition("=")
+        if not (found and subject.strip() and answer.strip()):
+            raise UserError(f"--example {text}: give SUBJECT=ANSWER, as in France=Paris")
+        lines.append(template.replace("[X]", subject.strip()).replace("[Y]", answer.strip()) + "\n")
+    return "".join(lines)
 
 
 def _check_question(config: RunConfig) -> None:

@@ -27,6 +27,11 @@ if TYPE_CHECKING:
     from knscope.tui.workbench.bench import Bench
 
 
+_PREFIXES = """
+    SELECT DISTINCT coalesce(q.prompt_note, '') AS prefix FROM prediction p JOIN query q USING (query) WHERE p.model = $model LIMIT 2
+"""
+
+
 class ModelDesk:
     """Asks the desk of this store. The desk ends with the workbench; what it computed stays in the store."""
 
@@ -188,12 +193,29 @@ class ModelDesk:
             Field("subject", "subject [X]", kept.get("subject", ""), "as in: Tanzania"),
             Field("object", "answer [Y]", kept.get("object", ""), "as in: Dodoma"),
             Field("lang", "language", kept.get("lang", view.langs[0]), "as the store writes it"),
+            Field(
+                "prefix",
+                "before it",
+                self._prefix(reader, view),
+                r"empty, or an instruction, examples (\n: new line)",
+                required=False,
+            ),
             Field("fact", "fact", "", "empty: a new one; a stored fact's name adds to it", required=False),
         )
         if not self.busy:
             self._load_model(reader, view)
         title = f"ask {view.model.partition('@')[0]}, attribute with {view.method}"
         self._bench.app.push_screen(FormScreen(title, fields), self._typed)
+
+    def _prefix(self, reader: Reader, view: View) -> str:
+        """What was typed last; else what stands before all stored prompts of the model, if it is the same before all."""
+        if "prefix" in self._form:
+            return self._form["prefix"]
+        found = reader.sql(
+            _PREFIXES,
+            {"model": view.model},
+        )["prefix"].to_list()
+        return found[0].replace("\n", "\\n") if len(found) == 1 else ""
 
     def _load_model(self, reader: Reader, view: View) -> None:
         from knscope.analysis.runs.desk import Task

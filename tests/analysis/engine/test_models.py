@@ -15,7 +15,7 @@ from safetensors.torch import load_file, save_file
 from transformers import AutoTokenizer, BertConfig, BertForMaskedLM, BertModel
 
 from knscope.analysis.engine import sources
-from knscope.analysis.engine.models import load_model, wrap_model
+from knscope.analysis.engine.models import chat_prefix, load_model, wrap_model
 from knscope.analysis.engine.sites import find_sites
 from knscope.analysis.errors import ModelError, UnusableQuery
 from knscope.analysis.prompts.encode import Query, encode
@@ -50,6 +50,19 @@ def test_the_label_changes_with_weights_dtype_tokenizer_and_nothing_else(
     with torch.no_grad():
         next(loaded.model.parameters()).view(-1)[0] += 1
     assert wrap_model(loaded.model, loaded.tokenizer, "encoder", name=loaded.identity.name).label != label
+
+
+def test_message_is_rendered_with_the_models_own_chat_template(tiny_models: Mapping[str, Path], tmp_path: Path) -> None:
+    folder = shutil.copytree(tiny_models["decoder"], tmp_path / "chat")
+    with pytest.raises(ModelError, match=r"no chat template.*--prefix"):
+        chat_prefix(str(folder), "Go on.")
+    template = "<eos>{% for m in messages %}<{{ m.role }}>{{ m.content }}\n{% endfor %}{% if add_generation_prompt %}<assistant>{% endif %}"
+    (folder / "chat_template.jinja").write_text(template, encoding="utf-8")
+    prefix = chat_prefix(str(folder), "Go on.")
+    assert prefix == "<eos><user>Go on.\n<assistant>"
+    query = Query("fr", "P36", "en", "the capital of [X] is [Y]", "france", "paris", prefix)
+    ids = encode(load_model(folder), query).steps[0].ids
+    assert ids.count(5) == 1, "the token that begins the text is there once"
 
 
 def refused(source: Path | str, text: str) -> None:

@@ -182,3 +182,31 @@ def test_a_wrong_object_is_never_another_right_answer(borders: list[Query]) -> N
     for seed in range(20):
         dealt = derange([row.object for row in borders], [right["P47", "en", row.subject] for row in borders], seed)
         assert dealt[0] in (None, "France")
+
+
+def test_solved_examples_stand_before_every_prompt_and_are_not_asked(tmp_path: Path) -> None:
+    lines = [
+        f"{n},P36,{lang},{template},s{n},o{n}"
+        for n in range(6)
+        for lang, template in (("en", "the capital of [X] is [Y]"), ("en", "[Y] rules [X]"), ("zh", "[X]的首都是[Y]"))
+    ]
+    data = tmp_path / "facts.csv"
+    data.write_text("fact_id,relation,lang,template,subject,object\n" + "\n".join(lines) + "\n", encoding="utf-8")
+    config = RunConfig((ModelSource("m"),), str(data), shots=2, prefix="Go on:\n")
+    rows = load_facts(config).rows
+    shown = {str(n) for n in range(6)} - {row.fact for row in rows}
+    assert len(shown) == 2 and len(rows) == 4 * 3
+    assert len({row.prefix for row in rows}) == 3, "one text for each language and template"
+    for row in rows:
+        first, *examples = row.prefix.splitlines()
+        assert first == "Go on:" and row.prefix.endswith("\n")
+        assert set(examples) == {row.template.replace("[X]", f"s{n}").replace("[Y]", f"o{n}") for n in shown}
+    assert load_facts(config).rows == rows
+    some = load_facts(replace(config, facts=3)).rows
+    assert len({row.fact for row in some}) == 3, (
+        "examples are taken from facts that are not asked, where there are such"
+    )
+    one = load_facts(replace(config, fact_ids=("4",))).rows
+    assert {row.fact for row in one} == {"4"} and all("s4" not in row.prefix for row in one)
+    with pytest.raises(UserError, match="too few"):
+        load_facts(replace(config, shots=6))
