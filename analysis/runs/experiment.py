@@ -33,6 +33,7 @@ NOTES = {
     "methods": "Attribution methods.",
     "what": "What is computed: attribution, dkn, edit, factcheck, neurons.",
     "scan_methods": "Methods whose neurons are scanned for pairs; none named: all of them.",
+    "size": "Largest number of neurons of a degenerate set that is looked for.",
     "suppress": "What a suppressed neuron becomes in edits: zero, mean, resample.",
     "signs": "Neurons that edits are of: positive, negative.",
     "table_langs": "Languages of edits and claims; none named: all.",
