@@ -10,7 +10,7 @@ BIN := .venv/bin
 # The workbench decides its own colours; tests must not depend on the caller's terminal.
 CLEAN_ENV := env -u NO_COLOR -u COLORTERM OMP_NUM_THREADS=1 HF_HUB_OFFLINE=1 TOKENIZERS_PARALLELISM=false
 
-.PHONY: help run test check format bench soak demo-models clean
+.PHONY: help run test check format docs bench soak demo-models clean
 
 help: ## Show this list
 	@echo "knscope: a terminal workbench for knowledge neurons"
@@ -53,6 +53,11 @@ check: .venv/installed-dev ## Format, lint, types and import contracts, without 
 format: .venv/installed-dev ## Rewrite the code in the project's format
 	@$(BIN)/ruff format .
 	@$(BIN)/ruff check --fix .
+
+docs: .venv/installed ## Build the documentation as a site in build/docs
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[docs]'
+	@$(BIN)/python -m sphinx -q -E -W --keep-going -b html docs build/docs
+	@echo "the site is built; open build/docs/index.html"
 
 bench: .venv/installed-dev ## Measure against the peers and print the ratios (long; wants a quiet machine)
 	@$(CLEAN_ENV) $(BIN)/python -m benchmarks

@@ -338,7 +338,8 @@ def test_a_model_is_told_line_by_line_and_as_one_document(
     report = json.loads(capsys.readouterr().out)
     assert report["substitute"] == "<eos>"
     assert report["error"] < 1e-4 and report["neurons"] == sum(site["width"] for site in report["sites"])
-    assert [cost["method"] for cost in report["costs"]] == ["amig", "bkn"]
+    costed = [cost["method"] for cost in report["costs"]]
+    assert costed == ["amig", "bkn", "attribution_patching", "logprob_increase"]
 
 
 def test_data_check_puts_the_text_of_a_file_before_every_template(

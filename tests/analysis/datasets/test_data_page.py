@@ -10,7 +10,7 @@ from knscope.analysis.datasets import load
 from knscope.analysis.datasets.load import FILES, FOLDERS
 
 PAGE = (Path(__file__).parents[3] / "docs" / "data_forms.md").read_text(encoding="utf-8")
-EXAMPLES = dict(part.split("`**", 1) for part in PAGE.split("\n**`")[1:])
+EXAMPLES = dict(part.split("`**", 1) for part in PAGE.split("\n**`--data ")[1:])
 """What is written after --data, and the text up to the next one."""
 
 
@@ -19,7 +19,7 @@ def test_an_example_gives_the_prompts_that_stand_below_it(
     written: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     text = EXAMPLES[written]
-    for name, content in re.findall(r"^`([^`]+)`\n```\w*\n(.*?)^```", text, re.MULTILINE | re.DOTALL):
+    for name, content in re.findall(r"^File `([^`]+)`:\n```\w*\n(.*?)^```", text, re.MULTILINE | re.DOTALL):
         path = tmp_path / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(content, encoding="utf-8")
