@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from knscope.analysis.engine.sources import absolute_source
+from knscope.analysis.runs import experiment
 from knscope.analysis.runs.config import ModelSource, RunConfig
 from knscope.analysis.runs.facts import absolute_data, load_facts
 from knscope.analysis.runs.protocol import cancel_job, start_job
@@ -22,7 +23,7 @@ POLL_SECONDS = 0.3
 
 def run(
     store: Path | str,
-    models: Sequence[str] | RunConfig,
+    models: Sequence[str] | RunConfig | Path,
     data: str = "",
     *,
     wait: bool = True,
@@ -33,7 +34,10 @@ def run(
 
     ``knscope.run("my.knstore", ["gpt2-en"], "facts.csv", methods=("amig",), what=("attribution", "dkn"))``
 
-    :param models: folders, hub ids or names of bundled models; or a whole RunConfig, without `data` and options
+    ``knscope.run("my.knstore", "exp.toml")``
+
+    :param models: folders, hub ids or names of bundled models; or a whole RunConfig, or the `.toml` file of an experiment,
+        without `data` and options
     :param data: as `knscope run --data` takes it: demo, mlama:DIR, …, or a file
     :param wait: return when the run has ended (an interrupt cancels it); else at once, while it goes on
     :param progress: called with a RunStatus a few times a second
@@ -41,18 +45,23 @@ def run(
     :raises UserError: options or data that cannot be used; nothing is started then
     :raises ProcessFailed: the run failed or was cancelled; what it has stored is kept
     """
-    if isinstance(models, RunConfig):
-        config = models
-    else:
-        named = [models] if isinstance(models, str) else models
-        sources = tuple(ModelSource(absolute_source(one)) for one in named)
-        config = RunConfig(sources, absolute_data(data), **options)
-    load_facts(config)
+    asked = _asked(models, data, options)
+    experiment.check_dataset(asked, load_facts(asked.config).hash)
     place = Path(store)
-    name = start_job(place, config)
+    name = start_job(place, asked.config)
     if wait:
         _follow(place, name, progress)
     return open_store(place)
+
+
+def _asked(models: Sequence[str] | RunConfig | Path, data: str, options: dict[str, Any]) -> experiment.Experiment:
+    if isinstance(models, RunConfig):
+        return experiment.Experiment(models)
+    if isinstance(models, str | Path) and str(models).endswith(".toml"):
+        return experiment.read(Path(models))
+    named = [str(models)] if isinstance(models, str | Path) else models
+    sources = tuple(ModelSource(absolute_source(one)) for one in named)
+    return experiment.Experiment(RunConfig(sources, absolute_data(data), **options))
 
 
 def _follow(place: Path, name: str, progress: Any) -> None:

@@ -30,6 +30,13 @@ def test_run_form_builds_the_arguments_of_knscope_run() -> None:
     assert arguments(Path("s.knstore"), values) == given.split()
 
 
+def test_a_form_for_the_same_data_keeps_what_the_last_run_called_their_columns() -> None:
+    values = {"model": "m", "data": "f.csv", "langs": "", "facts": "", "method": "", "what": ""}
+    last = {"data": "f.csv", "columns": ["subject=s"]}
+    assert "--column=subject=s" in arguments(Path("s.knstore"), values, last)
+    assert "--column=subject=s" not in arguments(Path("s.knstore"), values, {**last, "data": "g.csv"})
+
+
 def test_gpus_lists_name_and_memory_and_skips_lines_it_cannot_read() -> None:
     assert described("NVIDIA H100 80GB HBM3, 12411, 81559, 34") == "H100 12.1/79.6 GB 34%"
     assert described("NVIDIA GB10, [N/A], [N/A], 3") == ""

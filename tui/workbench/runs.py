@@ -26,11 +26,13 @@ if TYPE_CHECKING:
 ACTIVE = ("running", "queued")
 
 
-def arguments(store: Path, values: Mapping[str, str]) -> list[str]:
-    """`knscope run`'s arguments for a filled form."""
+def arguments(store: Path, values: Mapping[str, str], last: Mapping[str, Any] | None = None) -> list[str]:
+    """`knscope run`'s arguments for a filled form; what the last run called the columns of the same data holds on."""
     models = [part for one in values["model"].split(",") if (name := one.strip()) for part in (f"--model={name}",)]
     named = {"--langs": "langs", "--facts": "facts", "--method": "method", "--what": "what"}
     options = [part for option, name in named.items() if values[name] for part in (option, values[name])]
+    if last and last.get("data") == values["data"]:
+        options += [f"--column={one}" for one in last.get("columns", ())]
     return ["run", str(store), *models, f"--data={values['data']}", *options, "--json"]
 
 
@@ -68,7 +70,7 @@ class Runs:
         path = self._bench.session.path
         if values is None or path is None:
             return
-        asked = arguments(path, values)
+        asked = arguments(path, values, self._last_config())
         begun = list[subprocess.Popen[str]]()
 
         def work() -> tuple[int, str, str]:

@@ -10,6 +10,7 @@ from typing import Any
 import polars as pl
 import pytest
 
+import knscope
 from knscope import store
 from knscope.analysis.engine.sources import BUNDLED
 from knscope.analysis.runs import experiment
@@ -108,6 +109,19 @@ def test_a_file_that_is_no_experiment_says_what_is_wrong(tmp_path: Path, text: s
     with pytest.raises(Exception, match=message) as raised:
         experiment.read(path)
     assert type(raised.value).__name__ in ("UserError", "ModelError")
+
+
+def test_python_runs_a_file_as_the_command_line_does(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    started: list[RunConfig] = []
+    monkeypatch.setattr("knscope.analysis.api.runs.start_job", lambda place, config: started.append(config) or "run")
+    monkeypatch.setattr("knscope.analysis.api.runs.open_store", lambda place: place)
+    path = written(tmp_path, replace(DEMO, facts=3))
+    for named in (path, str(path)):
+        knscope.run(tmp_path / "my.knstore", named, wait=False)
+    assert started == [replace(DEMO, facts=3)] * 2
+    path = written(tmp_path, DEMO, dataset_hash="ab" * 32)
+    with pytest.raises(UserError, match="the experiment was written for abab"):
+        knscope.run(tmp_path / "my.knstore", path, wait=False)
 
 
 def test_a_missing_file_is_named(tmp_path: Path) -> None:
