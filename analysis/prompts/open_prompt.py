@@ -7,14 +7,16 @@ from knscope.analysis.prompts.words import is_unspaced_text, word_spans
 from knscope.store.errors import UserError
 
 
-def open_prompt(loaded: Encodable, prompt: str, masks: int = 1) -> EncodedQuery:
+def open_prompt(loaded: Encodable, prompt: str, masks: int = 1, prefix: str = "") -> EncodedQuery:
     """A prompt, with [Y] where the answer goes, or without it where the answer follows at the end.
 
-    It has no answer tokens and no words. `masks`: answer tokens that an encoder fills in; its steps are as many.
+    It has no answer tokens and no words. `masks`: answer tokens that an encoder fills in; its steps are as many. `prefix`:
+    text before the prompt, as it stands.
 
     :raises UserError: a decoder is asked in the middle of a text, or the prompt is empty or too long
     """
     before, slot, after = prompt.partition("[Y]")
+    empty, before = not before.strip() and not after.strip(), prefix + before
     if loaded.kind == "decoder" and after.strip():
         raise UserError("a decoder answers at the end of a prompt; leave out what follows [Y]")
     if not slot and loaded.kind != "decoder" and not is_unspaced_text(before):
@@ -32,14 +34,14 @@ def open_prompt(loaded: Encodable, prompt: str, masks: int = 1) -> EncodedQuery:
         text, blank = before + BLANK + after, loaded.tokenizer.convert_tokens_to_ids(BLANK)
         ids = (*(token.id for token in tokenise(loaded.tokenizer, text)), loaded.start, blank)
         steps = [Step(ids, 1, 0)]
-    if (not before.strip() and not after.strip()) or not steps[0].ids:
+    if empty or not steps[0].ids:
         raise UserError("the prompt is empty")
     if len(ids) > loaded.context:
         raise UserError(f"the prompt has {len(ids)} tokens, and the model reads at most {loaded.context}")
     return EncodedQuery(Query("", "", "", prompt, "", ""), text, (), tuple(steps), ())
 
 
-def with_answer(prompt: str, answer: str, subject: str = "", lang: str = "en") -> Query:
+def with_answer(prompt: str, answer: str, subject: str = "", prefix: str = "") -> Query:
     """A free prompt and its answer as a query. The subject decides nothing that is computed for one prompt, as the words
     of eq. 3 are those of subject and template alike; where none is named, the first word stands for it.
 
@@ -47,17 +49,19 @@ def with_answer(prompt: str, answer: str, subject: str = "", lang: str = "en") -
     """
     if not answer.strip():
         raise UserError("the answer is empty")
+    if prompt.count("[Y]") > 1:
+        raise UserError(f"the prompt has more than one [Y], which is where the answer goes: {prompt!r}")
     template = prompt.rstrip() if "[Y]" not in prompt else prompt
     if "[Y]" not in template:
         template += "[Y]" if is_unspaced_text(template.replace("[X]", " ")) else " [Y]"
     if "[X]" not in template:
-        spans = word_spans(template.partition("[Y]")[0], 0)
+        spans = word_spans(template.replace("[Y]", "   "), 0)
         if subject and subject not in template.replace("[Y]", ""):
             raise UserError(f"the prompt does not contain the subject {subject!r}: {prompt!r}")
         if not subject and not spans:
-            raise UserError(f"the prompt has no word before the answer: {prompt!r}")
+            raise UserError(f"the prompt has no word: {prompt!r}")
         subject = subject or template[slice(*spans[0])]
         template = template.replace(subject, "[X]", 1)
     elif not subject.strip():
         raise UserError(f"the prompt has [X]; name the subject that it stands for: {prompt!r}")
-    return Query(f"{subject}: {answer}", "query", lang, template, subject, answer)
+    return Query(f"{subject}: {answer}", "query", "", template, subject, answer, prefix)

@@ -51,6 +51,8 @@ def main() -> int:
     chat = parts.add_parser("chat", help="print a message in a model's own chat template, as JSON")
     chat.add_argument("model")
     chat.add_argument("text")
+    question = parts.add_parser("question", help="print what a model answers to a prompt, as JSON")
+    question.add_argument("question", help="an analysis.api.question.Question, as JSON")
     truth = parts.add_parser("faithfulness", help="hold methods against measured truth: one JSON object a line")
     truth.add_argument("task", help="a Task of analysis.runs.measuring, as JSON")
     options = parser.parse_args()
@@ -92,7 +94,7 @@ def make_executor(store_path: Path, run: str, config: RunConfig, cancelled: Call
 
 
 def report(options: argparse.Namespace) -> int:
-    """`inspect` and `check`: progress, a JSON object a line, then one document on stdout; a person's error on stderr with exit
+    """`inspect`, `check` and `question`: progress, a JSON object a line, then one document on stdout; a person's error on stderr with exit
     code 2."""
     with _kept_stdout() as answer:
 
@@ -109,6 +111,10 @@ def report(options: argparse.Namespace) -> int:
                 document = {"prefix": chat_prefix(options.model, options.text)}
             elif options.part == "inspect":
                 document = inspection.inspect_model(options.model, options.device, options.dtype)
+            elif options.part == "question":
+                from knscope.analysis.api import question
+
+                document = question.answer(question.Question.from_json(options.question), progress)
             else:
                 facts = None if options.facts == "all" else int(options.facts)
                 langs, relations = (tuple(filter(None, text.split(","))) for text in (options.langs, options.relations))

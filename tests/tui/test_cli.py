@@ -354,17 +354,35 @@ def test_data_check_puts_the_text_of_a_file_before_every_template(
     assert sum(row["usable_prompts"] for row in found["model"]) == 0
 
 
-def test_a_question_without_its_slots_or_subject_is_refused_before_a_model_is_loaded(
+def test_query_refuses_a_prompt_that_cannot_be_asked_before_a_model_is_loaded(
     tiny_models: Mapping[str, Path], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    for template, subject, said in (
-        ("[X] is", "a", "no [Y]"),
-        ("is [Y]", "a", "no [X]"),
-        ("[X] is [Y]", " ", "--subject"),
+    for prompt, options, said in (
+        ("[X] is [Y]", [], "name the subject"),
+        ("is [Y]", ["--subject", "france"], "does not contain the subject"),
+        ("[Y] is [Y]", [], "more than one [Y]"),
+        ("...", [], "the prompt has no word"),
+        ("france is", ["--answer", " "], "the answer is empty"),
     ):
-        asked = ["query", str(tiny_models["encoder"]), template, "--subject", subject, "--object", "b"]
-        assert run_app(asked) == 2
-        assert said in capsys.readouterr().err
+        assert run_app(["query", str(tiny_models["encoder"]), prompt, *options]) == 2
+        assert said in capsys.readouterr().err.replace("\n", " ")
+
+
+def test_query_shows_the_likeliest_answers_and_the_neurons_of_each_named_one(
+    tiny_models: Mapping[str, Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    asked = ["query", str(tiny_models["decoder"]), "the capital of france is", "--json"]
+    assert run_app([*asked, "--top", "3", "--answer", "paris", "--object", "berlin"]) == 0
+    tables = {table["name"]: table["rows"] for table in json.loads(capsys.readouterr().out)["tables"]}
+    assert len(tables["likeliest"]) == 3
+    assert [(row["answer"], row["prompt"]) for row in tables["prediction"]] == [
+        (answer, "the capital of france is") for answer in ("paris", "berlin")
+    ]
+    for answer in ("paris", "berlin"):
+        scores = [row["score"] for row in tables["neurons"] if row["answer"] == answer]
+        assert 0 < len(scores) <= 20 and scores == sorted(scores, reverse=True)
+    assert run_app([*asked, "--answer", "zzyzx"]) == 2
+    assert "unknown to the model's tokenizer" in capsys.readouterr().err
 
 
 def test_a_run_that_is_followed_counts_the_rows_it_could_not_use_and_says_why(
@@ -408,8 +426,7 @@ def test_run_that_ends_before_its_first_word_has_failed_and_says_its_last_line(
     monkeypatch.setattr(protocol, "PROGRAM", program)
     place = str(tmp_path / "early.knstore")
     asked = ["--model", "bert-en", "--data", "demo", "--facts", "1"]
-    query = ["query", "bert-en", "[X] is in [Y]", "--subject", "a", "--object", "b"]
-    for arguments in (["run", place, *asked], ["run", place, *asked, "--follow"], query, ["status", place]):
+    for arguments in (["run", place, *asked], ["run", place, *asked, "--follow"], ["status", place]):
         code = run_app(arguments)
         captured = capsys.readouterr()
         assert code == (0 if arguments[0] == "status" else 1), arguments

@@ -136,16 +136,6 @@ def test_a_threshold_that_cannot_be_meant_is_told_before_stability_computes(
     assert not (tmp_path / "new").exists()
 
 
-def test_a_question_that_no_table_can_hold_is_refused_without_the_name_of_a_file(
-    tiny_models: Mapping[str, Path], capsys: pytest.CaptureFixture[str]
-) -> None:
-    asked = ["query", str(tiny_models["encoder"]), "[X] is [Y]", "--object", "b"]
-    for options, why in ((["--subject", "a", "--lang", "all"], "lang 'all'"), (["--subject", "a\x1b"], "control")):
-        assert run_app([*asked, *options]) == 2
-        said = capsys.readouterr().err
-        assert why in said and "query.jsonl" not in said and "queued" not in said
-
-
 @pytest.mark.parametrize("command", [["models", "inspect"], ["data", "check", "demo", "--model"]])
 def test_a_device_that_is_none_is_refused_where_a_model_is_looked_at(
     command: list[str], tiny_models: Mapping[str, Path], capsys: pytest.CaptureFixture[str]

@@ -169,5 +169,7 @@ def test_a_working_folder_that_is_gone_and_a_full_disk_are_sentences(
         raise OSError(errno.ENOSPC, "No space left on device", "/tmp/x")
 
     monkeypatch.setattr(tempfile, "TemporaryDirectory", full)
-    question = ["query", "bert-en", "[X] is in [Y]", "--subject", "a", "--object", "b"]
-    assert run_app(question) == 2 and "/tmp/x cannot be written (No space left" in capsys.readouterr().err
+    assert (
+        run_app(["stability", "bert-en", "--facts", "1"]) == 2
+        and "/tmp/x cannot be written (No space left" in capsys.readouterr().err
+    )

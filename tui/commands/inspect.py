@@ -47,7 +47,7 @@ def inspect_model(
     from knscope.tui.printing import output
     from knscope.tui.printing.format import cell
 
-    _check_options(model, device, dtype)
+    check_options(model, device, dtype)
     report = common.child("inspect", absolute_source(model), "--device", device, "--dtype", dtype)
     if as_json:
         output.write_json(report)
@@ -72,7 +72,7 @@ def inspect_model(
     )
 
 
-def _check_options(model: str, device: str, dtype: str) -> None:
+def check_options(model: str, device: str, dtype: str) -> None:
     """Raise UserError for options that a run would refuse."""
     from knscope.analysis.runs.config import ModelSource, RunConfig
 
@@ -138,7 +138,7 @@ def check(
     wanted = common.words("--langs", langs), common.words("--relations", relations)
     tables = check_table.build(absolute_data(data), *wanted, tuple(column or ()))
     if model is not None:
-        _check_options(model, device, dtype)
+        check_options(model, device, dtype)
         options = ["--facts", facts, "--langs", langs or "", "--relations", relations or ""]
         options += [f"--column={one}" for one in column or ()]
         options += [

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import tempfile
 import time
 from collections.abc import Collection, Mapping
 from pathlib import Path
@@ -23,7 +21,6 @@ from knscope.tui.commands.options import (
     FactIds,
     Facts,
     Json,
-    ModelArgument,
     Prefix,
     Seed,
     Shots,
@@ -275,96 +272,3 @@ def tell_unusable(store: Path) -> None:
     with open_store(store) as reader:
         for line in unusable(reader):
             output.say(line)
-
-
-def query(
-    model: ModelArgument,
-    template: Annotated[str, typer.Argument(help="As in 'The capital of [X] is [Y]'.")],
-    subject: Annotated[str, typer.Option(help="What [X] is.")],
-    object_: Annotated[str, typer.Option("--object", help="What [Y] is: the answer.")],
-    lang: Annotated[str, typer.Option(help="Its language.")] = "en",
-    method: Annotated[str, typer.Option("--method", help="Attribution method.")] = "amig",
-    prefix: Prefix = "",
-    chat: Chat = "",
-    example: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--example", metavar="SUBJECT=ANSWER", help="Solved example before the prompt; repeat for several."
-        ),
-    ] = None,
-    device: Device = "auto",
-    dtype: Dtype = "float32",
-    as_json: Json = False,
-) -> None:
-    """One fact, now: what MODEL answers, and which neurons hold it."""
-    from knscope.analysis.engine.sources import absolute_source
-    from knscope.analysis.runs.config import ModelSource, RunConfig
-    from knscope.store.errors import UserError
-
-    label = common.one_method(method)
-    for slot, name in (("[X]", "subject"), ("[Y]", "object")):
-        if template.count(slot) != 1:
-            many = "no" if slot not in template else "more than one"
-            raise UserError(f"the template has {many} {slot} where the {name} goes: {template!r}")
-    for option, value in (("--subject", subject), ("--object", object_)):
-        if not value.strip():
-            raise UserError(f"{option} is empty")
-    with tempfile.TemporaryDirectory(prefix="knscope-") as folder:
-        data = Path(folder, "query.jsonl")
-        row = {"fact_id": "query", "relation": "query", "lang": lang, "template": template}
-        data.write_text(json.dumps({**row, "subject": subject, "object": object_}) + "\n", encoding="utf-8")
-        config = RunConfig(
-            models=(ModelSource(absolute_source(model)),),
-            data=str(data),
-            methods=(label,),
-            what=("attribution",),
-            device=device,
-            dtype=dtype,
-            processes=1,
-            prefix=common.prefix(prefix, chat, [model]) + _solved(template, example or []),
-        )
-        _check_question(config)
-        code = _answer(Path(folder, "query.knstore"), config, as_json)
-    raise typer.Exit(code)
-
-
-def _solved(template: str, examples: list[str]) -> str:
-    """The template filled with each example, a line each."""
-    from knscope.store.errors import UserError
-
-    lines = []
-    for text in examples:
-        subject, found, answer = text.partition("=")
-        if not (found and subject.strip() and answer.strip()):
-            raise UserError(f"--example {text}: give SUBJECT=ANSWER, as in France=Paris")
-        lines.append(template.replace("[X]", subject.strip()).replace("[Y]", answer.strip()) + "\n")
-    return "".join(lines)
-
-
-def _check_question(config: RunConfig) -> None:
-    """Check the question as the reader of its file will, with errors that do not name that file."""
-    from knscope.analysis.runs.facts import load_facts
-    from knscope.store.errors import UserError
-
-    try:
-        load_facts(config)
-    except UserError as error:
-        raise UserError(str(error).removeprefix(f"{config.data}, line 1: ")) from None
-
-
-def _answer(store: Path, config: RunConfig, as_json: bool) -> int:
-    from knscope.analysis.attribution import query_table
-    from knscope.store import open as open_store
-    from knscope.store.errors import UserError
-    from knscope.tui.printing import output
-
-    seen = compute(store, config)
-    if seen.status != "done":
-        return exit_code(seen)
-    with open_store(store) as reader:
-        unusable = reader.sql("SELECT detail FROM unusable")
-        if unusable.height:
-            raise UserError(unusable["detail"][0])
-        tables = query_table.build(reader, config.methods[0])
-    output.emit(tables, "json" if as_json else "table", hint="--json")
-    return 0

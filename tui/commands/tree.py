@@ -12,6 +12,7 @@ from knscope.tui.commands import (
     inspect,
     measure,
     neurons,
+    query,
     reference,
     report,
     results,
@@ -53,7 +54,7 @@ app.command()(measure.stability)
 app.command()(report.report)
 app.command()(sql.sql)
 app.command()(serve.serve)
-app.command()(run.query)
+app.command()(query.query)
 app.add_typer(models_app, name="models")
 app.add_typer(data_app, name="data")
 app.add_typer(store_app, name="store")

@@ -1,0 +1,82 @@
+"""`knscope query`: put one prompt to a model."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from knscope.tui.commands import common
+from knscope.tui.commands.options import Chat, Device, Dtype, Json, ModelArgument, Prefix
+
+
+def query(
+    model: ModelArgument,
+    prompt: Annotated[str, typer.Argument(metavar="PROMPT", help="As in 'The capital of Kenya is'; [Y]: the answer.")],
+    answer: Annotated[
+        list[str] | None,
+        typer.Option("--answer", "--object", help="An answer to attribute to neurons; repeat for several."),
+    ] = None,
+    subject: Annotated[str, typer.Option(help="What [X] in the prompt stands for.")] = "",
+    top: Annotated[int, typer.Option(min=1, help="Number of likeliest answers.")] = 5,
+    masks: Annotated[int, typer.Option(min=1, help="Tokens of the likeliest answers, for models that fill masks.")] = 1,
+    method: Annotated[str, typer.Option("--method", help="Attribution method.")] = "amig",
+    prefix: Prefix = "",
+    chat: Chat = "",
+    example: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--example", metavar="SUBJECT=ANSWER", help="Solved example before the prompt; repeat for several."
+        ),
+    ] = None,
+    device: Device = "auto",
+    dtype: Dtype = "float32",
+    as_json: Json = False,
+) -> None:
+    """Show the likeliest answers of MODEL to a prompt, and the neurons that contribute to given answers."""
+    import json
+
+    import polars as pl
+
+    from knscope.analysis.engine.sources import absolute_source
+    from knscope.analysis.prompts.open_prompt import with_answer
+    from knscope.analysis.prompts.words import WITHOUT_PATH
+    from knscope.tui.commands.inspect import check_options
+    from knscope.tui.printing import output
+
+    label = common.one_method(method)
+    answers = list(dict.fromkeys(answer or ()))
+    for one in answers or ["?"]:  # an answer that is not given is not what is wrong
+        with_answer(prompt, one, subject)
+    check_options(model, device, dtype)
+    before = common.prefix(prefix, chat, [model]) + _solved(prompt, subject, example or [])
+    about = {"model": absolute_source(model), "prompt": prompt, "subject": subject, "method": label, "prefix": before}
+    how = {"top": top, "masks": masks, "device": device, "dtype": dtype}
+    found = common.child("question", json.dumps({**about, **how, "answers": answers}))
+    name = found["model"]
+    tables = [output.one_table("likeliest", f"likeliest answers: {name}", pl.DataFrame(found["likeliest"]))]
+    if answers:
+        tables += [
+            output.one_table("prediction", "what the model answers", pl.DataFrame(found["prediction"]), WITHOUT_PATH),
+            output.one_table(
+                "neurons", f"neurons of highest score ({label})", pl.DataFrame(found["neurons"]), *found["notes"]
+            ),
+        ]
+    output.emit(tables, "json" if as_json else "table", hint="--json")
+
+
+def _solved(prompt: str, subject: str, examples: list[str]) -> str:
+    """The prompt filled with each example, a line each."""
+    from knscope.analysis.prompts.open_prompt import with_answer
+    from knscope.store.errors import UserError
+
+    lines = []
+    for text in examples:
+        one, found, answer = text.partition("=")
+        if not (found and one.strip() and answer.strip()):
+            raise UserError(f"--example {text}: give SUBJECT=ANSWER, as in France=Paris")
+        if not subject:
+            raise UserError("--example needs --subject: it says what the example takes the place of in the prompt")
+        template = with_answer(prompt, answer, subject).template
+        lines.append(template.replace("[X]", one.strip()).replace("[Y]", answer.strip()) + "\n")
+    return "".join(lines)
