@@ -25,7 +25,7 @@ from knscope.store import compaction, processes
 from knscope.store import runs as run_files
 from knscope.tui.cli import run_app
 from knscope.tui.commands import common, run
-from knscope.tui.commands.run import _solved
+from knscope.tui.commands.query import _solved
 from knscope.tui.printing import output
 
 
@@ -483,6 +483,6 @@ def test_examples_and_a_chat_message_of_a_question_are_checked_before_anything_i
     models = ["--model", "bert-en", "--model", "gpt2-en"]
     assert run_app(["run", "a.knstore", *models, "--data", "demo", "--chat", "Go on."]) == 2
     assert "one model" in capsys.readouterr().err
-    assert _solved("The capital of [X] is [Y]", ["Germany=Berlin", "Spain = Madrid"]) == (
+    assert _solved("The capital of [X] is [Y]", "Kenya", ["Germany=Berlin", "Spain = Madrid"]) == (
         "The capital of Germany is Berlin\nThe capital of Spain is Madrid\n"
     )
