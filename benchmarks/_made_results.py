@@ -42,13 +42,13 @@ def write(path: Path, shape: Shape) -> int:
     return shape.facts * len(LANGS)
 
 
-def shards(shape: Shape) -> Iterator[tuple[Tables, np.ndarray]]:
-    """What each shard holds."""
+def shards(shape: Shape, queries: int = QUERIES_A_SHARD) -> Iterator[tuple[Tables, np.ndarray]]:
+    """What each shard of so many queries holds."""
     rng = np.random.default_rng(0)
     curve = falling(shape)
     pairs = [(fact, lang) for fact in range(shape.facts) for lang in LANGS]
-    for start in range(0, len(pairs), QUERIES_A_SHARD):
-        some = pairs[start : start + QUERIES_A_SHARD]
+    for start in range(0, len(pairs), queries):
+        some = pairs[start : start + queries]
         dense = np.stack([_scores(rng, curve, fact, shape.neurons) for fact, _ in some])
         yield _tables(rng, shape, some, dense), dense
 

@@ -3,27 +3,35 @@
 A threshold is measured as the workbench does it: every visible pane loads in a thread of its own, through one reader, and what counts is
 the wall time until the last of them has its data.
 
-`python -m benchmarks.store [TRAINED [FLAT [WIDE [MANY]]]]`, numbers of facts in two languages: 1,000 with the fall of scores of a trained
-model; 1,000 flat, 5,000 rows a query; 500 of 196,608 neurons; 10,000 to be opened. The results are made up (`_made_results.py`).
+`python -m benchmarks.store [TRAINED [FLAT [WIDE [MANY [SMALL]]]]]`, numbers of facts in two languages, 0 for none: 1,000 with the fall of
+scores of a trained model; 1,000 flat, 5,000 rows a query; 500 of 196,608 neurons; 10,000 to be opened; 10,000, each in a shard of its own.
+The results are made up (`_made_results.py`).
 Wall time and processor time of the process are both printed: the bounds are for two idle cores, on which wall time is between half the
 processor time and all of it; on a busy machine it says little.
 """
 
 from __future__ import annotations
 
+import contextlib
+import ctypes
 import os
 import statistics
 import subprocess
 import sys
 import tempfile
 import time
+from array import array
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
+
+import psutil
 
 from benchmarks._made_results import LANGS, METHOD, MODEL, Shape, shards
 from knscope import store
-from knscope.store import compaction, processes, runs, snapshot
+from knscope.analysis.runs.status import Observer
+from knscope.store import compaction, runs, safe_path, snapshot
 from knscope.store.layout import list_shards
 from knscope.store.reader import Reader
 from knscope.store.sandbox import Sandbox
@@ -37,6 +45,10 @@ from knscope.tui.panes.queries import QueriesPane
 from knscope.tui.selection import Selection, Shown
 
 TAUS = (0.05, 0.1, 0.15, 0.2, 0.25, 0.3, 0.35, 0.4, 0.5)
+SHARDS_A_RUN = 50
+LOOKS = 14_400
+"""Of the workbench in an hour."""
+PR_SET_CHILD_SUBREAPER = 36
 TABS: dict[str, Callable[[], Pane]] = {"LIKN": LiknPane, "DKN": DknPane}
 """The query table and the layers are always in sight, and one of the tabs."""
 
@@ -137,14 +149,7 @@ HEAVY = (
 
 def asked_in_sql(path: Path) -> None:
     """What a small statement costs as a command and in an open workbench, and how soon a heavy one ends when it is cancelled."""
-    command = [*processes.command("knscope.tui.cli"), "sql", str(path), "SELECT 1"]
-    spent = []
-    for _ in range(9):
-        before = os.times()
-        subprocess.run(command, stdout=subprocess.DEVNULL, check=True)
-        after = os.times()
-        spent.append(sum(after[2:4]) - sum(before[2:4]))
-    print(f'  knscope sql "SELECT 1": median {statistics.median(spent):.2f} s cpu, most {max(spent):.2f}', flush=True)
+    commanded("sql", str(path), "SELECT 1")
     with Sandbox(path) as sandbox:
         say("SQL: the first statement, which opens the store", timed(lambda: sandbox.run("SELECT 1")))
         warm = [timed(lambda: sandbox.run("SELECT count(*) FROM query"))[0] for _ in range(50)]
@@ -156,6 +161,27 @@ def asked_in_sql(path: Path) -> None:
         f"  SQL: cancelled to ended, median {1000 * statistics.median(late):.0f} ms, most {1000 * max(late):.0f} ms",
         flush=True,
     )
+
+
+def commanded(*words: str) -> None:
+    """Processor time of a command with every process that it starts, also those that outlive it."""
+    ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+    spent = []
+    for _ in range(9):
+        before = os.times()
+        subprocess.run(
+            [*safe_path.command("knscope.tui.cli"), *words],
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            check=True,
+        )
+        with contextlib.suppress(ChildProcessError):
+            while True:
+                os.wait()
+        after = os.times()
+        spent.append(sum(after[2:4]) - sum(before[2:4]))
+    shown = " ".join(word for word in words if "/" not in word)
+    print(f"  knscope {shown}: median {statistics.median(spent):.2f} s cpu, most {max(spent):.2f}", flush=True)
 
 
 def _cancelled(sandbox: Sandbox, statement: str) -> float:
@@ -183,15 +209,47 @@ def many(root: Path, facts: int) -> None:
             opened(path, "open from results.duckdb").close()
 
 
+def small(root: Path, facts: int) -> None:
+    """Many runs of many small shards, which nobody has compacted: opening, looking at what is new, `status`, an hour of looking."""
+    path = store.create(root / "small.knstore")
+    for number, (tables, dense) in enumerate(shards(Shape(facts, 3_072, scans=False), len(LANGS))):
+        if number % SHARDS_A_RUN == 0:
+            run = runs.new_run(path, {"made up": True})
+            runs.write_run(path, replace(runs.read_run(path, run), status="done", started=1.0))
+        write_shard(path, run, tables, dense)
+    print(f"{facts:,} shards of one fact in {len(LANGS)} languages, {facts // SHARDS_A_RUN} runs", flush=True)
+    with opened(path) as reader:
+        observer = Observer(path)
+        spent = array("d", bytes(8 * LOOKS))
+        for number in range(LOOKS):
+            if number == 1_000:
+                before = psutil.Process().memory_info().rss
+            spent[number] = timed(lambda: (reader.poll(), observer.look()))[1]
+        after = psutil.Process().memory_info().rss
+        again = f"median {1000 * statistics.median(spent):.2f} ms cpu, mean {1000 * statistics.mean(spent):.2f}"
+        print(f"  looking for what is new, {LOOKS:,} times, as many as in an hour: {again}")
+        print(f"  memory after the first thousand looks {before / 1e6:,.1f} MB, after the last {after / 1e6:,.1f} MB")
+    commanded("status", str(path))
+    snapshot.publish(path)
+    opened(path, "open from results.duckdb").close()
+    commanded("sql", str(path), "SELECT 1")
+
+
 def main() -> int:
     given = [int(text) for text in sys.argv[1:]]
-    trained, flat, wide, most = given + [1_000, 1_000, 500, 10_000][len(given) :]
+    trained, flat, wide, most, shard_facts = given + [1_000, 1_000, 500, 10_000, 10_000][len(given) :]
     with tempfile.TemporaryDirectory(prefix="knscope-bench-") as folder:
         root = Path(folder)
-        measured(root, "as trained", Shape(trained, 36_864), rounds=5)
-        measured(root, "flat", Shape(flat, 36_864, flat=5_000))
-        measured(root, "wide", Shape(wide, 196_608, scans=False))
-        many(root, most)
+        if trained:
+            measured(root, "as trained", Shape(trained, 36_864), rounds=5)
+        if flat:
+            measured(root, "flat", Shape(flat, 36_864, flat=5_000))
+        if wide:
+            measured(root, "wide", Shape(wide, 196_608, scans=False))
+        if most:
+            many(root, most)
+        if shard_facts:
+            small(root, shard_facts)
     return 0
 
 
