@@ -20,7 +20,7 @@ NUMBERED: Mapping[str, tuple[str, str]] = MappingProxyType(
     }
 )
 """Tables kept as <name>_row, by a number instead of the key: of which table, and in which column. Under their own names they are views."""
-LARGE = ("score_row", "path_row", "scan_neuron_row", "ablation_row", "pair", "claim_neuron")
+LARGE = ("score_row", "path_row", "scan_neuron_row", "ablation_row", "pair", "claim_neuron", "promoted")
 """Tables of millions of rows."""
 
 

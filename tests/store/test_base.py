@@ -16,7 +16,8 @@ from polars.testing import assert_frame_equal
 
 from knscope import store
 from knscope.store import attached, base, schema, snapshot
-from knscope.store.database import prepare
+from knscope.store.database import LARGE, NUMBERED, prepare
+from knscope.store.ingest import KEYED
 from knscope.store.reader import Reader
 from knscope.store.shards import list_shards, verify
 from knscope.store.view import View
@@ -239,3 +240,8 @@ def test_a_store_works_whatever_its_name(tmp_path: Path, monkeypatch: pytest.Mon
         assert reader.generation == 1, "not started from results.duckdb"
         assert reader.sql("SELECT count(*) FROM score").item() == rows > 0
     assert set(verify(folder).values()) == {""}
+
+
+def test_every_table_of_children_is_one_that_a_snapshot_keeps() -> None:
+    children = {child for some in KEYED.values() for child in some}
+    assert {f"{child}_row" if child in NUMBERED else child for child in children} <= set(LARGE)
