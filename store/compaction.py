@@ -31,7 +31,7 @@ from knscope.store.ingest import KEYED, NATURAL, fresh_rows, together
 from knscope.store.layout import RUNS, SHARDS, check, list_shards, shards_of, time_of
 from knscope.store.neurons import Extents
 from knscope.store.runs import run_folder
-from knscope.store.shards import MANIFEST, TEMPORARY, Shard, all_extents, check_rows, read_shard, write_shard
+from knscope.store.shards import MANIFEST, TEMPORARY, Alike, Shard, all_extents, check_rows, read_shard, write_shard
 
 BYTES = 128 << 20
 """A large shard's size on disk, about."""
@@ -165,10 +165,10 @@ def _merge(store: Path, run: Path, paths: Sequence[Path]) -> None:
 
 def _whole(paths: Sequence[Path], known: Extents) -> list[Shard]:
     """Those that are as they were written. Raises MissingShardError where one is not there any more."""
-    shards = []
+    shards, alike = list[Shard](), Alike()
     for path in paths:
         try:
-            shard = read_shard(path, "rows")
+            shard = read_shard(path, "rows", alike)
             check_rows(shard, known)
         except MissingShardError:
             raise

@@ -203,11 +203,11 @@ def insert(cursor: duckdb.DuckDBPyConnection, name: str, rows: pa.Table) -> None
 
 
 def together(shards: Iterable[Shard], name: str) -> pa.Table | None:
-    """One table of several shards, without copies of what the shard before says; None where none has it."""
+    """One table of several shards, without what is the very table of the shard before; None where none has it."""
     present: list[pa.Table] = []
     for shard in shards:
         rows = shard.tables.get(name)
-        if rows is not None and not (present and rows.equals(present[-1])):
+        if rows is not None and not (present and rows is present[-1]):
             present.append(rows)
     return pa.concat_tables(present).combine_chunks() if present else None
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import duckdb
 import pyarrow as pa
 
-from knscope.store import versions
+from knscope.store import parquet, versions
 from knscope.store.dense import DamagedShardError, Dense, MissingShardError, Scores
 from knscope.store.ingest import (
     KEYED,
@@ -46,6 +46,16 @@ def portions(shards: Iterable[Shard]) -> Iterator[list[Shard]]:
         yield some
 
 
+def _fault(shard: Shard) -> str:
+    """What is wrong with a shard's rows by themselves."""
+    try:
+        for rows in shard.tables.values():
+            parquet.check(rows)
+    except pa.ArrowInvalid as error:
+        return f"{shard.path}: its rows cannot be used ({error})"
+    return ""
+
+
 _SITES = 'SELECT model, layer, width, "offset" FROM site'
 
 
@@ -77,9 +87,13 @@ class Intake:
         except (duckdb.Error, pa.ArrowException, StrangeRowsError, UnicodeDecodeError) as error:
             if len(shards) == 1:
                 return set(), {shards[0].path: f"{shards[0].path}: its rows cannot be used ({error})"}
-        half = len(shards) // 2
-        (models, refused), (more, others) = (self.take_in(cursor, some) for some in (shards[:half], shards[half:]))
-        return models | more, refused | others
+        models, refused = set[str](), {shard.path: why for shard in shards if (why := _fault(shard))}
+        rest, half = [shard for shard in shards if shard.path not in refused], len(shards) // 2
+        for some in [rest] if refused else [shards[:half], shards[half:]]:
+            if some:
+                more, others = self.take_in(cursor, some)
+                models, refused = models | more, refused | others
+        return models, refused
 
     def _together(self, cursor: duckdb.DuckDBPyConnection, shards: Sequence[Shard]) -> set[str]:
         """One insert a table for all shards together, all of them or none: the models of which there is more now.
