@@ -5,7 +5,7 @@ The run computes what of this is not stored; the table looks it up.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -86,6 +86,16 @@ def wanted(reader: Reader, view: View, seed: int = 0) -> list[WantedClaim]:
             found.append(WantedClaim(query, query.id, True, name, neurons))
             found.append(WantedClaim(replace(query, object=other), query.id, False, name, neurons))
     return found
+
+
+def judged(claims: Iterable[WantedClaim]) -> list[WantedClaim]:
+    """The claims whose readings decide something: those of the middle and the last part, in languages that have any of the last.
+
+    Neurons are chosen on the first part by its pairs, whatever its claims are.
+    """
+    needed = [claim for claim in claims if claim.part != "neurons"]
+    langs = {claim.query.lang for claim in needed if claim.part == "test"}
+    return [claim for claim in needed if claim.query.lang in langs]
 
 
 def right_answers(

@@ -12,7 +12,7 @@ import polars as pl
 
 from knscope.analysis.edits.sets import label_seed
 from knscope.analysis.factcheck.auroc import Curve, roc
-from knscope.analysis.factcheck.choose import parts, scanned_neurons, wanted
+from knscope.analysis.factcheck.choose import judged, parts, scanned_neurons, wanted
 from knscope.analysis.factcheck.judge import (
     Claims,
     Contender,
@@ -112,6 +112,8 @@ def _asked(reader: Reader, view: View, seed: int, share_of: ShareOf = "most") ->
     names = {"model": view.model, "method": view.method}
     mine = [c for c in wanted(reader, view, seed) if not view.relations or c.query.relation in view.relations]
     place = {(c.main, c.query.object): c.part for c in mine}
+    needed = pl.DataFrame([(c.main, c.query.object) for c in judged(mine)], schema=["query", "object"], orient="row")
+    first = Counter((c.query.lang, c.query.relation, c.query.object) for c in mine if c.correct and c.part == "neurons")
     stored = reader.sql(_CLAIMS, {**names, "langs": list(view.langs)})
     # a claim dealt when fewer facts were stored may not be one now, be in another part, or be made on another query
     now = [place.get(key) for key in stored.select("query", "object").iter_rows()]
@@ -123,8 +125,9 @@ def _asked(reader: Reader, view: View, seed: int, share_of: ShareOf = "most") ->
         of_lang = claims.filter(pl.col("lang") == lang)
         if of_lang.height:
             values = Addresses.stored(reader, view.model).with_flat(reader.sql(_VALUES, {**names, "lang": lang}))
-            asked.append(_Asked(reader, view, lang, of_lang, values, seed, share_of))
-    return asked, len(place) - claims.select("query", "object").n_unique()
+            asked.append(_Asked(reader, view, lang, of_lang, values, seed, share_of, first))
+    lacking = needed.unique().join(claims, on=["query", "object"], how="anti")
+    return asked, lacking.height
 
 
 @dataclass(frozen=True)
@@ -136,6 +139,8 @@ class _Asked:
     values: pl.DataFrame
     seed: int
     share_of: ShareOf
+    first: Mapping[tuple[str, str, str], int]
+    """How often an object is a right one in the first part, by language, relation and object."""
 
 
 def _lang_rows(asked: _Asked) -> list[dict[str, object]]:
@@ -175,7 +180,7 @@ def _contenders(asked: _Asked) -> tuple[Claims, dict[str, Contender], dict[str, 
         "argmax": is_argmax(claims["is_argmax"].to_numpy()),
         "probability": Contender(claims["p_root"].to_numpy()),
         "always true": always_true(n),
-        "object frequency": Contender(_object_frequency(claims)),
+        "object frequency": Contender(_object_frequency(asked)),
     }
     empty = [name for name, one in contenders.items() if not np.isfinite(one.scores[about.test]).any()]
     for name in empty:  # a contender that can judge nothing must not take the others' claims away
@@ -262,12 +267,10 @@ def _rows(asked: _Asked, relations: Sequence[str], column: str) -> NeuronRows:
     return NeuronRows(claim, group, frame["flat"].to_numpy(), frame[column].to_numpy().astype(np.float64))
 
 
-def _object_frequency(claims: pl.DataFrame) -> Floats:
-    """How often the claimed object is a right one among the first part's claims of the relation."""
-    right = claims.filter(pl.col("correct"), pl.col("part") == "neurons")
-    counts = right.group_by("relation", "object").len()
-    joined = claims.join(counts, on=["relation", "object"], how="left", maintain_order="left")
-    return joined["len"].fill_null(0).to_numpy().astype(np.float64)
+def _object_frequency(asked: _Asked) -> Floats:
+    """How often the claimed object is a right one among the first part's facts of the relation."""
+    places = asked.claims.select("relation", "object").iter_rows()
+    return np.array([asked.first.get((asked.lang, relation, answer), 0) for relation, answer in places], np.float64)
 
 
 def _size(name: str, sizes: Mapping[str, Members]) -> float | None:

@@ -18,7 +18,7 @@ from knscope.analysis.runs.config import RunConfig, too_large_together
 from knscope.analysis.runs.facts import Facts, load_facts
 from knscope.analysis.runs.process_pool import Executor, Outcome
 from knscope.analysis.runs.schedule import Schedule
-from knscope.analysis.runs.speed import KEPT, Speed
+from knscope.analysis.runs.speed import ENDS, KEPT, Speed
 from knscope.analysis.runs.stored import RunStored
 from knscope.store import compaction, processes, snapshot
 from knscope.store import runs as run_files
@@ -251,12 +251,14 @@ def _drive(
 
         def report(schedule: Schedule) -> None:
             models = {source: dict(model.row) for source, model in schedule.models.items()}
+            left = job.speed.seconds_for(schedule.left, len(executor.slots()))
+            ends = {} if left is None else {ENDS: time.time() + left}
             file.update(
                 total=schedule.total,
                 done=schedule.done + job.under_way,
                 computed=schedule.computed + job.under_way,
                 failures=tuple(schedule.failures),
-                provenance={**where, "models": models, KEPT: job.speed.to_json()},
+                provenance={**where, "models": models, KEPT: job.speed.to_json(), **ends},
             )
 
         report(job.schedule)

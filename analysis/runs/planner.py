@@ -211,11 +211,11 @@ def _edit_unit(source: str, reads: Sequence[Mapping[str, Any]], size: int, sourc
 
 
 def claim_units(reader: Reader, source: str, row: Mapping[str, Any], view: View, seed: int, gpus: int = 0) -> Planned:
-    """Every claim that table 3 judges for a View; those of one relation and language share the neurons that are read."""
+    """Every claim whose reading table 3 needs for a View; those of one relation and language share the neurons that are read."""
     model, have, attributed = model_hash(row), reader.keys("claim"), reader.keys("attribution")
     groups: dict[tuple[int, ...], list[WantedClaim]] = defaultdict(list)
     keys: set[str] = set()
-    for claim in factcheck_choose.wanted(reader, view, seed):
+    for claim in factcheck_choose.judged(factcheck_choose.wanted(reader, view, seed)):
         key = claim_key(model, claim.query.id, view.method, claim.neurons)
         if key not in have and key not in keys:
             groups[claim.neurons].append(claim)

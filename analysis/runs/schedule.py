@@ -24,6 +24,8 @@ from knscope.analysis.runs.planner import cut, remaining
 from knscope.analysis.runs.units import ROLES, UNIT_ROWS, Unit, unit_rows
 
 PREDICT_ROWS = 64
+EDITS_A_PLACE, CLAIMS_A_PLACE = 130, 0.8
+"""Edits and claims a fact and language, as in the demo; claims are read of two fifths of the facts, right and wrong."""
 
 Entry = tuple[tuple[int, ...], int, str, Unit]
 """Rank, order among equals, group and unit."""
@@ -100,6 +102,7 @@ class Schedule:
         self._abandoned: set[str] = set()
         self._totals: dict[tuple[str, str, str], int] = {}
         self._done: Counter[tuple[str, str, str]] = Counter()
+        self._guessed: dict[tuple[str, str, str], int] = {}
         for model in config.models:
             self._estimate(model.source, self._rows_of(model.source))
             self._add(f"load {model.source}", (0,), [Unit("load", model.source)], lambda: None)
@@ -113,6 +116,12 @@ class Schedule:
     @property
     def done(self) -> int:
         return sum(self._done.values())
+
+    @property
+    def left(self) -> dict[tuple[str, str, str], int]:
+        """Results not stored yet by source, phase and method; of edits and claims a guess, until they are planned."""
+        counted = {place: max(0, total - self._done[place]) for place, total in self._totals.items()}
+        return counted | {place: guess for place, guess in self._guessed.items() if guess}
 
     @property
     def exhausted(self) -> bool:
@@ -234,6 +243,16 @@ class Schedule:
                 self._totals[source, "attribute", method] = len(rows)
             if self._scans(method):
                 self._totals[source, "scan", method] = len({(row.fact, row.lang) for row in rows}) * len(ROLES)
+        self._guess(source, {(row.fact, row.lang) for row in rows})
+
+    def _guess(self, source: str, places: Collection[tuple[str, str]]) -> None:
+        """About how many edits and claims (fact, language) places will ask for, which only their neurons will tell."""
+        langs = self.config.table_langs
+        asked = sum(not langs or lang in langs for _, lang in places)
+        if "edit" in self.config.what:
+            self._guessed[source, "edit", ""] = EDITS_A_PLACE * asked
+        for method in self.config.methods if "factcheck" in self.config.what else ():
+            self._guessed[source, "claim", method] = round(CLAIMS_A_PLACE * asked)
 
     def _scans(self, method: str) -> bool:
         return "dkn" in self.config.what and method in (self.config.scan_methods or self.config.methods)
@@ -263,6 +282,7 @@ class Schedule:
         for place in [p for p in self._totals if p[0] == source and p[1] != "predict"]:
             self._totals[place] = len(usable) if place[1] == "attribute" else len(model.mains) * len(ROLES)
             self._done[place] = 0
+        self._guess(source, {(row.fact, row.lang) for chunk in model.chunks for row in chunk})
         for number in range(len(model.chunks)):
             self._chunk(source, number)
 
@@ -324,6 +344,7 @@ class Schedule:
         if source in self._late or source not in self.models or source in self._abandoned:
             return
         self._late.add(source)
+        self._guessed = {place: guess for place, guess in self._guessed.items() if place[0] != source}
         row = self.models[source].row
         for what, phase, methods in (
             ("sets", "sets", self.config.scan_methods or self.config.methods),

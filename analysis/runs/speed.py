@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 
 from knscope.analysis.runs.units import Unit
 from knscope.store.runs import RunRecord
@@ -11,6 +11,12 @@ KEPT = "speed"
 """Its name in a run's provenance: {source: {kind: [results, seconds]}}."""
 LEAST = 1.0
 """Seconds of a kind from which on its rate is told."""
+ENDS = "ends"
+"""In a run's provenance: when it ends, as far as it can tell, by its own clock in seconds since 1970."""
+RELATIVE = {"predict": 0.02, "edit": 0.03}
+"""What a result takes of an attribution's time, until its own kind was timed; others count as one."""
+Left = Mapping[tuple[str, str, str], int]
+"""Results that are not stored yet, by model source, phase and method."""
 KINDS = {"attributions": "attribute", "scans": "scan", "edits": "edit", "claims": "claim"}
 """What `Missing.counts` counts, as phases of units."""
 
@@ -31,6 +37,27 @@ class Speed:
         if results and seconds > 0:
             held = self._summed.setdefault(unit.source, {}).setdefault(kind_of(unit.phase, unit.method), [0.0, 0.0])
             held[0], held[1] = held[0] + results, held[1] + seconds
+
+    def seconds_for(self, left: Left, workers: int) -> float | None:
+        """Seconds that so many workers take for what is left: each kind of work at its own pace on its model; one that was not
+        timed yet at that of the others, by RELATIVE. None before anything was timed."""
+        whole = self._pace(each for kinds in self._summed.values() for each in kinds.items())
+        if whole is None:
+            return None
+        total = 0.0
+        for (source, phase, method), results in left.items():
+            kinds = self._summed.get(source, {})
+            done, seconds = kinds.get(kind_of(phase, method), (0.0, 0.0))
+            pace = seconds / done if done else (self._pace(kinds.items()) or whole) * RELATIVE.get(phase, 1.0)
+            total += max(0, results) * pace
+        return total / max(1, workers)
+
+    @staticmethod
+    def _pace(kinds: Iterable[tuple[str, Sequence[float]]]) -> float | None:
+        """Seconds of one attribution's worth of work."""
+        timed = [(RELATIVE.get(kind.partition(" ")[0], 1.0) * done, seconds) for kind, (done, seconds) in kinds]
+        work = sum(done for done, _ in timed)
+        return sum(seconds for _, seconds in timed) / work if work else None
 
     def to_json(self) -> dict[str, dict[str, list[float]]]:
         return {source: {kind: list(sums) for kind, sums in kinds.items()} for source, kinds in self._summed.items()}

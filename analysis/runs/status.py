@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from knscope.analysis.runs.speed import ENDS
 from knscope.store import processes
 from knscope.store import runs as run_files
 from knscope.store.layout import check
@@ -116,6 +117,8 @@ class Observer:
             return self._gone(record, UNHEARD)
         rate = self._rate(record, now) or _mean_rate(record)
         left = (record.total - record.done) / rate if rate else None
+        ends = record.provenance.get(ENDS)  # what the run itself expects, by kinds of work
+        left = left if ends is None else max(0.0, ends - record.heartbeat)
         # A process that is seen here has the clock that is read here.
         still = time.time() - max(record.heartbeat, record.created) if lives else now - since
         of_worker = record.heartbeat - record.heard if record.heard else 0.0

@@ -16,6 +16,7 @@ from knscope.analysis.attribution.integrate import attribute
 from knscope.analysis.attribution.method import parse_method
 from knscope.analysis.engine.replay import Engine
 from knscope.analysis.factcheck.auroc import area
+from knscope.analysis.factcheck.choose import WantedClaim, judged
 from knscope.analysis.factcheck.claims import claim_neurons, derange, split_subjects
 from knscope.analysis.factcheck.judge import (
     Claims,
@@ -383,3 +384,16 @@ def test_auroc_intervals_cover_between_92_and_99_percent(n, signal):
     alone, difference = _covers(3000, n, signal)
     assert 0.92 <= alone <= 0.99
     assert 0.92 <= difference <= 0.99
+
+
+def test_claims_are_read_only_where_a_split_can_judge_them():
+    """The first part chooses neurons by its pairs, whatever its claims are; a language without a judged claim needs none."""
+    parts_of = {"en": ("neurons", "threshold", "test"), "zh": ("neurons", "threshold"), "fr": ("test",)}
+    claims = [
+        WantedClaim(Query(part, "P36", lang, "[X] [Y]", "s", "o"), f"{part}-{lang}", True, part, (1,))
+        for lang, parts in parts_of.items()
+        for part in parts
+    ]
+    found = [(claim.query.lang, claim.part) for claim in judged(claims)]
+    assert found == [("en", "threshold"), ("en", "test"), ("fr", "test")]
+    assert judged([]) == []

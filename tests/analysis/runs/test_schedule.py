@@ -16,6 +16,7 @@ from knscope.analysis.runs.planner import scan_item
 from knscope.analysis.runs.protocol import WorkerSettings
 from knscope.analysis.runs.schedule import Schedule
 from knscope.analysis.runs.slots import Slot, Slots
+from knscope.analysis.runs.speed import Speed
 from knscope.analysis.runs.units import UNIT_ROWS, UNIT_ROWS_GPU, Unit
 
 MODEL = {"weights_hash": "w", "tokenizer_hash": "t", "dtype": "float32", "attention": "sdpa"}
@@ -33,6 +34,7 @@ class Shelf:
         self.bad: set[str] = set()
         self.order: list[Unit] = []
         self.right: set[str] = set()
+        self.size_of_late: dict[str, int] = {}
 
     def known(self, model: str) -> set[str]:
         return self.right
@@ -62,7 +64,8 @@ class Shelf:
         if key in self.stored["late"]:
             return [], 7, 7
         self.stored["late"].add(key)
-        return [Unit(phase, source, method if phase == "claim" else "", payload={"size": 7})], 7, 0
+        size = self.size_of_late.get(phase, 7)
+        return [Unit(phase, source, method if phase == "claim" else "", payload={"size": size})], size, 0
 
     def compute(self, unit: Unit) -> Mapping[str, str] | None:
         self.order.append(unit)
@@ -122,6 +125,28 @@ def test_only_known_prompts_of_facts_known_in_every_language_or_in_one_are_attri
         assert {query.fact for query in found} == facts and len(found) == prompts
         assert len(shelf.stored["prediction"]) == len(asked)
         assert schedule.exhausted and schedule.done == schedule.total
+
+
+def test_time_left_is_within_half_of_what_it_takes_from_a_tenth_of_the_run_on() -> None:
+    """Each kind of work has a pace of its own, and edits come last, as many as the demo has."""
+    pace = {"predict": 0.05, "attribute": 5.0, "scan": 4.0, "edit": 0.12, "claim": 3.5}
+    shelf, speed = Shelf(), Speed()
+    shelf.size_of_late = {"edit": 100 * 36, "claim": 25}
+    schedule = Schedule(
+        config(models=(ModelSource("multi"),), what=("attribution", "dkn", "edit", "factcheck")), rows(), shelf
+    )
+    spent, said = 0.0, []
+    while (unit := schedule.next()) is not None:
+        schedule.finish(unit, model=shelf.compute(unit))
+        if unit.phase != "load":
+            spent += pace[unit.phase] * unit.size
+            speed.add(unit, unit.size, pace[unit.phase] * unit.size)
+        said.append((spent, speed.seconds_for(schedule.left, 1)))
+    late = [(spent - at, left) for at, left in said if spent / 10 <= at < spent]
+    assert len(late) > 10
+    for truth, left in late:
+        assert left is not None and truth / 1.5 <= left <= truth * 1.5
+    assert said[-1][1] == 0
 
 
 def test_everything_asked_for_is_computed_once_and_progress_ends_at_its_total() -> None:
