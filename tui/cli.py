@@ -65,10 +65,23 @@ def run_app(arguments: list[str]) -> int:
 
         if (text := _told(error)) is None:
             raise
-        from knscope.tui.printing.output import say
+        code = 1 if isinstance(error, ProcessFailed) else 2
+        _report(text, code, "--json" in arguments)
+        return code
 
-        say(text)
-        return 1 if isinstance(error, ProcessFailed) else 2
+
+def _report(text: str, code: int, as_json: bool) -> None:
+    """An error for a person; with --json one line for a program, the last on stderr."""
+    if as_json:
+        import json
+
+        message = text.removeprefix("knscope: ")
+        document = {"error": {"kind": "failed" if code == 1 else "input", "message": message, "exit_code": code}}
+        sys.stderr.write(f"{json.dumps(document)}\n")
+        return
+    from knscope.tui.printing.output import say
+
+    say(text)
 
 
 def _command(arguments: list[str]) -> int:

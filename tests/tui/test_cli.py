@@ -354,6 +354,23 @@ def test_data_check_puts_the_text_of_a_file_before_every_template(
     assert sum(row["usable_prompts"] for row in found["model"]) == 0
 
 
+def test_an_error_with_json_is_one_json_line_on_stderr(
+    finished: Path, tiny_models: Mapping[str, Path], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(protocol, "PROGRAM", "this")
+    for arguments, kind, said in (
+        (["kn", str(finished), "--model", "no\x1bpe", "--json"], "input", "is not in the store"),
+        (["kn", "--json", "--nonsense"], "input", "--nonsense"),
+        (["query", str(tiny_models["decoder"]), "france is", "--json"], "failed", "the model's process"),
+    ):
+        code = run_app(arguments)
+        captured = capsys.readouterr()
+        error = json.loads(captured.err.splitlines()[-1])["error"]
+        assert (error["kind"], error["exit_code"], captured.out) == (kind, code, "")
+        assert code == {"input": 2, "failed": 1}[kind] and said in error["message"]
+        assert "\x1b" not in captured.err
+
+
 def test_query_refuses_a_prompt_that_cannot_be_asked_before_a_model_is_loaded(
     tiny_models: Mapping[str, Path], capsys: pytest.CaptureFixture[str]
 ) -> None:
