@@ -29,7 +29,7 @@ from knscope.analysis.datasets.mlama import load_mlama
 from knscope.analysis.datasets.mpararel import load_mpararel
 from knscope.analysis.datasets.own_table import named_columns
 from knscope.analysis.datasets.parquet_table import load_parquet
-from knscope.analysis.demo.facts import FACTS_CSV, load_facts
+from knscope.analysis.demo.facts import FACTS_CSV
 from knscope.store.errors import UserError
 from knscope.store.layout import expanded
 
@@ -58,8 +58,12 @@ TABLES: dict[str, Callable[[str, Path, Sequence[str], Sequence[str], Mapping[str
     ".json": load_json,
 }
 """A person's own facts in text, each also with `.gz` behind it."""
+BUNDLED: dict[str, Path] = {"demo": FACTS_CSV, "agreement": Path(__file__).with_name("agreement.csv")}
+"""Data that come with the project: facts, and a control without knowledge (agreement in number and gender)."""
 FORMS = (
-    ", ".join(("demo", *(f"{kind}:DIR" for kind in FOLDERS), *(f"{kind}:FILE" for kind in FILES), f"{HUB}:owner/name"))
+    ", ".join(
+        (*BUNDLED, *(f"{kind}:DIR" for kind in FOLDERS), *(f"{kind}:FILE" for kind in FILES), f"{HUB}:owner/name")
+    )
     + " or a .csv, .tsv, .jsonl, .json (each also .gz) or .parquet file"
 )
 
@@ -71,7 +75,8 @@ def load(
     relations: Sequence[str] = (),
     columns: Sequence[str] = (),
 ) -> Dataset:
-    """The facts `spec` names: demo, a published dataset (`mlama:DIR`, `popqa:FILE`, …), `hf:owner/name`, or a file of one's own.
+    """The facts `spec` names: bundled (demo, agreement), a published dataset (`mlama:DIR`, `popqa:FILE`, …), `hf:owner/name`, or a
+    file of one's own.
 
     `langs` and `relations` (all when empty) limit what is read. `columns` says what a table of one's own calls its columns
     (`subject=s`). Raises UserError for whatever keeps the data from being used, with file and line;
@@ -79,11 +84,11 @@ def load(
     """
     named = named_columns(columns)
     kind, _, rest = spec.partition(":")
-    published = spec == "demo" or (bool(rest) and kind in (*FOLDERS, *FILES))
+    published = spec in BUNDLED or (bool(rest) and kind in (*FOLDERS, *FILES))
     if published and named:
         raise UserError(f"--column names the columns of a table of your own; {spec} has a layout that is known")
-    if spec == "demo":
-        return _load_demo(langs, relations)
+    if spec in BUNDLED:
+        return _load_bundled(spec, langs, relations)
     if rest and kind in FOLDERS:
         folder = expanded(rest)
         if not folder.is_dir():
@@ -164,10 +169,10 @@ def _guess_folder(folder: Path) -> tuple[str, Path]:
     return next(((kind, inner) for kind, inner, sign in signs if next(inner.glob(sign), None)), ("", folder))
 
 
-def _load_demo(langs: Sequence[str], relations: Sequence[str]) -> Dataset:
-    facts = load_facts()
+def _load_bundled(name: str, langs: Sequence[str], relations: Sequence[str]) -> Dataset:
+    facts = pl.read_csv(BUNDLED[name], infer_schema=False)
     kept = facts.filter(
         pl.col("lang").is_in(choose_langs(facts["lang"].unique(maintain_order=True), langs)),
         pl.col("relation").is_in(choose_relations(facts["relation"].unique(maintain_order=True), relations)),
     )
-    return make_dataset("demo", kept, [], [FACTS_CSV])
+    return make_dataset(name, kept, [], [BUNDLED[name]])

@@ -36,7 +36,6 @@ NOTES = {
     "size": "Largest number of neurons of a degenerate set that is looked for.",
     "suppress": "What a suppressed neuron becomes in edits: zero, mean, resample.",
     "signs": "Neurons that edits are of: positive, negative.",
-    "size": "Neurons of the largest degenerate sets that are looked for: 3 to 6.",
     "table_langs": "Languages of sets, edits and claims; none named: all.",
     "seed": "Decides which facts are drawn, and the controls.",
     "dtype": "Precision of all passes; another one gives other results.",

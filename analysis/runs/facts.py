@@ -148,9 +148,9 @@ def _demo_facts(config: RunConfig) -> tuple[str, str, pl.DataFrame, Templates]:
 
 
 def absolute_data(data: str, folder: Path = Path()) -> str:
-    """The data's name with its path, which begins at `folder`, made absolute: `mlama:DIR`, a file; `demo` and `hf:…` as they are."""
+    """The data's name with its path, which begins at `folder`, made absolute: `mlama:DIR`, a file; bundled data and `hf:…` as they are."""
     kind, found, path = data.partition(":")
-    if data == "demo" or kind == "hf":
+    if data in ("demo", "agreement") or kind == "hf":
         return data
     if found and "/" not in kind and not (folder / data).exists():
         return f"{kind}:{(folder / expanded(path)).resolve()}"

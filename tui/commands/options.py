@@ -58,9 +58,7 @@ Output = Annotated[
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
 
 # Facts, and how a model computes on them.
-DATA = (
-    "demo, a table (CSV, JSON, Parquet), a published dataset as KIND:PATH (mlama:DIR, popqa:FILE, …), or hf:owner/name"
-)
+DATA = "demo or agreement, a table (CSV, JSON, Parquet), a published dataset as KIND:PATH (mlama:DIR, popqa:FILE, …), or hf:owner/name"
 Data = Annotated[str, typer.Option("--data", help=f"{DATA}.")]
 Columns = Annotated[
     list[str] | None,
