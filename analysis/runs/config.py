@@ -70,6 +70,8 @@ class RunConfig:
     known: str = ""
     """Attribute only facts that the model knows: in `every` language that it is asked in, or in `any`; empty: all facts."""
     fact_ids: tuple[str, ...] = ()
+    part: str = ""
+    """`2/4`: only every fourth of the facts, from the second on, for processes that share the attributions; empty: all."""
 
     def __post_init__(self) -> None:
         if not self.models:
@@ -88,6 +90,8 @@ class RunConfig:
         _check("--sign", self.signs, SIGNS)
         check_size(self.size)
         _check("known", (self.known,), ("", "every", "any"))
+        if self.part:
+            self._check_part()
         _check("--engine", (self.engine,), ENGINES)
         _check("--dtype", (self.dtype,), DTYPES)
         if not _DEVICES.fullmatch(self.device):
@@ -98,6 +102,18 @@ class RunConfig:
             raise UserError(f"--seed {self.seed}: write a whole number from 0 up")
         if self.engine == "ray" and importlib.util.find_spec("ray") is None:
             raise UserError("--engine ray: ray is not installed; pip install 'knscope[ray]', or use --engine process")
+
+    def _check_part(self) -> None:
+        """Only what depends on no other facts is computed in parts, so that the parts make the same results as a whole."""
+        if not parse_part(self.part):
+            raise UserError(f"--part {self.part}: write which part of how many, as in 1/4, 2/4, 3/4, 4/4")
+        if others := [name for name in self.what if name not in ("attribution", "neurons")]:
+            raise UserError(
+                f"--part {self.part}: {', '.join(others)} is chosen by all facts; compute the parts with --what attribution, then the "
+                "rest without --part"
+            )
+        if starting := [name for name in self.methods if needs_others(parse_method(name))]:
+            raise UserError(f"--part {self.part}: {starting[0]} starts from other facts, which a part does not have")
 
     def to_json(self) -> dict[str, Any]:
         """As it is read back from run.json, so that the two can be compared."""
@@ -117,6 +133,13 @@ class RunConfig:
             raise UserError(
                 f"its configuration cannot be used ({type(error).__name__}: {error}); start a new run"
             ) from error
+
+
+def parse_part(text: str) -> tuple[int, int] | None:
+    """`2/4` -> (2, 4); None for what is no part of a whole."""
+    found = re.fullmatch(r"(\d{1,9})/(\d{1,9})", text, re.ASCII)
+    number, of = map(int, found.groups()) if found else (0, 0)
+    return (number, of) if 1 <= number <= of else None
 
 
 def too_large_together(config: RunConfig) -> bool:

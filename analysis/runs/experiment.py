@@ -27,6 +27,7 @@ NOTES = {
     "facts": 'How many facts are drawn, or "all".',
     "templates": "best, all, or how many a relation and language.",
     "fact_ids": "Only these facts; none named: all.",
+    "part": "Only one part of the facts, as 2/4; empty: all.",
     "known": "Only facts that the model knows: in every language, or in any; empty: all.",
     "prefix": "Text before every template.",
     "shots": "Solved examples before every prompt: facts of its relation, which are not asked.",

@@ -11,7 +11,7 @@ import polars as pl
 
 from knscope.analysis.engine.sources import is_decoder
 from knscope.analysis.prompts.encode import Query
-from knscope.analysis.runs.config import RunConfig
+from knscope.analysis.runs.config import RunConfig, parse_part
 from knscope.store.errors import UserError
 from knscope.store.layout import expanded
 
@@ -94,7 +94,22 @@ def load_facts(config: RunConfig) -> Facts:
         rows = [
             replace(row, prefix=row.prefix + solved.get((row.relation, row.lang, row.template), "")) for row in asked
         ]
-    return Facts(tuple(rows), name, digest, templates)
+    return Facts(tuple(_part(rows, config)), name, digest, templates)
+
+
+def _part(rows: Sequence[Query], config: RunConfig) -> Sequence[Query]:
+    """The rows of the facts in one part of all, which holds about as many of each relation as the others.
+
+    :raises UserError: there are fewer facts than parts
+    """
+    if not (part := parse_part(config.part)):
+        return rows
+    number, of = part
+    by_relation = sorted(rows, key=lambda row: row.relation)
+    facts = set(list(dict.fromkeys(row.fact for row in by_relation))[number - 1 :: of])
+    if not facts:
+        raise UserError(f"--part {config.part}: {config.data} has fewer facts than {of}; take fewer parts")
+    return [row for row in rows if row.fact in facts]
 
 
 def _examples(every: pl.DataFrame, asked: pl.DataFrame, config: RunConfig) -> dict[str, list[str]]:

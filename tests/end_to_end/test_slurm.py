@@ -22,9 +22,10 @@ SBATCH = """#!/bin/bash
 # Each task as a process of its own, with the number that it has in the array.
 script=$1
 range=$(sed -n 's/^#SBATCH --array=//p' "$script")
+range=${range:-1-1}
 tasks=()
 for task in $(seq "${range%-*}" "${range#*-}"); do
-    SLURM_ARRAY_TASK_ID=$task bash "$script" > "slurm-$task.out" 2>&1 &
+    SLURM_ARRAY_TASK_ID=$task SLURM_ARRAY_TASK_COUNT=${range#*-} bash "$script" > "$script-$task.out" 2>&1 &
     tasks+=($!)
 done
 code=0
@@ -38,8 +39,9 @@ def test_the_tasks_of_an_array_job_fill_one_store_together(
     tmp_path: Path, tiny_models: Mapping[str, Path], tiny_facts: Path
 ) -> None:
     place = tmp_path / "my.knstore"
-    (script,) = re.findall(r"```bash\n(#!/bin/bash\n#SBATCH.*?)```", PAGE, re.DOTALL)
-    (tmp_path / "array.sh").write_text(script)
+    scripts = dict(zip(("array.sh", "rest.sh"), re.findall(r"```bash\n(#!.*?)```", PAGE, re.DOTALL), strict=True))
+    for name, script in scripts.items():
+        (tmp_path / name).write_text(script)
     (tmp_path / "exp.toml").write_text(
         f'data = "{tiny_facts}"\nmethods = ["amig", "bkn"]\nengine = "inline"\n'
         f'[[models]]\nsource = "{tiny_models["decoder"]}"\n'
@@ -52,16 +54,22 @@ def test_the_tasks_of_an_array_job_fill_one_store_together(
         (tmp_path / "bin" / name).write_text(text)
         (tmp_path / "bin" / name).chmod(0o755)
     environment = {**os.environ, "PATH": f"{tmp_path / 'bin'}:{os.environ['PATH']}", "STORE": str(place)}
-    done = subprocess.run(["sbatch", "array.sh"], cwd=tmp_path, env=environment, check=False)
-    said = {path.name: path.read_text() for path in tmp_path.glob("slurm-*.out")}
-    assert (done.returncode, sorted(said)) == (0, [f"slurm-{task}.out" for task in range(4)]), said
-    assert [one.status for one in Observer(place).settled()] == ["done"] * 4
+    for script in scripts:
+        done = subprocess.run(["sbatch", script], cwd=tmp_path, env=environment, check=False)
+        said = {path.name: path.read_text() for path in tmp_path.glob("*.out")}
+        assert done.returncode == 0, said
+    assert len(said) == 5
+    assert [one.status for one in Observer(place).settled()] == ["done"] * 5
+    *tasks, rest = run_files.read_runs(place)
     with store.open(place) as reader:
-        found = reader.sql("SELECT count(*) AS n, count(DISTINCT (query, method)) AS wanted FROM attribution").row(0)
-    assert found == (6 * 2 * 2 * 2, 6 * 2 * 2 * 2)
-    records = run_files.read_runs(place)
-    assert len({record.total for record in records}) == 1
-    assert sum(record.computed for record in records) >= records[0].total
+        wanted = {(key, method) for method in ("amig", "bkn") for key in reader.sql("SELECT query FROM query")["query"]}
+        found = reader.sql("SELECT query, method FROM attribution").rows()
+        assert reader.sql("FROM pair").height > 0
+    assert len(found) == len(wanted) == 6 * 2 * 2 * 2
+    assert set(found) == wanted
+    # Each task its own facts, each once; and the last finds them.
+    assert sum(record.computed for record in tasks) == sum(record.total for record in tasks) == 24 + len(found)
+    assert rest.total - rest.computed == 24 + len(found)
 
 
 def test_the_container_is_built_of_files_that_are_here_and_not_kept_from_it() -> None:

@@ -94,6 +94,9 @@ def run(
     chat: Chat = "",
     shots: Shots = 0,
     seed: Seed = 0,
+    part: Annotated[
+        str, typer.Option(help="Only a part of the facts, as in 2/4: for processes that share the work.")
+    ] = "",
     follow: Annotated[bool, typer.Option("--follow", help="Wait and show progress; ctrl+c cancels the run.")] = False,
     as_json: Json = False,
 ) -> None:
@@ -124,6 +127,7 @@ def run(
         "shots": shots,
         "known": "any" if known_any else "every" if known else "",
         "fact_ids": tuple(fact or ()),
+        "part": part,
         "seed": seed,
     }
     given = {FIELDS.get(name, name) for name in context.params if _is_given(context, name)}
@@ -163,7 +167,8 @@ def _start(store: Path, asked: Experiment, follow: bool, as_json: bool) -> None:
     config = asked.config
     facts = load_facts(config)  # whatever is wrong with the data is said here, before anything is started
     experiment.check_dataset(asked, facts.hash)
-    if lacking := sorted(set(config.fact_ids) - {row.fact for row in facts.rows}):
+    lacking = sorted(set(config.fact_ids) - {row.fact for row in facts.rows})
+    if lacking and not config.part:
         raise UserError(f"--fact {lacking[0]}: {config.data} holds no fact of that id, or none that is asked for")
     name = protocol.start_job(store, config)
     if not follow:

@@ -128,6 +128,7 @@ class Runs:
             scan_methods=(),
             what=found.what,
             fact_ids=found.missing.facts,
+            part="",
         )
 
     def resume(self) -> None:

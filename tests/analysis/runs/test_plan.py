@@ -141,6 +141,35 @@ def test_what_is_left_of_a_unit_is_what_has_no_key_in_the_store() -> None:
     assert Unit.from_json(json.loads(json.dumps(edits.to_json()))).halves()[0].size == 1
 
 
+def test_the_parts_of_the_facts_are_all_of_them_once_and_even_over_relations() -> None:
+    whole = RunConfig((ModelSource("m"),), "demo", facts=24, what=("attribution",))
+    rows = load_facts(whole).rows
+    parts = [load_facts(replace(whole, part=f"{number}/4")).rows for number in range(1, 5)]
+    assert sorted(row.id for part in parts for row in part) == sorted(row.id for row in rows)
+    assert all(len({row.relation for row in part}) == 4 for part in parts)
+    facts = [{row.fact for row in part} for part in parts]
+    assert [len(part) for part in facts] == [6] * 4 and len(set.union(*facts)) == 24
+    assert load_facts(replace(whole, part="1/1")).rows == rows
+    with pytest.raises(UserError, match="fewer facts than 25"):
+        load_facts(replace(whole, part="25/25"))
+
+
+@pytest.mark.parametrize(
+    ("changes", "why"),
+    [
+        *(
+            ({"part": part}, "write which part of how many")
+            for part in ("0/4", "5/4", "1", "a/b", "1/4/2", " 1/4", "-1/4")
+        ),
+        ({"part": "1/4", "what": ("attribution", "dkn")}, "dkn is chosen by all facts"),
+        ({"part": "1/4", "methods": ("amig+baseline=mean",)}, "starts from other facts"),
+    ],
+)
+def test_a_part_holds_only_what_depends_on_no_other_facts(changes: dict[str, object], why: str) -> None:
+    with pytest.raises(UserError, match=why):
+        replace(RunConfig((ModelSource("m"),), "demo", what=("attribution",)), **changes)
+
+
 def test_the_demo_takes_facts_of_all_relations_in_turn() -> None:
     facts = load_facts(RunConfig((ModelSource("m"),), "demo", facts=8, langs=("en", "zh")))
     first = dict.fromkeys(row.fact for row in facts.rows)
