@@ -9,10 +9,10 @@ import polars as pl
 
 from knscope.analysis.dkn.larger import SIZE, Larger, larger
 from knscope.analysis.dkn.sets import check_size, judge
-from knscope.analysis.dkn.table import ROLES
+from knscope.analysis.dkn.table import ROLES, rate_lead
 from knscope.analysis.edits.sets import set_id
-from knscope.analysis.statistics.bootstrap import DRAWS, UNKNOWN, Interval, Statistic, cluster_sums, ratio
-from knscope.analysis.statistics.columns import span, span_columns, spread, spread_columns, told_in_text
+from knscope.analysis.statistics.bootstrap import DRAWS, UNKNOWN
+from knscope.analysis.statistics.columns import RULE, span, span_columns, spread, spread_columns, told_in_text
 from knscope.analysis.statistics.score import share_interval
 from knscope.analysis.statistics.table import Table
 from knscope.analysis.stored.facts import subject_of
@@ -29,7 +29,7 @@ NOTES = (
     "sets: by eq. 9, all proper subsets lose at most T_low and the whole more than T_high; strict: and the interaction of all its "
     "neurons, which no smaller set accounts for, is below -delta",
     "rate: sets / candidates, its interval over subjects (95 %); vs_kn: interval of the knowledge neurons' rate less this one, paired. "
-    "Above 0: knowledge neurons have more, and nothing else decides. ~: fewer than 10 subjects, rough; too few: fewer than 5",
+    "~: fewer than 10 subjects, rough; too few: fewer than 5",
     "audited: candidates not flagged, drawn and ablated all the same; missed: of these, those that lose more than T_high; error: "
     "largest difference between a predicted and an ablated loss",
 )
@@ -59,7 +59,7 @@ def build(reader: Reader, view: View, size: int = SIZE, seed: int = 0, draws: in
     notes = [f"{missing:,} of the sets these thresholds ask for are not computed yet: --what sets"] if missing else []
     limits = f"T_low {view.t_low:g}, T_high {view.t_high:g} ({view.drop}), delta {view.delta:g}"
     title = f"degenerate sets: {view.model}, {view.method}"
-    return Table("dkn_sets", title, table, (*notes, limits, *NOTES), told_in_text(_SCHEMA))
+    return Table("dkn_sets", title, table, (*notes, limits, *NOTES, RULE), told_in_text(_SCHEMA))
 
 
 def _counted(
@@ -105,24 +105,9 @@ def _row(counts: pl.DataFrame, own: pl.DataFrame, role: str, seed: int, draws: i
         "subjects": counts["subject"].n_unique(),
         **totals,
         **spread("rate", rate, ".1g"),
-        **span("vs_kn", UNKNOWN if role == "kn" else _lead(own, counts, seed, draws), ".1g"),
+        **span("vs_kn", UNKNOWN if role == "kn" else rate_lead(own, counts, "sets", "candidates", seed, draws), ".1g"),
         "error": counts["error"].max(),
     }
-
-
-def _lead(own: pl.DataFrame, control: pl.DataFrame, seed: int, draws: int) -> Interval:
-    """The rate of knowledge neurons less the control's: each a ratio of sums over the same subjects."""
-    subjects = sorted({*own["subject"], *control["subject"]})
-    if not subjects or not own["candidates"].sum() or not control["candidates"].sum():
-        return UNKNOWN
-    rates = [_rate(one, subjects, draws, seed) for one in (own, control)]
-    return rates[0].minus(rates[1]).interval()
-
-
-def _rate(counts: pl.DataFrame, subjects: Sequence[str], draws: int, seed: int) -> Statistic:
-    empty = np.zeros((len(subjects), 2))
-    columns = np.concatenate([empty, counts.select("sets", "candidates").to_numpy()])
-    return Statistic(cluster_sums(columns, [*subjects, *counts["subject"]]), ratio, draws, seed)
 
 
 _COUNTED = {

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import numpy as np
 import polars as pl
 
-from knscope.analysis.statistics.columns import spread, spread_columns, told_in_text
+from knscope.analysis.statistics.bootstrap import DRAWS, UNKNOWN, Interval, Statistic, cluster_sums, ratio
+from knscope.analysis.statistics.columns import RULE, span, span_columns, spread, spread_columns, told_in_text
 from knscope.analysis.statistics.score import share_interval
 from knscope.analysis.statistics.table import Table
 from knscope.analysis.stored.facts import subject_of
@@ -27,7 +29,8 @@ NOTES = (
     "pairs of the 20 strongest neurons whose members are both in N (controls: standing in for such, none in N), main query",
     "paper: both singles lose at most T_low, the pair more than T_high; strict: and less together than apart (I < -delta)",
     "expressed: the answer is still first after each single, and lost after the pair; strict_interval: of the strict rate over "
-    "subjects (95 %), which holds for rates of 0 too. ~: fewer than 10 subjects, rough",
+    "subjects (95 %), which holds for rates of 0 too; strict_vs_kn: interval of the knowledge neurons' strict rate less this one, "
+    "paired. ~: fewer than 10 subjects, rough",
     "degenerate: each neuron of the pair is also in N of other facts (same language) that the other is not; redundant: both "
     "in N of the same other facts, or of none; one-sided: neither",
 )
@@ -61,7 +64,11 @@ def build(reader: Reader, view: View) -> Table:
     if len(langs) > 1:
         groups.append(("all", counts))
     rows = [
-        {"lang": lang, "neurons": name, **_rates(frame.filter(pl.col("role") == role), role)}
+        {
+            "lang": lang,
+            "neurons": name,
+            **_rates(frame.filter(pl.col("role") == role), role, frame.filter(pl.col("role") == "kn")),
+        }
         for lang, frame in groups
         for role, name in ROLES.items()
     ]
@@ -76,13 +83,14 @@ def build(reader: Reader, view: View) -> Table:
         "dkn",
         title,
         pl.DataFrame(rows, schema=_SCHEMA),
-        (limits, *odd, _sizes(reader, view), *_twice(reader, view), *NOTES, *_uncertain(degenerate)),
+        (limits, *odd, _sizes(reader, view), *_twice(reader, view), *NOTES, RULE, *_uncertain(degenerate)),
         told_in_text(_SCHEMA),
     )
 
 
-def _rates(counts: pl.DataFrame, role: str) -> dict[str, object]:
-    """One line: pairs looked at, degenerate ones, their rates, and the strict rate with its interval over subjects.
+def _rates(counts: pl.DataFrame, role: str, own: pl.DataFrame) -> dict[str, object]:
+    """One line: pairs looked at, degenerate ones, their rates, and the strict rate with its interval over subjects. `own`: the
+    counts of knowledge neurons.
 
     Neurons outside N serve no fact, so controls are neither degenerate nor redundant.
     """
@@ -94,8 +102,27 @@ def _rates(counts: pl.DataFrame, role: str) -> dict[str, object]:
         **total,
         "paper_rate": total["paper"] / total["pairs"] if total["pairs"] else None,
         **spread("strict_rate", strict, ".1g", prefix="strict"),
+        **span("strict_vs_kn", UNKNOWN if role == "kn" else rate_lead(own, counts, "strict", "pairs"), ".1g"),
         **{name: int(counts[name].sum()) if role == "kn" else None for name in ("degenerate", "redundant")},
     }
+
+
+def rate_lead(
+    own: pl.DataFrame, control: pl.DataFrame, hits: str, trials: str, seed: int = 0, draws: int = DRAWS
+) -> Interval:
+    """The rate (column `hits` over column `trials`) of knowledge neurons less a control's, over the same subjects, paired."""
+    subjects = sorted({*own["subject"], *control["subject"]})
+    if not own[trials].sum() or not control[trials].sum():
+        return UNKNOWN
+    empty = np.zeros((len(subjects), 2))
+    sums = [
+        cluster_sums(
+            np.concatenate([empty, one.select(hits, trials).to_numpy()]), np.array([*subjects, *one["subject"]])
+        )
+        for one in (own, control)
+    ]
+    rates = [Statistic(table, ratio, draws, seed) for table in sums]
+    return rates[0].minus(rates[1]).interval()
 
 
 def _uncertain(degenerate: pl.DataFrame) -> tuple[str, ...]:
@@ -126,5 +153,6 @@ _SCHEMA = {
     **dict.fromkeys(("facts", "subjects", "pairs", "paper", "strict", "expressed"), pl.Int64),
     "paper_rate": pl.Float64,
     **spread_columns("strict_rate", prefix="strict"),
+    **span_columns("strict_vs_kn"),
     **dict.fromkeys(("degenerate", "redundant"), pl.Int64),
 }

@@ -13,7 +13,7 @@ from knscope.analysis.edits.lookup import DIRECTIONS, Judging, Lookup, Reading
 from knscope.analysis.edits.sets import KINDS, Kind
 from knscope.analysis.edits.table import on_common_facts, over_random
 from knscope.analysis.statistics.bootstrap import DRAWS, UNKNOWN, Interval
-from knscope.analysis.statistics.columns import span, span_columns, spread, spread_columns, told_in_text
+from knscope.analysis.statistics.columns import RULE, span, span_columns, spread, spread_columns, told_in_text
 from knscope.analysis.statistics.score import share_interval
 from knscope.analysis.statistics.table import Table
 from knscope.store.reader import Reader
@@ -47,7 +47,7 @@ def build(reader: Reader, view: View, seed: int = 0, draws: int = DRAWS, judging
     notes = [f"{missing:,} of the readings these thresholds ask for are not computed yet"] if missing else []
     frame = pl.DataFrame(rows, schema=_SCHEMA)
     title = f"edits by the facts they are read on: {view.model}, {view.method}"
-    return Table("edits_others", title, frame, (*notes, judging.note, *NOTES), told_in_text(_SCHEMA))
+    return Table("edits_others", title, frame, (*notes, judging.note, *NOTES, RULE), told_in_text(_SCHEMA))
 
 
 def _group(

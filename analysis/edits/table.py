@@ -13,7 +13,7 @@ from knscope.analysis.edits.lookup import Judging, Lookup, set_ids
 from knscope.analysis.edits.sets import KINDS, Kind
 from knscope.analysis.report import paper
 from knscope.analysis.statistics.bootstrap import DRAWS, UNKNOWN, Interval
-from knscope.analysis.statistics.columns import span, span_columns, spread, spread_columns, told_in_text
+from knscope.analysis.statistics.columns import RULE, span, span_columns, spread, spread_columns, told_in_text
 from knscope.analysis.statistics.table import Table
 from knscope.store.reader import Reader
 from knscope.store.view import View
@@ -64,7 +64,7 @@ def build(reader: Reader, view: View, seed: int = 0, draws: int = DRAWS, judging
     rows = [row for row in rows if row["facts"]] or rows  # a language nothing is stored for is counted in the note
     frame = pl.DataFrame([{name: row[name] for name in _SCHEMA} for row in rows], schema=_SCHEMA)
     title = f"editing neurons: {view.model}, {view.method}"
-    return Table("edits", title, frame, (*notes, judging.note, *NOTES), ("missing", *told_in_text(_SCHEMA)))
+    return Table("edits", title, frame, (*notes, judging.note, *NOTES, RULE), ("missing", *told_in_text(_SCHEMA)))
 
 
 _BEFORE_AFTER = """

@@ -26,7 +26,7 @@ from knscope.analysis.factcheck.judge import (
     mean_score,
 )
 from knscope.analysis.report import paper
-from knscope.analysis.statistics.columns import span, span_columns, spread, spread_columns, told_in_text
+from knscope.analysis.statistics.columns import RULE, span, span_columns, spread, spread_columns, told_in_text
 from knscope.analysis.statistics.table import Table
 from knscope.analysis.stored.facts import subject_of
 from knscope.analysis.types import Floats
@@ -83,7 +83,7 @@ def build(reader: Reader, view: View, seed: int = 0, share_of: ShareOf = "most")
         notes += (_why_none(reader, view),)
     title = f"fact checking: {view.model}, {view.method}"
     return Table(
-        "factcheck", title, pl.DataFrame(rows, schema=_SCHEMA), (*notes, *NOTES), (*ASIDE, *told_in_text(_SCHEMA))
+        "factcheck", title, pl.DataFrame(rows, schema=_SCHEMA), (*notes, *NOTES, RULE), (*ASIDE, *told_in_text(_SCHEMA))
     )
 
 

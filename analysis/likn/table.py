@@ -13,7 +13,7 @@ from knscope.analysis.likn.chance import benjamini_hochberg
 from knscope.analysis.likn.mismatch import FactKeys, Overlap, Verdict, overlap, share_tokens
 from knscope.analysis.likn.neuron_sets import NeuronSets, equal_size
 from knscope.analysis.statistics.bootstrap import Interval, mean_interval
-from knscope.analysis.statistics.columns import span, span_columns, told_in_text
+from knscope.analysis.statistics.columns import RULE, span, span_columns, told_in_text
 from knscope.analysis.statistics.table import Table
 from knscope.analysis.stored.neuron_sets import Neurons, gather
 from knscope.analysis.types import Ints
@@ -80,7 +80,9 @@ def build(reader: Reader, view: View, seed: int = 0, between: Callable[[], None]
         neurons = gather(reader, view)
         rows = table_rows(neurons, seed, between) + pair_rows(neurons, seed, between)
     frame = pl.DataFrame([row.columns() for row in rows], schema=_SCHEMA)
-    notes = NOTES if rows else ("one language only: there is nothing to share; choose two or more with --langs",)
+    notes = (
+        (*NOTES, RULE) if rows else ("one language only: there is nothing to share; choose two or more with --langs",)
+    )
     title = f"neurons shared by {' + '.join(view.langs)}: {view.model}, {view.method}"
     return Table("likn", title, frame, notes, told_in_text(_SCHEMA))
 

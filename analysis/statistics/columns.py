@@ -16,6 +16,11 @@ from knscope.analysis.statistics.bootstrap import Interval
 
 Schema = dict[str, Any]
 ENDS = ("low", "high")
+RULE = (
+    "every word and colour here goes by an interval (95 %) of observed - control alone: above 0 is more than the control, and an interval "
+    "that holds 0, or none, shows nothing. Rows are many: of 20 such intervals one misses by chance"
+)
+"""Said at every table that compares with controls."""
 
 
 def spread(name: str, interval: Interval, form: str = ".2f", prefix: str | None = None) -> dict[str, object]:

@@ -141,7 +141,9 @@ class EditsPane(TablePane):
         Column("d", "own-other", lambda d: cells.NOTHING if d is None else f"{d:+.2f}", right=True),
         Column("d_interval", "its 95 %", interval, drop=3),
         Column("vs_random_interval", "- random", interval, drop=2),
-        Column("verdict", "specific to", cells.plain, most=13, drop=3),
+        Column(
+            "verdict", "specific to", cells.plain, most=13, drop=3, tone=lambda word: "good" if word == "own" else ""
+        ),
         Column("vs_first", "- first", interval, drop=4),
         Column("_sr", "SR (eq. 11), 95 %", most=24, drop=5),
         *_figures(("kl", "KL", 6)),
