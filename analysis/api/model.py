@@ -148,7 +148,7 @@ class Model:
 
         :raises UserError: neurons of another model, or that this one does not have
         """
-        self._flat(neurons)
+        self.flat(neurons)
         return Edit(neurons, float(scale))
 
     def generate(self, prompt: str, tokens: int = 20, *, edit: Edit | None = None) -> str:
@@ -167,9 +167,13 @@ class Model:
         return str(tokenizer.decode(made[0, ids.shape[1] :].tolist(), skip_special_tokens=True))
 
     def _edit(self, edit: Edit | None) -> engine_edits.Edit | None:
-        return None if edit is None else engine_edits.Edit.scaled(self._flat(edit.neurons), edit.scale)
+        return None if edit is None else engine_edits.Edit.scaled(self.flat(edit.neurons), edit.scale)
 
-    def _flat(self, neurons: NeuronSet) -> Ints:
+    def flat(self, neurons: NeuronSet) -> Ints:
+        """The flat indices of a set's neurons, (n,).
+
+        :raises UserError: neurons of another model, or that this one does not have
+        """
         if neurons.model and neurons.model != self.label:
             raise UserError(f"these neurons are of {neurons.model}, and this model is {self.label}")
         pairs = np.array(neurons.neurons, np.int64).reshape(-1, 2)

@@ -53,6 +53,8 @@ def main() -> int:
     chat.add_argument("text")
     question = parts.add_parser("question", help="print what a model answers to a prompt, as JSON")
     question.add_argument("question", help="an analysis.api.question.Question, as JSON")
+    judge = parts.add_parser("judge", help="ablate a set of neurons on facts, and print what is left, as JSON")
+    judge.add_argument("task", help="an analysis.judge.measure.Task, as JSON")
     truth = parts.add_parser("faithfulness", help="hold methods against measured truth: one JSON object a line")
     truth.add_argument("task", help="a Task of analysis.runs.measuring, as JSON")
     options = parser.parse_args()
@@ -115,6 +117,10 @@ def report(options: argparse.Namespace) -> int:
                 from knscope.analysis.api import question
 
                 document = question.answer(question.Question.from_json(options.question), progress)
+            elif options.part == "judge":
+                from knscope.analysis.judge import measure
+
+                document = measure.measure(measure.Task.from_json(options.task), progress)
             else:
                 facts = None if options.facts == "all" else int(options.facts)
                 langs, relations = (tuple(filter(None, text.split(","))) for text in (options.langs, options.relations))

@@ -10,6 +10,7 @@ import typer
 from knscope.tui.commands import (
     demo,
     inspect,
+    judge,
     measure,
     neurons,
     query,
@@ -51,6 +52,7 @@ for command in (
     app.command()(command)
 app.command()(measure.faithfulness)
 app.command()(measure.stability)
+app.command()(judge.judge)
 app.command()(report.report)
 app.command()(sql.sql)
 app.command()(serve.serve)

@@ -1,0 +1,67 @@
+"""`knscope judge`: is a list of neurons better than random ones?"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from knscope.tui.commands import common
+from knscope.tui.commands.options import (
+    Data,
+    DataLangs,
+    DataRelations,
+    Device,
+    Dtype,
+    Format,
+    Json,
+    ModelArgument,
+    Output,
+    Prefix,
+    Seed,
+)
+
+
+def judge(
+    neurons: Annotated[
+        Path, typer.Argument(metavar="SET", help="A neuron set: .json or .safetensors, or JSON [[layer, neuron], …].")
+    ],
+    model: ModelArgument,
+    data: Data,
+    fact: Annotated[
+        list[str] | None, typer.Option(help="Id of a fact that the set is meant for; repeat. Default: all facts.")
+    ] = None,
+    others: Annotated[int, typer.Option(min=0, help="Other facts of each kind to read, with --fact.")] = 50,
+    langs: DataLangs = None,
+    relations: DataRelations = None,
+    draws: Annotated[int, typer.Option(min=1, help="Number of random sets.")] = 20,
+    prefix: Prefix = "",
+    device: Device = "auto",
+    dtype: Dtype = "float32",
+    seed: Seed = 0,
+    form: Format = "table",
+    out: Output = None,
+    as_json: Json = False,
+) -> None:
+    """Ablate the neurons of SET on facts, and compare with random sets of their size and with other facts."""
+    from knscope.analysis.api.neuron_set import NeuronSet
+    from knscope.analysis.engine.sources import absolute_source
+    from knscope.analysis.judge import table as judge_table
+    from knscope.analysis.runs.facts import absolute_data
+    from knscope.store.errors import UserError
+    from knscope.tui.commands.inspect import check_options
+    from knscope.tui.printing import output
+
+    output.check(form, out)
+    check_options(model, device, dtype)
+    found = NeuronSet.load(neurons)
+    if not len(found):
+        raise UserError(f"{neurons} holds no neuron")
+    about = {"model": absolute_source(model), "neurons": found.neurons, "made_for": found.model}
+    facts = {"data": absolute_data(data), "own": fact or [], "others": others, "prefix": common.prefix(prefix)}
+    names = {"langs": common.words("--langs", langs), "relations": common.words("--relations", relations)}
+    how = {"draws": draws, "seed": seed, "device": device, "dtype": dtype}
+    document = common.child("judge", json.dumps({**about, **facts, **names, **how}))
+    output.emit([judge_table.build(document)], "json" if as_json else form, out)
