@@ -11,7 +11,7 @@ from knscope.analysis.dkn.larger import SIZE, Larger, larger
 from knscope.analysis.dkn.sets import check_size, judge
 from knscope.analysis.dkn.table import ROLES, rate_lead
 from knscope.analysis.edits.sets import set_id
-from knscope.analysis.statistics.bootstrap import DRAWS, UNKNOWN
+from knscope.analysis.statistics.bootstrap import UNKNOWN
 from knscope.analysis.statistics.columns import RULE, span, span_columns, spread, spread_columns, told_in_text
 from knscope.analysis.statistics.score import share_interval
 from knscope.analysis.statistics.table import Table
@@ -35,7 +35,7 @@ NOTES = (
 )
 
 
-def build(reader: Reader, view: View, size: int = SIZE, seed: int = 0, draws: int = DRAWS) -> Table:
+def build(reader: Reader, view: View, size: int = SIZE, seed: int = 0) -> Table:
     """One row a size, from 3 to `size`, and role; over all languages of the View.
 
     :raises UserError: for a size that is not from 3 to 6
@@ -51,8 +51,7 @@ def build(reader: Reader, view: View, size: int = SIZE, seed: int = 0, draws: in
     for level in range(3, size + 1):
         parts = {role: frame.filter(size=level, role=role) for role in ROLES}
         rows += [
-            {"size": level, "neurons": name, **_row(parts[role], parts["kn"], role, seed, draws)}
-            for role, name in ROLES.items()
+            {"size": level, "neurons": name, **_row(parts[role], parts["kn"], role)} for role, name in ROLES.items()
         ]
     table = pl.DataFrame(rows, schema=_SCHEMA)
     missing = int(table["missing"].sum())
@@ -97,7 +96,7 @@ def _error(one: Larger, seen: Sequence[tuple[int, ...]], after: Mapping[tuple[in
     return float(np.abs(predicted - one.scan.drop([after[members] for members in seen])).max())
 
 
-def _row(counts: pl.DataFrame, own: pl.DataFrame, role: str, seed: int, draws: int) -> dict[str, object]:
+def _row(counts: pl.DataFrame, own: pl.DataFrame, role: str) -> dict[str, object]:
     totals = {name: int(counts[name].sum()) for name in _COUNTS}
     rate = share_interval(counts["sets"].to_numpy(), counts["candidates"].to_numpy(), counts["subject"].to_numpy())
     return {
@@ -105,7 +104,7 @@ def _row(counts: pl.DataFrame, own: pl.DataFrame, role: str, seed: int, draws: i
         "subjects": counts["subject"].n_unique(),
         **totals,
         **spread("rate", rate, ".1g"),
-        **span("vs_kn", UNKNOWN if role == "kn" else rate_lead(own, counts, "sets", "candidates", seed, draws), ".1g"),
+        **span("vs_kn", UNKNOWN if role == "kn" else rate_lead(own, counts, "sets", "candidates"), ".1g"),
         "error": counts["error"].max(),
     }
 

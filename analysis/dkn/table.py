@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import polars as pl
 
-from knscope.analysis.statistics.bootstrap import DRAWS, UNKNOWN, Interval, Statistic, cluster_sums, ratio
+from knscope.analysis.statistics.bootstrap import UNKNOWN, Interval, cluster_sums
 from knscope.analysis.statistics.columns import RULE, span, span_columns, spread, spread_columns, told_in_text
-from knscope.analysis.statistics.score import share_interval
+from knscope.analysis.statistics.score import difference_of, share_interval
 from knscope.analysis.statistics.table import Table
 from knscope.analysis.stored.facts import subject_of
 from knscope.store.reader import Reader
@@ -107,22 +107,27 @@ def _rates(counts: pl.DataFrame, role: str, own: pl.DataFrame) -> dict[str, obje
     }
 
 
-def rate_lead(
-    own: pl.DataFrame, control: pl.DataFrame, hits: str, trials: str, seed: int = 0, draws: int = DRAWS
-) -> Interval:
-    """The rate (column `hits` over column `trials`) of knowledge neurons less a control's, over the same subjects, paired."""
-    subjects = sorted({*own["subject"], *control["subject"]})
+def rate_lead(own: pl.DataFrame, control: pl.DataFrame, hits: str, trials: str) -> Interval:
+    """The rate (column `hits` over column `trials`) of knowledge neurons less a control's, over the same subjects, paired.
+
+    From the intervals of both rates (Newcombe): rates this rare have none by resampling that covers (simulated at 30 subjects and a
+    rate of 0.002: .87 where .95 is promised).
+    """
     if not own[trials].sum() or not control[trials].sum():
         return UNKNOWN
-    empty = np.zeros((len(subjects), 2))
-    sums = [
-        cluster_sums(
-            np.concatenate([empty, one.select(hits, trials).to_numpy()]), np.array([*subjects, *one["subject"]])
-        )
-        for one in (own, control)
-    ]
-    rates = [Statistic(table, ratio, draws, seed) for table in sums]
-    return rates[0].minus(rates[1]).interval()
+    subjects = sorted({*own["subject"], *control["subject"]})
+    labels, rows = np.array(subjects), [one.select(hits, trials).to_numpy() for one in (own, control)]
+    mine, theirs = (
+        share_interval(counts[:, 0], counts[:, 1], one["subject"].to_numpy())
+        for one, counts in zip((own, control), rows, strict=True)
+    )
+    errors = []
+    for one, counts in zip((own, control), rows, strict=True):
+        all_subjects = np.concatenate([np.zeros((len(subjects), 2)), counts])
+        sums = cluster_sums(all_subjects, np.concatenate([labels, one["subject"].to_numpy()]))
+        errors.append(sums[:, 0] - sums[:, 0].sum() / sums[:, 1].sum() * sums[:, 1])
+    size = float(np.sqrt((errors[0] ** 2).sum() * (errors[1] ** 2).sum()))
+    return difference_of(mine, theirs, float(errors[0] @ errors[1]) / size if size else 0.0)
 
 
 def _uncertain(degenerate: pl.DataFrame) -> tuple[str, ...]:

@@ -28,12 +28,12 @@ def view_of(store):
 
 def test_the_table_counts_the_sets_that_a_literal_search_finds(made):
     with made.reader() as reader:
-        before = sets_table.build(reader, view_of(made), 4, draws=50)
+        before = sets_table.build(reader, view_of(made), 4)
         assert before.frame.filter(neurons="knowledge neurons")["ablated"].to_list() == [0, 0]
         assert "not computed yet" in before.notes[0]
     made.ablate_sets(view_of(made), 4)
     with made.reader() as reader:
-        table = sets_table.build(reader, view_of(made), 4, draws=50)
+        table = sets_table.build(reader, view_of(made), 4)
         assert not any("not computed yet" in note for note in table.notes)
         candidates, found = {3: 0, 4: 0}, {3: set(), 4: set()}
         for one in larger(reader, view_of(made), 4):
