@@ -19,8 +19,7 @@ from knscope.store.held import Held, Ints, hold
 from knscope.store.held_pairs import HeldPairs, candidates, hold_pairs
 from knscope.store.pairs import Scanned
 from knscope.store.sets import BelowFloorError, Sets
-from knscope.store.validation import validate
-from knscope.store.view import View
+from knscope.store.view import View, validate
 
 if TYPE_CHECKING:
     from knscope.store.reader import Reader

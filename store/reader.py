@@ -31,8 +31,7 @@ from knscope.store.intake import portions
 from knscope.store.layout import check
 from knscope.store.live import Live
 from knscope.store.shards import Shard
-from knscope.store.validation import validate
-from knscope.store.view import View, arguments
+from knscope.store.view import View, arguments, validate
 
 MEMORY = "2GB"
 KEPT = 4  # answers at once
