@@ -7,7 +7,7 @@ import polars as pl
 
 from knscope.analysis.statistics.bootstrap import UNKNOWN, Interval, cluster_sums
 from knscope.analysis.statistics.columns import RULE, span, span_columns, spread, spread_columns, told_in_text
-from knscope.analysis.statistics.score import difference_of, share_interval
+from knscope.analysis.statistics.score import design_effect, difference_of, share_interval
 from knscope.analysis.statistics.table import Table
 from knscope.analysis.stored.facts import subject_of
 from knscope.store.reader import Reader
@@ -110,17 +110,19 @@ def _rates(counts: pl.DataFrame, role: str, own: pl.DataFrame) -> dict[str, obje
 def rate_lead(own: pl.DataFrame, control: pl.DataFrame, hits: str, trials: str) -> Interval:
     """The rate (column `hits` over column `trials`) of knowledge neurons less a control's, over the same subjects, paired.
 
-    From the intervals of both rates (Newcombe): rates this rare have none by resampling that covers (simulated at 30 subjects and a
-    rate of 0.002: .87 where .95 is promised).
+    From the intervals of both rates (Newcombe); a rate of 0 is taken to differ between subjects as much as the other one does.
+    Rates this rare have none by resampling that covers (simulated at 30 subjects and a rate of 0.002: .87 where .95 is promised).
     """
     if not own[trials].sum() or not control[trials].sum():
         return UNKNOWN
     subjects = sorted({*own["subject"], *control["subject"]})
     labels, rows = np.array(subjects), [one.select(hits, trials).to_numpy() for one in (own, control)]
-    mine, theirs = (
-        share_interval(counts[:, 0], counts[:, 1], one["subject"].to_numpy())
+    of = [
+        (counts[:, 0], counts[:, 1], one["subject"].to_numpy())
         for one, counts in zip((own, control), rows, strict=True)
-    )
+    ]
+    effects = [design_effect(*one) for one in of]
+    mine, theirs = (share_interval(*one, unseen=other) for one, other in zip(of, reversed(effects), strict=True))
     errors = []
     for one, counts in zip((own, control), rows, strict=True):
         all_subjects = np.concatenate([np.zeros((len(subjects), 2)), counts])

@@ -36,16 +36,17 @@ def score_interval(
     cluster_variance: float,
     worst: float,
     level: float = LEVEL,
+    unseen: float | None = None,
 ) -> Interval:
     """Of an estimate between 0 and 1. `variance(θ)` is that of independent rows, `cluster_variance` the one estimated.
 
     The design effect is at least a half and at most `worst`, the rows of a cluster being one row. It is `worst` where the
-    sample has no spread to estimate it by (`cluster_variance` 0).
+    sample has no spread to estimate it by (`cluster_variance` 0), unless `unseen` says what it is then.
     """
     if clusters < FEWEST:
         return Interval(estimate, None, None, TOO_FEW)
     here = variance(estimate)
-    effect = worst
+    effect = worst if unseen is None else min(max(unseen, _LEAST_EFFECT), worst)
     if cluster_variance > 0 and here > 0:
         effect = min(max(cluster_variance / here, _LEAST_EFFECT), worst)
     q = float(student.ppf((1 + level) / 2, clusters - 1))
@@ -59,12 +60,27 @@ def score_interval(
     return Interval(estimate, float(low), float(high), rough=clusters < ENOUGH)
 
 
+def design_effect(hits: npt.ArrayLike, trials: npt.ArrayLike, clusters: npt.ArrayLike) -> float | None:
+    """How much larger the variance of Σ hits / Σ trials between clusters is than of independent trials; None where all or none are hits."""
+    columns = np.stack([np.asarray(hits), np.asarray(trials)], axis=1).astype(np.float64)
+    share = Statistic(cluster_sums(columns, clusters), ratio)
+    p, total = share.estimate, float(columns[:, 1].sum())
+    if p is None or not 0 < p < 1 or share.n_clusters < 2:
+        return None
+    return share.standard_error**2 / (p * (1 - p) / total)
+
+
 def share_interval(
-    hits: npt.ArrayLike, trials: npt.ArrayLike, clusters: npt.ArrayLike, level: float = LEVEL
+    hits: npt.ArrayLike,
+    trials: npt.ArrayLike,
+    clusters: npt.ArrayLike,
+    level: float = LEVEL,
+    unseen: float | None = None,
 ) -> Interval:
     """Wilson's interval of Σ hits / Σ trials with a cluster design effect; hits (rows,) lie between 0 and trials (rows,).
 
-    Where all or none are hits, how alike the rows of a cluster are cannot be seen, and each cluster counts as one trial.
+    Where all or none are hits, how alike the rows of a cluster are cannot be seen, and each cluster counts as one trial, unless
+    `unseen` gives the design effect.
     """
     top, bottom, labels = (np.asarray(values) for values in (hits, trials, clusters))
     columns = np.stack([top, bottom], axis=1).astype(np.float64)[bottom > 0]
@@ -75,7 +91,7 @@ def share_interval(
     assert estimate is not None
     if n < FEWEST:
         return Interval(estimate, None, None, TOO_FEW)
-    return score_interval(estimate, lambda p: p * (1 - p) / total, n, share.standard_error**2, total / n, level)
+    return score_interval(estimate, lambda p: p * (1 - p) / total, n, share.standard_error**2, total / n, level, unseen)
 
 
 def difference_of(one: Interval, other: Interval, correlation: float) -> Interval:
