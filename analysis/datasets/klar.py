@@ -1,5 +1,6 @@
 """KLAR as published: `<lang>/<relation>.json`, one object with `prompt_templates` and `samples`, `index` pairing the languages."""
 
+import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -9,7 +10,7 @@ import polars as pl
 from knscope.analysis.datasets.dataset import Dataset, make_dataset
 from knscope.analysis.datasets.files import check_file, is_text, json_value, text_lines
 from knscope.analysis.datasets.pairing import ANSWER, SUBJECT, prompts
-from knscope.analysis.datasets.published import FACT, PLACE, TEMPLATE, Fields, fact_cells, relation_files
+from knscope.analysis.datasets.published import FACT, NO_CELLS, PLACE, TEMPLATE, Fields, fact_cells, relation_files
 from knscope.store.errors import UserError
 
 FIELDS = Fields("subject", "object", number="index")
@@ -24,11 +25,11 @@ def load_klar(name: str, folder: Path, langs: Sequence[str], relations: Sequence
         place = f"{lang}/{path.name}"
         document = _document(path)
         for number, sample in enumerate(document["samples"], start=1):
-            cells = fact_cells(sample, FIELDS) if isinstance(sample, dict) else (None,) * 6 + (str(sample)[:40],)
+            cells = fact_cells(sample, FIELDS) if isinstance(sample, dict) else (*NO_CELLS, json.dumps(sample)[:40])
             facts.append((relation, lang, f"{place}, sample {number}", *cells))
         for number, text in enumerate(document["prompt_templates"], start=1):
             template = text.replace("<subject>", SUBJECT).replace("<mask>", ANSWER) if is_text(text) else None
-            wrong = None if is_text(text) else str(text)[:40]
+            wrong = None if is_text(text) else json.dumps(text)[:40]
             templates.append((relation, lang, f"{place}, template {number}", template, wrong))
     rows, left_out = prompts(
         pl.DataFrame(facts, schema=PLACE | FACT, orient="row"),

@@ -6,9 +6,10 @@ from pathlib import Path
 from typing import Any
 
 from knscope.analysis.datasets.dataset import Dataset, make_dataset
+from knscope.analysis.datasets.files import is_text
 from knscope.analysis.datasets.languages import choose_langs, choose_relations
 from knscope.analysis.datasets.own_prompts import Row, own_prompts
-from knscope.analysis.datasets.published import Fields, Record, fact_cells
+from knscope.analysis.datasets.published import NO_CELLS, Fields, Record, fact_cells
 from knscope.analysis.datasets.records import read_records
 from knscope.store.errors import UserError
 
@@ -69,11 +70,16 @@ def _read(path: Path, file: str, layouts: Sequence[Layout]) -> list[Row]:
         if layout is None:
             needed = " or ".join(", ".join(sorted(one.keys)) for one in layouts)
             raise UserError(f"{path}, {unit} {number}: {needed} needed, there is {', '.join(record)}")
+        if lacking := sorted(layout.keys - set(record)):
+            rows.append(("", LANG, place, (*NO_CELLS, f"{lacking[0]} is missing"), ()))
+            continue
         asked = layout.ask(record)
         cells = fact_cells(asked.fact, layout.fields)
-        if cells[-1] is None and not asked.relation:
+        named = asked.relation.isprintable() and "," not in asked.relation  # what options and tables can write
+        relation = asked.relation if named else ""
+        if cells[-1] is None and not relation:
             cells = (*cells[:-1], "it names no relation")
-        rows.append((asked.relation, LANG, place, cells, asked.templates))
+        rows.append((relation, LANG, place, cells, asked.templates))
     return rows
 
 
@@ -91,4 +97,4 @@ def inner(record: Any, *path: str) -> Any:
 
 def text(value: Any) -> str:
     """A value that is text, else "": what should be text and is none is reported with the fact it belongs to."""
-    return value if isinstance(value, str) else ""
+    return value if is_text(value) else ""

@@ -39,6 +39,8 @@ FACT: dict[str, Any] = {
     "alternatives": pl.List(pl.String),
     "not_text": pl.String,
 }
+NO_CELLS = (None,) * (len(FACT) - 1)
+"""The values of a fact of which nothing can be read; what is wrong with it follows."""
 TEMPLATE: dict[str, Any] = {"template": pl.String, "not_text": pl.String}
 
 
@@ -122,7 +124,7 @@ def fact_cells(record: Record, fields: Fields = LAMA) -> tuple[Any, ...]:
     if not (lineid is None or is_text(lineid) or type(lineid) is int):
         wrong = wrong or shown(record, number)
     if wrong or answers is None or uris is None or others is None:
-        return (None,) * (len(FACT) - 1) + (wrong,)
+        return *NO_CELLS, wrong
     first = [some[0] if some else None for some in (answers, uris)]
     lineid = None if lineid is None else str(lineid)
     alternatives = [*answers[1:], *others]

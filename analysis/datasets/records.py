@@ -28,7 +28,7 @@ def read_records(path: Path) -> tuple[str, Numbered]:
 def _csv(path: Path) -> Numbered:
     separator = delimiter(path)  # which also refuses a first line that is no UTF-8
     with io.TextIOWrapper(opened(path), encoding="utf-8-sig", newline="") as stream:
-        rows = csv.DictReader(stream, delimiter=separator, strict=True)
+        rows = csv.DictReader(stream, delimiter=separator, restkey="", strict=True)
         try:
             for row in rows:
                 yield rows.line_num, row

@@ -326,7 +326,7 @@ def test_a_file_of_two_gigabytes_is_refused_before_it_is_read(tmp_path: Path) ->
 def test_what_is_no_dataset_at_all_gets_the_list_of_what_is(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"missing\.csv: no such file"):
         load(str(tmp_path / "missing.csv"))
-    with pytest.raises(UserError, match=r"is a directory; say what is in it: demo, mlama:DIR"):
+    with pytest.raises(UserError, match=r"is a directory; say what is in it: demo, agreement, mlama:DIR"):
         load(str(tmp_path))
     for spec in ("", "wiki", "mlama:", "facts.xlsx"):
         with pytest.raises(UserError):

@@ -1,7 +1,9 @@
 """CounterFact, zsRE and PopQA are read as their files are published; so are JSON arrays, .gz and tables with other names."""
 
+import csv
 import gzip
 import json
+import random
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -65,10 +67,14 @@ def test_counterfact_asks_the_true_fact_on_the_prompt_of_its_rewrite(tmp_path: P
         (edit(9, "{} is", 5, LIMA), "not-text", "subject 5"),
         (edit(9, "{} is", "Peru", {"str": 5}), "not-text", "target_true 5"),
         (edit(9, "{} is", "Peru", "Lima"), "empty-answer", "Peru → ?"),
-        (edit(9, "{} is", "Peru", LIMA, relation=36), "not-text", "it names no relation"),
+        *(
+            (edit(9, "{} is", "Peru", LIMA, relation=relation), "not-text", "it names no relation")
+            for relation in (36, "", "P36,P37", "P\x9b36", "\ud800")
+        ),
         (edit(9, "{} is", "Pe\x1b[2Jru", LIMA), "control-character", "Pe\x1b[2Jru → Lima"),
         (edit(7, "{} is", "Peru", {"str": "Cuzco"}), "duplicate-id", "Peru → Cuzco"),
         ({"requested_rewrite": "edit"}, "not-text", "it names no relation"),
+        ({"case_id": 9}, "not-text", "requested_rewrite is missing"),
     ],
 )
 def test_a_record_that_cannot_be_used_is_reported_with_its_place(
@@ -281,6 +287,50 @@ def test_folders_of_datasets_get_the_step_that_makes_them_readable(tmp_path: Pat
         load(str(tmp_path / "saved"))
     with pytest.raises(UserError, match=f"load_from_disk\\('{split}'\\)"):
         load(str(split))
+
+
+def damaged(value: Any, rng: random.Random) -> Any:
+    """A JSON value of which one part, drawn at random, is gone or another value."""
+    if isinstance(value, dict | list) and value and rng.random() < 0.8:
+        key = rng.choice(list(value) if isinstance(value, dict) else range(len(value)))
+        changed = value.copy()
+        if rng.random() < 0.2:
+            del changed[key]
+        else:
+            changed[key] = damaged(value[key], rng)
+        return changed
+    return rng.choice(
+        [None, 5, True, [], {}, "", ["a", 3], [["a"]], {"str": "a"}, "\ud800", "\x1b", "[X] [Y]", "{}", "a, b"]
+    )
+
+
+def test_random_damage_to_published_files_gives_an_error_for_a_person_or_a_sound_frame(tmp_path: Path) -> None:
+    rng = random.Random(5)
+    mend = {"input": ROME["src"], "output": [{"answer": "IIT", "provenance": [{"title": ROME["subject"]}]}]}
+    question = dict(zip(HEADER.split("\t"), next(csv.reader([POPQA], delimiter="\t")), strict=True))
+    sample = {
+        "prompt_templates": ["<subject> is in <mask>"],
+        "samples": [{"subject": "Peru", "object": "Asia", "index": 1}],
+    }
+    whole = {
+        "counterfact": [edit(1, "{} is", "Peru", LIMA)] * 2,
+        "zsre": [ROME, ROME],
+        "popqa": [question] * 2,
+        "klar": sample,
+    }
+    kept = 0
+    for kind, value in [*whole.items(), ("zsre", [mend, mend])] * 60:
+        path = tmp_path / kind / "en" / "facts.json"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        written(path, damaged(value, rng))
+        try:
+            frame = load(f"{kind}:{tmp_path / kind if kind == 'klar' else path}").frame
+        except UserError:
+            continue
+        kept += 1
+        assert frame.select(COLUMNS).null_count().sum_horizontal().item() == 0
+        assert frame["template"].str.contains_any(["[X]"]).all() and frame["template"].str.contains_any(["[Y]"]).all()
+    assert kept > 60
 
 
 class Hub:
