@@ -44,7 +44,7 @@ async def test_watcher_tells_slow_panes_of_new_shards_at_most_twice_a_second(
         return load(self, *given)
 
     def counted(self: QueriesPane, *given: Any) -> None:
-        painted.append(given[0].height)
+        painted.append(given[0][0].height)
         paint(self, *given)
 
     monkeypatch.setattr(QueriesPane, "load", slow)

@@ -115,7 +115,10 @@ class RunsPane(Pane):
         """Load nothing: the watcher feeds this pane."""
 
     def feed(self, statuses: Sequence[RunStatus], worker_state: str) -> None:
-        """Show what the runs do now; repaint only what changed."""
+        """Show what the runs do now, as far as the pane is seen; repaint only what changed."""
+        self.statuses = statuses
+        if not all(node.display for node in self.ancestors_with_self if hasattr(node, "display")):
+            return
         if (fed := (statuses, worker_state, frozenset(self.stopping))) == self._fed:
             return
         self._fed = fed

@@ -61,6 +61,7 @@ class Bench(Screen[None]):
         """What the model worker does; empty before there is one."""
         self.waits = Waits(self)
         self.filtering = Filtering(self)
+        self._panes: tuple[Pane, ...] = ()
         self._settled: Timer | None = None
         self._answers: dict[Worker[Any], tuple[Callable[[Any], None], Callable[[BaseException], None]]] = {}
 
@@ -217,9 +218,10 @@ class Bench(Screen[None]):
 
     def seen_panes(self) -> list[Pane]:
         """Every pane on the screen, in reading order."""
+        self._panes = self._panes or tuple(self.query(Pane))  # asked for a few times a second, and always the same
         return [
             pane
-            for pane in self.query(Pane)
+            for pane in self._panes
             if all(node.display for node in pane.ancestors_with_self if hasattr(node, "display"))
         ]
 

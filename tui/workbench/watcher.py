@@ -26,6 +26,8 @@ REST = 0.5
 """Seconds between two rounds of new results: all that come meanwhile are shown together in the next round."""
 BUSY_REST = 2.0
 """The same while keys come: taking results in and drawing them would make the keys wait."""
+OTHER_REST = 3.0
+"""The same where the last round was of models that are not looked at: nothing of it is drawn but the run's progress."""
 TYPING = 1.0
 """Seconds after a key for which the next one is expected."""
 MACHINE_EVERY = 3.0
@@ -37,7 +39,9 @@ class Seen:
     """What one look found."""
 
     stored: Stored | None
-    """None: nothing new."""
+    """None: what there is to choose from is as before, and nothing of the View is new."""
+    new: bool
+    """Whether results of any model came."""
     of_view: bool
     """Whether the new results belong to the model of the View."""
     statuses: Sequence[RunStatus]
@@ -73,6 +77,9 @@ class Watcher:
         self._observer: Observer | None = None
         self._moved_at = 0.0
         """When the panes last got new results, or were last seen loading."""
+        self._of_others = False
+        """Whether what came last was of models that are not looked at."""
+        self._models: frozenset[str] = frozenset()
         self._trouble = ""
         self._runs_seen = False
         self._machine_at = 0.0
@@ -99,7 +106,8 @@ class Watcher:
             self._moved_at = now
         if not self.looking:
             typing = now - self._bench.host.last_key < TYPING
-            rested = now - self._moved_at >= (BUSY_REST if typing else REST)
+            rest = max(BUSY_REST if typing else REST, OTHER_REST if self._of_others and not self._bench.waits else 0.0)
+            rested = now - self._moved_at >= rest
             self.looking = True
             self._bench.in_thread(partial(self._seen, rested), self._take, self._fail, group="look")
 
@@ -117,7 +125,7 @@ class Watcher:
             reader, fresh = store.open(path), True
             self._observer = Observer(path)
         elif not (path / "store.json").is_file():
-            return Seen(None, False, (), reader, gone=True)
+            return Seen(None, False, False, (), reader, gone=True)
         model = session.view.model if session.view else ""
         new = False
         if fresh or rested:
@@ -126,9 +134,11 @@ class Watcher:
         assert self._observer is not None
         stored, of_view = None, False
         if new or fresh:
-            stored = look(reader, model)
             of_view = not model or self._told != (model, reader.changed.get(model, 0))
-        return Seen(stored, of_view, tuple(self._observer.look()), reader, self._machine())
+            models = frozenset(reader.models())
+            if of_view or models != self._models:
+                stored, self._models = look(reader, model), models
+        return Seen(stored, new or fresh, of_view, tuple(self._observer.look()), reader, self._machine())
 
     def _machine(self) -> str:
         """Memory and GPUs: read every few seconds, and only while the runs pane is seen."""
@@ -152,9 +162,10 @@ class Watcher:
         header.run = headline(seen.statuses, runs.stopping)
         self._runs_seen = runs in bench.seen_panes()
         runs.feed(seen.statuses, " · ".join(filter(None, (bench.worker_text, seen.machine))))
-        if seen.stored is not None:
-            self._moved_at = time.monotonic()
+        if seen.new:
+            self._moved_at, self._of_others = time.monotonic(), not seen.of_view
             self._report_damage(seen.reader)
+        if seen.stored is not None:
             self._take_results(seen.stored, seen)
         if session.view is None:
             going = any(one.status in ("running", "queued") for one in seen.statuses)
