@@ -90,6 +90,8 @@ class Session:
         """View A, while two are compared."""
         self.filter = ""
         """The filter of the queries."""
+        self.partial = False
+        """Whether a run of this store goes on: what is shown may still change."""
         self._steps: list[Step] = []
         self._past: list[Selection] = []
         self._future: list[Selection] = []

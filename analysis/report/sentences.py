@@ -108,33 +108,33 @@ def of_edits(frame: pl.DataFrame) -> str:
     rows = [row for row in frame.iter_rows(named=True) if row["d"] is not None]
     if not rows:
         return ""
-    row = next((row for row in rows if row.get("verdict")), rows[0])
-    said = f"Editing {row['edited']} moves its fact in {language(row['lang'])} by {number(row['d'])} in log p more than other facts"
+    judged = [row for row in rows if row.get("verdict")]
+    row = next((row for row in judged if row["verdict"] != "undecided"), (judged or rows)[0])
+    said = f"Editing the neurons of {row['edited']} moves its fact in {language(row['lang'])} by {number(row['d'])} in log p more than other facts"
     meant = _EDITED.get(str(row.get("verdict")))
     return f"{said}{f': {meant}' if meant else ''}{_interval(row, 'vs_random')}."
 
 
 def of_checks(frame: pl.DataFrame) -> str:
-    """Of the table `factcheck`: the best judge by AUROC, and whether the first judge of neurons is better than the probability."""
+    """Of the table `factcheck`: the best judge by AUROC among those with an interval, and whether degenerate neurons are better than
+    the probability."""
     rows = [row for row in frame.iter_rows(named=True) if row["auroc"] is not None]
     if not rows:
         return ""
-    best = max(rows, key=lambda row: row["auroc"])
+    told = [row for row in rows if "…" in str(row["auroc_interval"])]
+    if not told:
+        return "Too few claims to tell the judges apart."
+    best = max(told, key=lambda row: row["auroc"])
     said = f"The best judge is {best['judge']} in {language(best['lang'])} (AUROC {number(best['auroc'])})"
-    own = next((row for row in rows if "degenerate" in row["judge"]), None)
+    own = next((row for row in told if row["judge"].startswith("DKN")), None)
     if own is None or own is best:
         return f"{said}."
     ends = str(own["vs_probability"] or "").lstrip("~").split("…")
     better = "no interval against the probability"
     if len(ends) == 2:
         low, high = (float(end) for end in ends)
-        better = (
-            "better than the probability"
-            if low > 0
-            else "worse than the probability"
-            if high < 0
-            else "no better than the probability"
-        )
+        word = "better than" if low > 0 else "worse than" if high < 0 else "no better than"
+        better = f"{word} the probability"
     return f"{said}; {own['judge']} in {language(own['lang'])}: {number(own['auroc'])}, {better}."
 
 

@@ -61,6 +61,8 @@ class Pane(Vertical):
     """Which keys the footer names here: a name of keymap.CONTEXTS."""
     HELPERS: ClassVar[bool] = True
     """Whether columns of its table whose names begin with _ are internal to the pane and not exported."""
+    PARTIAL: ClassVar[bool] = True
+    """Whether what it shows is partial while a run goes on."""
     DRAWS: ClassVar[bool] = False
     """Whether `result` returns a table, so that a figure of what the pane shows can be drawn."""
     HELP: ClassVar[str] = ""
@@ -209,8 +211,9 @@ class Pane(Vertical):
     def entitle(self, above: str | None = None, below: str | None = None) -> None:
         """Change the texts in the border. Draws only the border's lines, and only those that change."""
         if above is not None:
-            self._above = above
-            table = self.table()
+            self._above, table = above, self.table()
+            if self.PARTIAL and self.session.partial:
+                above = f"{above} · so far"
             if table is not None and table.filter_text:
                 above = f"{above} · /{table.filter_text}"
         for name, text in (("border_title", above), ("border_subtitle", below)):
@@ -220,13 +223,17 @@ class Pane(Vertical):
                 line = -1 if name == "border_title" else self.size.height
                 self.refresh(Region(-2, line, self.outer_size.width, 1))
 
+    def entitle_again(self) -> None:
+        """What the title says beside its text has changed."""
+        self.entitle(self._above)
+
     def filter_rows(self, text: str) -> bool:
         """Show only the rows of the table that hold these words; False where that changes nothing."""
         table = self.table()
         if table is None or table.filter_text == text:
             return False
         table.set_filter(text)
-        self.entitle(self._above)
+        self.entitle_again()
         return True
 
     def summarise(self, content: Text | str) -> None:

@@ -84,6 +84,7 @@ class RunsPane(Pane):
 
     TITLE = "runs"
     CONTEXT = "runs"
+    PARTIAL = False
     HELP = (
         "Runs are processes of their own: closing the workbench or losing the line does not end them. A run whose process is gone"
         " is lost, or has failed if it had not begun; u starts it again, and what is stored is not computed twice. ^x cancels at "

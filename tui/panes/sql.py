@@ -36,6 +36,7 @@ class SqlPane(Pane):
 
     TITLE = "SQL"
     CONTEXT = "sql"
+    PARTIAL = False
     HELPERS = False
     HELP = (
         "Any SELECT over the stored tables and macros. ^r or F5 runs the statement, ^x stops it, F7 and F8 walk through the history, esc "

@@ -17,6 +17,7 @@ class ThresholdsPane(Pane):
 
     TITLE = "thresholds"
     CONTEXT = "thresholds"
+    PARTIAL = False
     HELP = (
         "Every number that decides what counts. , and . choose one, - and + change it, from any pane. Here digits type a value and enter "
         "sets it. * marks what is not at its default. All are arguments of queries over what is stored: nothing is computed anew."

@@ -9,6 +9,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from knscope.store.errors import UserError
+from knscope.tui.panes.pane import Pane
 from knscope.tui.panes.queries import QueriesPane
 from knscope.tui.panes.runs import RunsPane, headline
 from knscope.tui.session import Stored, look
@@ -167,8 +168,12 @@ class Watcher:
             self._report_damage(seen.reader)
         if seen.stored is not None:
             self._take_results(seen.stored, seen)
+        going = any(one.status in ("running", "queued") for one in seen.statuses)
+        if going != session.partial:
+            session.partial = going
+            for pane in bench.query(Pane):
+                pane.entitle_again()
         if session.view is None:
-            going = any(one.status in ("running", "queued") for one in seen.statuses)
             bench.query_one(QueriesPane).say(nothing(seen.reader, going=going))
 
     def _take_results(self, stored: Stored, seen: Seen) -> None:

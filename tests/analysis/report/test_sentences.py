@@ -43,11 +43,18 @@ def test_of_pairs_puts_controls_beside_the_rate() -> None:
 
 def test_of_checks_compares_the_neurons_with_the_probability() -> None:
     rows = [
-        {"lang": "en", "judge": "probability", "auroc": 0.81, "vs_probability": None},
-        {"lang": "en", "judge": "degenerate neurons, activation", "auroc": 0.62, "vs_probability": "-0.30…-0.08"},
+        {"lang": "en", "judge": "probability", "auroc": 0.81, "auroc_interval": "0.7…0.9", "vs_probability": None},
+        {
+            "lang": "en",
+            "judge": "DKN, activation",
+            "auroc": 0.62,
+            "auroc_interval": "0.5…0.7",
+            "vs_probability": "-0.30…-0.08",
+        },
+        {"lang": "zh", "judge": "argmax", "auroc": 1.0, "auroc_interval": "too few", "vs_probability": None},
     ]
     assert sentences.of_checks(pl.DataFrame(rows)) == (
-        "The best judge is probability in English (AUROC 0.81); degenerate neurons, activation in English: 0.62, "
+        "The best judge is probability in English (AUROC 0.81); DKN, activation in English: 0.62, "
         "worse than the probability."
     )
     for interval, said in (
@@ -57,6 +64,7 @@ def test_of_checks_compares_the_neurons_with_the_probability() -> None:
     ):
         rows[1]["vs_probability"] = interval
         assert said in sentences.of_checks(pl.DataFrame(rows))
+    assert sentences.of_checks(pl.DataFrame(rows[2:])) == "Too few claims to tell the judges apart."
 
 
 def test_of_edits_and_of_serving_name_the_first_row() -> None:
@@ -69,7 +77,7 @@ def test_of_edits_and_of_serving_name_the_first_row() -> None:
         "vs_random_interval": "-0.2…0.1",
     }
     assert sentences.of_edits(pl.DataFrame([row])) == (
-        "Editing N moves its fact in English by −0.40 in log p more than other facts: facts of any kind move as much "
+        "Editing the neurons of N moves its fact in English by −0.40 in log p more than other facts: facts of any kind move as much "
         "(difference −0.2 … 0.1)."
     )
     listed = pl.DataFrame({"layer": [17, 3], "neuron": [345, 2], "facts": [23, 1], "all_langs": [1, 0]})
