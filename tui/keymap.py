@@ -242,6 +242,9 @@ ACTIONS: tuple[Action, ...] = (
         "Take away",
         "export",
     ),
+    Action(
+        "take.chart", ("v",), "draw", "Draw the rows of this table: bars, a line or a histogram", "Take away", "chart"
+    ),
     Action("take.screen", ("E",), "picture", "Write the screen as SVG", "Take away", "picture"),
     # --- Panes
     Action("tab.layers", ("1",), "layers", "Layers: where the neurons are", "Panes", "tab('layers')"),
@@ -312,7 +315,7 @@ CONTEXTS: Mapping[str, tuple[str, ...]] = {
     "checks": ("go.in", "go.out", "compute.missing", "take.export", "pane.zoom"),
     "neuron": ("go.in", "go.back", "take.copy", "take.sql", "take.export"),
     "sql": ("sql.run", "sql.browse", "sql.find", "sql.cancel", "sql.leave"),
-    "result": ("take.export", "take.copy", "take.copy-table", "tab.sql", "go.out"),
+    "result": ("take.chart", "take.export", "take.copy", "tab.sql", "go.out"),
     "runs": ("run.start", "run.cancel", "run.resume", "compute.missing", "compute.ask"),
     "": ("go.in", "take.sql", "take.export", "pane.zoom", "tab.sql"),
 }

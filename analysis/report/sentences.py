@@ -110,7 +110,8 @@ def of_edits(frame: pl.DataFrame) -> str:
         return ""
     judged = [row for row in rows if row.get("verdict")]
     row = next((row for row in judged if row["verdict"] != "undecided"), (judged or rows)[0])
-    said = f"Editing the neurons of {row['edited']} moves its fact in {language(row['lang'])} by {number(row['d'])} in log p more than other facts"
+    moved = f"moves its fact in {language(row['lang'])} by {number(row['d'])} in log p more than other facts"
+    said = f"Editing the neurons of {row['edited']} {moved}"
     meant = _EDITED.get(str(row.get("verdict")))
     return f"{said}{f': {meant}' if meant else ''}{_interval(row, 'vs_random')}."
 

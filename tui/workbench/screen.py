@@ -22,6 +22,7 @@ from knscope.tui.panes.pane import Pane
 from knscope.tui.panes.queries import QueriesPane
 from knscope.tui.selection import Selection
 from knscope.tui.thresholds import reset, thresholds, value_of
+from knscope.tui.widgets.chart import chart, kind_of
 from knscope.tui.widgets.footer_line import FooterLine
 from knscope.tui.widgets.frame_table import FrameTable
 from knscope.tui.widgets.layer_grid import LayerGrid
@@ -306,6 +307,23 @@ class WorkbenchScreen(Bench):
 
     def action_show_sql(self) -> None:
         self.exporting.show_sql()
+
+    def action_chart(self) -> None:
+        """Draw the rows of the table one is in."""
+        pane = self.pane()
+        frame = pane.whole() if pane is not None else None
+        if pane is None or frame is None or not kind_of(frame):
+            self.say("There is nothing here to draw: a column of numbers is needed.")
+            return
+        if pane.id != "sql":  # what is shown, not what helps
+            table = pane.table()
+            frame = (
+                frame.select([column.name for column in table.columns if column.name in frame.columns])
+                if table
+                else frame
+            )
+        width = min(70, self.app.size.width - 8)
+        self.app.push_screen(TextScreen(f"{pane.TITLE}, drawn", chart(frame, width)))
 
     def action_export(self) -> None:
         self.exporting.export()
