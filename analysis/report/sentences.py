@@ -150,3 +150,23 @@ def of_serving(frame: pl.DataFrame, langs: Sequence[str]) -> str:
     if len(langs) > 1:
         said += f"; {int((frame['all_langs'] > 0).sum()):,} serve a fact in all of {together(langs)}"
     return f"{said}."
+
+
+_ROLES = {
+    "knowledge neurons": "kn",
+    "others, same layers": "layer_control",
+    "others, same single drops": "drop_control",
+}
+
+
+def of_table(name: str, frame: pl.DataFrame, langs: Sequence[str]) -> str:
+    """Of a table of a report, by its name; empty where there is nothing to say of it."""
+    if frame.is_empty():
+        return ""
+    if name == "likn":
+        return of_likn(frame, langs)
+    if name == "dkn":  # the last language, or all of them
+        last = frame.filter(frame["lang"] == frame["lang"][-1])
+        roles = last.with_columns(role=pl.col("neurons").replace_strict(_ROLES, default="", return_dtype=pl.String))
+        return of_pairs(roles.select("role", "pairs", "paper", "strict"), "strict")
+    return of_edits(frame) if name == "edits" else of_checks(frame) if name == "factcheck" else ""

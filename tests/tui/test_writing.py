@@ -97,7 +97,10 @@ def test_a_report_holds_every_table_and_figure_that_its_page_names(
     page = Links()
     page.feed((folder / "report.html").read_text("utf-8"))
     files = {str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()} - {"report.html"}
-    assert page.found == files and not list(folder.parent.glob(".*"))
+    anchors = {name for name in page.found if name.startswith("#")}
+    text = (folder / "report.html").read_text("utf-8")
+    assert anchors and all(f'id="{name[1:]}"' in text for name in anchors) and "What it comes to" in text
+    assert page.found - anchors == files and not list(folder.parent.glob(".*"))
     counted = [len([name for name in files if name.endswith(ending)]) for ending in (".csv", ".tex", ".pdf", ".svg")]
     assert counted[0] == counted[1] and counted[2] == counted[3]
     assert f"{counted[0]} tables and {counted[2]} figures written" in said

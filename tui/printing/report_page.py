@@ -17,6 +17,13 @@ if TYPE_CHECKING:
 
 STEM = 200
 """Bytes of a file's name at most, without its ending and number."""
+TITLES = {
+    "a": "same relation", "b": "other relation", "c": "same answer", "c_facts": "facts with the same answer", "vs_a": "over same relation",
+    "vs_c": "over same answer", "p_a": "p, same relation", "p_b": "p, other relation", "p_c": "p, same answer", "langs": "languages",
+    "lang": "language", "sr": "SR (eq. 11)", "specific": "specific SR", "d": "own - other, log p", "kl": "KL", "lam": "λ", "auroc": "AUROC",
+    "f1": "F1", "p_10": "p, lowest tenth", "p_90": "p, highest tenth",
+}  # fmt: skip
+"""What a stranger calls a column; any other name is shown with spaces."""
 LONG = 24
 """Rows of a table above which the page shows it only when asked."""
 _TABLE_FILES, _FIGURE_FILES = ("csv", "tex"), ("pdf", "svg")
@@ -26,7 +33,7 @@ h2 { margin-top: 3rem; border-bottom: 1px solid #ccc } h3 { margin-top: 2rem }
 table { border-collapse: collapse; font-size: 13px; font-variant-numeric: tabular-nums }
 th, td { padding: 2px 10px 2px 0; text-align: left; vertical-align: top } th { border-bottom: 1px solid #999 }
 .number { text-align: right } .wide { overflow-x: auto } .notes { color: #666; font-size: 13px }
-.failed { color: #b00 } figure { margin: 1rem 0 } svg { max-width: 100%; height: auto }
+.found { background: #f6f6f4; padding: .5rem 1rem } .failed { color: #b00 } figure { margin: 1rem 0 } svg { max-width: 100%; height: auto }
 """
 
 
@@ -43,6 +50,8 @@ class Report:
         self.failures: list[str] = []
         """Figures that could not be drawn, and why."""
         self._stems = set[str]()
+        self._found: list[tuple[str, str, list[str]]] = []
+        """Of each chapter its anchor, its title, and what its tables come to."""
 
     def write(
         self, sources: Sequence[Table], chapters: Iterable[Chapter], experiments: Mapping[str, str] | None = None
@@ -83,8 +92,14 @@ class Report:
             self._parts.append(f'<p class=notes><a href="experiments/{escape(name)}">.toml</a></p></details>')
 
     def _chapter(self, chapter: Chapter) -> int:
+        from knscope.analysis.report import sentences
+
         view = chapter.view
-        self._parts.append(f"<h2>{escape(view.model)}, {escape(view.method)}</h2>")
+        title, anchor = f"{view.model}, {view.method}", f"chapter-{len(self._found) + 1}"
+        # Edits and claims are about the paper's two languages, the others about those of the view: each says which.
+        said = [sentences.of_table(table.name, table.frame, view.langs) for table in chapter.tables]
+        self._found.append((anchor, title, [one for one in said if one]))
+        self._parts.append(f'<h2 id="{anchor}">{escape(title)}</h2>')
         self._parts.append(f"<p class=notes>{escape(', '.join(view.langs))}. {escape(chapter.thresholds)}</p>")
         return sum(self._table(table, f"{view.model}-{view.method}-{table.name}") for table in chapter.tables)
 
@@ -130,9 +145,18 @@ class Report:
         self._stems.add(stem)
         return stem
 
+    def _first(self) -> str:
+        """What stands first: a chapter's name, which leads there, and what its tables come to."""
+        rows = []
+        for anchor, title, said in self._found:
+            lines = "".join(f"<li>{escape(one)}</li>" for one in said)
+            rows.append(f'<p><a href="#{anchor}">{escape(title)}</a></p><ul>{lines}</ul>')
+        return f"<section class=found><h2>What it comes to</h2>{''.join(rows)}</section>" if rows else ""
+
     def _page(self) -> None:
-        body = "\n".join(self._parts)
-        head = f"<meta charset=utf-8><title>{escape(self._title)}</title><style>{_STYLE}</style>"
+        body = "\n".join([self._parts[0], self._first(), *self._parts[1:]])
+        head = "<meta charset=utf-8><meta name=viewport content='width=device-width'>"
+        head += f"<title>{escape(self._title)}</title><style>{_STYLE}</style>"
         (self._place / "report.html").write_text(f"<!doctype html><html>{head}\n{body}\n</html>\n", encoding="utf-8")
 
 
@@ -143,7 +167,10 @@ def escape(text: str) -> str:
 def _html(table: Table) -> str:
     shown = table.frame.drop(table.aside)
     kinds = [" class=number" if dtype.is_numeric() else "" for dtype in shown.schema.values()]
-    head = "".join(f"<th{kind}>{escape(name)}</th>" for name, kind in zip(shown.columns, kinds, strict=True))
+    head = "".join(
+        f"<th{kind}>{escape(TITLES.get(name, name.replace('_', ' ')))}</th>"
+        for name, kind in zip(shown.columns, kinds, strict=True)
+    )
     rows = "\n".join(
         f"<tr>{''.join(f'<td{kind}>{escape(cell(value))}</td>' for value, kind in zip(row, kinds, strict=True))}</tr>"
         for row in shown.iter_rows()
