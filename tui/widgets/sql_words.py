@@ -124,6 +124,8 @@ def fitting(
         return begun, []
     after_from = re.search(r"\b(FROM|JOIN)\s+[\w.]*$", before, re.IGNORECASE) is not None
     of_tables = [word for table in dict.fromkeys(tables.values()) for word in columns(table)]
+    if not tables:  # a statement begins with what it selects
+        of_tables = list({word.text: word for of_table in names.columns.values() for word in of_table}.values())
     keywords = [Word(keyword) for keyword in KEYWORDS]
     order = (names.tables, names.others) if after_from else (of_tables, keywords, names.others, names.tables)
     found: dict[str, Word] = {}
