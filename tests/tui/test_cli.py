@@ -69,12 +69,12 @@ def test_help_and_startup_load_nothing_heavy() -> None:
         "sql",
     ],
 )
-def test_every_command_explains_itself(command: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_every_command_has_help(command: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert run_app([*command.split(), "--help"]) == 0
     assert "Usage: knscope" in capsys.readouterr().out
 
 
-def test_no_command_reaches_torch(finished: Path) -> None:
+def test_commands_never_import_torch(finished: Path) -> None:
     commands = [["status"], ["facts"], ["kn", *ENCODER], ["layers", *ENCODER], ["likn", *ENCODER], ["dkn", *ENCODER]]
     code = (
         "import sys; from knscope.tui.cli import run_app\n"
@@ -94,7 +94,7 @@ def test_json_is_one_document_with_rows_and_notes(
 
 
 @pytest.mark.parametrize("ending", ["csv", "json", "parquet"])
-def test_results_go_to_a_file_in_the_format_of_its_name(
+def test_output_file_ending_chooses_the_format(
     ending: str, finished: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     out = tmp_path / f"kn.{ending}"
@@ -112,7 +112,7 @@ def rows_of_json(path: Path) -> pl.DataFrame:
     return pl.DataFrame(table["rows"])
 
 
-def test_a_threshold_is_an_argument_of_the_question(finished: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_threshold_options_change_the_printed_sets(finished: Path, capsys: pytest.CaptureFixture[str]) -> None:
     counts = []
     for tau in ("0.1", "en=0.1,fr=0.5", "0.5"):
         assert run_app(["kn", str(finished), *ENCODER, "--tau", tau, "--format", "csv"]) == 0
@@ -135,7 +135,7 @@ def test_a_threshold_is_an_argument_of_the_question(finished: Path, capsys: pyte
         (["cancel", "20200101-000000-abcdef"], "no run"),
     ],
 )
-def test_what_a_person_gets_wrong_is_one_message_on_stderr_and_exit_code_2(
+def test_user_errors_are_one_message_on_stderr_with_exit_code_2(
     arguments: list[str], said: str, finished: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert run_app([arguments[0], str(finished), *arguments[1:]]) == 2
@@ -144,14 +144,12 @@ def test_what_a_person_gets_wrong_is_one_message_on_stderr_and_exit_code_2(
 
 
 @pytest.mark.parametrize("command", ["status", "kn", "cancel"])
-def test_a_store_that_is_not_there_is_said_to_be_missing(
-    command: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_missing_store_gives_an_error(command: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert run_app([command, str(tmp_path / "nowhere")]) == 2
     assert "nowhere" in capsys.readouterr().err
 
 
-def test_where_a_run_cannot_be_compacted_the_one_file_is_published_all_the_same(
+def test_compact_publishes_the_snapshot_even_if_a_run_cannot_be_merged(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     def refuse(folder: Path) -> None:
@@ -176,9 +174,7 @@ def test_status_lists_runs_as_a_table_and_as_json(finished: Path, capsys: pytest
     assert run["status"] == "done" and run["done"] == run["total"] > 0 and run["provenance"]["libraries"]["torch"]
 
 
-def test_status_of_many_runs_shows_those_that_go_on_and_the_newest(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_status_lists_active_and_newest_runs_first(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     place = store.create(tmp_path / "many.knstore")
     for number in range(90):
         name = run_files.new_run(place, {}, f"2026{number:04}-run")
@@ -191,7 +187,7 @@ def test_status_of_many_runs_shows_those_that_go_on_and_the_newest(
     assert rows[:3] == [["20260003-run", "running"], ["20260089-run", "done"], ["20260088-run", "done"]]
 
 
-def test_bad_data_is_refused_before_a_run_is_started(
+def test_run_refuses_bad_data_before_it_starts(
     tmp_path: Path, tiny_models: Mapping[str, Path], capsys: pytest.CaptureFixture[str]
 ) -> None:
     data = tmp_path / "facts.csv"
@@ -201,7 +197,7 @@ def test_bad_data_is_refused_before_a_run_is_started(
     assert "relation" in capsys.readouterr().err and not place.exists()
 
 
-def test_a_folder_that_is_no_model_is_refused_before_a_run_is_started(
+def test_run_refuses_a_folder_without_a_model_before_it_starts(
     tmp_path: Path, tiny_facts: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (tmp_path / "config.json").write_text("{}")
@@ -212,7 +208,7 @@ def test_a_folder_that_is_no_model_is_refused_before_a_run_is_started(
     assert not (tmp_path / "new").exists()
 
 
-def test_a_run_has_as_many_processes_as_are_asked_for(
+def test_run_starts_the_number_of_processes_asked_for(
     tmp_path: Path, tiny_models: Mapping[str, Path], tiny_facts: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     started: list[RunConfig] = []
@@ -238,7 +234,7 @@ def test_a_run_has_as_many_processes_as_are_asked_for(
         (["--method", "amig", "--what", "nothing"], "--what"),
     ],
 )
-def test_a_run_that_cannot_be_meant_is_refused_before_it_is_started(
+def test_run_refuses_contradictory_options_before_it_starts(
     option: list[str], said: str, tmp_path: Path, tiny_models: Mapping[str, Path], tiny_facts: Path,
     capsys: pytest.CaptureFixture[str],
 ) -> None:  # fmt: skip
@@ -253,7 +249,7 @@ def test_sizes_are_read_as_people_write_them() -> None:
     assert {text: common.size(text) for text in wanted} == wanted
 
 
-def test_one_method_is_one_method_and_a_threshold_is_named_once(
+def test_query_and_stability_take_one_method_and_tau_names_a_language_once(
     finished: Path, tiny_models: Mapping[str, Path], capsys: pytest.CaptureFixture[str]
 ) -> None:
     model = str(tiny_models["encoder"])
@@ -282,7 +278,7 @@ def test_sql_exports_everything_unless_a_limit_is_named_and_says_what_is_left_ou
     assert run_app([*ask, "--limit", "0"]) == 2
 
 
-def test_what_json_and_csv_cannot_say_is_null_or_hex(
+def test_json_and_csv_write_nan_as_null_and_bytes_as_hex(
     finished: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     ask = ["sql", str(finished), "SELECT 'nan'::DOUBLE AS n, ['inf'::DOUBLE, 1.5] AS l, 'ab'::BLOB AS b"]
@@ -297,7 +293,7 @@ def test_what_json_and_csv_cannot_say_is_null_or_hex(
 
 
 @pytest.mark.parametrize("room", [40, 80, 100, 120])
-def test_a_narrow_terminal_costs_the_last_columns_and_never_a_label_or_a_digit(room: int) -> None:
+def test_fitted_drops_last_columns_and_never_shortens_labels_or_numbers(room: int) -> None:
     needed, numeric = [5, 31, 6, 7, 9, 11, 13, 20], [False, False, True, True, True, False, True, True]
     widths = output.fitted(needed, numeric, room)
     assert len(widths) >= 3 and sum(widths) + 2 * len(widths) <= max(room, 5 + 12 + 6 + 6)
@@ -306,7 +302,7 @@ def test_a_narrow_terminal_costs_the_last_columns_and_never_a_label_or_a_digit(r
     assert output.fitted(needed, numeric, 200) == needed
 
 
-def test_a_bundled_model_is_known_by_its_name_unless_a_folder_has_it(
+def test_absolute_source_finds_bundled_models_unless_a_folder_has_the_name(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert absolute_source("gpt2-multi") == str(BUNDLED / "gpt2-multi")
@@ -319,7 +315,7 @@ def test_a_bundled_model_is_known_by_its_name_unless_a_folder_has_it(
     assert absolute_source("gpt2-multi") == str(own)
 
 
-def test_a_model_is_told_line_by_line_and_as_one_document(
+def test_models_inspect_prints_tables_and_json(
     tiny_models: Mapping[str, Path], capsys: pytest.CaptureFixture[str]
 ) -> None:
     folder = tiny_models["decoder"]
@@ -402,7 +398,7 @@ def test_query_shows_the_likeliest_answers_and_the_neurons_of_each_named_one(
     assert "unknown to the model's tokenizer" in capsys.readouterr().err
 
 
-def test_a_run_that_is_followed_counts_the_rows_it_could_not_use_and_says_why(
+def test_followed_run_reports_unusable_rows_with_reasons(
     tmp_path: Path, tiny_models: Mapping[str, Path], tiny_facts: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     data = tmp_path / "facts.csv"
@@ -426,7 +422,7 @@ def test_a_run_that_is_followed_counts_the_rows_it_could_not_use_and_says_why(
     ("status", "total", "done", "code"),
     [("done", 9, 9, 0), ("failed", 0, 0, 2), ("failed", 9, 8, 1), ("lost", 9, 3, 1), ("cancelled", 9, 3, 130)],
 )
-def test_a_run_of_which_nothing_can_be_computed_is_the_askers_error(
+def test_exit_code_is_2_if_a_run_failed_before_planning_any_result(
     status: str, total: int, done: int, code: int
 ) -> None:
     seen = RunStatus(run_files.RunRecord("one", beat=1, total=total, done=done), status, None, None)
@@ -436,7 +432,7 @@ def test_a_run_of_which_nothing_can_be_computed_is_the_askers_error(
 @pytest.mark.parametrize(
     ("program", "said"), [("not_there", "No module named not_there"), ("this", "Namespaces are one")]
 )
-def test_run_that_ends_before_its_first_word_has_failed_and_says_its_last_line(
+def test_run_that_ends_before_reporting_fails_with_its_last_log_line(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], program: str, said: str
 ) -> None:
     """`this` is a module of Python's that prints something and ends with 0."""
@@ -479,7 +475,7 @@ def test_status_and_cancel_of_a_run_that_does_not_answer(
     assert run_app(["cancel", str(place), run]) == 0 and "is not active: cancelled" in capsys.readouterr().err
 
 
-def test_an_analysis_that_is_complete_is_not_started_again(finished: Path) -> None:
+def test_demo_does_not_restart_a_complete_analysis(finished: Path) -> None:
     done = RunConfig.from_json(run_files.read_runs(finished)[-1].config)
     assert resume(finished, done) is None
 

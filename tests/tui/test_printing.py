@@ -25,7 +25,7 @@ from knscope.tui.printing.format import cell
 TWO = [Table("first", "the first", pl.DataFrame({"a": [1]})), Table("second", "the second", pl.DataFrame({"b": [2]}))]
 
 
-def test_a_label_of_one_word_is_not_broken_while_columns_can_be_left_out(
+def test_print_table_leaves_columns_out_before_it_breaks_a_word(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     label = "bert-multi@c4919b59"
@@ -37,7 +37,7 @@ def test_a_label_of_one_word_is_not_broken_while_columns_can_be_left_out(
     assert label in printed and "more columns with --format csv: a_long_number_1" in printed
 
 
-def test_names_of_columns_are_text_and_no_markup(
+def test_column_names_are_printed_without_markup(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(output, "console", lambda needed=0: output._console(width=20))
@@ -56,7 +56,7 @@ def test_large_numbers_are_written_short_and_bytes_as_hex() -> None:
     ]
 
 
-def test_a_format_of_one_table_says_which_tables_it_leaves_out(capsys: pytest.CaptureFixture[str]) -> None:
+def test_csv_and_parquet_name_the_tables_they_leave_out(capsys: pytest.CaptureFixture[str]) -> None:
     output.emit(TWO, "csv")
     captured = capsys.readouterr()
     assert captured.out == "a\n1\n" and captured.err == "left out: the second; --json has every table\n"
@@ -65,7 +65,7 @@ def test_a_format_of_one_table_says_which_tables_it_leaves_out(capsys: pytest.Ca
     assert len(json.loads(captured.out)["tables"]) == 2 and captured.err == ""
 
 
-def test_a_command_without_formats_names_the_option_it_has(
+def test_command_without_formats_hints_at_json(
     made_store: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(output, "console", lambda needed=0: output._console(width=60))
@@ -74,13 +74,13 @@ def test_a_command_without_formats_names_the_option_it_has(
     assert "more columns with --json: " in printed and "--format" not in printed
 
 
-def test_lists_and_structs_in_csv_are_json_that_every_reader_takes() -> None:
+def test_csv_writes_lists_and_structs_as_strict_json() -> None:
     frame = pl.DataFrame({"l": [[float("nan"), 1.5]], "s": [{"a": float("inf")}]})
     row = pl.read_csv(export.as_csv(frame).encode()).row(0)
     assert [json.loads(cell) for cell in row] == [[None, 1.5], {"a": None}]
 
 
-def test_writing_to_a_device_pipe_or_link_leaves_it_what_it_is(tmp_path: Path) -> None:
+def test_export_keeps_devices_pipes_and_symlinks(tmp_path: Path) -> None:
     pipe, link, target = tmp_path / "pipe", tmp_path / "link.csv", tmp_path / "target.csv"
     os.mkfifo(pipe)
     reading = os.open(pipe, os.O_RDONLY | os.O_NONBLOCK)
@@ -96,7 +96,7 @@ def test_writing_to_a_device_pipe_or_link_leaves_it_what_it_is(tmp_path: Path) -
         writing.write(TWO[:1], tmp_path / "missing" / "a.csv")
 
 
-def test_a_reader_of_a_pipe_that_has_read_enough_is_no_error_of_a_person(tmp_path: Path) -> None:
+def test_closed_pipe_raises_reader_gone(tmp_path: Path) -> None:
     reading, end = os.pipe()
     os.close(reading)
     with pytest.raises(ReaderGone):
@@ -106,7 +106,7 @@ def test_a_reader_of_a_pipe_that_has_read_enough_is_no_error_of_a_person(tmp_pat
 
 @pytest.mark.parametrize("option", ["--tau", "--langs", "--relations"])
 @pytest.mark.parametrize("value", ["", ",", " , "])
-def test_an_option_that_is_given_and_names_nothing_is_refused(
+def test_empty_option_values_are_refused(
     option: str, value: str, made_store: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert run_app(["kn", str(made_store), f"{option}={value}"]) == 2
@@ -116,7 +116,7 @@ def test_an_option_that_is_given_and_names_nothing_is_refused(
     assert common.words(option, None) == ()
 
 
-def test_a_run_of_nothing_is_refused_before_it_is_started(
+def test_run_refuses_empty_lists_before_it_starts(
     tmp_path: Path, tiny_models: Mapping[str, Path], tiny_facts: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     asked = ["run", str(tmp_path / "new"), "--model", str(tiny_models["encoder"]), "--data", str(tiny_facts)]
@@ -126,7 +126,7 @@ def test_a_run_of_nothing_is_refused_before_it_is_started(
     assert not (tmp_path / "new").exists()
 
 
-def test_a_threshold_that_cannot_be_meant_is_told_before_stability_computes(
+def test_stability_checks_thresholds_before_it_computes(
     tmp_path: Path, tiny_models: Mapping[str, Path], tiny_facts: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     asked = ["stability", str(tiny_models["encoder"]), "--data", str(tiny_facts), "--store", str(tmp_path / "new")]
@@ -137,7 +137,7 @@ def test_a_threshold_that_cannot_be_meant_is_told_before_stability_computes(
 
 
 @pytest.mark.parametrize("command", [["models", "inspect"], ["data", "check", "demo", "--model"]])
-def test_a_device_that_is_none_is_refused_where_a_model_is_looked_at(
+def test_models_inspect_and_data_check_refuse_unknown_devices(
     command: list[str], tiny_models: Mapping[str, Path], capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert run_app([*command, str(tiny_models["encoder"]), "--device", "foo"]) == 2
@@ -145,12 +145,14 @@ def test_a_device_that_is_none_is_refused_where_a_model_is_looked_at(
     assert captured.err.startswith("knscope: --device foo: write auto") and captured.out == ""
 
 
-def test_an_answer_in_sql_has_no_figure(made_store: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_exporting_an_sql_result_as_pdf_is_refused(
+    made_store: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     assert run_app(["sql", str(made_store), "SELECT 1", "-o", str(tmp_path / "a.pdf")]) == 2
     assert "an SQL result has no figure" in capsys.readouterr().err and not list(tmp_path.glob("*.pdf"))
 
 
-def test_shares_by_layer_are_the_same_every_time_whatever_their_last_bits() -> None:
+def test_printed_layer_shares_do_not_depend_on_rounding() -> None:
     class Reader:
         def __init__(self, share: float) -> None:
             self.share = share
@@ -165,9 +167,7 @@ def test_shares_by_layer_are_the_same_every_time_whatever_their_last_bits() -> N
     assert first.frame.equals(second.frame)
 
 
-def test_a_table_of_which_nothing_is_stored_says_which_run_computes_it(
-    made_store: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_empty_table_names_the_run_that_computes_it(made_store: Path, capsys: pytest.CaptureFixture[str]) -> None:
     with store.open(made_store) as reader:
         counts = {name: reader.sql(f"SELECT count(*) FROM {name}").item() for name in ("scan", "edit")}
         model = reader.models()[0]
@@ -177,7 +177,7 @@ def test_a_table_of_which_nothing_is_stored_says_which_run_computes_it(
         assert ("--what edit" in capsys.readouterr().err.replace("\n", " ")) == told
 
 
-def test_a_place_that_cannot_be_written_is_told_before_anything_is_computed(
+def test_output_path_is_checked_before_anything_is_computed(
     made_store: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "a.csv").mkdir()
@@ -205,7 +205,7 @@ def test_stability_leaves_a_model_out_that_has_none_of_the_languages(
     assert view is not None and view.langs == ("en",) and view.tau == {"en": 0.2}
 
 
-def test_measurements_are_in_the_same_order_whichever_process_was_first() -> None:
+def test_in_order_sorts_measurements_of_all_processes() -> None:
     rows = [{"fact": fact, "lang": lang, "method": name} for fact in "ab" for lang in ("en", "fr") for name in "yx"]
     first = {"m": {"model": "m", "rows": rows, "groups": []}, "n": {"model": "n", "rows": [], "groups": rows[:4]}}
     other = {"n": first["n"], "m": {**first["m"], "rows": rows[4:] + rows[:4]}}

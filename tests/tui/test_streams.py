@@ -96,7 +96,7 @@ def test_stdout_tells_a_reader_that_is_gone_from_a_descriptor_that_is_closed() -
         ("| true; exit ${PIPESTATUS[0]}", 0, ""),
     ],
 )
-def test_a_command_ends_with_a_sentence_or_with_everything_written(redirection: str, code: int, said: str) -> None:
+def test_command_writes_all_output_or_ends_with_an_error(redirection: str, code: int, said: str) -> None:
     done = shell(f'"$0" --help {redirection}')
     assert done.returncode == code and said in done.stderr and "Traceback" not in done.stderr
     assert len(done.stderr.splitlines()) == bool(said)
@@ -114,9 +114,7 @@ def test_unbuffered_output_on_a_disk_that_gets_full_is_an_error(form: str, made_
 
 
 @pytest.mark.parametrize("ending", ["csv", "parquet", "json", "tex"])
-def test_a_file_that_does_not_fit_on_the_disk_is_an_error_and_leaves_nothing(
-    ending: str, made_store: Path, tmp_path: Path
-) -> None:
+def test_writing_to_a_full_disk_is_an_error_and_leaves_no_file(ending: str, made_store: Path, tmp_path: Path) -> None:
     statement = (
         "SELECT string_agg(hash(2000 * range + i)::VARCHAR) AS x FROM range(10), range(2000) t(i) GROUP BY range"
     )
@@ -125,7 +123,7 @@ def test_a_file_that_does_not_fit_on_the_disk_is_an_error_and_leaves_nothing(
     assert not list(tmp_path.iterdir())
 
 
-def test_progress_is_drawn_on_a_terminal_before_the_total_is_known_and_told_on_a_dumb_one(
+def test_progress_is_a_bar_on_a_terminal_and_lines_on_a_dumb_one(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     for term, drawn in (("xterm-256color", True), ("dumb", False)):
@@ -139,7 +137,7 @@ def test_progress_is_drawn_on_a_terminal_before_the_total_is_known_and_told_on_a
         assert ("━" in shown.getvalue()) == drawn and "3 of 1,000 results  running [red]x[/red]" in shown.getvalue()
 
 
-def test_a_terminal_of_a_few_cells_gets_whole_cells(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_print_table_works_in_a_terminal_of_a_few_cells(monkeypatch: pytest.MonkeyPatch) -> None:
     for columns, width in (("0", 80), ("1", output.LEAST), ("nonsense", 80), ("120", 120)):
         monkeypatch.setenv("COLUMNS", columns)
         assert output.messages().width == width
@@ -155,7 +153,7 @@ def test_a_dumb_terminal_is_refused_before_anything_is_drawn(
     assert "with TERM=dumb nothing can be drawn" in captured.err and not captured.out
 
 
-def test_a_working_folder_that_is_gone_and_a_full_disk_are_sentences(
+def test_missing_working_folder_and_full_disk_give_one_sentence_errors(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     gone = tmp_path / "gone"

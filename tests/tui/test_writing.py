@@ -52,7 +52,7 @@ def test_a_table_is_one_latex_environment_with_every_cell_escaped() -> None:
     assert all(text.count(f"\\begin{{{name}}}") == text.count(f"\\end{{{name}}}") == 1 for name in ("table", "tabular"))
 
 
-def test_no_character_that_latex_takes_for_itself_is_left() -> None:
+def test_latex_escapes_every_special_character() -> None:
     left = escaped("".join(map(chr, range(32, 127))))
     assert not re.search(r"(?<!\\)[$&%#_]", left) and not set("~^|`") & set(left)
     assert escaped(r"$\frac{1}$") == r"\$\textbackslash{}frac\{1\}\$"
@@ -60,14 +60,14 @@ def test_no_character_that_latex_takes_for_itself_is_left() -> None:
     assert escaped("a---b–c") == "a-{}-{}-b--c", "hyphens are no dash"
 
 
-def test_a_row_of_latex_gives_no_argument_to_the_command_before_it() -> None:
+def test_latex_rows_starting_with_a_bracket_are_protected() -> None:
     text = latex(Table("t", "t", pl.DataFrame({"template": ["[X] is", "*", "1$…2_"]})))
     assert re.findall(r"^ +(\S.*) \\\\$", text, re.MULTILINE) == [
         "template", "{}[X] is", "{}*", r"1\$\ldots{}2\_",
     ]  # fmt: skip
 
 
-def test_the_ending_names_the_format_and_an_unknown_one_is_refused(tmp_path: Path) -> None:
+def test_format_of_follows_the_ending_and_refuses_unknown_ones(tmp_path: Path) -> None:
     assert [writing.format_of(Path(f"a.{ending}")) for ending in writing.ENDINGS] == list(writing.ENDINGS)
     assert writing.format_of(Path("a.txt"), "latex") == "tex"
     for path in (Path("a.doc"), Path("a")):
@@ -129,7 +129,7 @@ def test_a_report_names_a_figure_that_cannot_be_drawn_and_keeps_the_rest(
     assert "dkn.svg" not in page
 
 
-def test_a_report_keeps_tables_of_one_name_and_of_endless_names_apart(tmp_path: Path) -> None:
+def test_report_gives_tables_unique_short_file_names(tmp_path: Path) -> None:
     frame = pl.DataFrame({"layer": [0], "en share": [0.5]})
     tables = [Table("layers", "by layer", frame)] * 2 + [replace(TABLE, name=name * 300) for name in ("层", "层", "ab")]
     assert Report(tmp_path / "r[1]?", "title").write(tables, []) == (5, 2)
@@ -138,7 +138,7 @@ def test_a_report_keeps_tables_of_one_name_and_of_endless_names_apart(tmp_path: 
     assert [path.name for path in tmp_path.iterdir()] == ["r[1]?"]
 
 
-def test_a_file_takes_its_name_whole_whatever_the_name(tmp_path: Path) -> None:
+def test_writing_replaces_a_file_atomically_under_any_name(tmp_path: Path) -> None:
     """A draft has a folder of its own: its name cannot be foreseen, and the file's may be as long as any."""
     (tmp_path / "kept").write_text("kept")
     for name in ("n" * 251 + ".csv", "a?b.csv", "[1].csv", "%s\\.csv"):
@@ -149,7 +149,7 @@ def test_a_file_takes_its_name_whole_whatever_the_name(tmp_path: Path) -> None:
     assert not [path for path in tmp_path.iterdir() if path.is_dir()]
 
 
-def test_a_report_is_of_what_is_asked_for(made_store: Path, tmp_path: Path) -> None:
+def test_report_covers_the_models_and_methods_asked_for(made_store: Path, tmp_path: Path) -> None:
     asked = ["report", str(made_store), "-o", str(tmp_path / "r"), "--langs", "en,fr", "--tau", "0.4"]
     assert run_app(asked) == 0
     page = (tmp_path / "r" / "report.html").read_text("utf-8")
@@ -160,7 +160,7 @@ def test_a_report_is_of_what_is_asked_for(made_store: Path, tmp_path: Path) -> N
     )
 
 
-def test_a_report_overwrites_nothing_and_leaves_nothing_where_it_fails(
+def test_failed_report_overwrites_and_leaves_no_files(
     made_store: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (tmp_path / "taken").mkdir()

@@ -27,7 +27,7 @@ def test_a_relation_has_two_answers_and_as_many_facts_of_each():
     assert counts["len"].unique().to_list() == [8]
 
 
-def test_it_is_named_like_the_demo(tmp_path: Path):
+def test_demo_facts_are_named_demo(tmp_path: Path):
     assert absolute_data("agreement", tmp_path) == "agreement"
     with pytest.raises(UserError, match="layout that is known"):
         load("agreement", columns=("subject=s",))

@@ -31,7 +31,7 @@ def test_a_sample_depends_on_the_seed_alone_and_grows_without_change(demo: pl.Da
     assert set(sample(demo, facts=9)["fact_id"]) < set(sample(demo, facts=20)["fact_id"])
 
 
-def test_a_relation_that_is_used_up_leaves_its_share_to_the_others(mpararel: Path) -> None:
+def test_sample_gives_the_share_of_exhausted_relations_to_the_others(mpararel: Path) -> None:
     patterns = mpararel / "patterns" / "en" / "P36.jsonl"
     patterns.write_text('{"pattern": "The capital of [X] is [Y]"}\n')
     frame = load(f"mpararel:{mpararel}", langs=["en"]).frame
@@ -66,7 +66,7 @@ def test_templates_can_be_limited_and_the_best_is_one_every_model_can_use(mparar
             sample(frame, templates=wrong)
 
 
-def test_with_what_a_model_knows_the_best_template_is_the_one_with_most_known_facts(mpararel: Path) -> None:
+def test_rank_templates_prefers_the_template_with_most_known_facts(mpararel: Path) -> None:
     frame = load(f"mpararel:{mpararel}", langs=["en"]).frame
     known = frame.filter(template="[Y] lies beside [X]").select("fact_id", "lang", "template")
     ranks = dict(rank_templates(frame, known).select("template", "rank").iter_rows())
@@ -134,7 +134,7 @@ def test_data_check_warns_of_spaces_beside_a_slot_where_a_script_has_none(tmp_pa
     assert "'[X] 的首都是 [Y]'" in warning
 
 
-def test_the_demo_has_every_fact_paired_and_one_template_with_text_after_the_answer(demo: pl.DataFrame) -> None:
+def test_demo_pairs_every_fact_and_has_one_template_with_text_after_the_answer(demo: pl.DataFrame) -> None:
     counts = usability(demo)
     assert counts["unpaired"].sum() == 0
     assert counts["several_answers"].sum() == 0

@@ -185,9 +185,7 @@ def test_bmlama_cells_with_quotes_are_read_as_tables_write_them(bmlama: Path) ->
     )
 
 
-def test_a_folder_named_as_another_kind_or_none_gets_the_kind_to_write(
-    lama: Path, klar: Path, bmlama: Path, dlama: Path
-) -> None:
+def test_load_suggests_the_kind_of_a_published_folder(lama: Path, klar: Path, bmlama: Path, dlama: Path) -> None:
     for folder, kind in ((lama, "lama"), (klar, "klar"), (bmlama, "bmlama"), (dlama, "dlama")):
         with pytest.raises(UserError, match=f"is a directory; say what is in it: {kind}:{folder}"):
             load(str(folder))
@@ -202,7 +200,7 @@ def test_a_kind_that_is_misspelt_gets_the_nearest_one(lama: Path) -> None:
         load(f"llama:{lama}")
 
 
-def test_the_uri_check_of_pairs_holds_over_regions_too(dlama: Path) -> None:
+def test_dlama_pairs_are_checked_by_uri_across_regions(dlama: Path) -> None:
     write_jsonl(dlama / "en" / "templates.jsonl", [{"relation": "P36", "template": "The capital of [X] is [Y] ."}])
     write_jsonl(dlama / "ar" / "templates.jsonl", [{"relation": "P36", "template": "عاصمة [X] هي [Y] ."}])
     row = fact(0, "Peru", "Lima", "Q419", "Q2868")

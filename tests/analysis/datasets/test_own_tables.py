@@ -61,7 +61,7 @@ def test_a_table_out_of_a_store_is_read_as_it_is(tmp_path: Path, name: str) -> N
         assert load(str(tmp_path / name)).frame.equals(expected)
 
 
-def test_two_right_answers_of_a_subject_are_each_others_alternatives(tmp_path: Path) -> None:
+def test_right_answers_of_a_subject_are_alternatives_of_each_other(tmp_path: Path) -> None:
     frame = load(write(tmp_path, BILINGUAL)).frame
     others = frame.filter(relation="P37").select("object", "alternatives").rows()
     assert dict(others) == {"French": ["Dutch"], "Dutch": ["French"], "法语": ["荷兰语"], "荷兰语": ["法语"]}
@@ -81,14 +81,12 @@ def test_two_right_answers_of_a_subject_are_each_others_alternatives(tmp_path: P
     ],
     ids=["semicolons", "tabs", "byte order mark", "crlf", "blank lines", "capitals", "no last newline", "more columns"],
 )
-def test_what_spreadsheets_and_editors_make_of_a_csv_is_read_the_same(
-    tmp_path: Path, variant: Callable[[str], str]
-) -> None:
+def test_csv_as_saved_by_spreadsheets_and_editors_loads_the_same(tmp_path: Path, variant: Callable[[str], str]) -> None:
     plain = load(write(tmp_path, BILINGUAL, "plain.csv"))
     assert load(write(tmp_path, variant(BILINGUAL))).frame.equals(plain.frame)
 
 
-def test_csv_jsonl_and_parquet_hold_the_same_facts(tmp_path: Path) -> None:
+def test_csv_jsonl_and_parquet_load_the_same_facts(tmp_path: Path) -> None:
     frame = load(write(tmp_path, BILINGUAL)).frame
     for name, save in (("f.jsonl", frame.write_ndjson), ("f.parquet", frame.write_parquet)):
         save(tmp_path / name)
@@ -138,9 +136,7 @@ NAMES = (
 
 
 @pytest.mark.parametrize("suffix", ["csv", "jsonl", "parquet"])
-def test_the_file_named_is_the_file_read_whatever_its_name_and_folder(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, suffix: str
-) -> None:
+def test_data_paths_are_literal(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, suffix: str) -> None:
     monkeypatch.chdir(tmp_path)
     frame = load(write(tmp_path, BILINGUAL)).frame
     for name in (*NAMES, *(f"{name}/facts" for name in NAMES)):
@@ -162,7 +158,7 @@ def test_the_file_named_is_the_file_read_whatever_its_name_and_folder(
             assert load(spec).frame["subject"].str.ends_with("(right)").all(), spec
 
 
-def test_the_hash_of_a_file_follows_its_content_wherever_it_lies_and_whatever_it_is_called(tmp_path: Path) -> None:
+def test_file_hash_depends_on_content_and_not_on_path(tmp_path: Path) -> None:
     (tmp_path / "elsewhere").mkdir()
     first = load(write(tmp_path, BILINGUAL)).hash
     assert load(write(tmp_path / "elsewhere", BILINGUAL, "other.csv")).hash == first
@@ -260,7 +256,7 @@ BROKEN_CSV = {
 
 
 @pytest.mark.parametrize("kind", BROKEN_CSV)
-def test_a_broken_csv_says_where_and_what(tmp_path: Path, kind: str) -> None:
+def test_broken_csv_error_names_line_and_cause(tmp_path: Path, kind: str) -> None:
     text, message = BROKEN_CSV[kind]
     with pytest.raises(UserError, match=message):
         load(write(tmp_path, text))
@@ -284,13 +280,13 @@ BROKEN_JSONL = {
 
 
 @pytest.mark.parametrize("kind", BROKEN_JSONL)
-def test_a_broken_jsonl_says_where_and_what(tmp_path: Path, kind: str) -> None:
+def test_broken_jsonl_error_names_line_and_cause(tmp_path: Path, kind: str) -> None:
     text, message = BROKEN_JSONL[kind]
     with pytest.raises(UserError, match=message):
         load(write(tmp_path, text, "facts.jsonl"))
 
 
-def test_a_broken_parquet_says_where_and_what(tmp_path: Path) -> None:
+def test_broken_parquet_error_names_row_and_cause(tmp_path: Path) -> None:
     frame = load(write(tmp_path, BILINGUAL)).frame
     path = tmp_path / "facts.parquet"
     for broken, message in (
@@ -323,7 +319,7 @@ def test_a_file_of_two_gigabytes_is_refused_before_it_is_read(tmp_path: Path) ->
         load(str(path))
 
 
-def test_what_is_no_dataset_at_all_gets_the_list_of_what_is(tmp_path: Path) -> None:
+def test_load_lists_the_accepted_forms_for_an_unknown_spec(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"missing\.csv: no such file"):
         load(str(tmp_path / "missing.csv"))
     with pytest.raises(UserError, match=r"is a directory; say what is in it: demo, agreement, mlama:DIR"):
@@ -333,7 +329,7 @@ def test_what_is_no_dataset_at_all_gets_the_list_of_what_is(tmp_path: Path) -> N
             load(spec)
 
 
-def test_random_damage_gives_an_error_for_a_person_or_a_frame_and_nothing_else(tmp_path: Path) -> None:
+def test_randomly_damaged_files_give_a_frame_or_a_user_error(tmp_path: Path) -> None:
     rng = random.Random(7)
     for name, text in (("f.csv", BILINGUAL), ("f.jsonl", records({}, {}, {}))):
         for _ in range(150):

@@ -29,14 +29,14 @@ def test_mpararel_gives_every_fact_on_every_pattern_paired_by_line_id(mpararel: 
     assert spain.select("subject_uri", "object_uri").unique().row(0) == ("Q29", "Q142")
 
 
-def test_a_line_id_that_means_another_fact_in_one_language_is_left_out_there_and_reported(mpararel: Path) -> None:
+def test_pairing_reports_a_line_id_that_names_another_fact_in_one_language(mpararel: Path) -> None:
     dataset = load(f"mpararel:{mpararel}")
     assert set(dataset.frame.filter(fact_id="P47-3")["lang"]) == {"en", "fr"}
     row = dataset.report.filter(reason="uri-mismatch").row(0, named=True)
     assert (row["lang"], row["count"], row["example"]) == ("zh-hans", 1, "zh-hans/P47.jsonl, line 3: 不丹 → 印度")
 
 
-def test_nothing_is_dropped_without_a_report(mpararel: Path) -> None:
+def test_every_row_left_out_is_in_the_report(mpararel: Path) -> None:
     assert reasons(load(f"mpararel:{mpararel}")) == {
         ("P47", "zh-hans", "uri-mismatch"): 1,
         ("P47", "en", "no-subject-slot"): 1,
@@ -83,7 +83,7 @@ def test_pararel_counts_facts_by_line_and_keeps_a_repeated_one_once(pararel: Pat
     assert reasons(dataset) == {("P36", "en", "duplicate-fact"): 1}
 
 
-def test_the_hash_follows_the_content_and_not_the_place(mpararel: Path, tmp_path: Path) -> None:
+def test_dataset_hash_depends_on_content_and_not_on_location(mpararel: Path, tmp_path: Path) -> None:
     before = load(f"mpararel:{mpararel}").hash
     moved = mpararel.rename(tmp_path / "elsewhere")
     assert load(f"mpararel:{moved}").hash == before
@@ -92,7 +92,7 @@ def test_the_hash_follows_the_content_and_not_the_place(mpararel: Path, tmp_path
     assert load(f"mpararel:{moved}").hash != before
 
 
-def test_bad_json_is_named_with_file_and_line(mpararel: Path) -> None:
+def test_invalid_json_error_names_file_and_line(mpararel: Path) -> None:
     path = mpararel / "tuples" / "zh-hans" / "P47.jsonl"
     lines = path.read_text().splitlines()
     lines[2] = lines[2].replace(":", "", 1)
@@ -192,7 +192,7 @@ def test_a_published_folder_is_read_whatever_its_name(mlama: Path, mpararel: Pat
             assert load(f"{kind}:{copy}").frame.equals(load(f"{kind}:{folder}").frame)
 
 
-def test_a_published_template_that_a_terminal_would_obey_is_reported(mpararel: Path) -> None:
+def test_templates_with_control_characters_are_reported(mpararel: Path) -> None:
     path = mpararel / "patterns" / "fr" / "P47.jsonl"
     path.write_text(path.read_text() + json.dumps({"pattern": "\x1b[2J[X] et [Y]"}) + "\n")
     dataset = load(f"mpararel:{mpararel}")
@@ -211,7 +211,7 @@ def test_a_published_folder_in_another_layout_is_refused_with_what_is_needed(mpa
         load("mlama:nowhere")
 
 
-def test_a_directory_without_its_kind_gets_the_spec_to_write(mpararel: Path, mlama: Path, pararel: Path) -> None:
+def test_load_suggests_the_kind_of_a_directory(mpararel: Path, mlama: Path, pararel: Path) -> None:
     for folder, kind in ((mpararel, "mpararel"), (mlama, "mlama"), (pararel, "pararel")):
         with pytest.raises(UserError, match=f"is a directory; say what is in it: {kind}:"):
             load(str(folder))

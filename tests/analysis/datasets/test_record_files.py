@@ -156,7 +156,7 @@ def test_popqa_asks_its_questions_and_keeps_all_right_answers(tmp_path: Path) ->
     assert example.startswith('popQA.tsv, line 3: possible_answers {"not JSON"')
 
 
-def test_a_file_of_another_kind_gets_the_kind_to_write(tmp_path: Path) -> None:
+def test_load_suggests_the_kind_of_a_file(tmp_path: Path) -> None:
     edits = written(tmp_path / "edits.json", [edit(7, "The capital of {} is", "Peru", LIMA)])
     questions = written(tmp_path / "questions.json", [ROME])
     with pytest.raises(UserError, match=f"it looks like counterfact: write counterfact:{edits}"):
@@ -232,7 +232,7 @@ BROKEN: dict[str, tuple[str, str]] = {
 
 
 @pytest.mark.parametrize("kind", BROKEN)
-def test_a_broken_array_says_where_and_what(tmp_path: Path, kind: str) -> None:
+def test_broken_json_array_error_names_record_and_cause(tmp_path: Path, kind: str) -> None:
     text, message = BROKEN[kind]
     path = tmp_path / "facts.json"
     path.write_bytes(text.encode("latin-1" if kind == "latin-1" else "utf-8"))
@@ -277,7 +277,7 @@ def test_a_form_that_is_not_read_gets_the_step_that_makes_it_readable(tmp_path: 
         assert str(path) in str(raised.value)
 
 
-def test_folders_of_datasets_get_the_step_that_makes_them_readable(tmp_path: Path) -> None:
+def test_unreadable_dataset_folders_get_the_step_that_makes_them_readable(tmp_path: Path) -> None:
     split = tmp_path / "saved" / "train"
     split.mkdir(parents=True)
     (tmp_path / "saved" / "dataset_dict.json").write_text('{"splits": ["train"]}')
@@ -383,7 +383,7 @@ def test_a_published_layout_on_the_hub_is_known_by_its_columns(tmp_path: Path, o
     assert prompts(load("hf:people/facts")) == [("P36-7", "The capital of [X] is [Y]", "Peru", "Lima")]
 
 
-def test_what_the_hub_cannot_give_is_said(on_hub: Callable[..., Hub]) -> None:
+def test_hub_failures_are_user_errors(on_hub: Callable[..., Hub]) -> None:
     on_hub({"main": {"a/1.parquet": 9, "b/1.parquet": 9, "c/1.parquet": hub.MAX_BYTES + 1}})
     for spec, message in (
         ("hf:people/facts", "name one of its parts, as in hf:owner/name/a; it has a, b, c"),

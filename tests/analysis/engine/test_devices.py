@@ -54,7 +54,7 @@ def test_model_on_two_devices_gives_the_scores_and_edits_of_one(family: str) -> 
             assert after.p_steps == pytest.approx(p, rel=1e-7)
 
 
-def test_devices_test_fails_without_the_moves_between_devices(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_fake_devices_catch_a_missing_move_between_devices(monkeypatch: pytest.MonkeyPatch) -> None:
     """The twin: with callbacks that look at a tensor where it lies, the first pass over two devices fails."""
     monkeypatch.setattr(Home, "of", classmethod(lambda cls, model: cls(next(model.parameters()).device, True)))
     with spread("gpt2") as loaded, pytest.raises(RuntimeError, match="same device"):

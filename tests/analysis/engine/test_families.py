@@ -47,7 +47,7 @@ SAID = {
 
 
 @pytest.mark.parametrize("name", EVERY)
-def test_family_replays_exactly_and_ablates_what_it_says(name: str) -> None:
+def test_family_replays_exactly_and_ablates_the_named_neurons(name: str) -> None:
     """Replay is full forward; every path converges; suppressing a neuron is zeroing what it is weighted by."""
     loaded = load(name)
     engine, literal = Engine(loaded), Engine(loaded, recipe=FULL)
@@ -123,7 +123,7 @@ Models that route tokens to experts are refused: which neurons run is then a dis
 """
 
 
-def test_docs_models_has_a_row_for_every_family() -> None:
+def test_models_page_has_a_row_for_every_tested_family() -> None:
     """The rows themselves are checked family by family above."""
     if os.environ.get("KNSCOPE_WRITE_DOCS"):
         rows = [describe(name, Engine(load(name))) for name in EVERY]

@@ -83,5 +83,5 @@ def test_likeliest_words_equal_those_of_one_forward_a_token(name: str) -> None:
         ("Paris", "Paris", True),
     ],
 )
-def test_a_word_ends_before_what_is_no_letter_of_it(before: str, after: str, ends: bool) -> None:
+def test_likeliest_words_end_before_the_next_non_letter(before: str, after: str, ends: bool) -> None:
     assert _ends(before, after) == ends

@@ -23,7 +23,7 @@ from tests import families, random_models
 
 
 @pytest.mark.parametrize("kind", ["encoder", "decoder"])
-def test_a_saved_folder_loads_as_what_it_is(tiny_models: Mapping[str, Path], kind: str) -> None:
+def test_saved_model_folders_load_with_their_kind(tiny_models: Mapping[str, Path], kind: str) -> None:
     loaded = load_model(tiny_models[kind])
     assert loaded.kind == kind
     assert loaded.label.startswith(f"tiny-{kind}@") and len(loaded.label.partition("@")[2]) == 8
@@ -34,7 +34,7 @@ def test_a_saved_folder_loads_as_what_it_is(tiny_models: Mapping[str, Path], kin
     assert not loaded.model.training
 
 
-def test_the_label_changes_with_weights_dtype_tokenizer_and_nothing_else(
+def test_model_label_depends_on_weights_dtype_and_tokenizer_only(
     tiny_models: Mapping[str, Path], tmp_path: Path
 ) -> None:
     folder = tiny_models["encoder"]
@@ -72,7 +72,7 @@ def refused(source: Path | str, text: str) -> None:
     assert "\n" not in str(caught.value)
 
 
-def test_wrong_sources_say_what_is_wrong(tiny_models: Mapping[str, Path], tmp_path: Path) -> None:
+def test_load_model_errors_say_what_is_wrong(tiny_models: Mapping[str, Path], tmp_path: Path) -> None:
     good = tiny_models["encoder"]
     refused(tmp_path / "nowhere", "no such folder")
     refused(good / "config.json", "is a file")
@@ -85,7 +85,7 @@ def test_wrong_sources_say_what_is_wrong(tiny_models: Mapping[str, Path], tmp_pa
     refused(bare, "pickle")
 
 
-def test_an_adapter_is_refused_alone_beside_its_base_and_inside_its_weights(
+def test_adapters_are_refused_alone_beside_a_base_and_inside_weights(
     tiny_models: Mapping[str, Path], tmp_path: Path
 ) -> None:
     good = tiny_models["decoder"]
@@ -156,7 +156,7 @@ def test_a_model_in_several_files_is_loaded(tiny_models: Mapping[str, Path], tmp
         ("tokenizer_config.json", "[]"),
     ],
 )
-def test_a_broken_file_in_a_model_folder_is_one_sentence(
+def test_broken_model_file_gives_a_one_sentence_error(
     tiny_models: Mapping[str, Path], tmp_path: Path, file: str, text: str
 ) -> None:
     folder = shutil.copytree(tiny_models["decoder"], tmp_path / "broken")
@@ -164,7 +164,7 @@ def test_a_broken_file_in_a_model_folder_is_one_sentence(
     refused(folder, str(folder))
 
 
-def test_a_token_added_to_the_tokenizer_alone_is_no_answer(tiny_models: Mapping[str, Path]) -> None:
+def test_encode_refuses_tokens_that_the_model_has_no_embedding_of(tiny_models: Mapping[str, Path]) -> None:
     loaded = load_model(tiny_models["decoder"])
     loaded.tokenizer.add_tokens(["Dodoma"])
     with pytest.raises(UnusableQuery, match="'dodoma' was added to the tokenizer"):
@@ -175,7 +175,7 @@ def test_a_token_added_to_the_tokenizer_alone_is_no_answer(tiny_models: Mapping[
         wrap_model(loaded.model, loaded.tokenizer, "decoder", name="x")
 
 
-def test_a_checkpoint_that_wants_its_own_code_is_refused(tiny_models: Mapping[str, Path], tmp_path: Path) -> None:
+def test_load_model_refuses_checkpoints_with_remote_code(tiny_models: Mapping[str, Path], tmp_path: Path) -> None:
     folder = shutil.copytree(tiny_models["encoder"], tmp_path / "remote")
     config = json.loads((folder / "config.json").read_text())
     config |= {
@@ -196,9 +196,7 @@ def test_a_model_type_that_transformers_does_not_know_is_refused(
     refused(folder, "cannot be loaded")
 
 
-def test_damaged_weights_and_weights_of_another_model_are_one_sentence(
-    tiny_models: Mapping[str, Path], tmp_path: Path
-) -> None:
+def test_damaged_or_foreign_weights_give_a_one_sentence_error(tiny_models: Mapping[str, Path], tmp_path: Path) -> None:
     torn = shutil.copytree(tiny_models["encoder"], tmp_path / "torn")
     weights = torn / "model.safetensors"
     for content in (weights.read_bytes()[:1000], b""):
@@ -263,7 +261,7 @@ def test_unknown_dtypes_and_absent_devices_are_refused(tiny_models: Mapping[str,
             load_model(tiny_models["encoder"], device="cuda:0")
 
 
-def test_a_chunked_feed_forward_is_refused_and_says_what_to_set() -> None:
+def test_load_model_refuses_chunked_feed_forward_and_names_the_setting() -> None:
     config = BertConfig(
         vocab_size=60,
         hidden_size=16,
@@ -276,7 +274,7 @@ def test_a_chunked_feed_forward_is_refused_and_says_what_to_set() -> None:
         wrap_model(BertForMaskedLM(config), random_models.wordpiece(), "encoder", name="chunked")
 
 
-def test_a_site_that_computes_more_than_its_weights_is_refused() -> None:
+def test_sites_whose_module_computes_more_than_its_weights_are_refused() -> None:
     model = families.build("bert")
     linear = model.get_submodule("bert.encoder.layer.1.output.dense")
     linear.register_forward_hook(lambda _m, _args, out: 2 * out)
@@ -284,7 +282,7 @@ def test_a_site_that_computes_more_than_its_weights_is_refused() -> None:
         find_sites(model.eval(), torch.arange(7)[None])
 
 
-def test_an_unknown_family_says_what_it_has_and_a_pattern_names_its_sites() -> None:
+def test_unknown_family_lists_its_linears_and_accepts_a_site_pattern() -> None:
     class Block(torch.nn.Module):
         def __init__(self) -> None:
             super().__init__()
@@ -404,7 +402,7 @@ def test_a_hub_id_that_is_neither_cached_nor_reachable_says_so(
         assert sources.weight_bytes(source) is None
 
 
-def test_a_folder_with_an_at_sign_is_a_folder(tiny_models: Mapping[str, Path], tmp_path: Path) -> None:
+def test_source_with_an_at_sign_may_be_a_folder(tiny_models: Mapping[str, Path], tmp_path: Path) -> None:
     folder = shutil.copytree(tiny_models["encoder"], tmp_path / "tiny@v2")
     assert load_model(folder).label.startswith("tiny@v2@")
     assert sources.split_revision(str(folder)) == (str(folder), None)
@@ -426,7 +424,7 @@ def test_a_model_in_half_precision_is_read_too(kind, tiny_models):
     assert loaded.n_neurons == 96
 
 
-def test_threads_that_load_at_once_leave_later_models_tied(tiny_models: Mapping[str, Path]) -> None:
+def test_loading_in_several_threads_keeps_weight_tying(tiny_models: Mapping[str, Path]) -> None:
     with ThreadPoolExecutor(4) as threads:
         list(threads.map(load_model, [tiny_models["encoder"], tiny_models["decoder"]] * 6))
     assert load_model(tiny_models["encoder"]).n_neurons == 96

@@ -53,7 +53,7 @@ def test_second_engine_of_a_model_proves_nothing_and_computes_the_same(loaded: L
 
 
 @pytest.mark.parametrize("changed", ["weights_hash", "tokenizer_hash", "dtype", "attention", "architecture"])
-def test_proof_is_not_believed_of_another_model(loaded: LoadedModel, proofs: list[bool], changed: str) -> None:
+def test_remembered_proof_of_another_model_is_ignored(loaded: LoadedModel, proofs: list[bool], changed: str) -> None:
     """Not even where its file takes the other's name."""
     Engine(loaded)
     other = replace(
@@ -66,7 +66,9 @@ def test_proof_is_not_believed_of_another_model(loaded: LoadedModel, proofs: lis
 
 
 @pytest.mark.parametrize("what", ["libraries", "engine", "neurons"])
-def test_proof_is_not_believed_of_other_code(loaded: LoadedModel, what: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_remembered_proof_of_other_code_is_ignored(
+    loaded: LoadedModel, what: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     Engine(loaded)
     if what == "libraries":
         monkeypatch.setattr(remembered.torch, "__version__", "1.0")
@@ -81,7 +83,7 @@ def test_proof_is_not_believed_of_other_code(loaded: LoadedModel, what: str, mon
 @pytest.mark.parametrize(
     "how", ["writable by others", "a link", "cut off", "no object", "another type", "too long", "a folder"]
 )
-def test_file_that_cannot_be_trusted_counts_as_not_there(loaded: LoadedModel, how: str, proofs: list[bool]) -> None:
+def test_untrusted_proof_file_is_ignored(loaded: LoadedModel, how: str, proofs: list[bool]) -> None:
     Engine(loaded)
     file, before = file_of(loaded), len(proofs)
     text = file.read_text()
@@ -109,14 +111,14 @@ def test_file_that_cannot_be_trusted_counts_as_not_there(loaded: LoadedModel, ho
     assert len(proofs) == before + 1
 
 
-def test_nobody_else_may_read_what_is_kept(loaded: LoadedModel) -> None:
+def test_proof_files_are_readable_by_their_owner_only(loaded: LoadedModel) -> None:
     Engine(loaded)
     file = file_of(loaded)
     assert (file.stat().st_mode & 0o777, file.parent.stat().st_mode & 0o777) == (0o600, 0o700)
     assert [each.name for each in file.parent.iterdir()] == [file.name]
 
 
-def test_cache_folder_that_cannot_be_written_is_done_without(
+def test_unwritable_cache_folder_is_ignored(
     loaded: LoadedModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, proofs: list[bool]
 ) -> None:
     (tmp_path / "file").write_text("")

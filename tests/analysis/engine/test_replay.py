@@ -116,7 +116,7 @@ def test_proof_refuses_a_recipe_that_is_off_by_one_part_in_a_million(
         proof.prove(Circuit(engine.loaded), engine.loaded)
 
 
-def test_proof_of_a_seldom_case_is_made_when_it_is_first_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_rare_cases_are_proven_on_first_use(monkeypatch: pytest.MonkeyPatch) -> None:
     made: list[bool] = []
     real = proof._Literal
     monkeypatch.setattr(

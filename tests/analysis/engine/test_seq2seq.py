@@ -59,7 +59,7 @@ def test_object_activations_are_read_in_the_decoder_at_the_answers_tokens(t5: Lo
     assert Engine(t5).object_activations(encode(t5, QUERY))[:width] == pytest.approx(seen[0].numpy(), rel=1e-6)
 
 
-def test_seq2seq_predictions_edits_and_gradients_equal_the_models(t5: LoadedModel) -> None:
+def test_seq2seq_predictions_edits_and_gradients_equal_plain_forwards(t5: LoadedModel) -> None:
     engine, query = Engine(t5), encode(t5, QUERY)
     site, neurons = t5.sites[1], [3, 5]
     module = t5.model.get_submodule(site.module)

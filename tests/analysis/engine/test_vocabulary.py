@@ -30,7 +30,7 @@ def test_vocabulary_in_pieces_gives_the_logits_and_gradient_of_one_product(bias:
     assert torch.allclose(*gradients, rtol=1e-12)
 
 
-def test_heads_that_are_no_plain_linear_keep_their_forward() -> None:
+def test_heads_other_than_plain_linears_keep_their_forward() -> None:
     class Scaled(nn.Linear):
         def forward(self, x: torch.Tensor) -> torch.Tensor:
             return 2 * super().forward(x)

@@ -88,7 +88,7 @@ def test_an_encoder_gets_one_mask_per_answer_token_and_gold_ones_fill_in() -> No
     assert found.prompt == "坦 的 首都 是 [MASK] [MASK]"
 
 
-def test_an_answer_in_the_middle_of_an_encoders_text_keeps_words_on_both_sides() -> None:
+def test_encoder_prompt_keeps_words_on_both_sides_of_the_answer() -> None:
     found = encode(ENCODER, ask("[Y] is the capital of [X] ."))
     tokens = ENCODER.tokenizer.convert_ids_to_tokens(list(found.steps[0].ids))
     assert [w.text for w in found.words] == ["is", "the", "capital", "of", "Tanzania"]
@@ -96,7 +96,7 @@ def test_an_answer_in_the_middle_of_an_encoders_text_keeps_words_on_both_sides()
     assert all(found.steps[0].position not in word.tokens for word in found.words)
 
 
-def test_words_own_all_their_tokens_and_punctuation_and_specials_belong_to_none() -> None:
+def test_words_own_all_their_tokens_but_no_punctuation_or_special_ones() -> None:
     found = encode(ENCODER, ask("[X] ' s capital is [Y] .", "Dodoma Tanzania", "Paris"))
     tokens = ENCODER.tokenizer.convert_ids_to_tokens(list(found.steps[0].ids))
     owned = {place for word in found.words for place in word.tokens}
@@ -124,7 +124,7 @@ def test_a_decoders_answer_has_its_leading_space_and_the_prompt_is_a_prefix() ->
     assert step.position == len(step.ids) - 1
 
 
-def test_a_decoder_reads_step_t_after_the_gold_tokens_before_it() -> None:
+def test_decoder_step_t_follows_the_gold_tokens_before_it() -> None:
     found = encode(DECODER, ask("[X]'s is [Y]", "Kenya", "Dodomabi"))
     first, second = found.steps
     assert second.ids == (*first.ids, first.gold)
@@ -146,7 +146,7 @@ def test_han_answers_have_no_space_and_bytes_of_one_character_go_together() -> N
     assert [w.text for w in found.words] == list("法国的首都是")
 
 
-def test_a_statement_has_no_mask_left_and_is_read_at_the_answers_tokens() -> None:
+def test_encode_statement_fills_every_mask_and_reads_at_the_answer() -> None:
     for loaded, answer in ((ENCODER, "Dodoma"), (DECODER, "Dodomabi")):
         found = encode_statement(loaded, ask("The capital of [X] is [Y]", answer=answer))
         assert all(step.ids[step.position] == step.gold for step in found.steps)
@@ -172,13 +172,13 @@ def test_a_statement_has_no_mask_left_and_is_read_at_the_answers_tokens() -> Non
         (DECODER, ask("The capital of [X] is Pa[Y]", answer="ris"), "token-straddles"),
     ],
 )
-def test_an_unusable_row_says_why(loaded: Pretend, query: Query, reason: str) -> None:
+def test_encode_gives_each_unusable_row_a_reason(loaded: Pretend, query: Query, reason: str) -> None:
     with pytest.raises(UnusableQuery) as caught:
         encode(loaded, query)
     assert caught.value.reason == reason
 
 
-def test_a_prompt_that_tokenises_differently_alone_is_refused() -> None:
+def test_encode_refuses_prompts_that_tokenise_differently_without_the_answer() -> None:
     """A tokenizer that cuts `ab c` as `a`, `b`, `c` but `ab` as one token."""
     bpe = models.BPE({"a": 0, "b": 1, "c": 2, "ab": 3, "bc": 4, "<e>": 5}, [("b", "c"), ("a", "b")])
     tokenizer = Tokenizer(bpe)
@@ -192,7 +192,7 @@ def test_a_prompt_that_tokenises_differently_alone_is_refused() -> None:
     assert encode(Pretend(fast, "decoder"), ask("[X]b [Y]", "a", "c")).answer_tokens == ("c",)
 
 
-def test_a_querys_id_depends_on_every_field_and_on_nothing_else() -> None:
+def test_query_id_depends_on_every_field_and_nothing_else() -> None:
     base = ask("[X] is [Y]")
     changed = [Query(*(f"{v}x" if i == n else v for i, v in enumerate(vars(base).values()))) for n in range(6)]
     assert len({base.id, *(query.id for query in changed)}) == 7
@@ -213,14 +213,14 @@ def test_a_prefix_is_read_before_the_template_and_changes_neither_words_nor_answ
     assert [step.ids[after.steps[0].position :] for step in after.steps] == tail
 
 
-def test_a_prefix_is_part_of_what_a_query_is_and_none_leaves_its_name_as_it_was() -> None:
+def test_query_id_includes_the_prefix_only_if_there_is_one() -> None:
     plain = ask("The capital of [X] is [Y]")
     assert replace(plain, prefix="Answer briefly. ").id != plain.id
     assert replace(plain, prefix="").id == plain.id
 
 
 @pytest.mark.parametrize("name", [name for name in TOKENIZERS if name != "word pieces"])
-def test_a_decoder_is_asked_the_printed_prompt_and_answers_all_that_the_filled_sentence_adds(name: str) -> None:
+def test_decoder_prompt_tokens_are_the_printed_prompt_and_the_rest_is_the_answer(name: str) -> None:
     tokenizer, refused = TOKENIZERS[name], set()
     for blank, answer in product(BLANKS, ("1879", "Paris", "法国", "Apollo 11")):
         whole = ids_of(tokenizer, f"Kenya is{blank}{answer}", end=False)
@@ -253,7 +253,7 @@ def test_an_encoder_masks_the_white_space_before_the_answer_and_reads_the_printe
         assert before == before.rstrip() and before.endswith("is"), "white space is left unmasked before the answer"
 
 
-def test_white_space_within_a_token_of_the_prompt_stays_in_the_prompt_and_is_printed() -> None:
+def test_white_space_inside_a_prompt_token_stays_in_the_prompt() -> None:
     tokenizer = byte_level()
     tokenizer.add_tokens([":\n"])
     found = encode(Pretend(tokenizer, "decoder"), ask("[X] is:\n[Y]", "Kenya", "Paris"))

@@ -32,7 +32,7 @@ def test_a_prompt_without_its_subject_is_refused_and_a_new_question_is_a_fact_of
     assert question({**TYPED, "fact": "P36-TZ"}, "P36").fact == "P36-TZ"
 
 
-def test_question_may_have_text_before_it() -> None:
+def test_question_accepts_a_prefix() -> None:
     values = {"template": "the capital of [X] is [Y]", "subject": "france", "object": "paris", "lang": "en"}
     plain, shown = question(values), question({**values, "prefix": "Germany: Berlin\\nSpain: Madrid\\n"})
     assert plain.prefix == "" and shown.prefix == "Germany: Berlin\nSpain: Madrid\n" and plain.id != shown.id
