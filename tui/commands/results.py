@@ -34,7 +34,7 @@ def kn(
     sign: Sign = "positive",
 ) -> None:
     """Knowledge neurons (equations 6-7): one row per fact, language and neuron."""
-    from knscope.analysis.attribution import kn_table
+    from knscope.analysis.attribution import table as kn_table
     from knscope.analysis.stability import consistency as by_fact
 
     asked.show(by_fact.build if consistency else partial(kn_table.build, sign=shown.sign(sign)))

@@ -175,6 +175,13 @@ def test_run_computes_into_a_store_and_opens_it(
         assert reader.table("attribution").height == 6 and reader.table("model").height == 1
         with pytest.raises(UserError, match="the tables are model, site"):
             reader.table("nothing")
+    file = tmp_path / "exp.toml"
+    file.write_text(
+        f'data = "{tiny_facts}"\nrelations = ["P36"]\nlangs = ["en"]\nmethods = ["bkn+nodes=4"]\nwhat = ["attribution"]\n'
+        f'processes = 1\n[[models]]\nsource = "{tiny_models["encoder"]}"\n'
+    )
+    with knscope.run(tmp_path / "new.knstore", file) as reader:
+        assert reader.table("attribution").height == 6, "the same experiment was computed twice"
     (tmp_path / "empty").mkdir()
     with pytest.raises(ModelError, match=r"holds no config\.json"):
         knscope.run(tmp_path / "other.knstore", [str(tmp_path / "empty")], str(tiny_facts), **asked)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from knscope import store
-from knscope.analysis.attribution import kn_table
+from knscope.analysis.attribution import table as kn_table
 from knscope.analysis.edits import choose as edits_choose
 from knscope.analysis.edits import lookup as edits_lookup
 from knscope.analysis.edits import table as edits_table

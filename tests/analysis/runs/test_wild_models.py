@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from knscope import store
-from knscope.analysis.attribution import kn_table
+from knscope.analysis.attribution import table as kn_table
 from knscope.analysis.dkn import table as dkn_table
 from knscope.analysis.edits import table as edits_table
 from knscope.analysis.factcheck import table as factcheck_table
