@@ -31,6 +31,7 @@ class Task:
     data: str
     own: tuple[str, ...] = ()
     others: int = 50
+    columns: tuple[str, ...] = ()
     langs: tuple[str, ...] = ()
     relations: tuple[str, ...] = ()
     draws: int = 20
@@ -42,7 +43,7 @@ class Task:
     @classmethod
     def from_json(cls, text: str) -> Task:
         stored = json.loads(text)
-        lists = {name: tuple(stored[name]) for name in ("own", "langs", "relations")}
+        lists = {name: tuple(stored[name]) for name in ("own", "columns", "langs", "relations")}
         return cls(**{**stored, **lists, "neurons": tuple((layer, neuron) for layer, neuron in stored["neurons"])})
 
 
@@ -54,6 +55,7 @@ def measure(task: Task, progress: Callable[[int, int], None]) -> dict[str, Any]:
     config = RunConfig(
         (ModelSource(task.model),),
         task.data,
+        columns=task.columns,
         langs=task.langs,
         relations=task.relations,
         prefix=task.prefix,

@@ -24,7 +24,7 @@ from knscope.analysis.runs.status import RunStatus
 from knscope.store import compaction, processes
 from knscope.store import runs as run_files
 from knscope.tui.cli import run_app
-from knscope.tui.commands import common, run
+from knscope.tui.commands import common, reference, run
 from knscope.tui.commands.query import _solved
 from knscope.tui.printing import output
 
@@ -499,3 +499,11 @@ def test_examples_and_a_chat_message_of_a_question_are_checked_before_anything_i
     assert _solved("The capital of [X] is [Y]", "Kenya", ["Germany=Berlin", "Spain = Madrid"]) == (
         "The capital of Germany is Berlin\nThe capital of Spain is Madrid\n"
     )
+
+
+def test_every_command_that_takes_a_table_takes_other_names_for_its_columns() -> None:
+    known = {
+        one["command"]: {name for option in one["options"] for name in option["names"]} for one in reference.commands()
+    }
+    assert [name for name, options in known.items() if "--data" in options and "--column" not in options] == []
+    assert "--column" in known["data check"]

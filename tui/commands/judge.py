@@ -10,6 +10,7 @@ import typer
 
 from knscope.tui.commands import common
 from knscope.tui.commands.options import (
+    Columns,
     Data,
     DataLangs,
     DataRelations,
@@ -30,6 +31,7 @@ def judge(
     ],
     model: ModelArgument,
     data: Data,
+    column: Columns = None,
     fact: Annotated[
         list[str] | None, typer.Option(help="Id of a fact that the set is meant for; repeat. Default: all facts.")
     ] = None,
@@ -61,7 +63,11 @@ def judge(
         raise UserError(f"{neurons} holds no neuron")
     about = {"model": absolute_source(model), "neurons": found.neurons, "made_for": found.model}
     facts = {"data": absolute_data(data), "own": fact or [], "others": others, "prefix": common.prefix(prefix)}
-    names = {"langs": common.words("--langs", langs), "relations": common.words("--relations", relations)}
+    names = {
+        "columns": column or [],
+        "langs": common.words("--langs", langs),
+        "relations": common.words("--relations", relations),
+    }
     how = {"draws": draws, "seed": seed, "device": device, "dtype": dtype}
     document = common.child("judge", json.dumps({**about, **facts, **names, **how}))
     output.emit([judge_table.build(document)], "json" if as_json else form, out)
