@@ -43,7 +43,7 @@ class Task:
     @classmethod
     def from_json(cls, text: str) -> Task:
         stored = json.loads(text)
-        lists = {name: tuple(stored[name]) for name in ("own", "columns", "langs", "relations")}
+        lists = {name: tuple(stored.get(name, ())) for name in ("own", "columns", "langs", "relations")}
         return cls(**{**stored, **lists, "neurons": tuple((layer, neuron) for layer, neuron in stored["neurons"])})
 
 

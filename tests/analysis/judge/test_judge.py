@@ -93,12 +93,12 @@ def test_judge_measures_the_set_and_random_ones_alike_wherever_it_is_run(
     said = {one: model.ask(f"the capital of {one} is", 1)["answer"][0] for one in subjects}
     data, place = tmp_path / "facts.csv", tmp_path / "set.json"
     lines = [f"{one},P36,en,the capital of [X] is [Y],{one},{answer}" for one, answer in said.items()]
-    data.write_text("\n".join(["fact_id,relation,lang,template,subject,object", *lines]) + "\n")
+    data.write_text("\n".join(["fact_id,relation,lang,template,subject,said", *lines]) + "\n")
     neurons = model.attribute("the capital of france is", said["france"], method="bkn+nodes=4").top(10)
     neurons.save(place)
     task = {
         "model": str(tiny_models["decoder"]), "neurons": neurons.neurons, "made_for": neurons.model, "data": str(data),
-        "own": [], "langs": [], "relations": [], "draws": 3, "device": "cpu",
+        "own": [], "langs": [], "relations": [], "columns": ["object=said"], "draws": 3, "device": "cpu",
     }  # fmt: skip
     document = judge_measure.measure(judge_measure.Task.from_json(json.dumps(task)), lambda *_: None)
     assert len(document["rows"]) == 6 and document["unknown"] == document["unusable"] == 0
@@ -107,6 +107,7 @@ def test_judge_measures_the_set_and_random_ones_alike_wherever_it_is_run(
         expected = model.predict(f"the capital of {one['fact']} is", said[one["fact"]], edit=edit)
         assert one["after"] == pytest.approx(expected.p, rel=1e-6) and len(one["random"]) == 3
     asked = ["judge", str(place), str(tiny_models["decoder"]), "--data", str(data), "--draws", "3", "--json"]
+    asked += ["--column", "object=said"]
     assert run_app([*asked, "--device", "cpu"]) == 0
     [table] = json.loads(capsys.readouterr().out)["tables"]
     expected_rows = judge_table.build(document).frame.to_dicts()
