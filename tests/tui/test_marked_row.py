@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
+import pytest
 from textual.widgets import Static
 
 from knscope import store
@@ -138,6 +139,12 @@ async def test_restart_comes_back_to_the_row_and_scrolls_it_into_sight(workbench
         await driver.until(lambda: "Oslo" in str(asked.render()).partition("says")[2], "and what the model says there")
         driver.bench.query_one(QueriesPane).set_filter("nowhere")
         await driver.until(lambda: not asked.display, "no row, no prompt")
+
+
+@pytest.mark.parametrize("width", [0, 1, 20])
+def test_prompt_text_ends_where_the_answer_is_wider_than_the_line(width: int) -> None:
+    row = {"template": "The answer to [X] is [Y].", "subject": "it", "object": "a long answer " * 10}
+    assert prompt_text(row, width).plain.startswith("…a long answer")
 
 
 def test_prompt_text_keeps_the_answer_in_sight_and_what_hides_is_shown() -> None:

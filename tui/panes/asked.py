@@ -36,7 +36,7 @@ def prompt_text(row: Mapping[str, Any], width: int) -> Text:
     before, after = (one_line(part.replace("[X]", str(row["subject"]))) for part in (before, after))
     answer = one_line(str(row["object"]))
     room = width - cell_len(answer) - 1
-    while before and cell_len(before) > room:
+    while len(before) > 1 and cell_len(before) > room:
         before = "…" + before[2:]
     text = Text(before, no_wrap=True, overflow="ellipsis")
     text.append(answer, style="bold underline")
