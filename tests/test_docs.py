@@ -115,3 +115,20 @@ def test_every_page_is_in_the_index() -> None:
         for page in PAGES
         if page.parent.name == "docs" and page.name != "README.md" and page.name not in index
     ] == []
+
+
+def anchors(text: str) -> set[str]:
+    """The names by which links reach the headings of a page."""
+    headings = re.findall(r"^#+ (.+)$", FENCE.sub("", text), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower().strip()).replace(" ", "-") for heading in headings}
+
+
+def test_every_link_leads_to_a_file_or_heading_that_is_there() -> None:
+    lost = []
+    for page, text in TEXT.items():
+        for link in re.findall(r"\]\((?!https?:)([^)\s]+)\)", FENCE.sub("", text)):
+            name, _, heading = link.partition("#")
+            place = (page.parent / name).resolve() if name else page
+            if not place.exists() or (heading and heading not in anchors(place.read_text(encoding="utf-8"))):
+                lost.append((page.name, link))
+    assert lost == []

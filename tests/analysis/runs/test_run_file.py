@@ -30,6 +30,9 @@ class Endless:
     def holds(self, slot: int) -> frozenset[str]:
         return frozenset()
 
+    def slots(self) -> list[str]:
+        return ["cpu"]
+
     def submit(self, slot: int, unit: Unit) -> None:
         self.unit = unit
 
