@@ -5,6 +5,9 @@ held out of the templates 2k and 2k+1; the seventh, with text after [Y], holds o
 learned from other templates and asked about in ones whose answer for it was never shown.
 """
 
+from collections import Counter
+from collections.abc import Mapping, Sequence
+
 import polars as pl
 
 from knscope.analysis.datasets.sampling import draw_balanced
@@ -57,12 +60,40 @@ def demo_sample(facts: int | None = 60, seed: int = 0) -> pl.DataFrame:
     """Facts for the demo, each on its two held-out templates that end in [Y], in all languages.
 
     `facts` of them, as evenly over the relations as the number allows and the same in every language, are drawn
-    from fold 0, so that their held-out templates coincide; None gives all facts of all folds. Columns and row order
-    of `load_facts`.
+    from fold 0, so that their held-out templates coincide; None gives all facts of all folds. Of every three facts drawn
+    of a relation the first two have the same answer while there are such facts: control (c) of shared neurons needs
+    them. Columns and row order of `load_facts`.
     """
     asked = with_split(load_facts()).filter("held_out", pl.col("template_index") < PROMPT_TEMPLATES)
     if facts is not None:
-        ids = asked.select("relation", "fact_id").unique().iter_rows()
-        drawn = draw_balanced(((relation, fact) for relation, fact in ids if fold(subject_key(fact)) == 0), facts, seed)
-        asked = asked.filter(pl.col("fact_id").is_in(drawn))
+        asked = asked.filter(pl.col("fact_id").is_in(_drawn(asked, facts, seed)))
     return asked.drop("template_index", "held_out")
+
+
+def _drawn(asked: pl.DataFrame, count: int, seed: int) -> list[str]:
+    """`count` facts of fold 0, the relations taking turns."""
+    answers = asked.sort("lang").group_by("relation", "fact_id").agg(pl.col("object"))
+    answer = {fact: (relation, *objects) for relation, fact, objects in answers.iter_rows() if _in_sample(fact)}
+    shuffled = draw_balanced(((relation, fact) for fact, (relation, *_) in answer.items()), len(answer), seed)
+    relations = dict.fromkeys(answer[fact][0] for fact in shuffled)
+    ordered = [_in_threes([f for f in shuffled if answer[f][0] == relation], answer) for relation in relations]
+    turns = sorted((turn, place, f) for place, facts in enumerate(ordered) for turn, f in enumerate(facts))
+    return [fact for *_, fact in turns[:count]]
+
+
+def _in_sample(fact_id: str) -> bool:
+    return fold(subject_key(fact_id)) == 0
+
+
+def _in_threes(facts: Sequence[str], answer: Mapping[str, tuple[str, ...]]) -> list[str]:
+    """The facts in turns of three: two that have the same answer, while there are such two, and the next one in line."""
+    left = list(facts)
+    found: list[str] = []
+    while left:
+        answers = Counter(answer[fact] for fact in left)
+        shared = next((answer[fact] for fact in left if answers[answer[fact]] > 1), None)
+        turn = [fact for fact in left if answer[fact] == shared][:2]
+        turn += [fact for fact in left if fact not in turn][:1]
+        found += turn
+        left = [fact for fact in left if fact not in turn]
+    return found

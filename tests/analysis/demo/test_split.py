@@ -74,3 +74,11 @@ def test_a_larger_sample_contains_the_smaller_one() -> None:
 def test_the_split_needs_no_torch() -> None:
     code = "import sys, knscope.analysis.demo.split; assert 'torch' not in sys.modules"
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_at_least_half_of_the_sample_has_a_partner_of_the_same_answer_in_every_language() -> None:
+    pairs = demo_sample(60).sort("lang").unique(["fact_id", "lang"], maintain_order=True)
+    answers = pairs.group_by("relation", "fact_id").agg(pl.col("object"))
+    shared = answers.filter(pl.len().over("relation", "object") > 1)
+    assert shared.height >= 30
+    assert set(shared["relation"]) == {"P30", "P37", "P38"}, "no two countries have one capital"
