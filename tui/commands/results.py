@@ -125,4 +125,4 @@ def factcheck(
     from knscope.analysis.factcheck import table as factcheck_table
 
     share_of = cast(Any, dkn_share_of)
-    asked.show(lambda reader, view: (factcheck_table.build(reader, view, share_of), factcheck_table.printed()))
+    asked.show(lambda reader, view: (factcheck_table.build(reader, view, share_of=share_of), factcheck_table.printed()))
