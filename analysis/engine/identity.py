@@ -31,8 +31,9 @@ class ModelIdentity:
         return f"{name}@{hashlib.sha256(':'.join(parts).encode()).hexdigest()[:8]}"
 
 
-def weights_hash(model: Any) -> str:
-    """sha256 of every tensor and of the configuration that says how they are used."""
+def weights_hash(model: Any, site_pattern: str | None = None) -> str:
+    """sha256 of every tensor and of the configuration that says how they are used; with a pattern that names the neurons, another
+    model's."""
     config = {
         k: v
         for k, v in model.config.to_dict().items()
@@ -42,6 +43,8 @@ def weights_hash(model: Any) -> str:
         k: v for k, v in config.items() if k not in ("dtype", "torch_dtype", "_commit_hash", "_attn_implementation")
     }
     digest = hashlib.sha256(json.dumps(config, sort_keys=True, default=str).encode())
+    if site_pattern:
+        digest.update(f"site:{site_pattern}".encode())
     for name, tensor in sorted(model.state_dict().items()):
         digest.update(f"{name}:{tensor.dtype}:{tuple(tensor.shape)}".encode())
         digest.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data)

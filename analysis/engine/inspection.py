@@ -14,6 +14,7 @@ from knscope.analysis.engine.models import LoadedModel, probe_ids
 from knscope.analysis.engine.replay import Engine
 from knscope.analysis.engine.sites import Site
 from knscope.analysis.engine.ways import Case
+from knscope.analysis.errors import ModelError
 from knscope.analysis.prompts.encode import EncodedQuery, Query, Step, Word
 
 COSTED = ("amig", "bkn", "attribution_patching", "logprob_increase")
@@ -50,7 +51,7 @@ class ModelReport:
     neurons: int
     weights_hash: str
     tokenizer_hash: str
-    substitute: str
+    substitute: str | None
     """The token that takes the place of a hidden word (eq. 3) unless a method names another."""
     computed_by: str
     computed_by_all_positions: str
@@ -93,7 +94,7 @@ def inspect(loaded: LoadedModel, memory_bytes: int | None = None) -> ModelReport
         neurons=loaded.n_neurons,
         weights_hash=identity.weights_hash,
         tokenizer_hash=identity.tokenizer_hash,
-        substitute=str(loaded.tokenizer.convert_ids_to_tokens(loaded.substitute)),
+        substitute=_substitute(loaded),
         computed_by=str(proof.recipe),
         computed_by_all_positions=str(whole),
         computed_by_long=str(long) if differs else None,
@@ -101,9 +102,16 @@ def inspect(loaded: LoadedModel, memory_bytes: int | None = None) -> ModelReport
         error=proof.error,
         not_faster_because=proof.refused,
         proving_seconds=round(proving, 3),
-        costs=tuple(_cost(engine, name) for name in COSTED),
+        costs=tuple(_cost(engine, name) for name in COSTED if name != "amig" or _substitute(loaded)),
         sites=loaded.sites,
     )
+
+
+def _substitute(loaded: LoadedModel) -> str | None:
+    try:
+        return str(loaded.tokenizer.convert_ids_to_tokens(loaded.substitute))
+    except ModelError:  # a decoder without one
+        return None
 
 
 def _cost(engine: Engine, name: str) -> QueryCost:

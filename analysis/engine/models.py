@@ -16,7 +16,14 @@ import torch
 import transformers
 from safetensors import SafetensorError
 from torch import Tensor, nn
-from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForMaskedLM, AutoModelForSeq2SeqLM, AutoTokenizer
+from transformers import (
+    AutoConfig,
+    AutoModelForCausalLM,
+    AutoModelForImageTextToText,
+    AutoModelForMaskedLM,
+    AutoModelForSeq2SeqLM,
+    AutoTokenizer,
+)
 from transformers.models.auto import modeling_auto
 from transformers.utils import logging as hf_logging
 
@@ -69,10 +76,16 @@ class LoadedModel:
     @property
     def substitute(self) -> int:
         """The token that stands for a hidden word in eq. 3 unless a method names another: <mask>, <eos> for decoders, a
-        sentinel where both are."""
+        sentinel where both are. Raises ModelError where a decoder has none."""
         if self.kind == "encoder-decoder":
             return int(self.tokenizer.convert_tokens_to_ids(HIDDEN))
-        return int(self.tokenizer.mask_token_id if self.kind == "encoder" else self.tokenizer.eos_token_id)
+        found = self.tokenizer.mask_token_id if self.kind == "encoder" else self.tokenizer.eos_token_id
+        if found is None:
+            raise ModelError(
+                f"{self.label}: its tokenizer has no eos token, which a hidden word is replaced by; name another token with "
+                "--method amig+substitute=TOKEN, or use a method that hides no word, such as bkn"
+            )
+        return int(found)
 
     def token_id(self, token: str) -> int:
         """The id of a token as the tokenizer writes it. Raises ModelError where the model has no such token."""
@@ -121,8 +134,10 @@ def load_model(
     placed = _placement(device)
     if threads is not None:
         torch.set_num_threads(threads)
-    text = str(sources.folder_of(str(source))) if sources.is_path(str(source)) else str(source)
+    bare, pattern = sources.split_site(str(source))
+    text = str(sources.folder_of(bare)) if sources.is_path(bare) else bare
     sources.check_folder(text)
+    site_pattern = site_pattern or pattern
     name, revision = sources.split_revision(text)
     with _ONE_AT_A_TIME, _quiet(), _uncollected(), _explained(text):
         config = _fetch(AutoConfig, name, revision)
@@ -156,8 +171,9 @@ def load_model(
         model = model.to(device)
     label = (Path(text).resolve() if Path(text).is_dir() else Path(name)).name
     with _explained(text):
+        named = sources.with_site(text, site_pattern)
         return wrap_model(
-            model, tokenizer, kind, name=label, source=text, revision=commit or "", site_pattern=site_pattern
+            model, tokenizer, kind, name=label, source=named, revision=commit or "", site_pattern=site_pattern
         )
 
 
@@ -232,13 +248,13 @@ def wrap_model(
             f"{source}: its tokenizer has no {BLANK} and {HIDDEN}, which say where the answer and a hidden word were; "
             "of encoder-decoders those like t5 and mt5 work"
         )
-    if getattr(tokenizer, f"{needed}_token_id") is None:
+    if getattr(tokenizer, f"{needed}_token_id") is None and kind != "decoder":  # whose methods may need none
         raise ModelError(
             f"{source}: its tokenizer has no {needed} token, which a hidden word is replaced by; "
             "add one to its configuration"
         )
     _check_vocabulary(model, tokenizer, source)
-    if getattr(tokenizer, f"{needed}_token_id") >= _embedded(model):
+    if (getattr(tokenizer, f"{needed}_token_id") or 0) >= _embedded(model):
         raise ModelError(
             f"{source}: the {needed} token was added to its tokenizer and not to the model, which knows {_embedded(model)} tokens; "
             "name one of these in the tokenizer's configuration"
@@ -250,7 +266,14 @@ def wrap_model(
     dtype = str(next(model.parameters()).dtype).removeprefix("torch.")
     attention = str(getattr(model.config, "_attn_implementation", None) or "eager")
     identity = ModelIdentity(
-        name, source, revision, architecture, dtype, attention, weights_hash(model), tokenizer_hash(tokenizer)
+        name,
+        source,
+        revision,
+        architecture,
+        dtype,
+        attention,
+        weights_hash(model, site_pattern),
+        tokenizer_hash(tokenizer),
     )
     probe = probe_ids(model, tokenizer, rows=1, tokens=7)
     within = f"{model.decoder}." if isinstance(model, Sourced) else ""
@@ -302,11 +325,14 @@ def _auto_class(config: Any, source: str) -> tuple[Any, str]:
             return AutoModelForSeq2SeqLM, "encoder-decoder"
         raise ModelError(f"{source}: {config.model_type} is an encoder-decoder without a language-model head")
     masked, causal = modeling_auto.MODEL_FOR_MASKED_LM_MAPPING_NAMES, modeling_auto.MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
+    seeing = modeling_auto.MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING_NAMES
     for architecture in config.architectures or ():
         if architecture in masked.values():
             return AutoModelForMaskedLM, "encoder"
         if architecture in causal.values():
             return AutoModelForCausalLM, "decoder"
+        if architecture in seeing.values():  # a model that sees: its text tower, asked without an image
+            return AutoModelForImageTextToText, "decoder"
     if config.model_type in masked and not getattr(config, "is_decoder", False):
         return AutoModelForMaskedLM, "encoder"
     if config.model_type in causal:
@@ -372,11 +398,17 @@ def _context(model: Any, tokenizer: Any) -> int:
     """Tokens the model can read: what the configuration says, less the rows that some position tables keep for
     padding."""
     limits = [int(tokenizer.model_max_length)]
+    config = model.config.get_text_config(decoder=True)
     for name in ("max_position_embeddings", "n_positions", "max_seq_len"):
-        value = getattr(model.config, name, None)
+        value = getattr(config, name, None)
         if isinstance(value, int) and value > 0:
             limits.append(value)
     for name, module in model.named_modules():
-        if isinstance(module, nn.Embedding) and "position" in name and module.padding_idx is not None:
+        if (
+            isinstance(module, nn.Embedding)
+            and "position" in name
+            and "vision" not in name
+            and module.padding_idx is not None
+        ):
             limits.append(module.num_embeddings - module.padding_idx - 1)
     return min(limits)

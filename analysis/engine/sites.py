@@ -21,7 +21,10 @@ from transformers.pytorch_utils import Conv1D
 
 from knscope.analysis.errors import ModelError
 
-_ROLE = re.compile(r"(^|\.)(output\.dense|ffn_output|lin2|Wo|c_proj|fc_out|dense_4h_to_h|fc2|down_proj|wo)$")
+_ROLE = re.compile(
+    r"(^|\.)(output\.dense|ffn_output|lin2|Wo|c_proj|fc_out|dense_4h_to_h|fc2|down_proj|wo"
+    r"|feed_forward\.w2|ff\.layer_2|ffn\.linear_2|ffn\.2)$"
+)
 _NOT_MLP = re.compile(r"attn|attention|adapter|pooler|router|cross", re.IGNORECASE)
 _EXPERTS = re.compile(r"experts?(\.|$)|moe", re.IGNORECASE)
 
@@ -91,11 +94,24 @@ def find_sites(model: nn.Module, ids: Tensor, pattern: str | None = None, within
             "choice that no gradient passes, so a neuron's score would not mean what it means elsewhere. "
             "Dense models work: bert, gpt2, llama, qwen3, gemma and others."
         )
+    if any(_block_of(name) is None for name in candidates):  # such as beside a vision tower's blocks
+        candidates = _ran(model, ids, candidates)
     if not candidates:
         raise ModelError(f"no second MLP linear found in {type(model).__name__}; {_tree(linears)}")
     blocks = _blocks(model, candidates, linears)
     events = _trace(model, ids, blocks, set(candidates), linears)
     return _anatomy(events, linears, type(model).__name__, "decoder" if within else "")
+
+
+def _ran(model: nn.Module, ids: Tensor, names: list[str]) -> list[str]:
+    """Those of the modules that run on text."""
+    seen: set[str] = set()
+    with ExitStack() as stack, torch.no_grad():
+        for name in names:
+            hook = model.get_submodule(name).register_forward_hook(lambda *_, name=name: seen.add(name))
+            stack.callback(hook.remove)
+        model(input_ids=ids)
+    return [name for name in names if name in seen]
 
 
 def _blocks(model: nn.Module, candidates: list[str], linears: dict[str, Any]) -> set[str]:
@@ -226,7 +242,11 @@ def _tree(linears: dict[str, Any]) -> str:
             inputs, outputs = linear_width(module)
             yield f"{name} ({inputs} -> {outputs})"
 
-    return "its linear modules begin: " + "; ".join(shown()) + ". Name the second MLP linears with a site pattern."
+    return (
+        "its linear modules begin: "
+        + "; ".join(shown())
+        + ". Name the second MLP linears with --site REGEX, as in --site 'mlp\\.w2$'."
+    )
 
 
 def _slack(dtype: torch.dtype) -> float:

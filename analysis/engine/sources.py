@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import os
+import re
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -11,12 +13,36 @@ from typing import Any
 from knscope.analysis.errors import ModelError
 
 INDEX = ".safetensors.index.json"
+SITE = "#site="
+_GGUF = (
+    "is GGUF, a format of quantised weights for llama.cpp; use the model's safetensors checkpoint, or write one: "
+    "AutoModelForCausalLM.from_pretrained(folder, gguf_file=FILE).save_pretrained(NEW), and the tokenizer likewise"
+)
 BUNDLED = Path(__file__).parents[1] / "demo" / "models"
 """Folders of the models that come with knscope, each by its name."""
 
 
+def with_site(source: str, pattern: str | None) -> str:
+    """A source whose neurons are named by a regular expression: the paths of its second MLP linears. It is part of what the
+    model is called, so that whoever loads it again finds the same neurons. Raises ModelError for what is no expression."""
+    if not pattern:
+        return source
+    try:
+        re.compile(pattern)
+    except re.error as error:
+        raise ModelError(f"--site {pattern}: is no regular expression ({error})") from None
+    return f"{source}{SITE}{pattern}"
+
+
+def split_site(source: str) -> tuple[str, str | None]:
+    """The source itself, and the expression that `with_site` added."""
+    name, found, pattern = source.partition(SITE)
+    return name, pattern if found else None
+
+
 def split_revision(source: str) -> tuple[str, str | None]:
     """`org/name@v1.0` -> ("org/name", "v1.0"); a folder, or an id without a revision, -> (source, None)."""
+    source, _ = split_site(source)
     name, found, revision = source.rpartition("@")
     if not found or not name or is_path(source):
         return source, None
@@ -25,11 +51,13 @@ def split_revision(source: str) -> tuple[str, str | None]:
 
 def is_path(source: str) -> bool:
     """Whether a folder is meant, there or not; a hub id has at most one slash and no dot before it."""
+    source, _ = split_site(source)
     return source.startswith((".", "/", "~")) or source.count("/") > 1 or Path(source).exists()
 
 
 def folder_of(source: str) -> Path:
     """The folder of that very name, else with `~` spelled out. Raises ModelError where it names a user that there is not."""
+    source, _ = split_site(source)
     try:
         return Path(source) if os.path.lexists(source) else Path(source).expanduser()
     except RuntimeError:
@@ -40,35 +68,70 @@ def absolute_source(source: str) -> str:
     """A folder's absolute path, so that a job started elsewhere finds it; a bundled model's is known by its name, and a hub id
     stays as it is. Raises ModelError.
     """
-    bundled = BUNDLED / source
-    if not is_path(source) and (bundled / "config.json").is_file():
-        return str(bundled)
-    text = str(folder_of(source).resolve()) if is_path(source) else source
+    name, pattern = split_site(source)
+    bundled = BUNDLED / name
+    if not is_path(name) and (bundled / "config.json").is_file():
+        return with_site(str(bundled), pattern)
+    text = str(folder_of(name).resolve()) if is_path(name) else name
     check_folder(text)
-    return text
+    return with_site(text, pattern)
 
 
 def check_folder(text: str) -> None:
     """Raise ModelError where a folder is named that cannot be a model's, before anything is loaded or started."""
+    text, _ = split_site(text)
     if not is_path(text):
         return
     folder = Path(text)
     if not folder.exists():
         raise ModelError(f"{text}: no such folder")
+    if folder.suffix == ".gguf":
+        raise ModelError(f"{text}: {_GGUF}")
     if not folder.is_dir():
         raise ModelError(f"{text}: is a file; give the folder that holds config.json and the weights")
     check_adapter(folder)
     if not (folder / "config.json").is_file():
-        raise ModelError(f"{text}: holds no config.json; give a folder saved by transformers")
+        raise ModelError(f"{text}: {_no_model(folder)}")
     check_weights(folder)
     if any(file.is_file() for file in folder.glob("*.safetensors")):
+        check_tokenizer(folder)
         return
+    if any(folder.glob("*.gguf")):
+        raise ModelError(f"{text}: {_GGUF}")
     if pickles := sorted([*folder.glob("*.bin"), *folder.glob("*.pt"), *folder.glob("*.ckpt")]):
         raise ModelError(
             f"{text}: its weights are a pickle ({pickles[0].name}), which can run code when opened; "
             "convert it with save_pretrained(..., safe_serialization=True) on a machine you trust it on"
         )
     raise ModelError(f"{text}: holds no weights (model.safetensors)")
+
+
+def _no_model(folder: Path) -> str:
+    """What a folder without a config.json is instead."""
+    if any(folder.glob("*.gguf")):
+        return _GGUF
+    found = sorted(file.parent for file in folder.glob("snapshots/*/config.json"))
+    if found:
+        name = folder.name.removeprefix("models--").replace("--", "/")
+        return f"is where the hub's cache keeps {name}; name the model {name}, or its folder {found[-1]}"
+    return "holds no config.json; give a folder saved by transformers"
+
+
+def check_tokenizer(folder: Path) -> None:
+    """Raise ModelError where a folder holds no vocabulary, or one that takes a package to be read which is not there."""
+    if (folder / "tokenizer.json").is_file():
+        return
+    pieces = sorted([*folder.glob("*.model"), *folder.glob("*.tiktoken")])
+    if not pieces and not any(folder.glob("vocab*")):
+        raise ModelError(
+            f"{folder}: holds no tokenizer (tokenizer.json, tokenizer.model or vocab files); copy it from the checkpoint, "
+            "or AutoTokenizer.from_pretrained(...).save_pretrained() it there"
+        )
+    package = "tiktoken" if pieces and pieces[0].suffix == ".tiktoken" else "sentencepiece"
+    if pieces and importlib.util.find_spec(package) is None:
+        raise ModelError(
+            f"{folder}: its tokenizer comes as {pieces[0].name} alone, which {package} reads: pip install 'knscope[{package}]'"
+        )
 
 
 def check_adapter(folder: Path) -> None:
@@ -83,7 +146,14 @@ def check_adapter(folder: Path) -> None:
 def check_weights(folder: Path) -> None:
     """Raise ModelError unless all that config.json and the indexes name as weights are safetensors files of this folder."""
     config = folder / "config.json"
-    named = _json(config).get("transformers_weights")
+    stored = _json(config)
+    if isinstance(how := stored.get("quantization_config"), dict):
+        raise ModelError(
+            f"{folder}: its weights are quantised ({how.get('quant_method', 'by a method that is not named')}), so that neither edits nor "
+            "gradients would be those of the model; use the checkpoint that it was made from, or dequantise it (model.dequantize(), "
+            "then save_pretrained()) and name that folder"
+        )
+    named = stored.get("transformers_weights")
     if named is not None and not _own(named, (".safetensors", INDEX)):
         raise ModelError(f"{config}: names {named!r} as weights; only *.safetensors in the same folder are read")
     for index in sorted(folder.glob(f"*{INDEX}")):
@@ -162,7 +232,9 @@ def is_decoder(source: str) -> bool:
     """Whether the configuration names a causal model; False where that cannot be read before it is loaded."""
     folder = local_folder(source)
     try:
-        named = json.loads((folder / "config.json").read_text(encoding="utf-8")).get("architectures") if folder else ()
+        config = json.loads((folder / "config.json").read_text(encoding="utf-8")) if folder else {}
     except (OSError, ValueError):
         return False
-    return any(name.endswith(("ForCausalLM", "LMHeadModel")) for name in named or ())
+    seeing = "text_config" in config and not config.get("is_encoder_decoder")  # a model that sees, by its text tower
+    ends = ("ForCausalLM", "LMHeadModel", *(("ForConditionalGeneration",) if seeing else ()))
+    return any(name.endswith(ends) for name in config.get("architectures") or ())

@@ -92,7 +92,8 @@ class _Lens:
     def __init__(self, engine: Engine) -> None:
         loaded = engine.loaded
         self.circuit, self.dtype = engine.circuit, loaded.dtype
-        self.ids = torch.tensor([[loaded.substitute]], device=loaded.device)
+        token = loaded.tokenizer.mask_token_id if loaded.kind == "encoder" else loaded.tokenizer.eos_token_id
+        self.ids = torch.tensor([[token or 0]], device=loaded.device)  # any: its hidden states are never read
         first = torch.zeros(1, dtype=torch.long, device=loaded.device)
         self.recording = record(self.circuit, self.ids, 1, first, first, 1, Recipe("own"))
         self.vocabulary = self.recording.logits.shape[-1]

@@ -16,7 +16,7 @@ from typing import Any
 import polars as pl
 
 from knscope.analysis.dkn.choose import SCAN_SIZE
-from knscope.analysis.engine.sources import BUNDLED, is_path
+from knscope.analysis.engine.sources import BUNDLED, is_path, split_site
 from knscope.analysis.prompts.encode import Query
 from knscope.analysis.runs import planner
 from knscope.analysis.runs.keys import model_hash
@@ -138,7 +138,7 @@ def source_of(reader: Reader, row: Mapping[str, Any]) -> str:
         if held.get("model") == row["model"]
     ]
     for source in (str(row["source"]), *later, str(BUNDLED / str(row["name"]))):
-        if not is_path(source) or (Path(source) / "config.json").is_file():
+        if not is_path(source) or (Path(split_site(source)[0]) / "config.json").is_file():
             return source
     return str(row["source"])
 

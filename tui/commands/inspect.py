@@ -26,6 +26,7 @@ from knscope.tui.commands.options import (
     ModelArgument,
     Prefix,
     Shots,
+    Site,
 )
 
 models_app = typer.Typer(help="Inspect models.", rich_markup_mode=None)
@@ -36,6 +37,7 @@ LIBRARIES = ("torch", "transformers", "textual", "rich", "duckdb", "polars", "py
 @models_app.command(name="inspect")
 def inspect_model(
     model: ModelArgument,
+    site: Site = None,
     device: Device = "auto",
     dtype: Dtype = "float32",
     as_json: Json = False,
@@ -43,12 +45,12 @@ def inspect_model(
     """Show the neuron sites of MODEL, how edits are computed, and the time and memory of one query."""
     import polars as pl
 
-    from knscope.analysis.engine.sources import absolute_source
+    from knscope.analysis.engine.sources import absolute_source, with_site
     from knscope.tui.printing import output
     from knscope.tui.printing.format import cell
 
     check_options(model, device, dtype)
-    report = common.child("inspect", absolute_source(model), "--device", device, "--dtype", dtype)
+    report = common.child("inspect", absolute_source(with_site(model, site)), "--device", device, "--dtype", dtype)
     if as_json:
         output.write_json(report)
         return
@@ -121,13 +123,14 @@ def check(
     prefix: Prefix = "",
     chat: Chat = "",
     shots: Shots = 0,
+    site: Site = None,
     device: Device = "auto",
     dtype: Dtype = "float32",
     as_json: Json = False,
 ) -> None:
     """Count the facts in PATH, and list the rows that cannot be used, with the reason."""
     from knscope.analysis.datasets import check_table
-    from knscope.analysis.engine.sources import absolute_source
+    from knscope.analysis.engine.sources import absolute_source, with_site
     from knscope.analysis.runs.facts import absolute_data
     from knscope.tui.printing import output
 
@@ -151,7 +154,7 @@ def check(
             str(shots),
         ]
         options += ["--known", "any" if known_any else "every"]
-        report = common.child("check", absolute_source(model), "--data", absolute_data(data), *options)
+        report = common.child("check", absolute_source(with_site(model, site)), "--data", absolute_data(data), *options)
         tables = [*tables, *check_table.of_model(report)]
         if out is not None:
             _write_known(out, report["known"], str(report["model"]))

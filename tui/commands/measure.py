@@ -32,6 +32,7 @@ class Measured:
     langs: options.DataLangs = None
     relations: options.DataRelations = None
     facts: options.Facts = "12"
+    site: options.Site = None
     device: options.Device = "auto"
     seed: options.Seed = 0
     form: options.Format = "table"
@@ -40,11 +41,11 @@ class Measured:
 
     def config(self, **others: Any) -> RunConfig:
         from knscope.analysis.demo.start import bundled_models
-        from knscope.analysis.engine.sources import absolute_source
+        from knscope.analysis.engine.sources import absolute_source, with_site
         from knscope.analysis.runs.config import ModelSource, RunConfig
         from knscope.analysis.runs.facts import absolute_data
 
-        named = tuple(ModelSource(absolute_source(one)) for one in self.model or ())
+        named = tuple(ModelSource(absolute_source(with_site(one, self.site))) for one in self.model or ())
         return RunConfig(
             models=named or bundled_models(),
             data=absolute_data(self.data),

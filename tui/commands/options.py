@@ -72,6 +72,12 @@ FactIds = Annotated[
     list[str] | None, typer.Option("--fact", metavar="ID", help="Only the fact of this id; repeat for several.")
 ]
 Facts = Annotated[str, typer.Option("--facts", help="Number of facts (seeded, balanced over relations), or all.")]
+Site = Annotated[
+    str | None,
+    typer.Option(
+        metavar="REGEX", help="Paths of the second MLP linears, for a model whose neurons are not found by themselves."
+    ),
+]
 Device = Annotated[
     str, typer.Option(help="auto, cpu, cuda:0; several GPUs: cuda:0,cuda:1; one model over two: cuda:0+cuda:1.")
 ]

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from knscope.tui.commands import common
-from knscope.tui.commands.options import Chat, Device, Dtype, Json, ModelArgument, Prefix
+from knscope.tui.commands.options import Chat, Device, Dtype, Json, ModelArgument, Prefix, Site
 
 
 def query(
@@ -29,6 +29,7 @@ def query(
             "--example", metavar="SUBJECT=ANSWER", help="Solved example before the prompt; repeat for several."
         ),
     ] = None,
+    site: Site = None,
     device: Device = "auto",
     dtype: Dtype = "float32",
     as_json: Json = False,
@@ -38,7 +39,7 @@ def query(
 
     import polars as pl
 
-    from knscope.analysis.engine.sources import absolute_source
+    from knscope.analysis.engine.sources import absolute_source, with_site
     from knscope.analysis.prompts.open_prompt import with_answer
     from knscope.analysis.prompts.words import WITHOUT_PATH
     from knscope.tui.commands.inspect import check_options
@@ -50,7 +51,13 @@ def query(
         with_answer(prompt, one, subject)
     check_options(model, device, dtype)
     before = common.prefix(prefix, chat, [model]) + _solved(prompt, subject, example or [])
-    about = {"model": absolute_source(model), "prompt": prompt, "subject": subject, "method": label, "prefix": before}
+    about = {
+        "model": absolute_source(with_site(model, site)),
+        "prompt": prompt,
+        "subject": subject,
+        "method": label,
+        "prefix": before,
+    }
     how = {"top": top, "masks": masks, "device": device, "dtype": dtype}
     found = common.child("question", json.dumps({**about, **how, "answers": answers}))
     name = found["model"]

@@ -24,6 +24,7 @@ from knscope.tui.commands.options import (
     Prefix,
     Seed,
     Shots,
+    Site,
     Store,
 )
 
@@ -43,6 +44,7 @@ FIELDS = {
     "fact": "fact_ids",
     "known_any": "known",
     "chat": "prefix",
+    "site": "models",
 }
 """Options that RunConfig calls otherwise."""
 
@@ -83,6 +85,7 @@ def run(
         str, typer.Option(help="Neurons that edits are of: positive, negative (they push the answer down), or both.")
     ] = "positive",
     size: Annotated[int, typer.Option(help="Neurons of the largest degenerate sets of --what sets: 3 to 6.")] = 3,
+    site: Site = None,
     device: Device = "auto",
     engine: Annotated[str, typer.Option(help="process, inline or ray.")] = "process",
     processes: Annotated[
@@ -101,12 +104,12 @@ def run(
     as_json: Json = False,
 ) -> None:
     """Compute the results that STORE lacks, in a separate process that survives this terminal."""
-    from knscope.analysis.engine.sources import absolute_source
+    from knscope.analysis.engine.sources import absolute_source, with_site
     from knscope.analysis.runs.config import ModelSource
     from knscope.analysis.runs.facts import absolute_data
 
     options = {
-        "models": tuple(ModelSource(absolute_source(one)) for one in model or ()),
+        "models": tuple(ModelSource(absolute_source(with_site(one, site))) for one in model or ()),
         "data": absolute_data(data) if data else "",
         "columns": tuple(column or ()),
         "langs": common.words("--langs", langs),

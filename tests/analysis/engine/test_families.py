@@ -116,6 +116,11 @@ the answer position alone. *From the lowest edited block*: one pass per layer.
 Of encoder-decoders the decoder's neurons are looked at. The encoder reads the prompt with `<extra_id_0>` where the answer goes
 and `<extra_id_1>` for a hidden word, once for every distinct prompt of a pass.
 
+Of a model that sees (Gemma 3, Qwen2-VL, Qwen3-VL, Mistral3, Llava and others) the text tower is looked at, asked without an image
+(`tests/analysis/engine/test_vision.py`). Where a model's neurons are not found by themselves, `--site REGEX` names the paths of its second
+MLP linears; that, too, is proven before anything is computed. [All types of models](model_types.md) that transformers has are listed with
+what is known of each.
+
 Models that route tokens to experts are refused: which neurons run is then a discrete choice that no gradient passes.
 
 | family | kind | neurons: the input of | gated | computed by |

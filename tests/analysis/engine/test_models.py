@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -14,8 +14,12 @@ import torch
 from safetensors.torch import load_file, save_file
 from transformers import AutoTokenizer, BertConfig, BertForMaskedLM, BertModel
 
+from knscope.analysis.attribution.integrate import attribute
+from knscope.analysis.attribution.method import parse_method
 from knscope.analysis.engine import sources
+from knscope.analysis.engine.inspection import inspect
 from knscope.analysis.engine.models import chat_prefix, load_model, wrap_model
+from knscope.analysis.engine.replay import Engine
 from knscope.analysis.engine.sites import find_sites
 from knscope.analysis.errors import ModelError, UnusableQuery
 from knscope.analysis.prompts.encode import Query, encode
@@ -221,7 +225,7 @@ def test_a_folder_without_a_tokenizer_or_with_anothers_is_refused(
     refused(folder, "do not belong together")
     for each in folder.glob("tokenizer*"):
         each.unlink()
-    refused(folder, "its files (tokenizer.json, or a vocabulary) are missing")
+    refused(folder, "holds no tokenizer")
 
 
 def test_weights_without_a_language_model_head_are_refused(tiny_models: Mapping[str, Path], tmp_path: Path) -> None:
@@ -231,14 +235,14 @@ def test_weights_without_a_language_model_head_are_refused(tiny_models: Mapping[
     refused(folder, "the weights lack")
 
 
-def test_a_tokenizer_without_mask_or_eos_is_refused() -> None:
+def test_tokenizer_without_mask_is_refused_and_one_without_eos_where_it_is_needed() -> None:
     bert, gpt2 = random_models.bert(), random_models.gpt2()
     with pytest.raises(ModelError, match="no mask token"):
         wrap_model(bert.model, gpt2.tokenizer, "encoder", name="x")
     tokenizer = random_models.byte_level()
     tokenizer.eos_token = None
     with pytest.raises(ModelError, match="no eos token"):
-        wrap_model(gpt2.model, tokenizer, "decoder", name="x")
+        _ = wrap_model(gpt2.model, tokenizer, "decoder", name="x").substitute
 
 
 def test_a_method_can_name_any_token_of_the_vocabulary_and_no_other() -> None:
@@ -428,3 +432,71 @@ def test_loading_in_several_threads_keeps_weight_tying(tiny_models: Mapping[str,
     with ThreadPoolExecutor(4) as threads:
         list(threads.map(load_model, [tiny_models["encoder"], tiny_models["decoder"]] * 6))
     assert load_model(tiny_models["encoder"]).n_neurons == 96
+
+
+def test_site_pattern_travels_in_the_source_and_makes_another_model(tiny_models: Mapping[str, Path]) -> None:
+    """Whoever loads what a store names finds the same neurons."""
+    plain = load_model(tiny_models["decoder"])
+    source = sources.absolute_source(sources.with_site(str(tiny_models["decoder"]), r"mlp\.c_proj$"))
+    named = load_model(source)
+    assert named.identity.source == source and sources.split_site(source)[1] == r"mlp\.c_proj$"
+    assert [site.module for site in named.sites] == [site.module for site in plain.sites]
+    assert named.label != plain.label and load_model(named.identity.source).label == named.label
+    assert sources.weight_bytes(source) == sources.weight_bytes(str(tiny_models["decoder"])) and sources.is_decoder(
+        source
+    )
+    refused(sources.with_site(str(tiny_models["decoder"]), "nothing$"), "no second MLP linear found")
+    with pytest.raises(ModelError, match="no regular expression"):
+        sources.with_site("m", "(")
+
+
+@pytest.mark.parametrize(
+    ("make", "said"),
+    [
+        (lambda folder: (folder / "model.safetensors").rename(folder / "m.gguf"), "GGUF"),
+        (lambda folder: (folder / "tokenizer.json").unlink(), "holds no tokenizer"),
+        (lambda folder: (folder / "tokenizer.json").rename(folder / "tokenizer.model"), "knscope[sentencepiece]"),
+        (lambda folder: quantised(folder), "quantised (bitsandbytes)"),
+    ],
+)
+def test_folder_that_is_no_plain_model_is_told_what_it_is(
+    tiny_models: Mapping[str, Path],
+    tmp_path: Path,
+    make: Callable[[Path], object],
+    said: str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    folder = shutil.copytree(tiny_models["decoder"], tmp_path / "m")
+    real = sources.importlib.util.find_spec
+    monkeypatch.setattr(
+        sources.importlib.util, "find_spec", lambda name: None if name == "sentencepiece" else real(name)
+    )
+    make(folder)
+    refused(folder, said)
+
+
+def quantised(folder: Path) -> None:
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps({**config, "quantization_config": {"quant_method": "bitsandbytes"}}))
+
+
+def test_folder_of_the_hubs_cache_is_named_by_its_id(tiny_models: Mapping[str, Path], tmp_path: Path) -> None:
+    place = tmp_path / "models--org--name"
+    shutil.copytree(tiny_models["decoder"], place / "snapshots" / "abc")
+    refused(place, "name the model org/name")
+    assert load_model(place / "snapshots" / "abc").kind == "decoder"
+
+
+def test_decoder_without_eos_works_with_methods_that_hide_no_word() -> None:
+    made = families.load("gpt2")
+    made.tokenizer.eos_token = None
+    loaded = wrap_model(made.model, made.tokenizer, "decoder", name="bare")
+    engine = Engine(loaded, remember=False)
+    query = encode(loaded, Query("fr", "P36", "en", "the capital of [X] is [Y]", "France", "Paris"))
+    (found,) = attribute(engine, [query], parse_method("bkn"))
+    assert np.abs(found.scores).max() > 0
+    with pytest.raises(ModelError, match="substitute=TOKEN"):
+        next(attribute(engine, [query], parse_method("amig")))
+    token = loaded.tokenizer.convert_ids_to_tokens(5)
+    (named,) = attribute(engine, [query], parse_method(f"amig+substitute={token}"))
+    assert np.abs(named.scores).max() > 0 and inspect(loaded).substitute is None

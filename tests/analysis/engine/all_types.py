@@ -1,0 +1,140 @@
+"""Every causal and masked type of model that transformers has, as small as its configuration lets it be made.
+
+python -m tests.analysis.engine.all_types > docs/model_types.md
+"""
+
+from __future__ import annotations
+
+import signal
+import sys
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+import transformers
+from transformers import CONFIG_MAPPING, AutoModelForCausalLM, AutoModelForMaskedLM
+from transformers.models.auto import modeling_auto
+
+from knscope.analysis.engine.models import wrap_model
+from knscope.analysis.engine.replay import Engine
+from knscope.analysis.errors import ModelError
+from tests.random_models import byte_level, wordpiece
+
+CAUSAL, MASKED = modeling_auto.MODEL_FOR_CAUSAL_LM_MAPPING_NAMES, modeling_auto.MODEL_FOR_MASKED_LM_MAPPING_NAMES
+SECONDS, PARAMETERS = 120, 30_000_000
+HEAD = """# All types of models
+
+Every type that transformers {version} has for causal and masked language models, made by `python -m tests.analysis.engine.all_types`: a random
+model of it, as small as its configuration lets it be made here, in float64. *Proven*: its neurons were found, and edits of them by the way
+named equal full forwards to 1e-9, in logits and gradients. {proven} of {tried} are proven. The families of [models.md](models.md) are held to
+more: attributions, and suppression against zeroed weights.
+
+| type | kind | what | neurons: the input of, and the way; or why not |
+|---|---|---|---|
+"""
+_SIZES: dict[str, Any] = {
+    **dict.fromkeys(("hidden_size", "d_model", "n_embd", "dim", "emb_dim", "embedding_size", "word_embed_proj_dim"), 32),
+    **dict.fromkeys(("intermediate_size", "ffn_dim", "n_inner", "hidden_dim", "d_ff", "block_ff_dim"), 48),
+    **dict.fromkeys(("num_hidden_layers", "num_layers", "n_layer", "n_layers", "decoder_layers"), 4),
+    **dict.fromkeys(("num_attention_heads", "n_head", "n_heads", "num_heads", "attention_heads"), 4),
+    **dict.fromkeys(("max_position_embeddings", "n_positions", "max_seq_len"), 64),
+    **dict.fromkeys(("num_experts", "num_local_experts", "n_routed_experts"), 4),
+    **dict.fromkeys(("moe_intermediate_size", "shared_expert_intermediate_size"), 24),
+    **dict.fromkeys(("qk_nope_head_dim", "qk_rope_head_dim", "rotary_dim"), 4),
+    **dict.fromkeys(("kv_lora_rank", "hidden_size_per_layer_input", "mamba_d_state", "v_head_dim", "head_dim"), 8),
+    **dict.fromkeys(("num_experts_per_tok", "num_key_value_heads", "bos_token_id", "cls_token_id"), 2),
+    **dict.fromkeys(("eos_token_id", "sep_token_id"), 3),
+    "vocab_size": 320, "pad_token_id": 0, "q_lora_rank": 16, "sliding_window": 12, "first_k_dense_replace": 1, "n_group": 1, "topk_group": 1,
+}  # fmt: skip
+_LESS = ((), ("num_key_value_heads",), ("num_key_value_heads", "head_dim"), ("num_layers",), tuple(_SIZES)[5:])
+"""What is left out of the sizes, step by step, until a configuration accepts them."""
+
+
+def small(kind: type, inner: bool = False) -> Any:
+    """A small configuration. Raises whatever the last attempt raised."""
+    base = kind()
+    known = base.to_dict()
+    sizes = {name: value for name, value in _SIZES.items() if name in known}
+    if not inner and hasattr(base, "text_config"):
+        sizes["text_config"] = small(type(base.text_config), True).to_dict()
+    raised: Exception | None = None
+    for less in _LESS:
+        try:
+            return kind(**{name: value for name, value in sizes.items() if name not in less})
+        except Exception as error:  # noqa: BLE001 - each type has checks of its own
+            raised = error
+    assert raised is not None
+    raise raised
+
+
+def look(name: str, decodes: bool) -> tuple[str, str]:
+    """(`proven`, where and how), (`refused`, why) or (`not tried`, why)."""
+    try:
+        with _within(SECONDS):
+            config = small(CONFIG_MAPPING[name])
+            auto = AutoModelForCausalLM if decodes else AutoModelForMaskedLM
+            torch.manual_seed(0)
+            with torch.device("meta"):
+                size = sum(parameter.numel() for parameter in auto.from_config(config).parameters())
+            if size > PARAMETERS:
+                return "not tried", f"{size / 1e6:.0f} M parameters are the fewest that it was made with here"
+            model = auto.from_config(config).double()
+    except Exception as error:  # noqa: BLE001
+        return "not tried", f"could not be made small here: {_line(error)}"
+    try:
+        with _within(SECONDS):
+            loaded = wrap_model(
+                model, byte_level() if decodes else wordpiece(), "decoder" if decodes else "encoder", name=name
+            )
+            recipe = Engine(loaded, remember=False).recipe
+        first = loaded.sites[0].module
+        return "proven", f"`{first}`{' (gated)' if loaded.sites[0].gated else ''}: {recipe}"
+    except ModelError as error:
+        return "refused", _line(error).partition(": which neurons run")[0].partition("; its linear modules")[0]
+    except Exception as error:  # noqa: BLE001 - what a person would see, too
+        return "fails", _line(error)
+
+
+def rows() -> Iterator[tuple[str, str, str, str]]:
+    """Type, kind, what, and how or why. Types for encoder-decoders, and encoders' types for decoding, are left out."""
+    for names, decodes in ((CAUSAL, True), (MASKED, False)):
+        for name in sorted(names):
+            base = CONFIG_MAPPING[name]()
+            if not getattr(base, "is_encoder_decoder", False) and not (decodes and name in MASKED):
+                yield (name, "predicts the next token" if decodes else "fills masks", *look(name, decodes))
+
+
+def page() -> str:
+    found = list(rows())
+    proven = sum(what == "proven" for _, _, what, _ in found)
+    lines = [f"| {name} | {kind} | {what} | {how} |" for name, kind, what, how in found]
+    return HEAD.format(version=transformers.__version__, proven=proven, tried=len(found)) + "\n".join(lines) + "\n"
+
+
+def _line(error: BaseException) -> str:
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()] or [type(error).__name__]
+    text = lines[-1] if "validation error" in lines[0] else lines[0]
+    return text.replace("|", "/")[:200]
+
+
+@contextmanager
+def _within(seconds: int) -> Iterator[None]:
+    def late(*_: object) -> None:
+        raise TimeoutError(f"took more than {seconds} s")
+
+    before = signal.signal(signal.SIGALRM, late)
+    signal.alarm(seconds)
+    try:
+        yield
+    finally:
+        signal.alarm(0)
+        signal.signal(signal.SIGALRM, before)
+
+
+if __name__ == "__main__":
+    warnings.simplefilter("ignore")
+    transformers.utils.logging.set_verbosity_error()
+    torch.set_num_threads(1)
+    sys.stdout.write(page())
