@@ -112,7 +112,8 @@ def _asked(reader: Reader, view: View, seed: int, share_of: ShareOf = "most") ->
     names = {"model": view.model, "method": view.method}
     mine = [c for c in wanted(reader, view, seed) if not view.relations or c.query.relation in view.relations]
     place = {(c.main, c.query.object): c.part for c in mine}
-    needed = pl.DataFrame([(c.main, c.query.object) for c in judged(mine)], schema=["query", "object"], orient="row")
+    columns = {"query": pl.String, "object": pl.String}
+    needed = pl.DataFrame([(c.main, c.query.object) for c in judged(mine)], schema=columns, orient="row")
     first = Counter((c.query.lang, c.query.relation, c.query.object) for c in mine if c.correct and c.part == "neurons")
     stored = reader.sql(_CLAIMS, {**names, "langs": list(view.langs)})
     # a claim dealt when fewer facts were stored may not be one now, be in another part, or be made on another query
