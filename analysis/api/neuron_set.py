@@ -109,7 +109,8 @@ class NeuronSet:
 
     @classmethod
     def load(cls, path: Path | str) -> NeuronSet:
-        """Read a set: what `save` wrote, or JSON that is a list of [layer, neuron] pairs.
+        """Read a set: what `save` wrote, JSON that is a list of [layer, neuron] pairs, or the table that `knscope kn` and its
+        like write as JSON, whose neurons are taken together.
 
         :raises UserError: a file that holds no set; of a pickle with the lines that convert it
         """
@@ -120,6 +121,8 @@ class NeuronSet:
             found = _tensors(place) if place.suffix == ".safetensors" else json.loads(place.read_text(encoding="utf-8"))
             if isinstance(found, list):
                 found = {"neurons": found}
+            if "tables" in found:
+                found = _of_table(found["tables"][0]["rows"])
             neurons = tuple((int(layer), int(neuron)) for layer, neuron in found["neurons"])
             scores = tuple(float(score) for score in found.get("scores", ()))
             made = cls(neurons, scores, str(found.get("model", "")), dict(found.get("about", {})))
@@ -132,6 +135,14 @@ class NeuronSet:
                 f"{path} is not a neuron set: it needs layers and neurons from 0, and a score for each or none"
             )
         return made
+
+
+def _of_table(rows: list[dict[str, Any]]) -> dict[str, Any]:
+    models = {row.get("model", "") for row in rows}
+    if len(models) > 1:
+        raise ValueError("its table has several models")
+    neurons = dict.fromkeys((row["layer"], row["neuron"]) for row in rows)
+    return {"neurons": list(neurons), "model": next(iter(models), "")}
 
 
 def _tensors(place: Path) -> dict[str, Any]:

@@ -41,8 +41,3 @@ def draw_others(method: MethodConfig, queries: Sequence[Query], pool: Sequence[Q
         if far:
             found[query.id] = (min(far, key=lambda other, of=query.id: lot(of, other.id)),)  # type: ignore[misc]
     return found
-
-
-def others_for(others: Mapping[str, Sequence[object]], query: Query) -> Sequence[object]:
-    """What was drawn for a query; empty where nothing was."""
-    return others.get(query.id) or others.get(query.lang) or ()

@@ -32,12 +32,6 @@ def fold(key: str) -> int:
     return (int.from_bytes(key.encode()) * _MULTIPLIER + _OFFSET) % _PRIME % FOLDS
 
 
-def is_held_out(fact_id: str, template_index: int) -> bool:
-    """Whether the prompt of this fact on the template (0-based, in the file's order) is kept out of training."""
-    held_fold = template_index // 2 if template_index < PROMPT_TEMPLATES else 0
-    return fold(subject_key(fact_id)) == held_fold
-
-
 def with_split(facts: pl.DataFrame) -> pl.DataFrame:
     """Add `template_index` (0-based place of the template in its relation and language) and boolean `held_out`.
 

@@ -8,7 +8,7 @@ from typing import Literal, NamedTuple, get_args
 
 import numpy as np
 
-from knscope.analysis.edits.choose import NEGATIVE, WantedEdit
+from knscope.analysis.edits.choose import NEGATIVE, WantedEdit, wanted
 from knscope.analysis.edits.judge import Changes, Delta, Exclude, SuccessRate, success_rate
 from knscope.analysis.edits.sets import ABLATIONS, N_IRRELEVANT, Ablation, set_id
 from knscope.analysis.stored.facts import subject_of
@@ -16,6 +16,7 @@ from knscope.analysis.stored.negative import Sign
 from knscope.store.address import Addresses
 from knscope.store.errors import UserError
 from knscope.store.reader import Reader
+from knscope.store.view import View
 
 BECOMES: Mapping[Ablation, str] = {
     "zero": "to 0",
@@ -136,3 +137,16 @@ def stored(reader: Reader, model: str, per_token: bool) -> dict[Key, Reading]:
 def set_ids(reader: Reader, model: str, edits: Sequence[WantedEdit]) -> dict[tuple[int, ...], str]:
     addresses = Addresses.stored(reader, model)
     return {neurons: set_id(*addresses.split(neurons)) for neurons in {edit.neurons for edit in edits}}
+
+
+Groups = Mapping[tuple[str, str], Mapping[str, Sequence[WantedEdit]]]
+"""Edits by group and language, then by name."""
+
+
+def looked_up(reader: Reader, view: View, seed: int, judging: Judging) -> tuple[Sequence[WantedEdit], Groups, Lookup]:
+    """The edits that the tables show for a View, as a list and in groups, and what is stored of them."""
+    edits = wanted(reader, view, seed, (judging.suppress,), (judging.sign,))
+    groups: dict[tuple[str, str], dict[str, list[WantedEdit]]] = {}
+    for edit in edits:
+        groups.setdefault((edit.group, edit.lang), {}).setdefault(edit.name, []).append(edit)
+    return edits, groups, Lookup.of(reader, view.model, edits, judging)

@@ -7,9 +7,9 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import polars as pl
 
-from knscope.analysis.edits.choose import WantedEdit, wanted
+from knscope.analysis.edits.choose import WantedEdit
 from knscope.analysis.edits.judge import SuccessRate
-from knscope.analysis.edits.lookup import DIRECTIONS, Judging, Lookup, Reading
+from knscope.analysis.edits.lookup import DIRECTIONS, Judging, Lookup, Reading, looked_up
 from knscope.analysis.edits.sets import KINDS, Kind
 from knscope.analysis.edits.table import on_common_facts, over_random
 from knscope.analysis.statistics.bootstrap import DRAWS, UNKNOWN, Interval
@@ -34,11 +34,7 @@ NOTES = (
 def build(reader: Reader, view: View, seed: int = 0, draws: int = DRAWS, judging: Judging | None = None) -> Table:
     """One row an edited set of tables 1 and 2 (by language read) and kind of fact it is read on."""
     judging = judging or Judging()
-    edits = wanted(reader, view, seed, (judging.suppress,), (judging.sign,))
-    lookup = Lookup.of(reader, view.model, edits, judging)
-    groups: dict[tuple[str, str], dict[str, list[WantedEdit]]] = {}
-    for edit in edits:
-        groups.setdefault((edit.group, edit.lang), {}).setdefault(edit.name, []).append(edit)
+    edits, groups, lookup = looked_up(reader, view, seed, judging)
     rows: list[dict[str, object]] = []
     for (group, lang), by_name in groups.items():
         for name, cells in _group(by_name, lookup, seed, draws):

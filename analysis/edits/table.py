@@ -9,7 +9,7 @@ import polars as pl
 
 from knscope.analysis.edits.choose import ACROSS, EQUAL_SIZE, RANDOM, WantedEdit, wanted
 from knscope.analysis.edits.judge import SuccessRate, difference
-from knscope.analysis.edits.lookup import Judging, Lookup, set_ids
+from knscope.analysis.edits.lookup import Judging, Lookup, looked_up, set_ids
 from knscope.analysis.edits.sets import KINDS, Kind
 from knscope.analysis.report import paper
 from knscope.analysis.statistics.bootstrap import DRAWS, UNKNOWN, Interval
@@ -41,16 +41,11 @@ NOTES = (
 def build(reader: Reader, view: View, seed: int = 0, draws: int = DRAWS, judging: Judging | None = None) -> Table:
     """Every group of rows in every language read, on the facts for which all edits of the group are stored."""
     judging = judging or Judging()
-    edits = wanted(reader, view, seed, (judging.suppress,), (judging.sign,))
-    lookup = Lookup.of(reader, view.model, edits, judging)
-    groups: dict[tuple[str, str], dict[str, list[WantedEdit]]] = {}
-    for edit in edits:
-        if edit.group == ACROSS:  # read on nothing but the fact
-            continue
-        groups.setdefault((edit.group, edit.lang), {}).setdefault(edit.name, []).append(edit)
+    edits, groups, lookup = looked_up(reader, view, seed, judging)
     rows = []
     for (group, lang), by_name in groups.items():
-        rows += _group_rows(group, lang, by_name, lookup, seed, draws)
+        if group != ACROSS:  # which is read on nothing but the fact
+            rows += _group_rows(group, lang, by_name, lookup, seed, draws)
     missing = lookup.missing(edits)
     notes = [f"{missing:,} of the readings these thresholds ask for are not computed yet"] if missing else []
     notes += [

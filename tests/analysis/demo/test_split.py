@@ -7,7 +7,13 @@ import polars as pl
 import pytest
 
 from knscope.analysis.demo.facts import load_facts
-from knscope.analysis.demo.split import demo_sample, fold, is_held_out, subject_key, with_split
+from knscope.analysis.demo.split import PROMPT_TEMPLATES, demo_sample, fold, subject_key, with_split
+
+
+def is_held_out(fact_id: str, template_index: int) -> bool:
+    """Whether the prompt of this fact on the template (0-based, in the file's order) is kept out of training."""
+    held_fold = template_index // 2 if template_index < PROMPT_TEMPLATES else 0
+    return fold(subject_key(fact_id)) == held_fold
 
 
 def test_a_country_belongs_to_one_fold_that_never_changes() -> None:
