@@ -417,3 +417,20 @@ def test_intervals_of_the_specific_rate_and_of_d_cover_between_92_and_98_percent
     specific, d = _covers(1500, 1000, n)
     assert 0.92 <= specific <= 0.98
     assert 0.92 <= d <= 0.98
+
+
+@pytest.mark.soak
+@pytest.mark.parametrize("n", [6, 8, 12, 30, 100])
+def test_d_less_that_of_a_random_set_holds_0_where_every_p_moves_by_chance_alike(n):
+    held = []
+    for seed in range(1500):
+        rng = np.random.default_rng(seed)
+
+        def judged(rng=rng):
+            before, aside = np.full(n, 0.5), np.full((n, 5), 0.5)
+            after, moved = before * np.exp(rng.normal(0, 0.1, n)), aside * np.exp(rng.normal(0, 0.1, (n, 5)))
+            return success_rate([Changes("suppress", before, after, aside, moved)], np.arange(n), draws=400)
+
+        found = difference(judged(), judged(), "d")
+        held.append(found.low <= 0 <= found.high)
+    assert 0.92 <= np.mean(held) <= 0.98
