@@ -310,7 +310,7 @@ def test_absolute_source_finds_bundled_models_unless_a_folder_has_the_name(
     monkeypatch.chdir(tmp_path)
     own = tmp_path / "gpt2-multi"
     own.mkdir()
-    for name in ("config.json", "model.safetensors"):
+    for name in ("config.json", "model.safetensors", "tokenizer.json"):
         (own / name).write_text("{}")
     assert absolute_source("gpt2-multi") == str(own)
 
