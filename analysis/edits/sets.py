@@ -92,19 +92,26 @@ def draw_alike(
     relation`: in none. Answers that agree in some languages only are neither, as for the controls of shared neurons.
     """
     order = sorted(range(len(facts)), key=lambda i: facts[i])
-    by_relation: dict[str, list[int]] = {}
+    members: dict[str, list[int]] = {}
+    saying: dict[tuple[str, str, str], list[int]] = {}
     for j in order:
-        by_relation.setdefault(relation[j], []).append(j)
+        members.setdefault(relation[j], []).append(j)
+        for lang, text in answer[j].items():
+            saying.setdefault((relation[j], lang, text), []).append(j)
 
-    def agree(i: int, j: int) -> set[bool]:
-        return {answer[i][lang] == answer[j][lang] for lang in answer[i].keys() & answer[j].keys()}
+    def partners(i: int) -> list[int]:
+        same = {j for lang, text in answer[i].items() for j in saying[relation[i], lang, text]}
+        if kind == "same answer":
+            return [j for j in sorted(same, key=lambda j: facts[j]) if _agree(answer[i], answer[j])]
+        return [j for j in members[relation[i]] if j not in same and not answer[i].keys().isdisjoint(answer[j])]
 
-    wanted = {kind == "same answer"}
-    eligible = [
-        [j for j in by_relation[relation[i]] if subject[j] != subject[i] and agree(i, j) == wanted]
-        for i in range(len(facts))
-    ]
+    eligible = [[j for j in partners(i) if subject[j] != subject[i]] for i in range(len(facts))]
     return _draw(eligible, facts, known, n, seed, kind)
+
+
+def _agree(one: Mapping[str, str], other: Mapping[str, str]) -> bool:
+    """Whether two facts have the same answer in every language that both are asked in."""
+    return all(one[lang] == other[lang] for lang in one.keys() & other.keys())
 
 
 def _draw(
