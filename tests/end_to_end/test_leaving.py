@@ -26,6 +26,12 @@ def paints(self):
     self.say('it was painted')
 s.WorkbenchScreen.action_known = paints
 """
+HANGS_ON_A_KEY = """
+import knscope.tui.workbench.screen as s
+def hangs(_):
+    while True: pass
+s.WorkbenchScreen.action_known = hangs
+"""
 LOADS_FOR_EVER = """
 import threading, knscope.tui.panes.layers as p
 p.LayersPane.load = lambda *_: threading.Event().wait()
@@ -94,6 +100,15 @@ def test_output_of_libraries_and_children_does_not_reach_the_screen(
     assert "PAINTED" not in terminal.screen
     log = (terminal.place / "state/knscope/workbench.log").read_text()
     assert log.count("PAINTED BY A LIBRARY") == 2 and "PAINTED BY A CHILD" in log
+
+
+def test_lost_connection_ends_a_workbench_that_hangs(new_terminal: NewTerminal, filled_store: Path) -> None:
+    terminal = new_terminal(80, 24)
+    terminal.knscope("open", str(filled_store), patch=HANGS_ON_A_KEY).sees("Dodoma")
+    workbench = terminal.process()
+    terminal.do("queries.known").hang_up()
+    psutil.wait_procs([workbench], timeout=30)
+    assert not workbench.is_running()
 
 
 def test_lost_connection_ends_the_workbench_and_saves_the_session(

@@ -131,13 +131,13 @@ def end_by_signal(leave: Callable[[int], None]) -> None:
     """SIGTERM and SIGHUP (the connection is lost) call `leave` with the exit code, on the running event loop.
 
     A process that has not ended `GRACE` seconds later ends hard, by SIGALRM, which nothing here handles: no workbench stays behind
-    without a terminal.
+    without a terminal, also where the event loop itself hangs.
     """
-
-    def ends(number: int) -> None:
-        signal.alarm(GRACE)
-        leave(128 + number)
-
     loop = asyncio.get_running_loop()
+
+    def ends(number: int, _: object) -> None:
+        signal.alarm(GRACE)
+        loop.call_soon_threadsafe(leave, 128 + number)
+
     for number in (signal.SIGTERM, signal.SIGHUP):
-        loop.add_signal_handler(number, ends, number)
+        signal.signal(number, ends)
