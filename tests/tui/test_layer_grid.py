@@ -70,4 +70,5 @@ async def test_layer_grid_opens_all_layers_of_the_marked_line() -> None:
 
 
 def test_two_bars_share_a_line_in_halves() -> None:
-    assert two_bars(1.0, 0.5, 4) == "██▀▀" and two_bars(0.25, 1.0, 4) == "█▄▄▄" and two_bars(0, 1e-9, 3) == "▄  "
+    assert two_bars(1.0, 0.5, 4) == "██▀▀" and two_bars(0.25, 1.0, 4) == "█▄▄▄" and two_bars(0, 1e-9, 3) == "╷  "
+    assert two_bars(0.01, 0.01, 3) == "│  " and two_bars(0, 0, 2) == "  " and two_bars(1e-9, 1.0, 2) == "▄▄"

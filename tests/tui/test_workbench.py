@@ -399,8 +399,11 @@ async def test_kept_thresholds_load_again_by_name(workbench: Make) -> None:
 async def test_jump_key_goes_to_a_pane_by_letter_and_zoom_maximises_it(workbench: Make) -> None:
     async with workbench().run_test(size=WIDE) as pilot:
         driver = await Driver(pilot).ready()
-        await pilot.press("ctrl+o", "t")
+        await pilot.press("ctrl+o")
+        assert driver.title("thresholds").startswith("(t) thresholds") and driver.title("likn").startswith("(i) LIKN")
+        await pilot.press("t")
         await pilot.pause()
+        assert driver.title("thresholds").startswith("thresholds")
         assert driver.bench.pane() is driver.pane("thresholds")
         await pilot.press("ctrl+o", "i")  # l is the layers' letter
         assert driver.bench.pane() is driver.pane("likn")

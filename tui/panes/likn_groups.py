@@ -29,7 +29,7 @@ def mean_of(value: float | None) -> str:
 
 
 def _share(share: float | None) -> str:
-    return cells.NOTHING if share is None else f"{100 * share:.0f}%"
+    return cells.NOTHING if share is None else "" if share != share else f"{100 * share:.0f}%"
 
 
 COLUMNS = (

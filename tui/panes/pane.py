@@ -77,6 +77,7 @@ class Pane(Vertical):
         self._entitled = {"border_title": self.TITLE}
         self._above = self.TITLE
         """The title without what the table is filtered by."""
+        self._letter = ""
         self._painted_once = False
         self._said = ""
         self._summary: Text | str = ""
@@ -216,12 +217,19 @@ class Pane(Vertical):
                 above = f"{above} · so far"
             if table is not None and table.filter_text:
                 above = f"{above} · /{table.filter_text}"
+            if self._letter:
+                above = f"({self._letter}) {above}"
         for name, text in (("border_title", above), ("border_subtitle", below)):
             if text is not None and self._entitled.get(name) != text:
                 self._entitled[name] = text
                 setattr(self, f"_{name}", Content(one_line(text)))
                 line = -1 if name == "border_title" else self.size.height
                 self.refresh(Region(-2, line, self.outer_size.width, 1))
+
+    def label(self, letter: str) -> None:
+        """Show in the title the letter that jumps here; empty: none."""
+        self._letter = letter
+        self.entitle_again()
 
     def entitle_again(self) -> None:
         """What the title says beside its text has changed."""

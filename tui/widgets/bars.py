@@ -17,9 +17,11 @@ def bar(share: float, width: int) -> str:
 
 def two_bars(upper: float, lower: float, width: int) -> str:
     """Two shares of `width` cells in the upper and the lower half of one line, exact to half a cell's place. What is above nothing
-    shows at least one cell."""
-    ends = [max(share > 0, round(max(0.0, min(1.0, share)) * width)) for share in (upper, lower)]
-    return "".join(" ▀▄█"[(place < ends[0]) + 2 * (place < ends[1])] for place in range(width))
+    and would be no cell long is a thin stroke."""
+    ends = [round(max(0.0, min(1.0, share)) * width) for share in (upper, lower)]
+    drawn = "".join(" ▀▄█"[(place < ends[0]) + 2 * (place < ends[1])] for place in range(width))
+    strokes = [share > 0 and not end for share, end in zip((upper, lower), ends, strict=True)]
+    return " ╵╷│"[strokes[0] + 2 * strokes[1]] + drawn[1:] if not any(ends) and width else drawn
 
 
 def spark(values: list[float]) -> str:

@@ -30,6 +30,9 @@ class Target(Protocol):
     def focus_target(self) -> Any:
         """The widget that takes the focus."""
 
+    def label(self, letter: str) -> None:
+        """Show the letter that jumps here; empty: none."""
+
 
 class FooterLine(Widget):
     """Shows the keys of keymap.CONTEXTS; while jumping, a letter for every pane."""
@@ -50,6 +53,8 @@ class FooterLine(Widget):
         """Show a letter for every pane, and go where the next key says."""
         self._came_from = self.screen.focused
         self.targets = dict(zip(letters([pane.TITLE for pane in panes]), panes, strict=True))
+        for letter, pane in self.targets.items():
+            pane.label(letter)
         self.can_focus = True
         self.focus()
 
@@ -58,12 +63,17 @@ class FooterLine(Widget):
         event.prevent_default()
         pane = self.targets.get(event.character or "")
         target = pane.focus_target() if pane is not None else self._came_from
-        self.targets = {}
+        self._forget()
         self.can_focus = False
         if target is not None:
             target.focus()
 
     def on_blur(self) -> None:
+        self._forget()
+
+    def _forget(self) -> None:
+        for pane in self.targets.values():
+            pane.label("")
         self.targets = {}
 
     # --- drawing
