@@ -211,7 +211,7 @@ def measure(store: Path, state: Path, facts: int, width: int) -> Iterator[tuple[
             starts.append(1000 * terminal.until(b"opening"))
     with workbench(store, state) as terminal:
         filled = terminal.until(b"Dodoma")
-        terminal.until(b"relation P3")  # the controls, which are drawn last
+        terminal.until(b"at thresholds")  # the controls, which are drawn last
         terminal.read(1.5, 30.0)
         idle = len(terminal.read(3.0, 3.0)[0])
         keys = press(terminal)

@@ -42,11 +42,11 @@ def at_home(terminal: Terminal) -> Terminal:
     ("tab", "shows"),
     [
         ("layers", ("layers · share", "L0 ", "L3 ", "DKN")),
-        ("likn", ("LIKN · everything", "shared", "relation P30", "top ", "in 12 of 12 facts")),
+        ("likn", ("LIKN · everything", "shared", "at thresholds", "English, French and Chinese share")),
         ("dkn", ("DKN · paper pairs", "Δp_ab", "same layers", "matched drops", " pairs")),
         ("edits", ("No edits are stored. r computes",)),
         ("checks", ("No claims are stored. r computes",)),
-        ("neuron", ("neurons · everything", "mean rel", "en fr zh")),
+        ("neuron", ("neurons · everything", "of max", "en fr zh")),
         ("sql", ("SELECT layer, neuron, count(DISTINCT fact)", "^r runs")),
         ("runs", ("✓ done", "bert-made · amig")),
     ],
@@ -59,7 +59,7 @@ def test_tab_shows_what_is_stored_or_says_how_to_compute_it(
     workbench.keys("escape", "escape")
 
 
-@pytest.mark.parametrize(("tab", "shows"), [("layers", "L3 "), ("likn", "relation P30"), ("dkn", "matched drops")])
+@pytest.mark.parametrize(("tab", "shows"), [("layers", "L3 "), ("likn", "at thresholds"), ("dkn", "matched drops")])
 def test_threshold_key_changes_the_pane_and_reset_restores_the_screen(
     workbench: Terminal, tab: str, shows: str
 ) -> None:
@@ -128,7 +128,7 @@ def test_live_resize_places_the_panes_again(workbench: Terminal) -> None:
             lambda tab=tab, height=height: tab in workbench.screen and len(workbench.lines) == height,
             f"drawn at {width}×{height}",
         )
-        workbench.sees("▌P30-01", "LIKN · everything", "relation P30", "q quit")
+        workbench.sees("▌P30-01", "LIKN · everything", "at thresholds", "q quit")
         assert all(len(line) <= width for line in workbench.lines)
 
 

@@ -86,7 +86,8 @@ class Pane(Vertical):
         self.sentence = PlainText("", classes="sentence")
         """What is looked at and what it means, in plain words: a subclass that says it yields this above its table."""
         self.sentence.display = False
-        self._told = ("", 0)
+        self._told = ("", 0, 0)
+        """The sentence, its lines, and the height of the pane then."""
 
     @property
     def session(self) -> Session:
@@ -259,8 +260,11 @@ class Pane(Vertical):
         text = one_line(text)
         room = max(1, self.size.width - 2)
         lines = min(1 if self.size.height < LOW else 2 if self.size.height < ROOMY else 3, -(-cell_len(text) // room))
-        if (text, lines) != self._told:
-            self._told = text, lines
+        before, held, high = self._told
+        if text and high == self.size.height:  # a shorter one leaves its lines empty: no layout for every key
+            lines = max(lines, held)
+        if (text, lines) != (before, held):
+            self._told = text, lines, self.size.height
             self.sentence.display, self.sentence.styles.height = bool(lines), max(1, lines)
             self.sentence.update(text, layout=False)
 
