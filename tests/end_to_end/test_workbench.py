@@ -83,8 +83,8 @@ def test_title_names_the_selection_that_enter_narrows_and_escape_widens(workbenc
 
 
 def test_query_filter_narrows_while_typing_and_escape_clears_it(workbench: Terminal) -> None:
-    workbench.do("queries.filter").type("日本").sees("2 of 36", "日本 → 东京").misses("法国 → 巴黎")
-    workbench.keys("enter").sees("/日本").do("go.out").sees("法国 → 巴黎").misses("2 of 36")
+    workbench.do("queries.filter").type("日本").sees("2 of 30", "日本 → 东京").misses("法国 → 巴黎")
+    workbench.keys("enter").sees("/日本").do("go.out").sees("法国 → 巴黎").misses("2 of 30")
 
 
 def test_sql_pane_runs_a_typed_statement_and_refuses_a_write(workbench: Terminal) -> None:
@@ -96,16 +96,16 @@ def test_sql_pane_runs_a_typed_statement_and_refuses_a_write(workbench: Terminal
 
 
 def test_export_writes_to_the_typed_file_name(workbench: Terminal) -> None:
-    workbench.do("take.export").sees("export 36 rows of queries").keys(*["backspace"] * 20)
-    workbench.type("out.csv").keys("enter").sees("36 rows written to out.csv")
+    workbench.do("take.export").sees("export 30 rows of queries").keys(*["backspace"] * 20)
+    workbench.type("out.csv").keys("enter").sees("30 rows written to out.csv")
     with (workbench.place / "out.csv").open(encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
-    assert len(rows) == 36 and rows[2]["subject"] == "坦桑尼亚"
+    assert len(rows) == 30 and rows[1]["subject"] == "坦桑尼亚"
 
 
 def test_copy_key_copies_the_row_into_the_tmux_buffer(workbench: Terminal) -> None:
     workbench.do("take.copy").sees("row copied", "set-clipboard")
-    assert workbench.tmux("show-buffer").startswith("P30-01\tP30\ten\tTanzania → Dodoma")
+    assert workbench.tmux("show-buffer").startswith("P30-01\tP30\tfr\tTanzania → Dodoma")
 
 
 def test_help_key_explains_the_pane_and_lists_the_keys(workbench: Terminal) -> None:
@@ -133,8 +133,8 @@ def test_live_resize_places_the_panes_again(workbench: Terminal) -> None:
 
 
 def test_click_moves_the_cursor_and_wheel_scrolls(workbench: Terminal) -> None:
-    line = next(place for place, text in enumerate(workbench.lines) if "P30-03 P30 en" in text)
+    line = next(place for place, text in enumerate(workbench.lines) if re.search("P30-03 +P30 +en", text))
     press, release = (f"\x1b[<0;10;{line + 1}{end}" for end in "Mm")
     workbench.type(press + release).sees("▌P30-03")
-    workbench.type(f"\x1b[<65;10;{line + 1}M" * 3).misses("Tanzania → Dodoma                    0.380")
+    workbench.type(f"\x1b[<65;10;{line + 1}M" * 3).misses("坦桑尼亚")
     assert re.search("P30-0[57]", workbench.screen)

@@ -268,6 +268,13 @@ class Pane(Vertical):
             self.sentence.display, self.sentence.styles.height = bool(lines), max(1, lines)
             self.sentence.update(text, layout=False)
 
+    def on_resize(self) -> None:
+        """The sentence takes other lines in another room. Textual calls this beside a subclass's own."""
+        text, _, high = self._told
+        if text and high != self.size.height:
+            self._told = ("", 0, 0)
+            self.tell(text)
+
     def say(self, text: str) -> None:
         """Show a text in place of the content; an empty text brings the content back."""
         if text == self._said:
