@@ -114,7 +114,7 @@ def test_messages_and_wrong_usage_print_no_markup_and_nothing_hidden(capsys: pyt
     for words in (["status", "a", EVIL], ["kn", "x.knstore", f"--{EVIL}"], ["run", EVIL], ["nosuch", EVIL], ["store"]):
         assert run_app(words) == 2
     said = capsys.readouterr().err
-    assert not HIDDEN.search(said) and said.count("[red]x[/red]:smile:") >= 2, said
+    assert not HIDDEN.search(said) and "[red]x[/red]:smile:" in said, said
 
 
 def test_harmless_filter_keeps_the_width_of_a_line() -> None:

@@ -142,7 +142,7 @@ def test_choices_and_agreements_are_finite(pairs, subject):
     with np.errstate(divide="raise", invalid="raise"):
         assert finite(agreement(scores, truth, 0.0))
         found = choose({"amig": scores, "bkn": truth}, subject[: len(pairs)], draws=20)
-    assert finite({**found.reported, "lead": found.lead, "means": dict(found.chosen_on)})
+    assert finite({**found.reported, "versus": dict(found.versus), "means": dict(found.chosen_on)})
     assert finite(specific_area(np.log(np.maximum(scores, 1e-12)), [np.log(np.maximum(truth, 1e-12))]) or 0.0)
 
 
