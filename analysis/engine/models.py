@@ -2,19 +2,13 @@
 
 from __future__ import annotations
 
-import gc
 import importlib.util
-import logging
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
-import transformers
-from safetensors import SafetensorError
 from torch import Tensor, nn
 from transformers import (
     AutoConfig,
@@ -25,9 +19,9 @@ from transformers import (
     AutoTokenizer,
 )
 from transformers.models.auto import modeling_auto
-from transformers.utils import logging as hf_logging
 
 from knscope.analysis.engine import sources
+from knscope.analysis.engine.guards import explained, quiet, uncollected
 from knscope.analysis.engine.identity import ModelIdentity, tokenizer_hash, weights_hash
 from knscope.analysis.engine.seq2seq import Sourced
 from knscope.analysis.engine.sites import Anatomy, Site, find_sites
@@ -139,7 +133,7 @@ def load_model(
     sources.check_folder(text)
     site_pattern = site_pattern or pattern
     name, revision = sources.split_revision(text)
-    with _ONE_AT_A_TIME, _quiet(), _uncollected(), _explained(text):
+    with _ONE_AT_A_TIME, quiet(), uncollected(), explained(text):
         config = _fetch(AutoConfig, name, revision)
         commit = sources.cached_commit(text) or revision  # a branch must not move between two files
         auto, kind = _auto_class(config, text)
@@ -170,7 +164,7 @@ def load_model(
     else:
         model = model.to(device)
     label = (Path(text).resolve() if Path(text).is_dir() else Path(name)).name
-    with _explained(text):
+    with explained(text):
         named = sources.with_site(text, site_pattern)
         return wrap_model(
             model, tokenizer, kind, name=label, source=named, revision=commit or "", site_pattern=site_pattern
@@ -182,7 +176,7 @@ def chat_prefix(source: str, text: str) -> str:
     ModelError where it has no chat template."""
     sources.check_folder(source)
     name, revision = sources.split_revision(source)
-    with _ONE_AT_A_TIME, _quiet(), _uncollected(), _explained(source):
+    with _ONE_AT_A_TIME, quiet(), uncollected(), explained(source):
         tokenizer = _fetch(AutoTokenizer, name, sources.cached_commit(source) or revision, use_fast=True)
         if not getattr(tokenizer, "chat_template", None):
             raise ModelError(
@@ -341,57 +335,6 @@ def _auto_class(config: Any, source: str) -> tuple[Any, str]:
         f"{source}: {config.model_type} has no head that fills masks or predicts the next token; "
         "use an encoder with a masked-LM head or a decoder with a causal-LM head"
     )
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """No progress bars or chatter of the library on a terminal that is not its own."""
-    level = hf_logging.get_verbosity()
-    hf_logging.set_verbosity(logging.ERROR)
-    hf_logging.disable_progress_bar()  # type: ignore[no-untyped-call]
-    try:
-        yield
-    finally:
-        hf_logging.set_verbosity(level)
-        hf_logging.enable_progress_bar()  # type: ignore[no-untyped-call]
-
-
-@contextmanager
-def _uncollected() -> Iterator[None]:
-    """No search for cycles while a vocabulary's millions of small objects are made: it takes as long as making them."""
-    collects = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if collects:
-            gc.enable()
-
-
-@contextmanager
-def _explained(source: str) -> Iterator[None]:
-    """What the library raises for a bad source, as one sentence that says what to do."""
-    try:
-        yield
-    except (ModelError, torch.OutOfMemoryError):
-        raise
-    except Exception as error:
-        first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        if "trust_remote_code" in str(error) or "custom code" in str(error):
-            why = (
-                "wants to run code of its own, which is never done here; use a model that transformers supports itself"
-            )
-        elif isinstance(error, SafetensorError):
-            why = f"holds weights that are damaged or incomplete ({first}); copy or download them again"
-        elif "mismatched_sizes" in str(error):
-            why = "holds weights of other shapes than its config.json says; take both from the same checkpoint"
-        elif "safetensors" in str(error):
-            why = f"has no safetensors weights ({first})"
-        elif not Path(source).is_dir():
-            why = f"is no folder here, not in the local cache, and could not be had from the hub ({first})"
-        else:
-            why = f"cannot be loaded by transformers {transformers.__version__} ({first})"
-        raise ModelError(f"{source}: {why}") from error
 
 
 def _context(model: Any, tokenizer: Any) -> int:

@@ -142,18 +142,9 @@ def check(
     tables = check_table.build(absolute_data(data), *wanted, tuple(column or ()))
     if model is not None:
         check_options(model, device, dtype)
-        options = ["--facts", facts, "--langs", langs or "", "--relations", relations or ""]
-        options += [f"--column={one}" for one in column or ()]
-        options += [
-            "--device",
-            device,
-            "--dtype",
-            dtype,
-            f"--prefix={common.prefix(prefix, chat, [model])}",
-            "--shots",
-            str(shots),
-        ]
-        options += ["--known", "any" if known_any else "every"]
+        options = ["--facts", facts, "--langs", langs or "", "--relations", relations or "", "--device", device]
+        options += [*(f"--column={one}" for one in column or ()), "--dtype", dtype, "--shots", str(shots)]
+        options += [f"--prefix={common.prefix(prefix, chat, [model])}", "--known", "any" if known_any else "every"]
         report = common.child("check", absolute_source(with_site(model, site)), "--data", absolute_data(data), *options)
         tables = [*tables, *check_table.of_model(report)]
         if out is not None:

@@ -104,37 +104,42 @@ def run(
     as_json: Json = False,
 ) -> None:
     """Compute the results that STORE lacks, in a separate process that survives this terminal."""
+    given = {FIELDS.get(name, name) for name in context.params if _is_given(context, name)}
+    _start(store, _asked(file, _options(context.params), given), follow, as_json)
+
+
+def _options(asked: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The options of the command line as a configuration has them."""
     from knscope.analysis.engine.sources import absolute_source, with_site
     from knscope.analysis.runs.config import ModelSource
     from knscope.analysis.runs.facts import absolute_data
 
-    options = {
-        "models": tuple(ModelSource(absolute_source(with_site(one, site))) for one in model or ()),
-        "data": absolute_data(data) if data else "",
-        "columns": tuple(column or ()),
-        "langs": common.words("--langs", langs),
-        "relations": common.words("--relations", relations),
-        "facts": common.facts_count(facts),
-        "templates": templates,
-        "methods": common.methods(method),
-        "what": common.words("--what", what),
-        "suppress": common.words("--suppress", suppress),
-        "size": size,
-        "signs": common.words("--sign", sign),
-        "device": device,
-        "engine": engine,
-        "processes": processes,
-        "dtype": dtype,
-        "memory": common.size(memory),
-        "prefix": common.prefix(prefix, chat, model or ()),
-        "shots": shots,
-        "known": "any" if known_any else "every" if known else "",
-        "fact_ids": tuple(fact or ()),
-        "part": part,
-        "seed": seed,
+    model = asked["model"] or ()
+    return {
+        "models": tuple(ModelSource(absolute_source(with_site(one, asked["site"]))) for one in model),
+        "data": absolute_data(asked["data"]) if asked["data"] else "",
+        "columns": tuple(asked["column"] or ()),
+        "langs": common.words("--langs", asked["langs"]),
+        "relations": common.words("--relations", asked["relations"]),
+        "facts": common.facts_count(asked["facts"]),
+        "templates": asked["templates"],
+        "methods": common.methods(asked["method"]),
+        "what": common.words("--what", asked["what"]),
+        "suppress": common.words("--suppress", asked["suppress"]),
+        "size": asked["size"],
+        "signs": common.words("--sign", asked["sign"]),
+        "device": asked["device"],
+        "engine": asked["engine"],
+        "processes": asked["processes"],
+        "dtype": asked["dtype"],
+        "memory": common.size(asked["memory"]),
+        "prefix": common.prefix(asked["prefix"], asked["chat"], model),
+        "shots": asked["shots"],
+        "known": "any" if asked["known_any"] else "every" if asked["known"] else "",
+        "fact_ids": tuple(asked["fact"] or ()),
+        "part": asked["part"],
+        "seed": asked["seed"],
     }
-    given = {FIELDS.get(name, name) for name in context.params if _is_given(context, name)}
-    _start(store, _asked(file, options, given), follow, as_json)
 
 
 def _is_given(context: typer.Context, name: str) -> bool:
