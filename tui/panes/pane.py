@@ -86,7 +86,8 @@ class Pane(Vertical):
         self.sentence = PlainText("", classes="sentence")
         """What is looked at and what it means, in plain words: a subclass that says it yields this above its table."""
         self.sentence.display = False
-        self._told = ("", 0, 0)
+        self._told: tuple[Any, ...] = ("", 0, 0, "")
+        """The sentence, its lines, and the height and the subject they were counted for."""
         """The sentence, its lines, and the height of the pane then."""
 
     @property
@@ -260,19 +261,20 @@ class Pane(Vertical):
         text = one_line(text)
         room = max(1, self.size.width - 2)
         lines = min(1 if self.size.height < LOW else 2 if self.size.height < ROOMY else 3, -(-cell_len(text) // room))
-        before, held, high = self._told
-        if text and high == self.size.height:  # a shorter one leaves its lines empty: no layout for every key
+        before, held, *place = self._told
+        here = [self.size.height, self.painted.subject if self.painted is not None else ""]
+        if text and place == here:  # a shorter one leaves its lines empty: no layout for every key
             lines = max(lines, held)
         if (text, lines) != (before, held):
-            self._told = text, lines, self.size.height
+            self._told = (text, lines, *here)
             self.sentence.display, self.sentence.styles.height = bool(lines), max(1, lines)
             self.sentence.update(text, layout=False)
 
     def on_resize(self) -> None:
         """The sentence takes other lines in another room. Textual calls this beside a subclass's own."""
-        text, _, high = self._told
+        text, _, high, _ = self._told
         if text and high != self.size.height:
-            self._told = ("", 0, 0)
+            self._told = ("", 0, 0, "")
             self.tell(text)
 
     def say(self, text: str) -> None:
