@@ -58,11 +58,11 @@ def same(one: Reader, other: Reader, view: View, name: str) -> None:
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_it_answers_as_one_that_reads_every_shard(reader: Reader, based: Reader, name: str) -> None:
+def test_reader_from_a_snapshot_answers_as_one_that_reads_every_shard(reader: Reader, based: Reader, name: str) -> None:
     same(reader, based, VIEW, name)
 
 
-def test_it_knows_the_same_keys_and_dense_scores_and_goes_below_the_floor_alike(made: Path, based: Reader) -> None:
+def test_reader_from_a_snapshot_has_the_same_keys_and_dense_scores(made: Path, based: Reader) -> None:
     with store.open(made) as reader:
         for table in ("prediction", "attribution", "scan", "edit", "claim"):
             assert based.keys(table) == reader.keys(table)
@@ -72,7 +72,7 @@ def test_it_knows_the_same_keys_and_dense_scores_and_goes_below_the_floor_alike(
         same(reader, based, VIEW.with_tau("en", 0.01), "layer_hist")
 
 
-def test_it_holds_no_lock_and_a_newer_snapshot_changes_nothing(partly: Path, based: Reader) -> None:
+def test_reader_locks_no_snapshot_and_ignores_a_newer_one(partly: Path, based: Reader) -> None:
     ask = "import fcntl, sys\nfor path in sys.argv[1:]: fcntl.lockf(open(path, 'rb+'), fcntl.LOCK_EX | fcntl.LOCK_NB)"
     files = [str(path) for path in partly.rglob("*") if path.is_file()]
     assert subprocess.run([sys.executable, "-c", ask, *files], check=False).returncode == 0
@@ -157,9 +157,7 @@ FOREIGN = {
 
 
 @pytest.mark.parametrize(("statements", "why"), FOREIGN.values(), ids=FOREIGN)
-def test_a_snapshot_that_this_version_does_not_make_is_passed_over(
-    small: Path, tmp_path: Path, statements: str, why: str
-) -> None:
+def test_snapshot_of_another_version_is_ignored(small: Path, tmp_path: Path, statements: str, why: str) -> None:
     secret, loot = tmp_path / "secret", tmp_path / "loot"
     secret.write_text("words of the reader's own")
     path = changed(small, tmp_path, *statements.format(secret=secret, loot=loot).split("; "))
@@ -172,7 +170,7 @@ def test_a_snapshot_that_this_version_does_not_make_is_passed_over(
     assert not loot.exists()
 
 
-def test_a_snapshot_whose_checksum_does_not_hold_is_passed_over_and_named(small: Path, tmp_path: Path) -> None:
+def test_snapshot_with_a_wrong_checksum_is_named_and_ignored(small: Path, tmp_path: Path) -> None:
     path = shutil.copytree(small, tmp_path / "a.knstore")
     file = path / snapshot.SNAPSHOT
     content = file.read_bytes()
@@ -186,7 +184,7 @@ def test_a_snapshot_whose_checksum_does_not_hold_is_passed_over_and_named(small:
     assert began(path) == (True, base.damage(path)) == (True, "")
 
 
-def test_a_snapshot_that_is_no_file_of_knscope_is_passed_over_and_named(small: Path, tmp_path: Path) -> None:
+def test_snapshot_that_knscope_did_not_write_is_named_and_ignored(small: Path, tmp_path: Path) -> None:
     path = shutil.copytree(small, tmp_path / "a.knstore")
     file = path / snapshot.SNAPSHOT
     for put in (
@@ -201,13 +199,13 @@ def test_a_snapshot_that_is_no_file_of_knscope_is_passed_over_and_named(small: P
     assert began(path) == (False, base.damage(path))
 
 
-def test_a_snapshot_of_a_shard_that_is_gone_is_passed_over(partly: Path, tmp_path: Path) -> None:
+def test_snapshot_of_a_missing_shard_is_ignored(partly: Path, tmp_path: Path) -> None:
     path = shutil.copytree(partly, tmp_path / "a.knstore")
     shutil.rmtree(next(iter(list_shards(path))))
     assert began(path) == (False, "")
 
 
-def test_a_snapshot_that_takes_too_long_is_passed_over(small: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_snapshot_that_takes_too_long_to_open_is_ignored(small: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     slow = "SELECT count(*) FROM range(100000000000) a WHERE hash(a.range) = 7"
     monkeypatch.setattr(base, "SECONDS", 1)
     monkeypatch.setattr(base, "_NUMERICS", slow)
@@ -216,7 +214,7 @@ def test_a_snapshot_that_takes_too_long_is_passed_over(small: Path, monkeypatch:
 
 
 @pytest.mark.parametrize("name", ["schema.sql", "derived.sql", "macros.sql"])
-def test_a_snapshot_derived_by_other_rules_is_another_version(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+def test_snapshot_version_includes_the_rules_of_derived_tables(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
     now, real = schema.fingerprint(), schema.text
     monkeypatch.setattr(schema, "text", lambda file: real(file) + "-- changed" * (file == name))
     schema.fingerprint.cache_clear()
@@ -228,7 +226,7 @@ def test_a_snapshot_derived_by_other_rules_is_another_version(monkeypatch: pytes
 @pytest.mark.parametrize(
     "name", ["s[1] {a,b}*", "s?x=1", 'it\'s "so"\n50%20', "back\\slash", "md:x", "lang=en/key=2/s"]
 )
-def test_a_store_works_whatever_its_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+def test_store_opens_under_any_folder_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
     monkeypatch.chdir(tmp_path)
     Path(name).parent.mkdir(parents=True, exist_ok=True)
     folder = make(Path(name), facts=1).path
@@ -242,6 +240,6 @@ def test_a_store_works_whatever_its_name(tmp_path: Path, monkeypatch: pytest.Mon
     assert set(verify(folder).values()) == {""}
 
 
-def test_every_table_of_children_is_one_that_a_snapshot_keeps() -> None:
+def test_snapshot_keeps_every_child_table() -> None:
     children = {child for some in KEYED.values() for child in some}
     assert {f"{child}_row" if child in NUMBERED else child for child in children} <= set(LARGE)

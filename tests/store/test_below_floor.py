@@ -35,19 +35,19 @@ def sets(reader: Reader, view: View) -> dict[literal.Place, dict]:
 
 
 @pytest.mark.parametrize("tau", [0.04, 0.01, 0.0])
-def test_below_the_floor_the_sets_are_those_of_the_dense_scores(fresh: Reader, tau: float) -> None:
+def test_sets_below_the_floor_equal_those_of_the_dense_scores(fresh: Reader, tau: float) -> None:
     view = below(tau)
     assert sets(fresh, view) == {place: members for place, members in literal.kn(fresh, view).items() if members}
 
 
-def test_lowering_in_steps_gives_what_lowering_at_once_gives(fresh: Reader, made: Path) -> None:
+def test_lowering_tau_in_steps_equals_lowering_it_at_once(fresh: Reader, made: Path) -> None:
     for tau in (0.03, 0.02, 0.01):
         fresh.kn(below(tau))
     with store.open(made) as other:
         assert sets(fresh, below(0.01)) == sets(other, below(0.01))
 
 
-def test_above_the_floor_nothing_changes_by_an_extension(fresh: Reader) -> None:
+def test_extending_below_the_floor_changes_nothing_above_it(fresh: Reader) -> None:
     view = below(0.3)
 
     def answers() -> tuple[object, ...]:
@@ -59,14 +59,14 @@ def test_above_the_floor_nothing_changes_by_an_extension(fresh: Reader) -> None:
     assert answers() == before
 
 
-def test_no_neuron_is_twice_in_the_rows(fresh: Reader) -> None:
+def test_extended_rows_hold_each_neuron_once(fresh: Reader) -> None:
     for tau in (0.04, 0.01, 0.03, 0.01):
         fresh.kn(below(tau))
     twice = fresh.sql("SELECT aq, layer, neuron FROM score_row GROUP BY ALL HAVING count(*) > 1")
     assert twice.is_empty()
 
 
-def test_rows_say_how_deep_they_reach(fresh: Reader) -> None:
+def test_attribution_rows_state_the_floor_they_reach(fresh: Reader) -> None:
     fresh.kn(below(0.01))
     floors = dict(
         fresh.sql(
@@ -77,7 +77,7 @@ def test_rows_say_how_deep_they_reach(fresh: Reader) -> None:
     assert floors == {"en": 0.01, "zh": 0.05, "fr": 0.05}
 
 
-def test_degenerate_pairs_and_the_query_table_follow_below_the_floor(fresh: Reader) -> None:
+def test_degenerate_pairs_and_query_table_count_neurons_below_the_floor(fresh: Reader) -> None:
     view = below(0.01)
     expected = literal.dkn(fresh, view)
     got = {
@@ -93,7 +93,9 @@ def test_degenerate_pairs_and_the_query_table_follow_below_the_floor(fresh: Read
     assert counted == wanted
 
 
-def test_adding_is_told_and_can_be_cancelled_and_goes_on_later(fresh: Reader, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_extension_reports_progress_and_resumes_after_cancelling(
+    fresh: Reader, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr("knscope.store.extension.QUERIES_AT_ONCE", 10)
     view, told = below(0.01), []
     assert not fresh.extend(view, lambda done, total: told.append((done, total)), lambda: len(told) >= 2)
@@ -104,20 +106,20 @@ def test_adding_is_told_and_can_be_cancelled_and_goes_on_later(fresh: Reader, mo
     assert fresh.extend(view, lambda *_: pytest.fail("nothing was missing"))
 
 
-def test_one_fact_costs_one_fact(fresh: Reader) -> None:
+def test_extension_of_one_fact_reads_one_fact(fresh: Reader) -> None:
     told: list[int] = []
     fresh.extend(below(0.01, facts=("fact-00001",)), lambda done, total: told.append(total))
     assert told == [2]
 
 
-def test_sql_of_ones_own_is_refused_with_the_name_of_the_floor(fresh: Reader) -> None:
+def test_sql_below_the_floor_is_refused_and_names_the_floor(fresh: Reader) -> None:
     with Sandbox(fresh) as sandbox:
         for name in ("kn", "likn", "layer_hist", "dkn", "dkn_rate", "queries"):
             with pytest.raises(UserError, match=r"0\.01 is below 0\.05, the floor"):
                 sandbox.run(fresh.macro_sql(name, below(0.01)))
 
 
-def test_results_that_arrive_later_are_added_too(tmp_path: Path) -> None:
+def test_extension_adds_results_that_arrive_later(tmp_path: Path) -> None:
     size = synthetic.Size(facts=20, models=synthetic.MODELS[:1], methods=("amig",))
     path = synthetic.build(tmp_path / "a.knstore", size)
     with store.open(path) as reader:

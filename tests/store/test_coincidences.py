@@ -59,7 +59,7 @@ def merge_again(filled: made.Made) -> None:
 @pytest.mark.parametrize(
     ("moment", "call"), [("read_shard", 1), ("read_shard", 3), ("merged", 1), ("write_shard", 1), ("_open_as", 1)]
 )
-def test_two_compactions_that_coincide_make_one_shard(
+def test_two_compactions_at_once_write_one_shard(
     filled: made.Made, monkeypatch: pytest.MonkeyPatch, moment: str, call: int
 ) -> None:
     expected = counts(filled.path)
@@ -69,7 +69,9 @@ def test_two_compactions_that_coincide_make_one_shard(
     assert counts(filled.path) == expected and not any(shards.verify(filled.path).values())
 
 
-def test_two_compactions_that_commit_at_once_make_one_shard(filled: made.Made, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_two_compactions_that_commit_at_once_leave_one_shard(
+    filled: made.Made, monkeypatch: pytest.MonkeyPatch
+) -> None:
     expected = counts(filled.path)
 
     def commit_first() -> None:
@@ -84,17 +86,13 @@ def test_two_compactions_that_commit_at_once_make_one_shard(filled: made.Made, m
     assert len(list(list_shards(filled.path))) == 1 and counts(filled.path) == expected
 
 
-def test_a_reader_that_opens_while_shards_are_merged_misses_no_result(
-    filled: made.Made, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_reader_opened_during_a_merge_misses_no_result(filled: made.Made, monkeypatch: pytest.MonkeyPatch) -> None:
     expected = counts(filled.path)
     interrupted(monkeypatch, arrivals, "load", lambda: compaction.compact(filled.path), 2)
     assert counts(filled.path) == expected
 
 
-def test_dense_scores_that_are_merged_twice_while_they_are_looked_for_are_found(
-    filled: made.Made, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_dense_scores_are_found_after_two_merges(filled: made.Made, monkeypatch: pytest.MonkeyPatch) -> None:
     key = next(iter(filled.dense))
 
     with Reader(filled.path) as opened:
@@ -111,7 +109,7 @@ def test_dense_scores_that_are_merged_twice_while_they_are_looked_for_are_found(
         assert (opened.dense(key) == filled.dense[key]).all()
 
 
-def test_a_publication_while_shards_are_merged_again_and_again_leaves_out_nothing_and_is_used(
+def test_snapshot_published_during_merges_is_complete_and_used(
     filled: made.Made, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     expected = counts(filled.path)
@@ -161,7 +159,7 @@ def watch(opened: Reader, base: made.Made, said: Any, ways: Sequence[str]) -> No
 
 
 @pytest.mark.soak
-def test_fifty_ends_that_coincide_lose_nothing(tmp_path: Path) -> None:
+def test_fifty_runs_that_end_at_once_lose_nothing(tmp_path: Path) -> None:
     """Two runs end, somebody compacts, a fourth process writes and a reader looks, all at once."""
     base = made.make(tmp_path / "base.knstore", facts=36, per_shard=1)
     made.make(base.path, facts=36, per_shard=1, model="other@00000002")

@@ -10,7 +10,7 @@ from knscope.store.errors import UserError
 from knscope.store.layout import STORE_FILE
 
 
-def test_many_may_make_one_store_at_once(tmp_path: Path) -> None:
+def test_create_works_from_many_processes_at_once(tmp_path: Path) -> None:
     failures: list[UserError] = []
 
     def make(place: Path) -> None:
@@ -28,14 +28,14 @@ def test_many_may_make_one_store_at_once(tmp_path: Path) -> None:
     assert not failures
 
 
-def test_a_store_whose_making_was_killed_can_be_made(tmp_path: Path) -> None:
+def test_create_finishes_what_a_killed_create_began(tmp_path: Path) -> None:
     place = tmp_path / "a.knstore"
     place.mkdir()
     (place / f".{STORE_FILE}.1234abcd").write_text('{"form')
     assert store.create(place) == place and (place / STORE_FILE).exists()
 
 
-def test_a_folder_with_something_else_in_it_is_left_alone(tmp_path: Path) -> None:
+def test_create_refuses_a_folder_that_holds_other_files(tmp_path: Path) -> None:
     (tmp_path / "runs").mkdir()
     with pytest.raises(UserError, match="is no store of results"):
         store.create(tmp_path)

@@ -74,16 +74,16 @@ def kill_again_and_again(tmp_path: Path, facts: int, kills: int) -> None:
     assert not any(shards.verify(path).values())
 
 
-def test_writers_killed_and_started_again_end_in_the_same_store(tmp_path: Path) -> None:
+def test_killed_and_restarted_writers_end_in_the_same_store(tmp_path: Path) -> None:
     kill_again_and_again(tmp_path, facts=6, kills=2)
 
 
 @pytest.mark.soak
-def test_writers_killed_at_fifty_random_moments_end_in_the_same_store(tmp_path: Path) -> None:
+def test_writers_killed_at_fifty_random_moments_lose_nothing(tmp_path: Path) -> None:
     kill_again_and_again(tmp_path, facts=60, kills=50)
 
 
-def test_a_full_disk_is_named_and_nothing_half_written_is_left(tmp_path: Path) -> None:
+def test_full_disk_is_named_and_leaves_nothing_half_written(tmp_path: Path) -> None:
     path = store.create(tmp_path / "a.knstore")
     text = (
         "import resource, sys; from pathlib import Path; from knscope.store import runs, shards, snapshot\n"
@@ -108,7 +108,7 @@ def test_a_full_disk_is_named_and_nothing_half_written_is_left(tmp_path: Path) -
     assert not left
 
 
-def test_a_folder_made_read_only_while_a_run_writes_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_writer_names_a_folder_that_became_read_only(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = store.create(tmp_path / "a.knstore")
     run = runs.new_run(path, {})
     frames = synthetic.made_frames(writer.SIZE, range(1))

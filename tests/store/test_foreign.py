@@ -172,7 +172,7 @@ DAMAGE: dict[str, tuple[Change, str]] = {
 }  # fmt: skip
 
 
-def test_reader_and_verify_name_every_shard_that_lies_and_read_the_others(tmp_path: Path) -> None:
+def test_reader_and_verify_name_every_false_shard_and_read_the_others(tmp_path: Path) -> None:
     size = replace(
         SIZE, facts=len(DAMAGE) + 2, shard_facts=1, templates=synthetic.TEMPLATES[:1], langs=("en", "zh"), scanned=2
     )
@@ -292,9 +292,7 @@ def test_a_store_whose_runs_are_elsewhere_is_refused(path: Path, tmp_path: Path)
         store.open(path)
 
 
-def test_names_in_a_ledger_that_leave_the_store_are_told_and_nothing_there_is_removed(
-    path: Path, tmp_path: Path
-) -> None:
+def test_ledger_names_outside_the_store_are_reported_and_remove_nothing(path: Path, tmp_path: Path) -> None:
     (outside := tmp_path / "outside").mkdir()
     book = next((path / "runs").glob(f"*/{ledger.LEDGER}"))
     book.write_text(book.read_text() + "+" + "../" * 12 + "etc\n-" + "../" * 4 + "outside\n")
@@ -306,7 +304,7 @@ def test_names_in_a_ledger_that_leave_the_store_are_told_and_nothing_there_is_re
 
 
 @pytest.mark.parametrize("change", [pipe, link])
-def test_nothing_is_appended_to_a_ledger_that_is_no_file(path: Path, change: Change) -> None:
+def test_ledger_that_is_not_a_file_is_not_appended_to(path: Path, change: Change) -> None:
     book = max(path.glob(f"runs/*/{ledger.LEDGER}"), key=lambda one: one.stat().st_size)
     change(book)
     with pytest.raises(OSError):
@@ -320,7 +318,7 @@ def test_nothing_is_appended_to_a_ledger_that_is_no_file(path: Path, change: Cha
     assert change is pipe or elsewhere.read_text().count("\n") == 2
 
 
-def test_a_request_to_stop_a_run_follows_no_link(path: Path, tmp_path: Path) -> None:
+def test_request_to_stop_a_run_follows_no_link(path: Path, tmp_path: Path) -> None:
     run = runs.read_runs(path)[-1].run
     (path / "runs" / run / "cancel").symlink_to(tmp_path / "made")
     with pytest.raises(UserError, match="is a link"):
@@ -328,7 +326,7 @@ def test_a_request_to_stop_a_run_follows_no_link(path: Path, tmp_path: Path) -> 
     assert not (tmp_path / "made").exists()
 
 
-def test_a_reader_that_reads_every_row_finds_a_file_that_is_cut_short_meanwhile(path: Path) -> None:
+def test_reader_finds_a_file_cut_short_while_it_reads(path: Path) -> None:
     with Reader(path, dense="rows") as reader:
         key = reader.sql("SELECT key FROM attribution LIMIT 1").item()
         for file in path.rglob("dense.npy"):

@@ -39,7 +39,7 @@ def same(reader: Reader, view: View) -> Counter[str]:
     return answered
 
 
-def test_both_ways_answer_alike_whatever_the_view(reader: Reader) -> None:
+def test_macros_and_arrays_agree_over_random_views(reader: Reader) -> None:
     rng = np.random.default_rng(5)
     queries = reader.sql("SELECT query FROM query ORDER BY query")["query"].to_list()
     answered: Counter[str] = Counter()
@@ -51,7 +51,7 @@ def test_both_ways_answer_alike_whatever_the_view(reader: Reader) -> None:
     assert min(answered[name] for name in QUESTIONS) > 4, answered
 
 
-def test_pairs_of_a_narrower_view_serve_the_facts_of_the_wider_one(reader: Reader) -> None:
+def test_pairs_of_a_narrow_view_serve_the_facts_of_the_wide_one(reader: Reader) -> None:
     view = BASE.with_(taus=tuple((lang, 0.1) for lang in BASE.langs), t_low=0.3, t_high=0.2)
     pairs_of = reader.dkn_service(view)
     fact = pairs_of["fact"][0]
@@ -61,7 +61,7 @@ def test_pairs_of_a_narrower_view_serve_the_facts_of_the_wider_one(reader: Reade
         assert_frame_equal(ordered(got, "dkn_service"), ordered(expected, "dkn_service"))
 
 
-def test_a_tau_below_the_floor_is_answered_alike_on_both_sides(made: Path) -> None:
+def test_macros_and_arrays_agree_below_the_floor(made: Path) -> None:
     with store.open(made) as reader:
         assert same(reader, BASE)
         low = BASE.with_(taus=tuple((lang, 0.01) for lang in BASE.langs))
@@ -70,7 +70,7 @@ def test_a_tau_below_the_floor_is_answered_alike_on_both_sides(made: Path) -> No
         assert same(reader, low) and same(reader, BASE)
 
 
-def test_what_comes_while_one_looks_is_added(tmp_path: Path) -> None:
+def test_arrays_take_in_results_that_arrive(tmp_path: Path) -> None:
     """Rows added to those held give what holding all at once gives."""
     folder, size = tmp_path / "g.knstore", synthetic.Size()
     store.create(folder)
@@ -88,7 +88,7 @@ def test_what_comes_while_one_looks_is_added(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("module", "name"), [(held, "LARGEST"), (held, "_LANGS"), (held_pairs, "LARGEST_PAIRS"), (pairs, "LARGEST_MATRIX")]
 )
-def test_where_there_is_too_much_to_hold_the_macros_answer(
+def test_macros_answer_where_arrays_would_be_too_large(
     made: Path, monkeypatch: pytest.MonkeyPatch, module: object, name: str
 ) -> None:
     asked: list[str] = []

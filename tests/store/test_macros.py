@@ -52,7 +52,7 @@ def test_language_independent_neurons_are_the_intersection_of_equation_8(reader:
 
 
 @every_view
-def test_layers_show_pooled_counts_and_the_mean_share_of_facts(reader: Reader, view: View) -> None:
+def test_layer_hist_has_pooled_counts_and_the_mean_share_over_facts(reader: Reader, view: View) -> None:
     got = {(kind, layer): (n, share) for kind, layer, n, share in reader.layer_hist(view).iter_rows()}
     expected = literal.layer_hist(reader, view, len(synthetic.WIDTHS))
     assert got.keys() == expected.keys()
@@ -77,7 +77,7 @@ def test_degenerate_pairs_are_those_of_equations_9_and_10_in_every_role(reader: 
 
 
 @every_view
-def test_what_languages_share_is_counted_two_by_two_and_all_together(reader: Reader, view: View) -> None:
+def test_overlap_counts_languages_two_by_two_and_all_together(reader: Reader, view: View) -> None:
     got = {tuple(row[:2]): tuple(row[2:]) for row in reader.overlap(view).iter_rows()}
     assert got == literal.overlap(reader, view)
 
@@ -106,7 +106,7 @@ def test_rates_count_eligible_pairs_and_controls_stand_in_by_position(reader: Re
     assert {place: counts for place, counts in got.items() if counts[:2] != (0, 0)} == expected
 
 
-def test_a_neuron_at_the_threshold_itself_is_outside(reader: Reader) -> None:
+def test_neuron_at_the_threshold_is_outside_n(reader: Reader) -> None:
     best = float(reader.sql("SELECT max(rel) FROM score WHERE rel < 1").item())
     view = BASE.with_(langs=("en",), template_share=0.0)
     above = reader.kn(view.with_tau("en", float(np.nextafter(best, 0))))
@@ -115,7 +115,7 @@ def test_a_neuron_at_the_threshold_itself_is_outside(reader: Reader) -> None:
     assert at.filter(at["rel"] <= best).is_empty()
 
 
-def test_one_language_shares_with_nobody(reader: Reader) -> None:
+def test_single_language_has_no_overlap(reader: Reader) -> None:
     assert reader.likn(BASE.with_(langs=("en",))).is_empty()
 
 
@@ -147,9 +147,7 @@ def test_a_pair_too_near_certainty_has_no_interaction_and_is_not_strict(reader: 
 
 
 @pytest.mark.parametrize("base", [12, 17, 24])
-def test_two_effects_that_add_up_in_the_logit_are_never_strict_for_what_a_float32_cannot_tell(
-    reader: Reader, base: float
-) -> None:
+def test_additive_effects_are_never_strict_within_float32_rounding(reader: Reader, base: float) -> None:
     """Without that, 1 - p is off by so much that they seem to interact."""
     logits = np.array([base, base - 5.5, base - 5.5, base - 11.0])
     exact = 1 / (1 + np.exp(-logits))
@@ -161,14 +159,14 @@ def test_two_effects_that_add_up_in_the_logit_are_never_strict_for_what_a_float3
     assert reader.sql(text, clear)["interaction"].item() == pytest.approx(0.0, abs=1e-6)
 
 
-def test_log_odds_are_exact_up_to_where_a_float32_loses_them(reader: Reader) -> None:
+def test_log_odds_are_exact_within_float32(reader: Reader) -> None:
     for p in (1e-30, 1e-20, 1e-12, 0.5, 1 - 2e-5):
         assert reader.sql("SELECT log_odds($1) AS l", [p])["l"].item() == pytest.approx(math.log(p) - math.log1p(-p))
     for p in (0.0, 1e-31, 1 - 9e-6, 1.0):
         assert reader.sql("SELECT log_odds($1) AS l", [p])["l"].item() is None
 
 
-def test_what_stays_is_the_mean_over_ordered_pairs_of_templates_of_shared_neurons(reader: Reader) -> None:
+def test_stays_is_the_mean_share_over_ordered_pairs_of_templates(reader: Reader) -> None:
     for view in (
         BASE,
         BASE.with_(langs=("en",), known=True),
@@ -188,7 +186,7 @@ def test_what_stays_is_the_mean_over_ordered_pairs_of_templates_of_shared_neuron
         assert several > 10
 
 
-def test_restricting_to_queries_restricts_every_answer(reader: Reader) -> None:
+def test_restricting_a_view_to_queries_restricts_every_table(reader: Reader) -> None:
     chosen = tuple(reader.queries(BASE).filter(lang="en")["query"].head(4))
     view = BASE.with_(queries=chosen)
     assert set(reader.queries(view)["query"]) == set(chosen)
@@ -196,7 +194,7 @@ def test_restricting_to_queries_restricts_every_answer(reader: Reader) -> None:
     assert set(reader.dkn(view)["query"]) <= set(chosen)
 
 
-def test_the_query_table_counts_neurons_above_the_threshold_and_leaves_unattributed_ones_empty(tmp_path: Path) -> None:
+def test_query_table_counts_neurons_above_tau_and_leaves_unattributed_rows_empty(tmp_path: Path) -> None:
     path = synthetic.build(
         tmp_path / "one.knstore", synthetic.Size(facts=4, models=synthetic.MODELS[:1], methods=("amig",))
     )

@@ -37,7 +37,7 @@ def test_main_query_has_the_template_on_which_most_facts_are_known() -> None:
 
 
 @pytest.mark.parametrize(("data", "first"), [(("t2", "t1"), "t2"), (("t1", "t2"), "t1"), ((), "t1")])
-def test_main_query_of_templates_known_equally_often_is_the_data_s_first(data: Collection[str], first: str) -> None:
+def test_main_query_on_a_tie_has_the_first_template_of_the_data(data: Collection[str], first: str) -> None:
     for known in (set(), set(BOTH)):
         assert set(mains(BOTH, known, data).values()) == {first}
         assert set(mains(BOTH[::-1], known, data).values()) == {first}

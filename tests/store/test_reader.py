@@ -36,7 +36,7 @@ def path(tmp_path: Path, built: Path) -> Path:
     return shutil.copytree(built, tmp_path / "a.knstore")
 
 
-def test_what_another_process_commits_is_seen_by_the_next_look_within_half_a_second(path: Path) -> None:
+def test_reader_sees_what_another_process_commits_within_half_a_second(path: Path) -> None:
     text = (
         "import sys, time; from pathlib import Path; from knscope.store.shards import write_shard\n"
         "from tests.store import synthetic, test_reader as t\n"
@@ -64,14 +64,14 @@ def test_what_another_process_commits_is_seen_by_the_next_look_within_half_a_sec
         child.stdin.close()
 
 
-def test_a_look_at_nothing_new_is_cheap(path: Path) -> None:
+def test_poll_without_new_shards_is_cheap(path: Path) -> None:
     with store.open(path) as reader:
         before = time.process_time()
         assert not any(reader.poll() for _ in range(20))
         assert (time.process_time() - before) / 20 < 0.01
 
 
-def test_asking_while_results_arrive_gives_whole_results_only(path: Path) -> None:
+def test_reader_gives_whole_results_while_they_arrive(path: Path) -> None:
     wrong: list[object] = []
     stop = threading.Event()
     with store.open(path) as reader:
@@ -93,7 +93,7 @@ def test_asking_while_results_arrive_gives_whole_results_only(path: Path) -> Non
     assert not wrong
 
 
-def test_a_folder_that_nobody_may_write_is_read(path: Path) -> None:
+def test_reader_reads_a_read_only_store(path: Path) -> None:
     for place in [path, *path.rglob("*")]:
         place.chmod(0o555 if place.is_dir() else 0o444)
     before = sorted((str(p), p.stat().st_mtime_ns) for p in path.rglob("*"))
@@ -103,7 +103,7 @@ def test_a_folder_that_nobody_may_write_is_read(path: Path) -> None:
     assert sorted((str(p), p.stat().st_mtime_ns) for p in path.rglob("*")) == before
 
 
-def test_a_folder_that_vanishes_takes_nothing_away_from_what_was_read(path: Path) -> None:
+def test_reader_keeps_what_it_read_when_the_folder_vanishes(path: Path) -> None:
     with store.open(path) as reader:
         expected = reader.kn(VIEW)
         key = reader.sql("SELECT key FROM attribution LIMIT 1").item()
@@ -116,7 +116,7 @@ def test_a_folder_that_vanishes_takes_nothing_away_from_what_was_read(path: Path
             reader.kn(VIEW.with_tau("en", 0.01))
 
 
-def test_results_larger_than_the_memory_limit_go_to_a_temporary_folder(tmp_path: Path) -> None:
+def test_results_beyond_the_memory_limit_go_to_a_temporary_folder(tmp_path: Path) -> None:
     path = store.create(tmp_path / "a.knstore")
     run = runs.new_run(path, {})
     frames, dense = synthetic.made_frames(SIZE, range(1))
@@ -149,14 +149,14 @@ def test_results_larger_than_the_memory_limit_go_to_a_temporary_folder(tmp_path:
     ],
 )
 @pytest.mark.parametrize("name", ["kn", "likn", "layer_hist", "dkn", "dkn_rate", "queries"])
-def test_names_that_are_not_stored_are_errors_that_list_what_there_is(
+def test_unknown_names_are_errors_that_list_the_stored_ones(
     built_reader: store.Reader, name: str, changes: dict[str, object], sentence: str
 ) -> None:
     with pytest.raises(UserError, match=sentence):
         getattr(built_reader, name)(VIEW.with_(**changes))
 
 
-def test_a_store_whose_run_has_attributed_nothing_yet_says_that_results_will_come(tmp_path: Path) -> None:
+def test_store_without_attributions_says_that_a_run_computes_them(tmp_path: Path) -> None:
     path = store.create(tmp_path / "young.knstore")
     frames, _ = synthetic.made_frames(SIZE, range(1))
     predicted = {name: frames[name] for name in ("model", "site", "query", "prediction") if name in frames}
@@ -188,12 +188,12 @@ def built_reader(built: Path) -> store.Reader:
         ({"drop": "both"}, r"drop = 'both' is unknown; choose relative or absolute"),
     ],
 )
-def test_thresholds_out_of_range_are_errors_that_say_the_range(changes: dict[str, object], sentence: str) -> None:
+def test_thresholds_out_of_range_are_errors_that_name_the_range(changes: dict[str, object], sentence: str) -> None:
     with pytest.raises(UserError, match=sentence):
         VIEW.with_(**changes)
 
 
-def test_a_notebook_needs_no_more_than_names_that_are_ambiguous(built_reader: store.Reader, made: Path) -> None:
+def test_view_needs_only_names_that_are_ambiguous(built_reader: store.Reader, made: Path) -> None:
     view = built_reader.view(taus={"en": 0.4})
     assert (view.model, view.method, view.langs) == (VIEW.model, VIEW.method, ("en", "zh"))
     assert view.tau == {"en": 0.4, "zh": 0.2}
@@ -208,7 +208,7 @@ def test_a_notebook_needs_no_more_than_names_that_are_ambiguous(built_reader: st
 
 
 @pytest.mark.parametrize("content", ['{"format": 1}', '{"format": 3}', '{"format": "x"}', "{}"])
-def test_a_store_of_another_format_is_refused_with_the_way_out(tmp_path: Path, content: str) -> None:
+def test_store_of_another_format_is_refused_with_what_to_do(tmp_path: Path, content: str) -> None:
     (tmp_path / "store.json").write_text(content)
     with pytest.raises(
         UserError, match="reads format 2; open it with the version that wrote it, or run the analysis again"
@@ -216,7 +216,7 @@ def test_a_store_of_another_format_is_refused_with_the_way_out(tmp_path: Path, c
         store.open(tmp_path)
 
 
-def test_what_is_no_store_is_said_to_be_none(tmp_path: Path) -> None:
+def test_folder_that_is_not_a_store_is_refused(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="does not exist; make a store with"):
         store.open(tmp_path / "nowhere")
     with pytest.raises(UserError, match=r"holds no store\.json"):
@@ -230,7 +230,7 @@ def test_what_is_no_store_is_said_to_be_none(tmp_path: Path) -> None:
         store.create(tmp_path / "other")
 
 
-def test_a_folder_that_cannot_be_written_is_named_and_nothing_is_left(path: Path) -> None:
+def test_unwritable_folder_is_named_and_left_unchanged(path: Path) -> None:
     run = runs.new_run(path, {})
     folder = path / "runs" / run / "shards"
     frames = synthetic.made_frames(SIZE, range(1))

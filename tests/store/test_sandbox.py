@@ -50,12 +50,12 @@ def process_of(sandbox: Sandbox) -> psutil.Process:
     return psutil.Process(sandbox._process.pid)
 
 
-def test_the_lists_of_statements_are_long_enough() -> None:
+def test_lists_of_hostile_statements_are_complete() -> None:
     assert len({statement for group in statements.WAYS_OUT.values() for statement in group}) >= 250
     assert len({statement for group in statements.BOMBS.values() for statement in group}) >= 80
 
 
-def test_sandbox_refuses_every_way_out(
+def test_sandbox_refuses_statements_that_leave_the_store(
     made: Path, published: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     secret_frame = secret_rows  # noqa: F841 - a variable that DuckDB could see
@@ -170,11 +170,11 @@ def test_sandbox_refuses_a_result_that_is_too_large(published: Path) -> None:
         "FROM kn('m', 'a', ['en'], [], [], [], true, MAP {'en': 0.3}, 0.5)",
     ],
 )  # fmt: skip
-def test_sandbox_runs_whatever_reads(sandbox: Sandbox, statement: str) -> None:
+def test_sandbox_runs_statements_that_only_read(sandbox: Sandbox, statement: str) -> None:
     sandbox.run(statement)
 
 
-def test_results_keep_their_types_and_become_text_where_polars_has_none(sandbox: Sandbox) -> None:
+def test_sql_results_keep_their_types_or_become_text(sandbox: Sandbox) -> None:
     kept = sandbox.run(
         "SELECT 1 AS a, 2 AS a, sum(range) AS sum, 1.5 AS d, 2.5::FLOAT AS f, [1, 2] AS list, {'x': 1} AS struct, 'a'::BLOB AS blob, "
         "true AS b, NULL AS nothing, 170141183460469231731687303715884105727 AS large FROM range(10)"
@@ -236,12 +236,12 @@ def test_cancel_stops_a_statement_at_any_moment(published: Path, statement: str,
         assert sandbox.run("SELECT 1").frame.item() == 1
 
 
-def test_cancelling_nothing_does_not_harm_what_comes_next(sandbox: Sandbox) -> None:
+def test_cancel_without_a_statement_changes_nothing(sandbox: Sandbox) -> None:
     sandbox.cancel()
     assert sandbox.run("SELECT 1").frame.item() == 1
 
 
-def test_a_statement_ends_when_its_time_is_up(published: Path) -> None:
+def test_statement_ends_at_its_time_limit(published: Path) -> None:
     with Sandbox(published) as sandbox:
         sandbox.run("SELECT 1")
         started = time.monotonic()
@@ -271,7 +271,7 @@ def test_close_ends_the_process_while_a_statement_runs(published: Path) -> None:
     assert not thread.is_alive()
 
 
-def test_the_process_ends_with_a_caller_that_is_killed(published: Path) -> None:
+def test_sql_process_ends_with_its_killed_caller(published: Path) -> None:
     code = (
         "import sys, threading, time\n"
         "from knscope.store.sandbox import Sandbox\n"
@@ -312,7 +312,7 @@ def test_statements_see_results_that_arrive(tmp_path: Path) -> None:
     assert seen[0][1] != seen[1][1] == seen[2][1] == seen[3][1]
 
 
-def test_a_store_that_cannot_be_opened_is_said(tmp_path: Path) -> None:
+def test_sandbox_says_why_a_store_cannot_be_opened(tmp_path: Path) -> None:
     with Sandbox(tmp_path) as sandbox, pytest.raises(UserError, match="no store of results"):
         sandbox.run("SELECT 1")
 
@@ -328,7 +328,7 @@ def test_a_warm_sandbox_answers_a_small_query_at_once(published: Path) -> None:
     assert min(took) <= 0.03
 
 
-def test_a_command_that_asks_imports_neither_polars_nor_numpy(published: Path) -> None:
+def test_sql_command_imports_neither_polars_nor_numpy(published: Path) -> None:
     code = (
         "import sys\n"
         "from knscope.tui.cli import run_app\n"

@@ -90,7 +90,7 @@ EARLY = scan_rows("early", "t1", "kn", [0, 1, 2], [{0, 1}])
 LATE = scan_rows("late", "t1", "kn", [3, 0, 1], [{0, 1}, {0, 3}, {1, 3}])
 
 
-def test_a_fact_scanned_again_counts_once_with_the_positions_of_its_own_scan(tmp_path: Path) -> None:
+def test_fact_scanned_twice_counts_once_with_the_positions_of_its_scan(tmp_path: Path) -> None:
     facts = fact_rows(TWO)
     with store.open(written(tmp_path / "s.knstore", facts, [EARLY, LATE])) as reader:
         assert sorted(reader.kn(VIEW)["neuron"]) == [0, 1]
@@ -114,7 +114,7 @@ def ways(path: Path) -> Iterator[Reader]:
         yield reader
 
 
-def test_which_scan_counts_does_not_depend_on_order_snapshots_or_compaction(tmp_path: Path) -> None:
+def test_counted_scan_does_not_depend_on_order_snapshots_or_compaction(tmp_path: Path) -> None:
     facts = fact_rows(TWO)
     controls = [scan_rows(f"c{n}", "t1", "layer_control", [n, n + 1, n + 2]) for n in (7, 12, 5)]
     scans = [EARLY, LATE, *controls]
@@ -147,7 +147,7 @@ def test_attributions_that_come_after_the_scans_decide_which_of_them_counts(tmp_
         assert counted(reader) == {"late"}
 
 
-def test_of_two_scanned_queries_of_a_fact_the_one_whose_template_knows_most_facts_counts(tmp_path: Path) -> None:
+def test_counted_scan_has_the_template_on_which_most_facts_are_known(tmp_path: Path) -> None:
     scans = [scan_rows(f"on {query}", query, "kn", [0, 1, 3], [{0, 1}]) for query in ("t1", "t2")]
     scans += [scan_rows(f"beside {query}", query, "layer_control", [7, 8, 9]) for query in ("t1", "t2")]
     for known in ("t1", "t2"):
@@ -158,7 +158,7 @@ def test_of_two_scanned_queries_of_a_fact_the_one_whose_template_knows_most_fact
             assert same(reader, VIEW)
 
 
-def test_the_data_s_order_of_templates_decides_which_of_two_scans_counts_whenever_it_comes(tmp_path: Path) -> None:
+def test_counted_scan_on_a_tie_follows_the_order_of_templates_in_the_data(tmp_path: Path) -> None:
     scans = [scan_rows(f"on {query}", query, "kn", [0, 1, 3], [{0, 1}]) for query in ("t1", "t2")]
     path = written(tmp_path / "s.knstore", fact_rows(TWO), scans)
     order = template_order(("P", "en", template) for template in ("t2", "t1"))
@@ -182,9 +182,7 @@ def test_the_data_s_order_of_templates_decides_which_of_two_scans_counts_wheneve
     ],
     ids=["same layers", "below the floor", "outside N", "same drops"],
 )  # fmt: skip
-def test_a_control_that_suits_the_scan_that_counts_goes_with_it(
-    tmp_path: Path, role: str, right: Rows, wrong: Rows
-) -> None:
+def test_control_scan_goes_with_the_counted_scan(tmp_path: Path, role: str, right: Rows, wrong: Rows) -> None:
     scores = {"t1": {0: 1, 11: 0.8, 2: 0.4, 3: 0.3, 4: 0.1}}
     both = joined([right, wrong])
     both["scan"] = [{**row, "role": role} for row in both["scan"]]
@@ -193,7 +191,7 @@ def test_a_control_that_suits_the_scan_that_counts_goes_with_it(
         assert counted(reader) == {"kn", "right"}
 
 
-def test_a_control_pair_with_a_member_in_n_is_no_pair_of_a_control(tmp_path: Path) -> None:
+def test_control_pair_with_a_member_in_n_is_not_counted(tmp_path: Path) -> None:
     scores = {"t1": {0: 1, 1: 0.8, 2: 0.7, 5: 0.4, 6: 0.1}}
     backing = [{5, 6}, {6, 7}]
     scans = [scan_rows("kn", "t1", "kn", [0, 1, 2]), scan_rows("c", "t1", "drop_control", [5, 6, 7], backing)]

@@ -67,7 +67,7 @@ def cut(file: Path) -> None:
         pytest.param("manifest.json", cut, id="truncated manifest"),
     ],
 )
-def test_a_damaged_file_is_detected_and_named_and_the_rest_goes_on(
+def test_damaged_file_is_named_and_the_other_shards_are_read(
     path: Path, name: str, damage: Callable[[Path], None]
 ) -> None:
     hurt = next(iter(shards.list_shards(path)))
@@ -81,7 +81,7 @@ def test_a_damaged_file_is_detected_and_named_and_the_rest_goes_on(
         assert reader.queries(VIEW)["fact"].n_unique() == 9
 
 
-def test_what_is_missing_because_it_cannot_be_read_is_said_to_be_so(path: Path) -> None:
+def test_unreadable_results_are_reported_as_missing(path: Path) -> None:
     with store.open(path) as reader:
         assert reader.unreadable() == ""
     for shard in shards.list_shards(path):
@@ -90,7 +90,7 @@ def test_what_is_missing_because_it_cannot_be_read_is_said_to_be_so(path: Path) 
         reader.kn(VIEW)
 
 
-def test_a_shard_whose_files_come_into_sight_one_by_one_is_taken_in_when_it_is_whole(
+def test_shard_is_read_once_all_its_files_are_visible(
     path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(arrivals, "EVERY", 0.0)
@@ -111,7 +111,7 @@ def test_a_shard_whose_files_come_into_sight_one_by_one_is_taken_in_when_it_is_w
         shutil.rmtree(aside)
 
 
-def test_a_deleted_shard_is_missed_by_name(path: Path) -> None:
+def test_deleted_shard_is_named(path: Path) -> None:
     gone = list(shards.list_shards(path))[1]
     shutil.rmtree(gone)
     assert [name for name, why in shards.verify(path).items() if why] == [str(gone.relative_to(path / "runs"))]
@@ -137,7 +137,7 @@ def test_scores_that_changed_on_disk_are_refused_when_they_are_read(path: Path) 
         assert (reader.dense(key) == before).all()
 
 
-def test_set_aside_shards_are_out_of_sight_and_kept(path: Path) -> None:
+def test_shards_set_aside_are_kept_and_not_read(path: Path) -> None:
     hurt = next(iter(shards.list_shards(path)))
     flip(hurt / "score.parquet")
     with store.open(path) as reader:
@@ -148,13 +148,13 @@ def test_set_aside_shards_are_out_of_sight_and_kept(path: Path) -> None:
         assert not reader.damaged
 
 
-def test_half_written_shards_are_never_seen(path: Path) -> None:
+def test_half_written_shards_are_not_read(path: Path) -> None:
     whole = next(iter(shards.list_shards(path)))
     shutil.copytree(whole, whole.with_name(f".tmp-{whole.name}1"))
     assert len(shards.verify(path)) == 4
 
 
-def test_a_clock_that_goes_backwards_loses_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_clock_that_goes_backwards_loses_no_shard(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     now = iter(range(10**15, 0, -(10**13)))
     monkeypatch.setattr(shards.time, "time_ns", lambda: next(now))
     monkeypatch.setattr(runs.time, "time", lambda: next(now) / 1e6)
@@ -164,7 +164,7 @@ def test_a_clock_that_goes_backwards_loses_nothing(tmp_path: Path, monkeypatch: 
     assert not any(shards.verify(path).values())
 
 
-def test_a_second_copy_changes_nothing_not_even_in_the_same_look(path: Path) -> None:
+def test_second_copy_of_a_shard_changes_nothing(path: Path) -> None:
     with store.open(path) as reader:
         expected = answers(reader)
         copies = synthetic.made_frames(SIZE, range(3, 9))
@@ -177,7 +177,7 @@ def test_a_second_copy_changes_nothing_not_even_in_the_same_look(path: Path) -> 
             assert_frame_equal(before, after)
 
 
-def test_frames_that_do_not_fit_are_refused_before_anything_is_written(path: Path) -> None:
+def test_frames_of_another_schema_are_refused_before_writing(path: Path) -> None:
     run = runs.new_run(path, {})
     with pytest.raises(ValueError, match="no table of the store"):
         shards.write_shard(path, run, {"nonsense": pl.DataFrame({"a": [1]})})
@@ -186,7 +186,7 @@ def test_frames_that_do_not_fit_are_refused_before_anything_is_written(path: Pat
     assert not list((path / "runs" / run / "shards").iterdir())
 
 
-def test_a_store_that_was_deleted_is_not_made_again_by_who_still_writes(path: Path, tmp_path: Path) -> None:
+def test_writer_does_not_recreate_a_deleted_store(path: Path, tmp_path: Path) -> None:
     run = runs.new_run(path, {})
     path.rename(tmp_path / "elsewhere")
     with pytest.raises(UserError, match="No such file"):
@@ -214,7 +214,7 @@ def test_a_column_that_older_shards_lack_is_null_in_them(path: Path) -> None:
         assert all(found[name].null_count == found.num_rows for name in columns)
 
 
-def test_shards_of_another_version_are_named_not_misread(path: Path) -> None:
+def test_shards_of_another_version_are_named_and_not_read(path: Path) -> None:
     hurt = next(iter(shards.list_shards(path)))
     rewritten(hurt, "method", pl.read_parquet(hurt / "method.parquet").with_columns(colour=pl.lit("red")).to_arrow())
     with pytest.raises(DamagedShardError, match="other columns than this version"):
@@ -240,7 +240,7 @@ def test_compaction_changes_no_answer_of_old_or_new_readers(path: Path) -> None:
     assert compaction.compact(path) == (2, 2)
 
 
-def test_a_run_that_merges_as_it_goes_leaves_few_shards_and_writes_each_result_a_few_times(
+def test_merging_run_leaves_few_shards_and_rewrites_results_a_few_times(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(compaction, "MANY", 4)
@@ -275,9 +275,7 @@ def test_compaction_leaves_damaged_shards_alone(path: Path) -> None:
     assert [name for name, why in shards.verify(path).items() if why] == [str(hurt.relative_to(path / "runs"))]
 
 
-def test_a_compaction_killed_before_it_removed_anything_is_finished_by_the_next(
-    path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_compaction_finishes_what_a_killed_one_began(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with monkeypatch.context() as patched:
         patched.setattr(compaction, "_remove", lambda shard: None)
         compaction.compact(path)
@@ -289,7 +287,7 @@ def test_a_compaction_killed_before_it_removed_anything_is_finished_by_the_next(
     assert len(list(shards.list_shards(path))) == 2
 
 
-def test_compaction_sweeps_up_what_killed_writers_left_long_ago(path: Path) -> None:
+def test_compaction_removes_old_leftovers_of_killed_writers(path: Path) -> None:
     import os
 
     folder = next(iter(shards.list_shards(path))).parent
@@ -300,7 +298,7 @@ def test_compaction_sweeps_up_what_killed_writers_left_long_ago(path: Path) -> N
     assert [entry.name for entry in folder.glob(".tmp-*")] == [".tmp-new"]
 
 
-def test_a_large_shard_keeps_its_size(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_compaction_leaves_large_shards_alone(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(compaction, "BYTES", 1)
     assert compaction.compact(path) == (4, 4)
     assert not ledger.deleted(path)

@@ -33,7 +33,7 @@ def attributions(path: Path) -> int:
         return int(reader.sql("SELECT count(*) FROM attribution").item())
 
 
-def test_a_shard_that_was_missed_and_came_back_is_not_taken_for_one_that_was_replaced(filled: made.Made) -> None:
+def test_returned_shard_is_not_taken_for_a_replaced_one(filled: made.Made) -> None:
     first, whole = next(iter(list_shards(filled.path))), attributions(filled.path)
     away = filled.path.parent / first.name
     first.rename(away)
@@ -47,7 +47,7 @@ def test_a_shard_that_was_missed_and_came_back_is_not_taken_for_one_that_was_rep
     assert attributions(filled.path) == whole
 
 
-def test_a_shard_that_old_ledgers_call_replaced_is_removed_only_if_others_have_all_of_it(filled: made.Made) -> None:
+def test_shard_called_replaced_is_removed_only_if_others_hold_all_of_it(filled: made.Made) -> None:
     whole, run = attributions(filled.path), runs.run_folder(filled.path, filled.run)
     first = next(iter(list_shards(filled.path)))
     with (run / "committed").open("a") as lines:
@@ -56,7 +56,7 @@ def test_a_shard_that_old_ledgers_call_replaced_is_removed_only_if_others_have_a
     assert attributions(filled.path) == whole
 
 
-def test_a_shard_that_old_ledgers_call_replaced_is_kept_for_rows_without_a_key(filled: made.Made) -> None:
+def test_shard_called_replaced_is_kept_for_rows_without_a_key(filled: made.Made) -> None:
     rows = {"unusable": [{"model": made.MODEL, "query": "q", "reason": "a word of two tokens", "detail": ""}]}
     alone = shards.write_shard(filled.path, filled.run, made.frames(rows))
     ledger.note(runs.run_folder(filled.path, filled.run), alone, "-")
@@ -65,7 +65,7 @@ def test_a_shard_that_old_ledgers_call_replaced_is_kept_for_rows_without_a_key(f
         assert reader.sql("SELECT query FROM unusable").rows() == [("q",)]
 
 
-def test_what_a_killed_compaction_left_is_removed_with_one_look_at_every_shard(
+def test_leftovers_of_a_killed_compaction_are_removed_in_one_pass(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     many = made.make(tmp_path / "many.knstore", facts=12, per_shard=1)
@@ -84,9 +84,7 @@ def test_what_a_killed_compaction_left_is_removed_with_one_look_at_every_shard(
     assert len(looked) <= 2 * there
 
 
-def test_a_run_that_may_not_be_read_is_passed_over_named_and_left_as_it_is(
-    filled: made.Made, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_unreadable_run_is_named_and_left_unchanged(filled: made.Made, monkeypatch: pytest.MonkeyPatch) -> None:
     mine = attributions(filled.path)
     other = runs.new_run(filled.path, {"made": False})
     closed = runs.run_folder(filled.path, other)
@@ -220,7 +218,7 @@ def test_a_disk_that_is_full_when_a_merge_is_noted_is_named_and_nothing_is_remov
     assert before <= set(list_shards(filled.path)) and attributions(filled.path) == whole
 
 
-def test_the_umask_of_who_compacts_closes_no_results(filled: made.Made) -> None:
+def test_compaction_keeps_files_readable_under_any_umask(filled: made.Made) -> None:
     before = os.umask(0o077)
     try:
         compaction.compact(filled.path)
@@ -230,7 +228,7 @@ def test_the_umask_of_who_compacts_closes_no_results(filled: made.Made) -> None:
     assert all(path.stat().st_mode & 0o044 == 0o044 for path in (large, *large.iterdir()))
 
 
-def test_who_else_may_note_in_a_ledger_is_for_the_umask_to_say(tmp_path: Path) -> None:
+def test_ledger_permissions_follow_the_umask(tmp_path: Path) -> None:
     before = os.umask(0o002)
     try:
         ledger.note(tmp_path, "shard")
@@ -239,7 +237,7 @@ def test_who_else_may_note_in_a_ledger_is_for_the_umask_to_say(tmp_path: Path) -
     assert (tmp_path / ledger.LEDGER).stat().st_mode & 0o777 == 0o664
 
 
-def test_what_may_not_be_removed_keeps_nothing_else_from_being_removed(
+def test_file_that_cannot_be_removed_does_not_stop_other_removals(
     filled: made.Made, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     left = [filled.path / f".{snapshot.SNAPSHOT}-{name}" for name in ("one", "two")]
@@ -259,7 +257,7 @@ def test_what_may_not_be_removed_keeps_nothing_else_from_being_removed(
     assert [place for place in left if place.exists()] == [kept]
 
 
-def test_a_clock_that_is_ahead_takes_no_living_writers_folder_for_an_old_one(
+def test_clock_that_is_ahead_removes_no_living_writers_folder(
     filled: made.Made, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folder = runs.run_folder(filled.path, filled.run) / "shards"
@@ -274,7 +272,7 @@ def test_a_clock_that_is_ahead_takes_no_living_writers_folder_for_an_old_one(
     assert abs(layout.time_of(filled.path) - there()) < 60 and not list(filled.path.glob(".now-*"))
 
 
-def test_what_a_killed_publish_spilled_is_removed_as_well(filled: made.Made) -> None:
+def test_temporary_files_of_a_killed_publish_are_removed(filled: made.Made) -> None:
     spilled = filled.path / f".{snapshot.SNAPSHOT}-dead.tmp"
     spilled.mkdir()
     (spilled / "duckdb_temp").write_bytes(b"x")
@@ -284,16 +282,14 @@ def test_what_a_killed_publish_spilled_is_removed_as_well(filled: made.Made) -> 
 
 
 @pytest.mark.parametrize("make", [store.create, store.open, snapshot.publish])
-def test_a_folder_whose_name_is_no_text_is_refused_before_anything_is_made(
-    tmp_path: Path, make: Callable[[Path], object]
-) -> None:
+def test_folder_with_an_undecodable_name_is_refused(tmp_path: Path, make: Callable[[Path], object]) -> None:
     place = tmp_path / os.fsdecode(b"caf\xe9.knstore")
     with pytest.raises(store.UserError, match="must be UTF-8"):
         make(place)
     assert not list(tmp_path.iterdir())
 
 
-def test_what_comes_while_the_catalog_is_asked_for_is_in_the_next_one(
+def test_catalog_includes_results_that_came_during_the_last_one(
     filled: made.Made, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with Reader(filled.path) as reader:

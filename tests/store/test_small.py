@@ -27,7 +27,7 @@ def test_a_kept_store_opens_and_gives_the_same_values(kept: Path) -> None:
     assert expected["tables"].keys() <= schema.tables().keys(), "a stored table is gone"
 
 
-def test_a_kept_store_is_whole_and_holds_no_pickle(kept: Path) -> None:
+def test_kept_store_passes_verify_and_holds_no_pickle(kept: Path) -> None:
     assert not any(shards.verify(kept).values())
     files = [Path(folder, name) for folder, _, names in os.walk(kept) for name in names]
     assert {path.suffix for path in files} == {".json", ".parquet", ".npy", ""}

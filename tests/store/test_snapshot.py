@@ -33,7 +33,7 @@ def client(published: Path) -> duckdb.DuckDBPyConnection:
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_its_macros_answer_as_the_reader_does(reader: Reader, client: duckdb.DuckDBPyConnection, name: str) -> None:
+def test_snapshot_macros_answer_as_the_reader(reader: Reader, client: duckdb.DuckDBPyConnection, name: str) -> None:
     here = sorted(map(repr, rounded(reader.sql(reader.macro_sql(name, VIEW)).rows())))
     there = sorted(map(repr, rounded(client.execute(reader.macro_sql(name, VIEW)).fetchall())))
     assert here == there
@@ -44,7 +44,7 @@ def rounded(rows: list[tuple[object, ...]]) -> list[tuple[object, ...]]:
     return [tuple(round(value, 12) if isinstance(value, float) else value for value in row) for row in rows]
 
 
-def test_a_stranger_finds_every_table_column_and_macro_explained(client: duckdb.DuckDBPyConnection) -> None:
+def test_snapshot_explains_every_table_column_and_macro(client: duckdb.DuckDBPyConnection) -> None:
     silent = client.execute(
         "SELECT table_name FROM duckdb_tables() WHERE comment IS NULL "
         "UNION ALL SELECT table_name || '.' || column_name FROM duckdb_columns() WHERE comment IS NULL AND NOT internal "
@@ -66,7 +66,7 @@ def test_a_threshold_below_the_floor_is_an_error_that_names_it(
             client.execute(reader.macro_sql(name, VIEW.with_tau("en", 0.01))).fetchall()
 
 
-def test_whoever_has_the_old_file_open_keeps_it_and_nothing_else_is_left(published: Path) -> None:
+def test_publishing_keeps_an_open_old_snapshot_and_leaves_no_other_file(published: Path) -> None:
     held = published.open("rb")
     before = os.fstat(held.fileno()).st_size
     snapshot.publish(published.parent)
@@ -83,7 +83,7 @@ OLD = [name for name in os.environ.get("KNSCOPE_OLD_DUCKDB", "").split(os.pathse
     not OLD, reason="set KNSCOPE_OLD_DUCKDB to the Python of an environment with duckdb 1.x (several: with colons)"
 )
 @pytest.mark.parametrize("python", OLD)
-def test_an_old_client_gets_the_same_counts(published: Path, python: str) -> None:
+def test_older_duckdb_client_gets_the_same_counts(published: Path, python: str) -> None:
     with store.open(published.parent) as reader:
         asked = [f"SELECT count(*) FROM ({reader.macro_sql(name, VIEW)})" for name in NAMES]
         expected = [reader.sql(text).item() for text in asked]

@@ -92,7 +92,7 @@ def test_the_newer_version_of_a_model_counts_also_when_it_comes_while_the_store_
             check(based, first)
 
 
-def test_a_snapshot_of_the_older_version_gives_way(mixed: tuple[Path, Shard]) -> None:
+def test_snapshot_of_an_older_model_version_is_replaced(mixed: tuple[Path, Shard]) -> None:
     path, first = mixed
     snapshot.publish(path)
     commit(path, first, 2)

@@ -30,20 +30,20 @@ def test_a_flag_beats_the_environment_which_beats_the_file_which_beats_the_defau
         ('animations = "wild"', "choose one"),
     ],
 )
-def test_a_wrong_file_says_what_and_where(tmp_path: Path, text: str, says: str) -> None:
+def test_invalid_settings_file_is_named_with_its_line(tmp_path: Path, text: str, says: str) -> None:
     path = tmp_path / "config.toml"
     path.write_text(text)
     with pytest.raises(UserError, match=says):
         config.load(None, {}, path)
 
 
-def test_over_ssh_nothing_is_animated() -> None:
+def test_animations_are_off_over_ssh() -> None:
     assert config.Settings().animation_level({"SSH_TTY": "/dev/pts/1"}) == "none"
     assert config.Settings().animation_level({}) == "basic"
     assert config.Settings(animations="full").animation_level({"SSH_TTY": "x"}) == "full"
 
 
-def test_a_damaged_memory_is_set_aside() -> None:
+def test_damaged_session_file_is_set_aside() -> None:
     state.write("theme", {"name": "nord"})
     assert state.read("theme") == {"name": "nord"}
     state.file("theme.json").write_text("{")
@@ -72,7 +72,7 @@ def test_without_a_home_directory_nothing_is_remembered_and_the_demo_asks_for_a_
         config.demo_store()
 
 
-def test_a_state_folder_that_cannot_be_used_is_as_good_as_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_unusable_state_folder_counts_as_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "file").write_text("")
     for name in ("CONFIG", "STATE"):
         monkeypatch.setenv(f"XDG_{name}_HOME", str(tmp_path / "file"))

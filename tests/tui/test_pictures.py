@@ -36,12 +36,12 @@ def after(*actions: str, then: str = "") -> Callable[[Pilot[Any]], Any]:
 
 @pytest.mark.parametrize("size", SIZES, ids=["80x24", "120x40"])
 @pytest.mark.parametrize("tab", TABS)
-def test_the_workbench(
+def test_workbench_pictures_are_unchanged(
     snap_compare: Compare, workbench: Callable[..., Knscope], tab: str, size: tuple[int, int]
 ) -> None:
     assert snap_compare(workbench(), terminal_size=size, run_before=after(*TABS[tab], f"tab.{tab}"))
 
 
 @pytest.mark.parametrize("key", ["question_mark", "b"], ids=["help", "form"])
-def test_the_modals(snap_compare: Compare, workbench: Callable[..., Knscope], key: str) -> None:
+def test_dialog_pictures_are_unchanged(snap_compare: Compare, workbench: Callable[..., Knscope], key: str) -> None:
     assert snap_compare(workbench(), terminal_size=SIZES[0], run_before=after(then=key))

@@ -72,7 +72,7 @@ def test_each_template_has_each_slot_once_and_chinese_has_no_spaces(facts: pl.Da
         assert lang != "zh" or " " not in template
 
 
-def test_answers_tell_the_same_facts_apart_in_every_language(facts: pl.DataFrame) -> None:
+def test_answers_distinguish_the_same_facts_in_every_language(facts: pl.DataFrame) -> None:
     """Two facts with one answer in English have one answer in the others too; stated exceptions aside."""
     exceptions = {
         ("P37", "zh", "Korean"),  # named after each of the two countries
@@ -114,7 +114,7 @@ def test_known_facts_are_there(facts: pl.DataFrame, fact: str, lang: str, subjec
     assert row == (subject, answer)
 
 
-def test_what_is_disputed_is_left_out(facts: pl.DataFrame) -> None:
+def test_disputed_facts_are_left_out(facts: pl.DataFrame) -> None:
     ids = set(facts["fact_id"])
     disputed = {"P36-BO", "P36-ZA", "P36-IL", "P36-LK", "P30-TR", "P30-RU", "P30-KZ", "P37-BE", "P37-CH", "P38-ZW"}
     assert not ids & disputed

@@ -27,7 +27,7 @@ def stated_circuits() -> dict[str, dict[str, Any]]:
 
 
 @pytest.mark.parametrize("recipe", RECIPES, ids=lambda recipe: recipe.name)
-def test_the_committed_models_reach_their_stated_figures(recipe: Recipe) -> None:
+def test_committed_models_reach_their_stated_figures(recipe: Recipe) -> None:
     stated = {one.lang: one for one in STATED if one.model == recipe.name}
     assert set(stated) == set(recipe.langs)
     for one in demo_measure.measure(recipe, langs=recipe.langs[:2]):
@@ -103,7 +103,7 @@ def test_training_from_the_seed_reaches_the_stated_figures_again(tmp_path: Path)
 
 
 @pytest.mark.soak
-def test_the_demo_finds_again_the_circuits_that_are_stated() -> None:
+def test_demo_results_hold_the_stated_circuits() -> None:
     stated = stated_circuits()
     for row in circuits.measure(write=False):
         assert row["folder"] == stated[row["model"]]["folder"]

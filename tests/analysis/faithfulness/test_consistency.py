@@ -34,7 +34,7 @@ def literal_sets(reader, view):
 
 
 @pytest.mark.parametrize("tau", [0.05, 0.3])
-def test_what_stays_and_what_other_facts_share_equal_python_sets(made, tau):
+def test_consistency_equals_python_sets(made, tau):
     with made.reader() as reader:
         view = made.view.with_tau("en", tau).with_tau("zh", tau)
         frame = consistency.build(reader, view, draws=50).frame
@@ -72,7 +72,7 @@ def test_planted_facts_stay_and_share_less_with_other_facts(made):
     assert table.notes[0].startswith("10 facts about 5 subjects")
 
 
-def test_one_template_says_nothing(made):
+def test_consistency_of_one_template_is_unknown(made):
     with made.reader() as reader:
         one = reader.sql("SELECT query FROM query WHERE template NOT LIKE '%<unk>%'")["query"].to_list()
         table = consistency.build(reader, made.view.with_(queries=tuple(one)), draws=50)
@@ -80,7 +80,7 @@ def test_one_template_says_nothing(made):
     assert table.notes[0].startswith("no fact has two templates")
 
 
-def test_the_word_says_whether_half_stays():
+def test_consistency_word_says_whether_half_of_n_stays():
     stays = pl.Series("stays", [0.5, 0.49, None])
     assert stays.to_frame().select(consistency.word(pl.col("stays"))).to_series().to_list() == [
         "consistent",

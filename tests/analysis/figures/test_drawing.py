@@ -165,7 +165,7 @@ def said(name: str, frame: pl.DataFrame) -> str:
 
 
 @pytest.mark.parametrize("name", DRAWN)
-def test_a_figure_of_values_that_are_not_there_says_so(name: str) -> None:
+def test_figure_without_values_says_so(name: str) -> None:
     frame = DRAWN[name]
     for nothing in NOTHING.values():
         blank = frame.with_columns(nothing.alias(column) for column, kind in frame.schema.items() if kind == pl.Float64)
@@ -173,7 +173,7 @@ def test_a_figure_of_values_that_are_not_there_says_so(name: str) -> None:
     assert said(name, frame.head(1).with_columns(FLOATS.fill_null(0.0))) == ""
 
 
-def test_a_figure_draws_what_there_is_and_names_what_is_missing() -> None:
+def test_figure_draws_known_values_and_names_missing_ones() -> None:
     assert said("layers", LAYERS) == "no value: LIKN in layer 0"
     assert said("layers", LAYERS.with_columns(pl.lit(None).alias("LIKN share"))) == "no value: LIKN"
     assert said("dkn", DKN) == "no value: others, zh"
@@ -186,7 +186,7 @@ def test_a_figure_draws_what_there_is_and_names_what_is_missing() -> None:
 
 
 @pytest.mark.parametrize("odd", [r"_$x_1$ \frac <b>&", r"$\frac{1}{$", "a\x1b[31mb\x00\nc--d->"])
-def test_names_are_drawn_as_they_are_written(tmp_path: Path, odd: str) -> None:
+def test_figure_labels_are_drawn_literally(tmp_path: Path, odd: str) -> None:
     literal = re.sub(r"[\x00-\x1f]", "·", odd)
     for name, frame in DRAWN.items():
         table = frame.with_columns(
@@ -213,7 +213,7 @@ def test_write_figure_makes_the_same_file_whatever_a_matplotlibrc_says(tmp_path:
     assert first.read_bytes().startswith({"pdf": b"%PDF", "svg": b"<?xml", "png": b"\x89PNG"}[ending])
 
 
-def test_what_cannot_be_drawn_says_so_and_leaves_no_file(tmp_path: Path) -> None:
+def test_failed_drawing_says_why_and_leaves_no_file(tmp_path: Path) -> None:
     path = tmp_path / "figure.pdf"
     for table, why in (
         (Table("kn", "knowledge neurons", LAYERS), "there is no figure of knowledge neurons"),

@@ -162,7 +162,7 @@ def test_overlap_calls_facts_with_planted_neurons_own():
     assert 4.3 < result.other_relation.interval.estimate < 4.7
 
 
-def test_overlap_calls_neurons_of_an_answer_so_and_not_the_facts_own():
+def test_overlap_calls_neurons_of_an_answer_of_the_answer():
     sets = _planted_sets(np.random.default_rng(0), 120, own=False, answers=2)
     result = overlap(sets, keys_for(120, n_answers=2), draws=500)
     assert set(result.verdicts) == {"of the answer"}
@@ -333,7 +333,7 @@ def test_benjamini_hochberg_equals_scipy():
         [[[1, 2]], [[2, 3]]],
     ],
 )
-def test_nothing_breaks_without_facts_partners_neurons_or_a_second_language(rows):
+def test_likn_handles_missing_facts_partners_neurons_and_languages(rows):
     n_langs = len(rows[0]) if rows else 2
     sets = NeuronSets.from_lists(rows, [6]) if rows else NeuronSets.from_rows([], [], [], np.ones((0, 2), bool), [6])
     with np.errstate(all="raise"):

@@ -15,7 +15,7 @@ def _likn(**changes: Any) -> pl.DataFrame:
     return pl.DataFrame([{**row, **changes}])
 
 
-def test_of_likn_says_how_much_is_shared_beside_what_and_whose_it_is() -> None:
+def test_likn_sentence_says_what_is_shared_beside_its_controls() -> None:
     assert sentences.of_likn(_likn(), ("en", "fr")) == (
         "English and French share 1.38 neurons a fact: what is shared belongs to the relation, not to the fact; mismatched facts share "
         "0.96 of the same relation (difference ~−0.25 … 1.93)."
@@ -33,7 +33,7 @@ def test_every_verdict_has_words(verdict: str) -> None:
     assert sentences._SHARED[verdict] in sentences.of_likn(_likn(verdict=verdict), ("en", "fr"))
 
 
-def test_of_pairs_puts_controls_beside_the_rate() -> None:
+def test_pairs_sentence_puts_controls_beside_the_rate() -> None:
     rates = pl.DataFrame({"role": ["kn", "layer_control"], "pairs": [200, 100], "paper": [20, 5], "strict": [10, 0]})
     assert sentences.of_pairs(rates, "strict") == (
         "10 of 200 pairs (5.0%) back each other up by the strict rule; so do 0.0% of other pairs in the same layers."
@@ -41,7 +41,7 @@ def test_of_pairs_puts_controls_beside_the_rate() -> None:
     assert sentences.of_pairs(rates.clear(), "paper").startswith("No fact")
 
 
-def test_of_checks_compares_the_neurons_with_the_probability() -> None:
+def test_checks_sentence_compares_neurons_with_the_probability() -> None:
     rows = [
         {"lang": "en", "judge": "probability", "auroc": 0.81, "auroc_interval": "0.7…0.9", "vs_probability": None},
         {
@@ -67,7 +67,7 @@ def test_of_checks_compares_the_neurons_with_the_probability() -> None:
     assert sentences.of_checks(pl.DataFrame(rows[2:])) == "Too few claims to tell the judges apart."
 
 
-def test_of_edits_and_of_serving_name_the_first_row() -> None:
+def test_edits_and_neurons_sentences_name_the_first_row() -> None:
     row = {
         "edited": "N",
         "lang": "en",

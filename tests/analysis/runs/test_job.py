@@ -82,7 +82,7 @@ def same(one: Path, other: Path) -> None:
     assert joined.select((pl.col("p") - pl.col("p_right")).abs().max()).item() < 1e-6
 
 
-def test_everything_asked_for_is_stored_and_progress_says_so(finished: Path) -> None:
+def test_run_stores_everything_planned_and_reports_it(finished: Path) -> None:
     record = run_files.read_runs(finished)[-1]
     assert (record.status, record.failures) == ("done", ())
     assert record.done == record.total == record.computed == 2 * (24 + 24 + 12 * 3)
@@ -92,7 +92,7 @@ def test_everything_asked_for_is_stored_and_progress_says_so(finished: Path) -> 
         assert not reader.damaged
 
 
-def test_a_run_records_where_its_values_come_from(finished: Path) -> None:
+def test_run_records_versions_data_and_methods(finished: Path) -> None:
     where = run_files.read_runs(finished)[-1].provenance
     model = next(iter(where["models"].values()))
     assert {"weights_hash", "tokenizer_hash", "dtype", "attention", "revision", "source"} <= set(model)
@@ -169,13 +169,13 @@ def test_a_fact_that_was_filled_in_is_not_scanned_again_by_a_run_that_prefers_an
         assert set(scanned["query"]) == before and scanned.height == len(before)
 
 
-def test_running_again_computes_nothing(finished: Path, tiny_models: Mapping[str, Path], tiny_facts: Path) -> None:
+def test_second_run_computes_nothing(finished: Path, tiny_models: Mapping[str, Path], tiny_facts: Path) -> None:
     run = execute(finished, config(tiny_models, tiny_facts))
     record = run_files.read_run(finished, run)
     assert (record.status, record.computed, record.done) == ("done", 0, record.total)
 
 
-def test_a_run_killed_again_and_again_ends_in_the_same_store(
+def test_run_killed_repeatedly_ends_in_the_same_store(
     small_finished: Path, tmp_path: Path, tiny_models: Mapping[str, Path], tiny_facts: Path
 ) -> None:
     """The process is the whole machine of the run here: SIGKILL takes planner and worker alike."""
@@ -268,7 +268,7 @@ def test_a_worker_that_dies_is_replaced_and_nothing_is_missing(
     same(place, finished)
 
 
-def test_a_model_that_is_not_there_fails_the_run_with_a_reason_and_the_others_are_done(
+def test_missing_model_fails_with_a_reason_and_the_others_finish(
     tmp_path: Path, tiny_models: Mapping[str, Path], tiny_facts: Path
 ) -> None:
     place = tmp_path / "missing.knstore"

@@ -88,12 +88,12 @@ def test_the_facts_of_the_same_relation_that_curves_are_read_on_have_another_ans
                 assert (other.query.object == item.query.query.object) == (kind == "same answer")
 
 
-def test_a_cancelled_task_gives_what_it_has(tiny_models, known_facts):
+def test_cancelled_task_returns_what_it_measured(tiny_models, known_facts):
     found = truth.measure(task(tiny_models, known_facts), lambda done, total: done < 1)
     assert len({(row["fact"], row["lang"]) for row in found["rows"]}) == 1
 
 
-def test_what_was_measured_is_found_again_in_the_store(tiny_models, known_facts, tmp_path, monkeypatch):
+def test_measured_truth_is_read_back_from_the_store(tiny_models, known_facts, tmp_path, monkeypatch):
     """A second time nothing is attributed, ablated or deleted; other neurons ablated alone are other results."""
     place = store.create(tmp_path / "a.knstore")
     wanted = task(tiny_models, known_facts, store=str(place), singles=9)
@@ -186,7 +186,7 @@ def test_the_command_prints_and_draws_the_tables_of_what_its_processes_measured(
     assert {row["ablation"] for row in measured["rows"]} == {"zero", "mean", "resample"}
 
 
-def test_a_model_that_is_not_there_is_one_message_and_exit_code_2(tmp_path, known_facts, capsys):
+def test_missing_model_is_one_message_and_exit_code_2(tmp_path, known_facts, capsys):
     assert run_app(["faithfulness", str(tmp_path / "nothing"), "--data", str(known_facts)]) == 2
     captured = capsys.readouterr()
     assert captured.out == "" and "nothing" in captured.err and "Traceback" not in captured.err
@@ -207,7 +207,7 @@ def test_faithfulness_and_inspect_fail_where_their_process_ends_without_a_result
         assert "Traceback" not in captured.err
 
 
-def test_without_a_known_fact_there_is_a_table_that_says_so():
+def test_table_without_known_facts_says_so():
     [table] = faithfulness_table.build([{"model": "m", "rows": [], "groups": []}])
     assert table.frame.is_empty() and "no known fact" in table.notes[0]
 

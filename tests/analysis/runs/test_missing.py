@@ -85,7 +85,7 @@ def test_units_name_the_model_that_their_results_belong_to(reader: Reader, view:
         assert Unit.from_json(units[0].to_json()) == units[0]
 
 
-def test_only_what_is_looked_at_counts(reader: Reader, view: View) -> None:
+def test_missing_counts_only_what_the_view_shows(reader: Reader, view: View) -> None:
     assert missing(reader, view.with_(facts=("P36-00",))).counts == {"scans": 9}
     assert missing(reader, view.with_(relations=("P30",), langs=("en",))).counts == {"scans": 18}
     known = missing(reader, view.with_(known=True)).counts["scans"]
@@ -272,7 +272,7 @@ def test_a_task_of_another_precision_gets_a_worker_of_that_precision(at_desk: ob
     assert run_files.read_run(tmp_path / "desk.knstore", desk.run).provenance["numerics_version"] == NUMERICS_VERSION
 
 
-def test_a_desk_whose_store_cannot_be_written_says_so_and_lives_on(
+def test_desk_reports_an_unwritable_store_and_goes_on(
     at_desk: object, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     told = Told()
@@ -316,7 +316,7 @@ def test_a_model_loaded_for_a_question_that_is_never_asked_leaves_the_store_as_i
     assert [(one.run, one.status, one.computed) for one in run_files.read_runs(place)] == [(desk.run, "done", 1)]
 
 
-def test_a_model_is_looked_for_where_it_lies_now(
+def test_model_is_loaded_from_its_present_folder(
     reader: Reader, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     row = {**model_row(reader, reader.models()[0]), "source": str(tmp_path / "moved"), "name": "nobody"}

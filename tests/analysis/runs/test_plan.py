@@ -24,12 +24,12 @@ def query(fact: str, template: str = "t", lang: str = "en", relation: str = "R")
     return Query(fact, relation, lang, template, f"s-{fact}", f"o-{fact}")
 
 
-def test_a_configuration_survives_being_written_down() -> None:
+def test_configuration_round_trips_through_json() -> None:
     config = RunConfig((ModelSource("a", ("en",)), ModelSource("b")), "demo", facts=3, methods=("amig", "bkn"))
     assert RunConfig.from_json(config.to_json()) == config
 
 
-def test_a_unit_survives_the_pipe() -> None:
+def test_unit_round_trips_through_the_pipe() -> None:
     item = ScanItem(query("1"), (3, 1), ((3, 1.0), (1, 0.5)), ("kn",))
     for unit in (
         Unit("attribute", "m", "amig", (query("1"), query("2"))),
@@ -38,7 +38,7 @@ def test_a_unit_survives_the_pipe() -> None:
         assert Unit.from_json(unit.to_json()) == unit
 
 
-def test_what_is_not_asked_for_rightly_is_said_before_anything_starts() -> None:
+def test_configuration_errors_are_raised_before_anything_starts() -> None:
     with pytest.raises(UserError, match="--what"):
         RunConfig((ModelSource("a"),), "demo", what=("atribution",))
     with pytest.raises(ModelError, match="unknown method"):
@@ -54,7 +54,7 @@ def test_a_model_named_twice_is_run_once_for_all_its_languages() -> None:
         assert RunConfig(tuple(ModelSource("a", one) for one in langs), "demo").models == (ModelSource("a"),)
 
 
-def test_keys_differ_in_whatever_a_value_depends_on_and_agree_otherwise() -> None:
+def test_keys_depend_on_what_a_value_depends_on_and_nothing_else() -> None:
     one = query("1").id
     keys = {
         prediction_key("m", one),
@@ -99,7 +99,7 @@ def claims_and_edits() -> tuple[Unit, Unit]:
     return claim, Unit("edit", "m", payload=payload)
 
 
-def test_claims_and_edits_that_fail_are_cut_too() -> None:
+def test_failed_units_of_claims_and_edits_are_cut_down() -> None:
     claim, edit = claims_and_edits()
     assert [(one.size, one.payload["neurons"]) for one in claim.halves()] == [(1, [1, 2]), (2, [1, 2])]
     assert [one for half in claim.halves() for one in half.payload["claims"]] == claim.payload["claims"]
@@ -110,7 +110,7 @@ def test_claims_and_edits_that_fail_are_cut_too() -> None:
     assert first.payload["irrelevant"] == second.payload["irrelevant"] == edit.payload["irrelevant"]
 
 
-def test_what_is_left_of_a_unit_is_what_has_no_key_in_the_store() -> None:
+def test_rest_of_a_unit_is_what_the_store_has_no_key_of() -> None:
     claim, edit = claims_and_edits()
     chosen = ScanItem(query("1"), (3, 1), (), ("kn", "drop_control"))
     ids = [query(str(n)).id for n in range(3)]
@@ -191,7 +191,7 @@ def borders(tmp_path: Path) -> list[Query]:
     return list(load_facts(RunConfig((ModelSource("m"),), str(tmp_path / "borders.csv"))).rows)
 
 
-def test_a_querys_other_right_answers_travel_with_it_and_are_no_part_of_what_it_is(borders: list[Query]) -> None:
+def test_alternatives_travel_with_a_query_and_are_not_part_of_its_id(borders: list[Query]) -> None:
     peru = borders[0]
     assert peru.alternatives == ("Bolivia", "Brazil")
     assert Query(*(getattr(peru, name) for name in QUERY_COLUMNS)) == peru

@@ -88,7 +88,7 @@ def test_a_run_whose_store_is_taken_away_ends_and_leaves_nothing(tmp_path: Path,
     assert ended == ["cancelled"] and executor.cancelled.is_set() and not place.exists()
 
 
-def test_a_full_disk_costs_a_beat_and_not_the_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_full_disk_costs_a_heartbeat_and_not_the_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     place = store.create(tmp_path / "full.knstore")
     run, write, refused = run_files.new_run(place, {}), run_files.write_run, []
 
@@ -104,9 +104,7 @@ def test_a_full_disk_costs_a_beat_and_not_the_run(tmp_path: Path, monkeypatch: p
         assert not file.gone.is_set() and len(refused) == 3
 
 
-def test_how_a_run_has_ended_is_tried_to_be_written_a_few_times_and_never_raises(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_writing_the_end_of_a_run_is_retried_and_never_raises(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     place = store.create(tmp_path / "full.knstore")
     run, write, refused = run_files.new_run(place, {}), run_files.write_run, []
     monkeypatch.setattr(job, "BEAT_SECONDS", 60.0)

@@ -206,7 +206,7 @@ def test_a_unit_that_another_run_has_done_since_it_was_planned_is_not_computed_a
     assert all(schedule.done == schedule.total for schedule in both)
 
 
-def test_runs_at_once_do_not_walk_side_by_side_computing_the_same() -> None:
+def test_runs_at_once_do_not_compute_the_same_units() -> None:
     shelf, copies = Shelf(), 0
     both = [Schedule(config(what=("attribution",)), rows(facts=100), shelf) for _ in range(2)]
     for schedule in both:
@@ -222,7 +222,7 @@ def test_runs_at_once_do_not_walk_side_by_side_computing_the_same() -> None:
     assert distinct == 2 * (800 + 400) and copies < 1.5 * distinct
 
 
-def test_what_a_unit_shares_with_stored_results_is_dropped_when_it_is_handed_out() -> None:
+def test_stored_results_are_dropped_from_a_unit_that_is_handed_out() -> None:
     shelf, wanted = Shelf(), rows()
     schedule = Schedule(config(methods=("amig",), what=("attribution",)), wanted, shelf)
     while (unit := schedule.next()) is not None and unit.phase != "attribute":
@@ -249,7 +249,7 @@ def test_a_run_stopped_anywhere_is_finished_by_the_next_one() -> None:
         assert shelf.stored == whole.stored
 
 
-def test_every_pane_has_something_early_because_work_goes_breadth_first() -> None:
+def test_schedule_goes_breadth_first() -> None:
     shelf = Shelf()
     drain(Schedule(config(), rows(facts=60), shelf), shelf)
     compute = [unit for unit in shelf.order if unit.phase in ("attribute", "scan")]
@@ -299,7 +299,7 @@ def test_a_gpu_gets_as_many_queries_at_a_time_as_the_engine_looks_at_but_several
         assert max(len(unit.queries) for unit in units) == most - most % 10, "a fact's ten queries stay together"
 
 
-def test_a_row_that_makes_its_unit_fail_is_cornered_and_the_others_are_computed() -> None:
+def test_row_that_fails_its_unit_is_isolated_and_the_others_are_computed() -> None:
     shelf = Shelf()
     wanted = rows()
     poison = wanted[5]

@@ -106,7 +106,7 @@ def test_a_run_fails_where_no_device_can_load_the_model(made: Callable[..., job.
     assert len(wanted.schedule.failures) == 1 and wanted.schedule.failures[0].endswith("there is no CUDA")
 
 
-def test_of_devices_that_are_alike_one_is_asked(made: Callable[..., job.Job]) -> None:
+def test_one_of_several_equal_devices_is_inspected(made: Callable[..., job.Job]) -> None:
     wanted = made(["cuda"] * 8, no_cuda)
     assert len(run(wanted).tried) == 1
     assert wanted.fatal == ["there is no CUDA"]
@@ -131,7 +131,7 @@ def test_a_store_that_cannot_be_written_ends_the_run_at_once(made: Callable[...,
     assert wanted.broken == "no space left" and executor.cancels == 1 and not wanted.cancelled
 
 
-def test_a_models_error_is_not_taken_for_one_of_the_store() -> None:
+def test_model_error_is_not_reported_as_a_store_error() -> None:
     assert fault(ModelError("too large"), loading=False)["cause"] == "unit"
     assert fault(UserError("no such folder"), loading=True)["cause"] == "load"
     assert fault(UserError("no space left"), loading=False)["cause"] == "store"
@@ -218,7 +218,7 @@ def test_request_to_a_stopped_worker_does_not_stop_who_asks(tmp_path: Path, monk
     assert ended.get(timeout=60) == {"event": "ended", "code": -9}
 
 
-def test_of_a_unit_whose_worker_died_only_what_is_not_stored_is_done_again(
+def test_unit_of_a_dead_worker_is_repeated_without_its_stored_results(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     executor = process_pool.ProcessExecutor(tmp_path, "run", [WorkerSettings("cpu")], tmp_path)

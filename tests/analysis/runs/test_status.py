@@ -80,7 +80,7 @@ def test_run_whose_process_ended_before_its_first_word_has_failed_at_once(see: S
     assert see(0, **{**queued, "created": time.time() - 60}, provenance={}).status == "failed"
 
 
-def test_run_that_ends_while_it_is_looked_at_is_what_it_says_at_last(
+def test_run_that_ends_during_status_has_its_final_state(
     see: See, gone: dict[str, object], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     last = run_files.RunRecord("run", "done", provenance=gone, beat=2)
@@ -100,7 +100,7 @@ def test_run_is_silent_where_a_worker_or_the_run_itself_says_nothing(see: See) -
     assert see(0, heartbeat=now - 10**6, heard=0.0, provenance=ELSEWHERE).silent is None, "another clock"
 
 
-def test_who_asks_once_is_told_after_a_moment_that_a_run_is_lost(tmp_path: Path) -> None:
+def test_status_asked_once_waits_a_moment_before_it_calls_a_run_lost(tmp_path: Path) -> None:
     place = store.create(tmp_path / "lost.knstore")
     for name, status, beat in (("one", "running", 5), ("two", "queued", 0)):
         (place / "runs" / name).mkdir(parents=True)

@@ -49,7 +49,7 @@ def test_neurons_are_ranked_by_their_mean_over_templates_also_where_one_is_below
     assert moved or known, "rows alone, which end at the floor, would give another order"
 
 
-def test_only_what_a_view_speaks_of_is_ranked_and_asked_once_as_long_as_nothing_is_new(
+def test_ranking_is_limited_to_the_view_and_kept_while_nothing_is_new(
     stored: made.Made, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     view = View(made.MODEL, made.METHOD, ("en", "fr"), facts=("f1", "f2"))

@@ -83,7 +83,7 @@ def test_facts_left_out_are_counted_by_language_and_prompts_together(reader: Rea
     assert "en 0 of 2, zh 1 of 2" in said and "3 prompts" in said and "--all" in said
 
 
-def test_nothing_is_said_where_nothing_is_integrated_or_left_out(reader: Reader) -> None:
+def test_standing_is_empty_where_nothing_is_integrated_or_left_out(reader: Reader) -> None:
     assert said_below(reader, VIEW.with_(method="activation", known=True)) == ()
 
 
