@@ -12,6 +12,7 @@ from knscope.analysis.dkn import table as dkn_table
 from knscope.analysis.edits import others as edits_others
 from knscope.analysis.edits import table as edits_table
 from knscope.analysis.factcheck import table as factcheck_table
+from knscope.analysis.faithfulness import stored as faithfulness_stored
 from knscope.analysis.layers import enrichment as layers_enrichment
 from knscope.analysis.likn import table as likn_table
 from knscope.analysis.report import facts_known
@@ -32,10 +33,11 @@ _MODELS = """
 
 @dataclass(frozen=True)
 class Chapter:
-    """The tables of one View."""
+    """The tables of one View. `which`: which method is right about its model, with a model's first method."""
 
     view: View
     tables: tuple[Table, ...]
+    which: str = ""
 
     @property
     def thresholds(self) -> str:
@@ -51,8 +53,9 @@ class Chapter:
 def chapter(reader: Reader, view: View) -> Chapter:
     """The tables of a View for which something is stored.
 
-    Table 1 compares all stored methods, so edits stand with a model's first. Edits and claims are about the paper's two
-    languages where a View has more, as in the summary: each language has sets of its own to be edited.
+    Table 1 compares all stored methods, so edits stand with a model's first, as does what `faithfulness` has kept there. Edits
+    and claims are about the paper's two languages where a View has more, as in the summary: each language has sets of its own
+    to be edited.
     """
     pair = view.with_(langs=pair_of(view.langs))
     first = view.method == reader.methods(view.model)[0]
@@ -63,7 +66,9 @@ def chapter(reader: Reader, view: View) -> Chapter:
         tables += [edits_table.build(reader, pair), edits_others.build(reader, pair)]
     tables += [factcheck_table.build(reader, pair)] if reader.keys("claim") else []
     tables = [with_standing(table, reader, view) for table in tables if not table.frame.is_empty()]
-    return Chapter(view, tuple(tables))
+    held = faithfulness_stored.tables(reader.path, view.model) if first else []
+    which = (held[0].notes[0] if held else faithfulness_stored.NONE) if first else ""
+    return Chapter(view, (*tables, *held), which)
 
 
 def sources(reader: Reader) -> tuple[Table, ...]:

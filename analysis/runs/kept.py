@@ -18,6 +18,7 @@ from knscope.analysis.attribution.integrate import attribute
 from knscope.analysis.attribution.method import NUMERICS_VERSION, parse_method
 from knscope.analysis.engine.replay import Engine
 from knscope.analysis.faithfulness.compare import Comparison, GroupRow, Item, Row
+from knscope.analysis.faithfulness.stored import FOLDER
 from knscope.analysis.prompts.encode import EncodedQuery
 from knscope.analysis.runs.keys import attribution_key, model_hash
 from knscope.analysis.runs.measuring import Task
@@ -25,15 +26,13 @@ from knscope.store import files
 from knscope.store.errors import UserError
 from knscope.store.reader import Reader
 
-FOLDER = "measured"
-"""In the store: one JSON file an item, named by a hash of all that it depends on."""
-
 
 class KeptItems:
     """Results by item, in a folder of the store. What cannot be read is measured again."""
 
-    def __init__(self, task: Task, hash_of_model: str) -> None:
+    def __init__(self, task: Task, hash_of_model: str, model: str) -> None:
         self._folder = Path(task.store, FOLDER)
+        self._told = {"model": model, "methods": list(task.methods), "seed": task.config.seed}
         asked = {"singles": task.singles, "permutations": task.permutations, "seed": task.config.seed}
         self._about = [hash_of_model, NUMERICS_VERSION, list(task.methods), asked]
 
@@ -54,7 +53,8 @@ class KeptItems:
     def keep(self, item: Item, found: Comparison) -> None:
         file = self._file(item)
         self._folder.mkdir(exist_ok=True)
-        document = {"rows": [asdict(row) for row in found.rows], "groups": [asdict(row) for row in found.groups]}
+        rows, groups = ([asdict(row) for row in some] for some in (found.rows, found.groups))
+        document = {**self._told, "rows": rows, "groups": groups}
         part = file.with_suffix(f".{os.getpid()}.tmp")
         part.write_text(json.dumps(document), encoding="utf-8")
         part.replace(file)  # whole or not at all

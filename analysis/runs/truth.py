@@ -92,7 +92,7 @@ def measure(task: Task, progress: Callable[[int, int], bool]) -> dict[str, Any]:
         task.methods,
         singles=task.singles,
         scores=StoredScores(engine, others, task.store),
-        kept=KeptItems(task, model_hash(asdict(loaded.identity))) if task.store else None,
+        kept=KeptItems(task, model_hash(asdict(loaded.identity)), loaded.label) if task.store else None,
         means=_means(engine, [item.query for item in items]),
         permutations=task.permutations,
         seed=config.seed,

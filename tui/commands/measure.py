@@ -63,7 +63,11 @@ class Measured:
         from knscope.tui.printing import output
         from knscope.tui.printing.format import document
 
-        if self.out is not None or not self.as_json:
+        if self.out is not None and self.out.suffix in (".csv", ".parquet"):
+            for place, one in enumerate(tables):  # a file holds one table: each further one has a file beside the first
+                path = self.out.with_stem(f"{self.out.stem}.{one.name}") if place else self.out
+                output.emit([one], self.form, path)
+        elif self.out is not None or not self.as_json:
             output.emit(tables, self.form, self.out)
         if self.as_json:
             output.write_json(document(tables) | dict(more or {}))

@@ -58,6 +58,12 @@ class ChooseScreen(ModalScreen[tuple[str, ...] | None]):
                 yield OptionList(*options, id="list", compact=True, markup=False)
             else:
                 yield PlainText("nothing to choose from yet", id="list")
+            yield PlainText("", id="told")
+
+    def tell(self, text: str) -> None:
+        """Say something of the choice below the list; nothing once the list was left."""
+        for line in self.query("#told").results(PlainText):
+            line.update(one_line(text))
 
     def _label(self, value: str, label: str) -> str:
         """Marked or not is a sign, never a colour alone; of a list to choose one from, the current choice is marked."""

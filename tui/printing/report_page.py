@@ -98,6 +98,7 @@ class Report:
         title, anchor = f"{view.model}, {view.method}", f"chapter-{len(self._found) + 1}"
         # Edits and claims are about the paper's two languages, the others about those of the view: each says which.
         said = [sentences.of_table(table.name, table.frame, view.langs) for table in chapter.tables]
+        said.append(f"Which method: {chapter.which}." if chapter.which else "")
         self._found.append((anchor, title, [one for one in said if one]))
         self._parts.append(f'<h2 id="{anchor}">{escape(title)}</h2>')
         self._parts.append(f"<p class=notes>{escape(', '.join(view.langs))}. {escape(chapter.thresholds)}</p>")

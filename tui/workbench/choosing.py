@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import TYPE_CHECKING
 
+from knscope.analysis.faithfulness import stored as faithfulness
 from knscope.tui.dialogs.choose import ChooseScreen
 from knscope.tui.panes.queries import QueriesPane
 from knscope.tui.session import look, names
@@ -59,10 +61,13 @@ class Choosing:
         self._ask_one("model", list(names(session.stored.models).items()), view.model, take, live=True)
 
     def _choose_method(self, view: View) -> None:
-        options = [(method, method) for method in self._bench.session.stored.methods]
-        self._ask_one(
-            "attribution method", options, view.method, lambda method: self._bench.change(method=method), live=True
-        )
+        session = self._bench.session
+        options = [(method, method) for method in session.stored.methods]
+        take = lambda method: self._bench.change(method=method)  # noqa: E731
+        screen = self._ask_one("attribution method", options, view.method, take, live=True)
+        if (place := session.path) is not None:
+            verdict = partial(faithfulness.verdict, place, view.model)
+            self._bench.in_thread(verdict, screen.tell, lambda _: None, group="which method", exclusive=True)
 
     def _choose_relation(self, view: View) -> None:
         options = [("", "all relations"), *((one, one) for one in self._bench.session.stored.relations)]
@@ -96,9 +101,9 @@ class Choosing:
         take: Callable[[str], object],
         *,
         live: bool = False,
-    ) -> None:
+    ) -> ChooseScreen:
         """:param live: apply the marked option as one moves"""
-        self._open(title, options, [current], lambda chosen: take(chosen[0]), live=live)
+        return self._open(title, options, [current], lambda chosen: take(chosen[0]), live=live)
 
     def _ask_several(
         self,
@@ -122,7 +127,7 @@ class Choosing:
         *,
         one: str = "",
         live: bool,
-    ) -> None:
+    ) -> ChooseScreen:
         session, before, shown = self._bench.session, self._bench.session.steps, list[tuple[str, ...]]()
 
         def preview(chosen: tuple[str, ...]) -> None:
@@ -144,3 +149,4 @@ class Choosing:
 
         screen = ChooseScreen(title, options, current, several=bool(one), preview=preview if live else None)
         self._bench.app.push_screen(screen, answer)
+        return screen

@@ -13,6 +13,7 @@ from knscope import store
 from knscope.analysis.attribution.method import parse_method
 from knscope.analysis.engine import models, replay
 from knscope.analysis.faithfulness import compare as compare_room
+from knscope.analysis.faithfulness import stored
 from knscope.analysis.faithfulness import table as faithfulness_table
 from knscope.analysis.faithfulness.judge import COMPARED
 from knscope.analysis.figures.drawing import draw
@@ -110,6 +111,23 @@ def test_measured_truth_is_read_back_from_the_store(tiny_models, known_facts, tm
     assert len({item.query.query.id for item in measured}) == len(kept)
 
 
+def test_a_store_says_which_method_from_what_is_kept_of_a_model(tiny_models, known_facts, tmp_path):
+    """The choice of methods with most facts counts, whatever else is kept and damaged."""
+    place = store.create(tmp_path / "a.knstore")
+    assert stored.verdict(place, "m") == stored.NONE
+    wanted = task(tiny_models, known_facts, store=str(place), singles=0)
+    whole = truth.measure(wanted, lambda done, total: True)
+    truth.measure(replace(wanted, methods=("random",), of=2), lambda done, total: True)
+    for name, text in (("cut.json", "{"), ("list.json", "[]"), ("old.json", '{"rows": [], "groups": []}')):
+        (place / "measured" / name).write_text(text)
+    expected = faithfulness_table.build([whole], draws=50)
+    found = stored.tables(place, whole["model"], draws=50)
+    assert [one.name for one in found] == [one.name for one in expected]
+    assert found[0].frame.equals(expected[0].frame) and found[0].notes == expected[0].notes
+    assert stored.verdict(place, whole["model"], draws=50) == expected[0].notes[0]
+    assert stored.verdict(place, "another") == stored.NONE
+
+
 def test_attributions_are_taken_from_the_store(tiny_models, known_facts, tmp_path, monkeypatch):
     place = store.create(tmp_path / "a.knstore")
     wanted = task(tiny_models, known_facts, singles=0)
@@ -184,6 +202,9 @@ def test_the_command_prints_and_draws_the_tables_of_what_its_processes_measured(
     ]
     [measured] = document["measured"]
     assert {row["ablation"] for row in measured["rows"]} == {"zero", "mean", "resample"}
+    assert run_app(["faithfulness", *arguments, "--processes", "1", "-o", str(tmp_path / "area.csv")]) == 0
+    for table, ending in zip(document["tables"], ("", ".faithfulness_by_kind", ".faithfulness_by_truth"), strict=True):
+        assert pl.read_csv(tmp_path / f"area{ending}.csv").height == len(table["rows"])
 
 
 def test_missing_model_is_one_message_and_exit_code_2(tmp_path, known_facts, capsys):

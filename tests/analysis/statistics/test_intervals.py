@@ -23,7 +23,7 @@ from knscope.analysis.statistics.bootstrap import (
 from knscope.analysis.statistics.score import difference_of, share_interval
 
 Rng = np.random.Generator
-SUBJECTS = (8, 12, 30, 100)
+SUBJECTS = (6, 8, 12, 30, 100)
 
 
 def covers(make: Callable[[Rng], Interval], true: float, seeds: Iterable[int]) -> float:
@@ -52,28 +52,32 @@ def pairs(rng: Rng, n: int, share: float = 0.02) -> Interval:
     return share_interval(rng.binomial(looked_at, rng.beta(100 * share, 100 * (1 - share), n)), looked_at, np.arange(n))
 
 
+def paired(rng: Rng, n: int, draws: int) -> Interval:
+    """The difference of two means that are the same, on values with a skewed part in common."""
+    common = skewed(rng, n)
+    one, other = (mean_of(common + rng.normal(size=n) * 0.3, np.arange(n), draws=draws) for _ in range(2))
+    return one.minus(other).interval()
+
+
 @pytest.mark.parametrize("n", SUBJECTS)
-def test_intervals_of_a_mean_and_of_a_share_of_pairs_cover(n: int) -> None:
-    draws, seeds = 400, range(300)
-    assert 0.92 <= covers(lambda rng: mean_interval(*clustered(rng, n), draws=draws), 0.0, seeds) <= 0.98
-    assert 0.92 <= covers(lambda rng: pairs(rng, n), 0.02, seeds) <= 0.98
+def test_intervals_of_a_mean_of_a_share_of_pairs_and_of_a_paired_difference_cover(n: int) -> None:
+    draws, seeds, least = 400, range(300), 0.92 if n >= 8 else 0.90
+    assert least <= covers(lambda rng: mean_interval(*clustered(rng, n), draws=draws), 0.0, seeds) <= 0.98
+    assert least <= covers(lambda rng: pairs(rng, n), 0.02, seeds) <= 0.985
+    assert least <= covers(lambda rng: paired(rng, n, draws), 0.0, seeds) <= 0.985
 
 
 @pytest.mark.soak
 @pytest.mark.parametrize("n", SUBJECTS)
 def test_intervals_of_means_differences_and_shares_cover_in_long_simulations(n: int) -> None:
     seeds, draws, index = range(10_000, 12_000), 1000, np.arange(n)
-
-    def paired(rng: Rng) -> Interval:
-        common = skewed(rng, n)
-        one, other = (mean_of(common + rng.normal(size=n) * 0.3, index, draws=draws) for _ in range(2))
-        return one.minus(other).interval()
-
-    assert 0.92 <= covers(lambda rng: mean_interval(*clustered(rng, n), draws=draws), 0.0, seeds) <= 0.98
-    assert 0.90 <= covers(lambda rng: mean_interval(skewed(rng, n), index, draws=draws), math.exp(0.245), seeds) <= 0.98
-    assert 0.92 <= covers(paired, 0.0, seeds) <= 0.98
+    least = 0.92 if n >= 8 else 0.90
+    assert least <= covers(lambda rng: mean_interval(*clustered(rng, n), draws=draws), 0.0, seeds) <= 0.98
+    most = covers(lambda rng: mean_interval(skewed(rng, n), index, draws=draws), math.exp(0.245), seeds)
+    assert least - 0.02 <= most <= 0.98
+    assert least <= covers(lambda rng: paired(rng, n, draws), 0.0, seeds) <= 0.98
     for share in (0.02, 0.3):
-        assert 0.92 <= covers(lambda rng, share=share: pairs(rng, n, share), share, seeds) <= 0.985
+        assert least <= covers(lambda rng, share=share: pairs(rng, n, share), share, seeds) <= 0.985
 
 
 def test_quantiles_of_the_resampled_mean_itself_would_not_cover() -> None:
