@@ -22,7 +22,7 @@ from knscope.tui.panes.queries import QueriesPane
 from knscope.tui.widgets.frame_table import FrameTable
 from knscope.tui.workbench import watcher
 from knscope.tui.workbench.desk import ModelDesk
-from knscope.tui.workbench.watcher import BUSY_REST, REST, TYPING, Watcher
+from knscope.tui.workbench.watcher import BUSY_REST, LEFT, OTHER_REST, REST, TYPING, Watcher
 from tests.tui.driver import Driver
 from tests.tui.made_store import CONFIG, write_shards
 
@@ -104,6 +104,35 @@ async def test_watcher_holds_new_results_back_while_keys_come(
         assert await results_after(0.125, key=TYPING / 2) == 1, "keys go on, but results have waited long enough"
         assert await results_after(REST, key=TYPING / 2) == 0
         assert await results_after(0.0, key=TYPING) == 1, "no key comes any more"
+
+
+async def test_results_of_another_model_wait_while_nobody_is_there_and_come_with_the_next_key(
+    workbench: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = store.create(tmp_path / "left.knstore")
+    run = runs.new_run(path, CONFIG)
+    write_shards(path, run, 2)
+    clock = [float(int(time.monotonic()))]
+    monkeypatch.setattr(watcher, "time", SimpleNamespace(monotonic=lambda: clock[0]))
+    monkeypatch.setattr(watcher, "EVERY", 0.02)
+    async with workbench(path).run_test(size=WIDE) as pilot:
+        driver = await Driver(pilot).ready()
+        reader = driver.bench.session.reader
+        assert reader is not None
+
+        async def more_after(seconds: float, *, key: bool = False) -> bool:
+            """Whether another model's shard, `seconds` after the last round, is taken in."""
+            await driver.until(lambda: not any(pane.loading_still for pane in driver.bench.seen_panes()))
+            await pilot.pause(0.1)
+            write_shards(path, run, reader.generation + 5, models=("other",), first=reader.generation + 4)
+            before, clock[0] = reader.generation, clock[0] + seconds
+            driver.app.last_key = clock[0] if key else 0.0
+            await pilot.pause(0.25)
+            return reader.generation > before
+
+        assert await more_after(LEFT + 1), "what came last was of the model looked at"
+        assert not await more_after(OTHER_REST + 1)
+        assert await more_after(1.0, key=True), "somebody is there again"
 
 
 async def test_watcher_reloads_panes_only_for_results_of_the_viewed_model(

@@ -38,14 +38,15 @@ class OneKeyAtATime(App[None]):
         self._key_since: float | None = None
         """When the key under way was given out; None: none is."""
         self.last_key = 0.0
-        """When a key last came, by the monotonic clock."""
+        """When a key or the mouse last came, by the monotonic clock."""
 
     async def on_event(self, event: events.Event) -> None:
+        if isinstance(event, events.InputEvent):
+            self.last_key = time.monotonic()
         if not isinstance(event, events.Key) or event.is_forwarded:
             await super().on_event(event)
             return
         self._typed.extend(self._apart(event))
-        self.last_key = time.monotonic()
         if self._key_since is None:
             await self._next_key()
         else:

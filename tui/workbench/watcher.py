@@ -31,6 +31,12 @@ OTHER_REST = 3.0
 """The same where the last round was of models that are not looked at: nothing of it is drawn but the run's progress."""
 TYPING = 1.0
 """Seconds after a key for which the next one is expected."""
+LEFT = 30.0
+"""Seconds without a key or the mouse after which nobody is taken to be there."""
+LEFT_EVERY = 1.0
+"""Seconds between two looks at the store while nobody is there."""
+LEFT_OTHER_REST = 30.0
+"""OTHER_REST while nobody is there: most of what such a round costs does not depend on how much has come."""
 MACHINE_EVERY = 3.0
 """Seconds between two looks at memory and GPUs."""
 
@@ -75,6 +81,7 @@ class Watcher:
         self._bench, self._on_new_results = bench, on_new_results
         self.looking = False
         """Whether a look is under way; it is until what it found is taken in."""
+        self._started = self._looked_at = time.monotonic()
         self._observer: Observer | None = None
         self._moved_at = 0.0
         """When the panes last got new results, or were last seen loading."""
@@ -105,11 +112,14 @@ class Watcher:
         now = time.monotonic()
         if any(pane.loading_still for pane in self._bench.seen_panes()):  # newer results would make these loads stale
             self._moved_at = now
-        if not self.looking:
-            typing = now - self._bench.host.last_key < TYPING
-            rest = max(BUSY_REST if typing else REST, OTHER_REST if self._of_others and not self._bench.waits else 0.0)
+        touched = self._bench.host.last_key
+        left = now - max(touched, self._started) > LEFT and not self._bench.waits
+        if not self.looking and (not left or now - self._looked_at >= LEFT_EVERY):
+            rest = BUSY_REST if now - touched < TYPING else REST
+            if self._of_others and not self._bench.waits:
+                rest = LEFT_OTHER_REST if left else OTHER_REST
             rested = now - self._moved_at >= rest
-            self.looking = True
+            self.looking, self._looked_at = True, now
             self._bench.in_thread(partial(self._seen, rested), self._take, self._fail, group="look")
 
     def _seen(self, rested: bool) -> Seen:
