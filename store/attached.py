@@ -32,7 +32,7 @@ HELD = {
     "held": ("shards that these results come from", {"shard": "run/shard", "tables": "which definition of the tables"}),
     "dense_place": (
         "where the dense scores of an attribution lie: one row a stored copy",
-        {"key": "table attribution", "shard": "run/shard", "dense_row": "row of the shard's dense.npy"},
+        {"key": "table attribution", "shard": "run/shard", "dense_row": "row among the shard's dense scores"},
     ),
     "numerics": (
         "of which numerics version a model's results are: the newest that is stored",

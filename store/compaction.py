@@ -25,7 +25,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from knscope.store import files, ledger
-from knscope.store.dense import DamagedShardError, MissingShardError, Scores
+from knscope.store.dense import DamagedShardError, Form, MissingShardError, Scores
 from knscope.store.errors import UserError
 from knscope.store.ingest import KEYED, NATURAL, fresh_rows, together
 from knscope.store.layout import RUNS, SHARDS, check, list_shards, shards_of, time_of
@@ -143,12 +143,13 @@ def _merge(store: Path, run: Path, paths: Sequence[Path]) -> None:
         if len(shards) < 2:
             return
         tables, dense = merged(shards)
+        form: Form = "float16" if {shard.dense.form for shard in shards if shard.dense} == {"float16"} else "float32"
     except DamagedShardError:
         return
     try:
         # Before anything is written: a copy that replaces nothing only takes room.
         files.append(run, ledger.LEDGER, "")
-        name = write_shard(store, run.name, tables, dense, merges=[shard.path.name for shard in shards])
+        name = write_shard(store, run.name, tables, dense, [shard.path.name for shard in shards], form)
         if not name:
             return
         _open_as(run / SHARDS / name, shards)
@@ -174,8 +175,7 @@ def _whole(paths: Sequence[Path], known: Extents) -> list[Shard]:
             raise
         except DamagedShardError:
             continue
-        if shard.dense is not None or "attribution" not in shard.tables:
-            shards.append(shard)
+        shards.append(shard)
     return shards
 
 
@@ -212,9 +212,10 @@ def merged(shards: Sequence[Shard]) -> tuple[dict[str, pa.Table], Scores | None]
             continue
         rows = fresh.rows
         if name == "attribution":
-            matrices = [_dense_rows(shard, keys) for shard, keys in fresh.by_shard]
-            place = rows.schema.get_field_index("dense_row")
-            rows = rows.set_column(place, "dense_row", pa.array(np.arange(rows.num_rows, dtype=np.int32)))
+            matrices = [_dense_rows(shard, keys) for shard, keys in fresh.by_shard if shard.dense]
+            stored = np.concatenate([np.full(len(keys), shard.dense is not None) for shard, keys in fresh.by_shard])
+            numbers = pa.array(np.cumsum(stored, dtype=np.int32) - 1, mask=~stored)
+            rows = rows.set_column(rows.schema.get_field_index("dense_row"), "dense_row", numbers)
         tables[name] = rows
         for child in children:
             if (belonging := fresh.children(child)) is not None:

@@ -132,7 +132,8 @@ class Intake:
             attributions = shard.tables.get("attribution")
             if shard.dense is not None and attributions is not None:
                 for key, row in zip(*(attributions[c].to_pylist() for c in ("key", "dense_row")), strict=True):
-                    self.dense.setdefault(key, []).append((shard.dense, row))
+                    if row is not None:
+                        self.dense.setdefault(key, []).append((shard.dense, row))
         return changed
 
     def _insert(self, cursor: duckdb.DuckDBPyConnection, shards: Sequence[Shard]) -> dict[str, Fresh]:

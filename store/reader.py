@@ -24,7 +24,7 @@ from knscope.store.address import SITES, Addresses
 from knscope.store.arrivals import Arrivals
 from knscope.store.attached import CONFIG
 from knscope.store.database import prepare
-from knscope.store.dense import DamagedShardError, Scores, gone_or_damaged
+from knscope.store.dense import DamagedShardError, Scores, gone_or_damaged, only_rows
 from knscope.store.errors import UserError
 from knscope.store.frames import frame_of
 from knscope.store.intake import portions
@@ -158,11 +158,17 @@ class Reader:
         """Keys stored of `prediction`, `attribution`, `scan`, `edit` or `claim`."""
         return frozenset(self._intake.keys[table])
 
+    def has_dense(self, key: str) -> bool:
+        """Whether all scores of an attribution are stored, or only the rows from the floor up."""
+        return key in self._intake.dense
+
     def dense(self, key: str) -> npt.NDArray[np.float32]:
         """All scores of one attribution, (n_neurons,), read from disk and checked.
 
-        Raises KeyError for a key that is not stored; UserError where no copy of it can be read.
+        Raises KeyError for a key that is not stored; UserError where none of its scores were stored, or no copy can be read.
         """
+        if key not in self._intake.dense and key in self._intake.keys["attribution"]:
+            raise only_rows(1)
         trouble = DamagedShardError()
         for _ in range(_TRIES):
             try:
@@ -363,7 +369,7 @@ class Reader:
     def _dense_steps(self, missing: Sequence[extension.Missing]) -> Iterator[extension.Step]:
         """Dense scores in the order in which they lie on disk."""
         if lost := [one.key for one in missing if one.key not in self._intake.dense]:
-            raise UserError(f"the dense scores of {len(lost)} attributions are not stored; run the analysis again")
+            raise only_rows(len(lost))
         place = {one.aq: self._intake.dense[one.key][-1] for one in missing}
         ordered = sorted(missing, key=lambda one: (str(place[one.aq][0].path), place[one.aq][1]))
         step: list[tuple[extension.Missing, Scores]] = []

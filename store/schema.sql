@@ -86,9 +86,9 @@ CREATE TABLE attribution ( -- one row a query attributed with a method (eq. 1-5)
     max_nodes INTEGER,        -- most quadrature nodes used
     max_residual DOUBLE,      -- largest relative completeness residual
     flagged_layers SMALLINT[],-- layers whose normalising sum is negative or near 0 (eq. 5)
-    dense_row INTEGER         -- row of the shard's dense.npy
+    dense_row INTEGER         -- row among the shard's dense scores; null where none are stored
 );
-CREATE TABLE score ( -- every neuron of an attribution with rel >= floor; all others are in dense.npy
+CREATE TABLE score ( -- every neuron of an attribution with rel >= floor; all others are in dense scores
     key VARCHAR,              -- table attribution
     layer SMALLINT,           -- from 0
     neuron INTEGER,           -- from 0 within its layer

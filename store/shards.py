@@ -13,21 +13,31 @@ import os
 import secrets
 import shutil
 import time
+import zlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache, cached_property, partial
+from itertools import accumulate, pairwise
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
-import numpy.typing as npt
 import polars as pl
 import pyarrow as pa
 
-from knscope.store import files, ledger, neurons, parquet, schema
-from knscope.store.dense import DENSE_FILE, DamagedShardError, Dense, MissingShardError, row_sums
+from knscope.store import files, ledger, neurons, parquet, schema, sixteen
+from knscope.store.dense import (
+    DENSE_FILE,
+    SIXTEEN_FILE,
+    DamagedShardError,
+    Dense,
+    Form,
+    MissingShardError,
+    Scores,
+    row_sums,
+)
 from knscope.store.errors import UserError
 from knscope.store.layout import CLOSED, RUNS, SHARDS, check, list_shards, read_json, unreadable, write_json
 from knscope.store.runs import DAMAGED as BAD_RECORD
@@ -58,8 +68,9 @@ def write_shard(
     store: Path,
     run: str,
     frames: Mapping[str, pa.Table | pl.DataFrame],
-    dense: npt.NDArray[np.float32] | None = None,
+    dense: Scores | None = None,
     merges: Sequence[str] = (),
+    form: Form = "float32",
 ) -> str:
     """Commit results; returns the shard's name, which sorts by time within a run.
 
@@ -67,6 +78,7 @@ def write_shard(
     :param dense: float32 (rows, neurons); `dense_row` of table attribution points into it
     :param merges: shards of the run whose rows these are. Another process may be merging them, too: where it was quicker, nothing is
         committed and the name is empty
+    :param form: of the dense scores on disk; where there are any, not `none`
     :raises UserError: when the folder cannot be written (disk full, read-only); nothing is left behind
     :raises ValueError: when a frame does not fit the schema
     """
@@ -79,11 +91,13 @@ def write_shard(
             raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT))
         temporary.mkdir(parents=True)
         manifest: dict[str, Any] = {"rows": {table: rows.num_rows for table, rows in ready.items()}}
-        parts = {_file(table): partial(parquet.write, table, rows) for table, rows in ready.items()}
+        parts: dict[str, Callable[[Path], None]] = {
+            _file(table): partial(parquet.write, table, rows) for table, rows in ready.items()
+        }
         if dense is not None:
             scores = np.ascontiguousarray(dense, dtype=np.float32)
-            parts[DENSE_FILE] = partial(np.save, arr=scores, allow_pickle=False)
-            manifest["dense_sums"] = row_sums(scores)
+            file, parts[file], about = _dense_file(scores, form)
+            manifest |= about
         with ThreadPoolExecutor(WRITING_THREADS) as pool:  # a file is on its way to the disk while the next is written
             sums = pool.map(lambda name: _written(temporary / name, parts[name]), sorted(parts))
             manifest["sha256"] = dict(zip(sorted(parts), sums, strict=True))
@@ -100,6 +114,20 @@ def write_shard(
             "what is stored is kept and not computed again"
         ) from error
     return name
+
+
+def _dense_file(scores: Scores, form: Form) -> tuple[str, Callable[[Path], None], dict[str, Any]]:
+    """The name of a file of dense scores, what writes it, and what the manifest says of it."""
+    if form == "float32":
+        return DENSE_FILE, partial(np.save, arr=scores, allow_pickle=False), {"dense_sums": row_sums(scores)}
+    rows = [sixteen.encode(row) for row in scores]
+    about = {"dense_sums": [zlib.crc32(row) for row in rows], "dense_ends": list(accumulate(map(len, rows)))}
+    return SIXTEEN_FILE, lambda path: _write_bytes(path, rows), about
+
+
+def _write_bytes(path: Path, rows: Sequence[bytes]) -> None:
+    with path.open("wb") as file:
+        file.writelines(rows)
 
 
 def _merged_name(merges: Sequence[str]) -> str:
@@ -130,15 +158,18 @@ def _written(path: Path, write: Callable[[Path], None]) -> str:
 
 @dataclass(frozen=True)
 class Manifest:
-    """What a shard's manifest.json says: rows by table, checksums by file, and the sum of every dense row."""
+    """What a shard's manifest.json says: rows by table, checksums by file, the sum of every dense row, and where each ends."""
 
     path: Path
     rows: Mapping[str, int]
     sha256: Mapping[str, str]
     dense_sums: Sequence[int]
+    dense_ends: Sequence[int] = ()
 
     @cached_property
     def dense(self) -> Dense | None:
+        if SIXTEEN_FILE in self.sha256:
+            return Dense(self.path / SIXTEEN_FILE, len(self.dense_ends), self.dense_sums, self.dense_ends)
         if DENSE_FILE not in self.sha256:
             return None
         return Dense(self.path / DENSE_FILE, len(self.dense_sums) or self.rows.get("attribution", 0), self.dense_sums)
@@ -147,7 +178,7 @@ class Manifest:
 def read_manifest(shard: Path) -> Manifest:
     """Raises UserError where it cannot be read; DamagedShardError where it is none, or names a file elsewhere."""
     stored = read_json(shard / MANIFEST)
-    rows, sums, dense = (stored.get(name, {}) for name in ("rows", "sha256", "dense_sums"))
+    rows, sums, dense, ends = (stored.get(name, {}) for name in ("rows", "sha256", "dense_sums", "dense_ends"))
     known = (
         {table: count for table, count in rows.items() if table in schema.tables()} if isinstance(rows, dict) else {}
     )
@@ -155,6 +186,8 @@ def read_manifest(shard: Path) -> Manifest:
         isinstance(rows, dict)
         and isinstance(sums, dict)
         and isinstance(dense or [], list)
+        and _are_ends(ends or [])
+        and (not ends or len(dense) == len(ends))
         and all(type(count) is int for count in known.values())
         and all(isinstance(one, str) for one in sums.values())
     ):
@@ -164,7 +197,14 @@ def read_manifest(shard: Path) -> Manifest:
         raise DamagedShardError(f"{shard}: {MANIFEST} names {strange[0]!r:.80}, which is no file of a shard")
     if missing := [table for table in known if _file(table) not in sums]:
         raise DamagedShardError(f"{shard}: {MANIFEST} has no checksum of {_file(missing[0])}")
-    return Manifest(shard, known, sums, dense or [])
+    return Manifest(shard, known, sums, dense or [], ends or [])
+
+
+def _are_ends(given: Any) -> bool:
+    """Whether these are places in a file, one behind the other."""
+    if not isinstance(given, list) or not all(type(end) is int for end in given):
+        return False
+    return all(0 <= before < end for before, end in pairwise([0, *given]))
 
 
 @dataclass(frozen=True)
@@ -192,7 +232,7 @@ def load(path: Path, dense: Checked = "size") -> Content:
         manifest = read_manifest(path)
         tables = {table: _content(manifest, table) for table in manifest.rows}
         for name in manifest.sha256.keys() - set(map(_file, tables)):
-            if dense == "bytes" or name != DENSE_FILE:
+            if dense == "bytes" or name not in (DENSE_FILE, SIXTEEN_FILE):
                 _check(path, name, _checksum(path, name), manifest)
         if manifest.dense is not None:
             _check_dense(manifest.dense, dense == "rows")
@@ -217,8 +257,8 @@ def parse(content: Content, alike: Alike) -> Shard:
     found = {table: _parsed(manifest, table, *own, alike) for table, own in content.tables.items()}
     scores = manifest.dense
     if scores is not None and "attribution" in found and found["attribution"].num_rows:
-        named = found["attribution"]["dense_row"].to_numpy()  # not a number where it is empty
-        if not 0 <= named.min() <= named.max() < scores.rows:
+        named = found["attribution"]["dense_row"].drop_null().to_numpy()  # null where none was stored
+        if len(named) and not 0 <= named.min() <= named.max() < scores.rows:
             raise DamagedShardError(
                 f"{scores.path} has {scores.rows} rows, and table attribution names {named.min()} to {named.max()}"
             )
@@ -340,7 +380,7 @@ def set_aside(damaged: Iterable[str]) -> int:
 @cache
 def _names() -> frozenset[str]:
     """Every table, and every file that a shard may hold."""
-    return frozenset((*schema.tables(), *map(_file, schema.tables()), DENSE_FILE))
+    return frozenset((*schema.tables(), *map(_file, schema.tables()), DENSE_FILE, SIXTEEN_FILE))
 
 
 def _file(table: str) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
@@ -30,7 +31,7 @@ class QueryCost:
     rows: int
     """Rows of all passes together, before any path asks for more nodes."""
     seconds: float
-    """Measured on one path, times the number of paths."""
+    """Measured on one path, times the number of paths: of processor time, of a GPU's by the clock."""
     rows_a_pass: int
     mib_a_pass: float
 
@@ -63,6 +64,8 @@ class ModelReport:
     not_faster_because: tuple[tuple[str, str], ...]
     """Faster ways that are not exact on this model, each with why."""
     proving_seconds: float
+    mib_scores: float
+    """The scores of all neurons of one query on disk, in float32."""
     costs: tuple[QueryCost, ...]
     sites: tuple[Site, ...]
 
@@ -72,12 +75,13 @@ class ModelReport:
 
 def inspect(loaded: LoadedModel, memory_bytes: int | None = None) -> ModelReport:
     """Prove the model's sites and passes, and time one path per method. Raises ModelError where they cannot be proven."""
-    started = time.perf_counter()
+    clock = _clock(loaded)
+    started = clock()
     engine = Engine(loaded, memory_bytes, remember=False)
     proof = engine.proof
     whole = proof.way(Case(whole=True)).recipe
     long = proof.recipe if proof.longest_prefix >= loaded.context else proof.way(Case(prefix=False)).recipe
-    proving = time.perf_counter() - started
+    proving = clock() - started
     identity, differs = loaded.identity, long != proof.recipe
     return ModelReport(
         model=loaded.label,
@@ -102,9 +106,15 @@ def inspect(loaded: LoadedModel, memory_bytes: int | None = None) -> ModelReport
         error=proof.error,
         not_faster_because=proof.refused,
         proving_seconds=round(proving, 3),
+        mib_scores=round(4 * loaded.n_neurons / 2**20, 3),
         costs=tuple(_cost(engine, name) for name in COSTED if name != "amig" or _substitute(loaded)),
         sites=loaded.sites,
     )
+
+
+def _clock(loaded: LoadedModel) -> Callable[[], float]:
+    """Processor time, which other processes do not lengthen; a GPU's work is waited for."""
+    return time.process_time if loaded.device.type == "cpu" else time.perf_counter
 
 
 def _substitute(loaded: LoadedModel) -> str | None:
@@ -124,9 +134,10 @@ def _cost(engine: Engine, name: str) -> QueryCost:
         return _cost_of_products(engine, name, query)
     others = {query.query.id: [query]}
     list(attribute(engine, [query], timed, others))  # a first one waits for libraries to wake up
-    start = time.perf_counter()
+    clock = _clock(engine.loaded)
+    start = clock()
     list(attribute(engine, [query], timed, others))
-    seconds = (time.perf_counter() - start) * paths
+    seconds = (clock() - start) * paths
     at, _ = nodes_and_weights(method.rule, method.nodes)
     # where a path ends is one row for all, its start one of its own
     rows = paths * len(engine.loaded.sites) * len({0.0, *at[at < 1]}) + int(1 in at)
@@ -144,9 +155,10 @@ def _cost_of_products(engine: Engine, name: str, query: EncodedQuery) -> QueryCo
     held = min(rows, engine.capacity(tokens, gradient=False))
     width = engine.circuit.product(0, prepared.activations[0]).shape[-1]
     hidden = prepared.activations[0].new_ones((held, width))
-    start = time.perf_counter()
+    clock = _clock(engine.loaded)
+    start = clock()
     finish(engine, prepared.ids_of(0), hidden, int(prepared.position[0]))
-    seconds = (time.perf_counter() - start) * rows / held
+    seconds = (clock() - start) * rows / held
     return QueryCost(name, rows, round(seconds, 4), held, round(held * engine.proof.cost.row(tokens, False) / 2**20, 1))
 
 

@@ -34,6 +34,7 @@ def main() -> int:
     worker.add_argument("--dtype", default="float32")
     worker.add_argument("--memory", type=int)
     worker.add_argument("--threads", type=int, default=1)
+    worker.add_argument("--dense", default="float16")
     look = parts.add_parser("inspect", help="print what a model is, as JSON")
     check = parts.add_parser("check", help="print what a model can do with some facts, as JSON")
     for part in (look, check):
@@ -210,7 +211,7 @@ def serve(options: argparse.Namespace) -> int:
         from knscope.analysis.runs.protocol import WorkerSettings
 
         room.lower_priority()
-        settings = WorkerSettings(options.device, options.dtype, options.memory, options.threads)
+        settings = WorkerSettings(options.device, options.dtype, options.memory, options.threads, options.dense)
         worker = room.Worker(options.store, options.run, settings)
         send("state", state="idle", loaded=[])
         with suppress(BrokenPipeError):  # nobody listens any more

@@ -15,6 +15,7 @@ from knscope.analysis.dkn.sets import check_size
 from knscope.analysis.edits.sets import ABLATIONS, Ablation
 from knscope.analysis.engine.sources import weight_bytes
 from knscope.analysis.stored.negative import SIGNS, Sign
+from knscope.store.dense import FORMS, Form
 from knscope.store.errors import UserError
 from knscope.store.text import is_utf8
 
@@ -64,6 +65,8 @@ class RunConfig:
     dtype: str = "float32"
     memory: int | None = None
     seed: int = 0
+    dense: Form = "float16"
+    """How scores below the floor are stored. No key names it: a result that is stored is not computed again in another form."""
     prefix: str = ""
     shots: int = 0
     """Solved examples before every prompt: facts of its relation, which are not asked themselves."""
@@ -94,6 +97,9 @@ class RunConfig:
             self._check_part()
         _check("--engine", (self.engine,), ENGINES)
         _check("--dtype", (self.dtype,), DTYPES)
+        _check("--dense", (self.dense,), FORMS)
+        if self.dense == "none" and "negative" in self.signs:
+            raise UserError("--dense none keeps no negative scores, which --sign negative needs; use --dense float16")
         if not _DEVICES.fullmatch(self.device):
             raise UserError(
                 f"--device {self.device}: write auto, cpu, cuda:0, several as cuda:0,cuda:1, or cuda:0+cuda:1"

@@ -279,7 +279,7 @@ def settings_of(config: RunConfig) -> list[WorkerSettings]:
         devices = [f"cuda:{number}" for number in range(gpus)]
     else:
         devices = ["cpu"] * (config.processes or _cpu_workers(config))
-    return [WorkerSettings(device, config.dtype, config.memory) for device in devices]
+    return [WorkerSettings(device, config.dtype, config.memory, dense=config.dense) for device in devices]
 
 
 def _cpu_workers(config: RunConfig) -> int:

@@ -27,6 +27,7 @@ from knscope.analysis.runs.status import ANSWERS, Observer, RunStatus
 from knscope.analysis.runs.units import Unit
 from knscope.store import processes
 from knscope.store import runs as run_files
+from knscope.store.dense import Form
 from knscope.store.runs import ACTIVE
 
 Event = Mapping[str, Any]
@@ -41,16 +42,27 @@ ERROR = "\x1e"
 
 @dataclass(frozen=True)
 class WorkerSettings:
-    """How a worker's process computes; `threads` counts torch threads, `memory` bytes."""
+    """How a worker's process computes; `threads` counts torch threads, `memory` bytes, `dense` says how scores are stored."""
 
     device: str = "auto"
     dtype: str = "float32"
     memory: int | None = None
     threads: int = 1
+    dense: Form = "float16"
 
     def arguments(self) -> list[str]:
         memory = [] if self.memory is None else ["--memory", str(self.memory)]
-        return ["--device", self.device, "--dtype", self.dtype, "--threads", str(self.threads), *memory]
+        return [
+            "--device",
+            self.device,
+            "--dtype",
+            self.dtype,
+            "--threads",
+            str(self.threads),
+            "--dense",
+            self.dense,
+            *memory,
+        ]
 
 
 class ModelWorker:

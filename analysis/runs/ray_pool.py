@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -144,9 +144,9 @@ def _settings(config: RunConfig, resources: Mapping[str, float], cluster: bool) 
         devices = ["cpu"] * (config.processes or max(1, int(resources.get("CPU", 1))))
     else:
         return [
-            WorkerSettings("+".join(f"cuda:{n}" for n in range(one.device.count("+") + 1)), one.dtype, one.memory)
+            replace(one, device="+".join(f"cuda:{n}" for n in range(one.device.count("+") + 1)))
             if one.device.startswith("cuda")
             else one
             for one in process_pool.settings_of(config)
         ]
-    return [WorkerSettings(device, config.dtype, config.memory) for device in devices]
+    return [WorkerSettings(device, config.dtype, config.memory, dense=config.dense) for device in devices]

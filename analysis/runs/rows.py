@@ -22,9 +22,13 @@ Row = Mapping[str, Any]
 
 
 class Batch:
-    """Rows by table, and dense score rows, until they are written as one shard."""
+    """Rows by table, and dense score rows, until they are written as one shard.
 
-    def __init__(self) -> None:
+    :param dense: False keeps no dense score rows
+    """
+
+    def __init__(self, dense: bool = True) -> None:
+        self._keeps_dense = dense
         self._rows: dict[str, list[Row]] = {}
         self._frames: dict[str, list[pl.DataFrame]] = {}
         self._dense: list[NDArray[np.float32]] = []
@@ -39,8 +43,10 @@ class Batch:
         if frame.height:
             self._frames.setdefault(table, []).append(frame)
 
-    def add_dense(self, scores: NDArray[np.float32]) -> int:
-        """Keep a dense row; returns its place in the shard's dense.npy."""
+    def add_dense(self, scores: NDArray[np.float32]) -> int | None:
+        """Keep a dense row; returns its place among the shard's dense rows."""
+        if not self._keeps_dense:
+            return None
         self._dense.append(scores)
         return len(self._dense) - 1
 

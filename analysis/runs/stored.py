@@ -12,6 +12,7 @@ from knscope.analysis.runs.config import RunConfig
 from knscope.analysis.runs.facts import Templates
 from knscope.analysis.runs.planner import Planned, claim_units, edit_units, set_units
 from knscope.analysis.stored.facts import attributed, stored_facts
+from knscope.analysis.stored.ranked import rel
 from knscope.analysis.types import Floats
 from knscope.store.main_query import template_order
 from knscope.store.reader import Reader
@@ -39,10 +40,8 @@ class ReaderStored:
         total: Floats = np.zeros(0)
         for key in keys:
             if key in present:
-                scores = np.asarray(self.reader.dense(key), dtype=np.float64)
-                best = scores.max(initial=0.0)
-                rel = scores / best if best > 0 else np.zeros_like(scores)
-                total = rel if not total.size else total + rel
+                own = rel(self.reader, key)
+                total = own if not total.size else total + own
         return total / max(len(present), 1)
 
 

@@ -77,7 +77,7 @@ class Worker:
         self._run = run
         self._settings = settings
         self._held: dict[str, Held] = {}
-        self._batch = rows.Batch()
+        self._batch = self._new_batch()
         self._unsaid: list[tuple[str, tuple[rows.Row, ...]]] = []
         """Rows of `model` and `site` of models without a result yet: the first shard of results takes them along."""
         self._written = time.monotonic()
@@ -127,7 +127,7 @@ class Worker:
                 if cancelled():
                     break
         except Exception:
-            self._batch = rows.Batch()
+            self._batch = self._new_batch()
             raise
         self._commit()
         return done, None
@@ -165,12 +165,15 @@ class Worker:
         if torch.cuda.is_available():
             torch.cuda.empty_cache()
 
+    def _new_batch(self) -> rows.Batch:
+        return rows.Batch(dense=self._settings.dense != "none")
+
     def _commit(self) -> None:
         if self._batch:
-            batch, self._batch = self._batch, rows.Batch()
+            batch, self._batch = self._batch, self._new_batch()
             for table, unsaid in self._unsaid:
                 batch.add(table, *unsaid)
-            shards.write_shard(self._store_path, self._run, batch.tables(), batch.dense())
+            shards.write_shard(self._store_path, self._run, batch.tables(), batch.dense(), form=self._settings.dense)
             self._unsaid = []
         self._written = time.monotonic()
 

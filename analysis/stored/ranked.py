@@ -1,7 +1,7 @@
 """The neurons of a fact in a language, best first: by mean rel over its templates, as scans choose theirs (METHOD §5).
 
 Rows hold rel from the floor up, so a neuron that some template has below it, or negative, has no row there: its values of
-that fact are read from the dense scores instead.
+that fact are read from the dense scores instead, and are 0 where none are stored.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from collections.abc import Mapping
 import numpy as np
 import polars as pl
 
+from knscope.analysis.types import Floats
 from knscope.store.address import Addresses
 from knscope.store.reader import Reader
 from knscope.store.view import View
@@ -66,13 +67,32 @@ def _ranked(reader: Reader, names: Mapping[str, object]) -> pl.DataFrame:
 def _completed(reader: Reader, rows: pl.DataFrame, names: Mapping[str, object]) -> pl.DataFrame:
     """The same with the mean over all templates where only some have a row."""
     wanted = Addresses.stored(reader, str(names["model"])).with_flat(rows.with_row_index("at").filter("partly"))
-    rel = rows["rel"].to_numpy().copy()
+    means = rows["rel"].to_numpy().copy()
     keys = {(fact, lang): (keys, highest) for fact, lang, keys, highest in reader.sql(_KEYS, names).iter_rows()}
     for (fact, lang), part in wanted.group_by("fact", "lang"):
         flat = part["flat"].to_numpy()
         total = np.zeros(len(flat))
         for key, highest in zip(*keys[str(fact), str(lang)], strict=True):
             if highest > 0:
-                total += reader.dense(key)[flat].astype(np.float64) / highest
-        rel[part["at"].to_numpy()] = total / len(keys[str(fact), str(lang)][0])
-    return rows.with_columns(rel=pl.Series(rel))
+                total += rel(reader, key)[flat]
+        means[part["at"].to_numpy()] = total / len(keys[str(fact), str(lang)][0])
+    return rows.with_columns(rel=pl.Series(means))
+
+
+def rel(reader: Reader, key: str) -> Floats:
+    """rel of every neuron of one attribution, (n_neurons,); 0 below the floor where `--dense none` stored no other.
+
+    Raises UserError where scores are stored and cannot be read.
+    """
+    if reader.has_dense(key):
+        scores = reader.dense(key).astype(np.float64)
+        best = scores.max(initial=0.0)
+        return scores / best if best > 0 else np.zeros_like(scores)
+    rows = reader.sql(
+        "SELECT model, layer, neuron, rel FROM attribution LEFT JOIN score USING (key) WHERE key = $key", {"key": key}
+    )
+    addresses = Addresses.stored(reader, rows["model"][0])
+    rows = addresses.with_flat(rows.drop_nulls())
+    found = np.zeros(addresses.n_neurons)
+    found[rows["flat"].to_numpy()] = rows["rel"].to_numpy()
+    return found

@@ -55,6 +55,8 @@ def inspect_model(
         output.write_json(report)
         return
     sites, costs = (pl.DataFrame(report.pop(name)) for name in ("sites", "costs"))
+    mib = report.pop("mib_scores")
+    report["scores_on_disk"] = f"{mib:.3g} MiB a query in float32, about {mib / 2:.3g} in float16 (run --dense)"
     ways = _ways(report)
     what, how = (
         pl.DataFrame({"what": list(rows), "value": [cell(value) for value in rows.values()]}) for rows in (report, ways)
@@ -62,7 +64,9 @@ def inspect_model(
     neurons = "neurons are the inputs of the listed modules (each block's second MLP linear), proven on a forward pass"
     hidden = "substitute: what eq. 3 puts in place of a hidden word; --method amig+substitute=TOKEN names another"
     proven = "every way is compared at load with full forwards of this very model"
-    query = "one query of 12 tokens, 6 words and one answer token, before any path asks for more nodes"
+    query = (
+        "one query of 12 tokens, 6 words and one answer token, before any path asks for more nodes; a fact has several"
+    )
     output.emit(
         [
             output.one_table("model", str(report["model"]), what, hidden),

@@ -93,6 +93,9 @@ def run(
     ] = 0,
     dtype: Dtype = "float32",
     memory: Annotated[str | None, typer.Option(help="Memory that a process may use for a batch, as in 8GiB.")] = None,
+    dense: Annotated[
+        str, typer.Option(help="How scores below the floor are stored: none, float16 or float32.")
+    ] = "float16",
     prefix: Prefix = "",
     chat: Chat = "",
     shots: Shots = 0,
@@ -133,6 +136,7 @@ def _options(asked: Mapping[str, Any]) -> Mapping[str, Any]:
         "processes": asked["processes"],
         "dtype": asked["dtype"],
         "memory": common.size(asked["memory"]),
+        "dense": asked["dense"],
         "prefix": common.prefix(asked["prefix"], asked["chat"], model),
         "shots": asked["shots"],
         "known": "any" if asked["known_any"] else "every" if asked["known"] else "",

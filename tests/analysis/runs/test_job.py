@@ -101,6 +101,23 @@ def test_run_records_versions_data_and_methods(finished: Path) -> None:
     assert where["methods"]["amig"]["baseline"] == "per_word"
 
 
+def test_how_dense_scores_are_stored_changes_no_key_and_no_table(
+    small_finished: Path, tmp_path: Path, tiny_models: Mapping[str, Path], tiny_facts: Path
+) -> None:
+    files = {"float16": "dense.bin", "float32": "dense.npy"}
+    assert list(small_finished.rglob(files["float16"])) and not list(small_finished.rglob(files["float32"]))
+    for form in ("float32", "none"):
+        execute(tmp_path / form, small(tiny_models, tiny_facts, dense=form))
+        if form == "float32":
+            same(small_finished, tmp_path / form)
+        else:  # whose scans take their neurons from the rows alone
+            rows = [contents(place)["score"] for place in (small_finished, tmp_path / form)]
+            assert rows[0].equals(rows[1])
+        assert len(list((tmp_path / form).rglob("dense.*"))) == len(list((tmp_path / form).rglob(files.get(form, "?"))))
+    execute(tmp_path / "none", small(tiny_models, tiny_facts))
+    assert run_files.read_runs(tmp_path / "none")[-1].computed == 0
+
+
 def test_stored_scores_are_the_dense_ones_down_to_the_floor(finished: Path) -> None:
     with store.open(finished) as reader:
         keys = reader.sql("SELECT key, max_score, kept FROM attribution ORDER BY key LIMIT 5")
