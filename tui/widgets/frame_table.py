@@ -126,13 +126,19 @@ class FrameTable(ScrollView, can_focus=True):
         return before != self.columns
 
     def _refresh_changed(self, old: pl.DataFrame) -> None:
-        """Draw again only those lines on the screen whose values changed."""
-        names = [column.name for column, _ in self._shown]
+        """Draw again only those cells on the screen whose values changed, and whole lines where another row stands now."""
+        names, width = dict.fromkeys([*self._key, *(column.name for column, _ in self._shown)]), self.size.width
         top, visible = self.scroll_offset.y, max(0, self.size.height - 1)
-        before, now = (each.slice(top, visible).select(names).rows() for each in (old, self.frame))
-        for line, (one, other) in enumerate(zip_longest(before, now)):
-            if one != other:
-                self.refresh(Region(0, line + 1, self.size.width, 1))
+        before, now = (each.slice(top, visible).select(*names).to_dicts() for each in (old, self.frame))
+        for line, (one, other) in enumerate(zip_longest(before, now), 1):
+            if other is None or not self._same(one, other):
+                self.refresh(Region(0, line, width, 1))
+                continue
+            left = GUTTER - self.scroll_offset.x
+            for column, wide in self._shown:
+                if one[column.name] != other[column.name]:
+                    self.refresh(Region(left, line, wide, 1).intersection(Region(0, line, width, 1)))
+                left += wide + GAP
 
     def mark(self, marked: Callable[[Mapping[str, Any]], bool] | None) -> None:
         """Rows with a bar at their left: those that the other panes speak of."""

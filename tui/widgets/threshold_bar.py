@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from itertools import zip_longest
 from typing import ClassVar
 
 from rich.cells import cell_len
 from rich.style import Style
 from rich.text import Text
 from textual import events
-from textual.geometry import Size
+from textual.geometry import Region, Size
 from textual.reactive import reactive
 from textual.widget import Widget
 
@@ -29,12 +31,14 @@ class ThresholdBar(Widget, can_focus=True):
 
     COMPONENT_CLASSES: ClassVar[set[str]] = {"bar--symbol", "bar--value", "bar--marked", "bar--changed"}
 
-    view: reactive[View | None] = reactive(None)
+    view: reactive[View | None] = reactive(None, repaint=False)
     marked: reactive[str] = reactive("")
     typed: reactive[str] = reactive("")
     explains: reactive[bool] = reactive(False)
     """Whether what the marked threshold means, and how drops are measured, stand behind the values: where there is no box around."""
 
+    _drawn: Sequence[Text] = ()
+    """The lines drawn last."""
     _came_from: Widget | None = None
     """What had the focus before: it gets it back when a value is typed or given up, so that keys mean there what they did."""
 
@@ -48,9 +52,14 @@ class ThresholdBar(Widget, can_focus=True):
             self.screen.set_focus(self._came_from)
 
     def watch_view(self, old: View | None, new: View | None) -> None:
-        """Other languages may take another number of lines."""
+        """Other languages may take another number of lines; of the same ones, only lines that read otherwise are drawn again."""
         if old is None or new is None or old.langs != new.langs:
             self.refresh(layout=True)
+            return
+        for row, (was, now) in enumerate(zip_longest(self._drawn, drawn := self._lines())):
+            if was != now:
+                self.refresh(Region(0, row, self.size.width, 1))
+        self._drawn = drawn
 
     def current(self) -> Threshold | None:
         """The threshold that keys nudge."""
@@ -148,6 +157,10 @@ class ThresholdBar(Widget, can_focus=True):
     def render(self) -> Text:
         if self.view is None:
             return Text("no results yet", style=self._style("bar--symbol"))
+        self._drawn = self._lines()
+        return Text("\n").join(self._drawn)
+
+    def _lines(self) -> list[Text]:
         current = self.current()
         lines: list[Text] = []
         for row, column, _, threshold, symbol, value in self._places(self.content_size.width):
@@ -163,7 +176,7 @@ class ThresholdBar(Widget, can_focus=True):
             line.append_text(item)
         if self.explains and lines:
             self._explain(lines, current)
-        return Text("\n").join(lines)
+        return lines
 
     def _explain(self, lines: list[Text], current: Threshold | None) -> None:
         """Into the room that the lines leave: at the end of the first what the marked threshold means, of the last how drops are
