@@ -202,6 +202,14 @@ ACTIONS: tuple[Action, ...] = (
         "what_if",
     ),
     Action(
+        "compute.what-if-set",
+        ("I",),
+        "what if, file",
+        "The same with the neurons of a file, whoever made it, read on the marked fact",
+        "Compute",
+        "what_if_set",
+    ),
+    Action(
         "run.start", ("R",), "start run", "Start a run: which model, data, languages, methods", "Compute", "start_run"
     ),
     Action(

@@ -26,7 +26,6 @@ from knscope.analysis.prompts.encode import encode
 from knscope.analysis.prompts.open_prompt import open_prompt, with_answer
 from knscope.analysis.types import Floats, Ints
 from knscope.store.address import Addresses
-from knscope.store.errors import UserError
 
 
 @dataclass(frozen=True)
@@ -148,7 +147,7 @@ class Model:
 
         :raises UserError: neurons of another model, or that this one does not have
         """
-        self.flat(neurons)
+        self._flat(neurons)
         return Edit(neurons, float(scale))
 
     def generate(self, prompt: str, tokens: int = 20, *, edit: Edit | None = None) -> str:
@@ -167,21 +166,10 @@ class Model:
         return str(tokenizer.decode(made[0, ids.shape[1] :].tolist(), skip_special_tokens=True))
 
     def _edit(self, edit: Edit | None) -> engine_edits.Edit | None:
-        return None if edit is None else engine_edits.Edit.scaled(self.flat(edit.neurons), edit.scale)
+        return None if edit is None else engine_edits.Edit.scaled(self._flat(edit.neurons), edit.scale)
 
-    def flat(self, neurons: NeuronSet) -> Ints:
-        """The flat indices of a set's neurons, (n,).
-
-        :raises UserError: neurons of another model, or that this one does not have
-        """
-        if neurons.model and neurons.model != self.label:
-            raise UserError(f"these neurons are of {neurons.model}, and this model is {self.label}")
-        pairs = np.array(neurons.neurons, np.int64).reshape(-1, 2)
-        widths = dict(zip(self.addresses.layer.tolist(), self.addresses.width.tolist(), strict=True))
-        for layer, neuron in neurons:
-            if not 0 <= neuron < widths.get(layer, 0):
-                raise UserError(f"{self.label} has no neuron {neuron} in layer {layer}")
-        return self.addresses.flat(pairs[:, 0], pairs[:, 1])
+    def _flat(self, neurons: NeuronSet) -> Ints:
+        return neurons.flat(self.addresses, self.label)
 
 
 def load(model: str, device: str = "auto", dtype: str = "float32") -> Model:

@@ -11,10 +11,13 @@ from typing import Any
 import numpy as np
 import polars as pl
 
+from knscope.analysis.types import Ints
+from knscope.store.address import Addresses
 from knscope.store.errors import UserError
 from knscope.store.layout import expanded
 
 FORMAT = "knscope-neurons-1"
+_SAID = ("model", "method", "template_share", "lang", "fact")
 PICKLES = (".pth", ".pt", ".bin", ".pkl", ".pickle")
 CONVERT = """\
 {path} is a pickle, which can run code when opened, so knscope never opens one. Convert it where you trust it:
@@ -38,7 +41,8 @@ class NeuronSet:
     model: str = ""
     """The label of the model, with the hash of its weights; empty: any model that has these neurons."""
     about: Mapping[str, Any] = field(default_factory=dict)
-    """How the set was made: method, prompt, answer, threshold, whatever its maker writes down."""
+    """How the set was made: method, tau (a number, or one a language), langs, facts or prompt and answer, verdict (of `knscope judge`),
+    and whatever else its maker writes down."""
 
     @classmethod
     def of(cls, neurons: Iterable[tuple[int, int]], model: str = "", **about: Any) -> NeuronSet:
@@ -71,6 +75,24 @@ class NeuronSet:
         scores = tuple(self.scores[place] for place in kept) if self.scores else ()
         return replace(self, neurons=tuple(self.neurons[place] for place in kept), scores=scores)
 
+    def is_of(self, model: str) -> bool:
+        """Whether a model has the weights that the set is of: the hashes decide, as the same folder has other names elsewhere."""
+        return not self.model or self.model.rpartition("@")[2] == model.rpartition("@")[2]
+
+    def flat(self, addresses: Addresses, model: str) -> Ints:
+        """The flat indices of the neurons in a model, (n,).
+
+        :raises UserError: neurons of another model, or that this one does not have
+        """
+        if not self.is_of(model):
+            raise UserError(f"these neurons are of {self.model}, and this model is {model}")
+        widths = dict(zip(addresses.layer.tolist(), addresses.width.tolist(), strict=True))
+        for layer, neuron in self:
+            if not 0 <= neuron < widths.get(layer, 0):
+                raise UserError(f"{model} has no neuron {neuron} in layer {layer}")
+        pairs = np.array(self.neurons, np.int64).reshape(-1, 2)
+        return addresses.flat(pairs[:, 0], pairs[:, 1])
+
     @property
     def frame(self) -> pl.DataFrame:
         """Columns layer, neuron, and score where there are scores."""
@@ -84,10 +106,11 @@ class NeuronSet:
     # --- files ---
 
     def save(self, path: Path | str) -> Path:
-        """Write the set as JSON, or as safetensors where the name ends so.
+        """Write the set as JSON or safetensors, by the ending of the name.
 
         :raises UserError: another ending, or a place that cannot be written
         """
+        self.check_name(path)
         place = expanded(str(path))
         about = {"format": FORMAT, "model": self.model, "about": dict(self.about)}
         try:
@@ -98,14 +121,18 @@ class NeuronSet:
                 tensors = {"layer": pairs[:, 0].copy(), "neuron": pairs[:, 1].copy()}
                 tensors |= {"score": np.array(self.scores)} if self.scores else {}
                 save_file(tensors, place, {"knscope": json.dumps(about)})
-            elif place.suffix == ".json":
+            else:
                 document = {**about, "neurons": [list(one) for one in self.neurons], "scores": list(self.scores)}
                 place.write_text(json.dumps(document, ensure_ascii=False) + "\n", encoding="utf-8")
-            else:
-                raise UserError(f"{path}: end the name of a neuron set in .json or .safetensors")
         except OSError as error:
             raise UserError(f"{path} cannot be written ({error.strerror}); choose another path") from error
         return place
+
+    @staticmethod
+    def check_name(path: Path | str) -> None:
+        """Raise UserError for a name that says no form of a neuron set."""
+        if not str(path).endswith((".json", ".safetensors")):
+            raise UserError(f"{path}: end the name of a neuron set in .json or .safetensors")
 
     @classmethod
     def load(cls, path: Path | str) -> NeuronSet:
@@ -138,11 +165,28 @@ class NeuronSet:
 
 
 def _of_table(rows: list[dict[str, Any]]) -> dict[str, Any]:
-    models = {row.get("model", "") for row in rows}
-    if len(models) > 1:
-        raise ValueError("its table has several models")
-    neurons = dict.fromkeys((row["layer"], row["neuron"]) for row in rows)
-    return {"neurons": list(neurons), "model": next(iter(models), "")}
+    """Its neurons together, each with its highest rel where all rows have one."""
+    seen = {name: list(dict.fromkeys(row[name] for row in rows if row.get(name))) for name in _SAID}
+    if several := next((name for name in ("model", "method") if len(seen[name]) > 1), ""):
+        raise ValueError(f"its table has several {several}s")
+    best: dict[tuple[int, int], float] = {}
+    for row in rows:
+        neuron = row["layer"], row["neuron"]
+        best[neuron] = max(best.get(neuron, 0.0), row.get("rel") or 0.0)
+    ranked = sorted(best, key=lambda neuron: -best[neuron])
+    about: dict[str, Any] = {
+        "method": next(iter(seen["method"]), ""),
+        "tau": {row["lang"]: row["tau"] for row in rows if "tau" in row},
+        "template_share": next(iter(seen["template_share"]), None),
+        "langs": seen["lang"],
+        "facts": seen["fact"],
+    }
+    return {
+        "neurons": ranked,
+        "scores": [best[one] for one in ranked] if min(best.values(), default=0.0) > 0 else [],
+        "model": next(iter(seen["model"]), ""),
+        "about": {name: value for name, value in about.items() if value},
+    }
 
 
 def _tensors(place: Path) -> dict[str, Any]:

@@ -6,13 +6,15 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from knscope.analysis.api.model import load
+from knscope.analysis.api.neuron_set import NeuronSet
 from knscope.analysis.attribution import integrate
 from knscope.analysis.attribution.method import parse_method
+from knscope.analysis.engine.edits import Edit
 from knscope.analysis.engine.likeliest import likeliest
 from knscope.analysis.engine.models import LoadedModel
 from knscope.analysis.engine.replay import Engine
@@ -27,7 +29,8 @@ NEURONS = 20
 
 @dataclass(frozen=True)
 class Question:
-    """What is asked. `top`: likeliest answers; `answers`: those to attribute to neurons with `method`."""
+    """What is asked. `top`: likeliest answers; `answers`: those to attribute to neurons with `method`; `neurons`, of the model
+    `made_for`: a set that is scaled to see what the model answers then."""
 
     model: str
     prompt: str
@@ -37,13 +40,19 @@ class Question:
     top: int = 5
     masks: int = 1
     prefix: str = ""
+    neurons: tuple[tuple[int, int], ...] | None = None
+    made_for: str = ""
+    scale: float = 0.0
     device: str = "auto"
     dtype: str = "float32"
 
     @classmethod
     def from_json(cls, text: str) -> Question:
         stored = json.loads(text)
-        return cls(**{**stored, "answers": tuple(stored["answers"])})
+        lists = {"answers": tuple(stored["answers"])}
+        if stored.get("neurons") is not None:
+            lists["neurons"] = tuple((layer, neuron) for layer, neuron in stored["neurons"])
+        return cls(**{**stored, **lists})
 
 
 def answer(asked: Question, progress: Callable[[int, int], None]) -> dict[str, Any]:
@@ -55,7 +64,8 @@ def answer(asked: Question, progress: Callable[[int, int], None]) -> dict[str, A
     loaded, engine, method = model.loaded, Engine(model.loaded), parse_method(asked.method)
     queries = [_encoded(loaded, asked, one) for one in asked.answers]
     filled = asked.prompt.replace("[X]", asked.subject) if asked.subject else asked.prompt
-    (words,) = likeliest(engine, [open_prompt(loaded, filled, asked.masks, asked.prefix)], asked.top)
+    opened = open_prompt(loaded, filled, asked.masks, asked.prefix)
+    (words,) = likeliest(engine, [opened], asked.top)
     document: dict[str, Any] = {
         "model": model.label,
         "likeliest": [{"answer": word.text, "p": word.p} for word in words],
@@ -63,6 +73,9 @@ def answer(asked: Question, progress: Callable[[int, int], None]) -> dict[str, A
         "neurons": [],
         "notes": [],
     }
+    if asked.neurons is not None:
+        flat = NeuronSet(asked.neurons, (), asked.made_for).flat(model.addresses, model.label)
+        document |= _edited(engine, opened, queries, Edit.scaled(flat, asked.scale), asked.top)
     for done, found in enumerate(integrate.attribute(engine, queries, method), 1):
         document["prediction"].append(_prediction(loaded.tokenizer, found))
         rows, notes = _neurons(found, model.addresses)
@@ -70,6 +83,19 @@ def answer(asked: Question, progress: Callable[[int, int], None]) -> dict[str, A
         document["notes"] += notes
         progress(done, len(queries))
     return document
+
+
+def _edited(
+    engine: Engine, opened: EncodedQuery, queries: Sequence[EncodedQuery], edit: Edit, top: int
+) -> dict[str, Any]:
+    """The likeliest answers under an edit, and p and rank of each named answer before and after."""
+    (words,) = likeliest(engine, [opened], top, edit)
+    notes = []
+    for query, before in zip(queries, engine.predict(queries), strict=True):
+        (after,) = engine.edited(query, [edit])
+        moved = f"p {float(before.p):.4g} → {float(after.p):.4g}, rank {int(before.rank)} → {int(after.rank)}"
+        notes.append(f"{query.query.object}: {moved}")
+    return {"edited": [{"answer": word.text, "p": word.p} for word in words], "edited_notes": notes}
 
 
 def _encoded(loaded: LoadedModel, asked: Question, text: str) -> EncodedQuery:

@@ -10,7 +10,7 @@ from typing import Any
 from knscope.analysis.engine.sources import absolute_source
 from knscope.analysis.runs import experiment
 from knscope.analysis.runs.config import ModelSource, RunConfig
-from knscope.analysis.runs.facts import absolute_data, load_facts
+from knscope.analysis.runs.facts import absolute_data, load_facts, load_sets
 from knscope.analysis.runs.protocol import cancel_job, start_job
 from knscope.analysis.runs.status import Observer, RunStatus
 from knscope.store import open as open_store
@@ -47,6 +47,7 @@ def run(
     """
     asked = _asked(models, data, options)
     experiment.check_dataset(asked, load_facts(asked.config).hash)
+    load_sets(asked.config)
     place = Path(store)
     name = start_job(place, asked.config)
     if wait:

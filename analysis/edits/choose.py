@@ -12,6 +12,7 @@ from itertools import permutations
 import numpy as np
 import polars as pl
 
+from knscope.analysis.api.neuron_set import NeuronSet
 from knscope.analysis.edits.sets import (
     KINDS,
     Ablation,
@@ -42,7 +43,8 @@ ACROSS = "1 across"
 """Sets of one language, read on their own fact in another."""
 NEGATIVE = "1 negative"
 """Sets of negative neurons: suppressing them is meant to raise p."""
-GROUPS = ("1", "2", "1 held-out", "2 held-out", ACROSS, NEGATIVE)
+SET = "set"
+"""A set of one's own, edited in every fact."""
 _IRRELEVANT = """
     SELECT fact, other, same_relation, coalesce(kind, CASE WHEN same_relation THEN 'same relation' ELSE 'other relation' END) AS kind
     FROM irrelevant WHERE model = $model ORDER BY ALL
@@ -127,12 +129,7 @@ def wanted(
     fact's templates, read on a template of the other half and on irrelevant facts alone. Across: N of the View's method in one
     language, read on its own fact in the others. `suppress`: the ways to, beside doubling.
     """
-    facts = stored_facts(reader, view.model)
-    others: dict[str, list[tuple[str, Kind]]] = {}
-    for fact, other, kind in irrelevant(reader, view, seed, facts).select("fact", "other", "kind").iter_rows():
-        others.setdefault(fact, []).append((other, kind))
-    several = len(set(facts.relation.values())) > 1
-    asked = _Asked(facts, others, KINDS[0] if several else KINDS[1])
+    facts, asked = _facts_and_others(reader, view, seed)
     by_method = {method: gather(reader, view.with_(method=method)) for method in reader.methods(view.model)}
     if view.method not in by_method:
         return []
@@ -146,6 +143,39 @@ def wanted(
     if "negative" in signs:
         found += _negative(reader, view, by_method[view.method], asked, seed)
     return found if tuple(suppress) == ("zero",) else list(_suppressed(found, Suppressions(facts, seed), suppress))
+
+
+def wanted_of_set(
+    reader: Reader, view: View, name: str, neurons: NeuronSet, seed: int = 0, suppress: Sequence[Ablation] = ("zero",)
+) -> list[WantedEdit]:
+    """The same set edited in every fact of a View, of the facts that it says it is made for where the View names none, and beside
+    it as many random neurons of the same layers.
+
+    :raises UserError: neurons of another model, or that this one does not have
+    """
+    facts, asked = _facts_and_others(reader, view, seed)
+    addresses = Addresses.stored(reader, view.model)
+    flat = neurons.flat(addresses, view.model)
+    rows = facts.frame.filter(pl.col("lang").is_in(view.langs))
+    made_for = [fact for fact in neurons.about.get("facts", ()) if fact in facts.relation]
+    for column, values in (("relation", view.relations), ("fact", view.facts or made_for), ("query", view.queries)):
+        rows = rows.filter(pl.col(column).is_in(values)) if values else rows
+    found: list[WantedEdit] = []
+    for fact, lang in (
+        (rows.filter("known") if view.known else rows).select("fact", "lang").unique().sort("fact", "lang").iter_rows()
+    ):
+        found += asked.edit(SET, name, lang, fact, flat)
+        found += asked.edit(SET, RANDOM[0], lang, fact, random_others(flat, addresses.width, label_seed(seed, fact)))
+    return found if tuple(suppress) == ("zero",) else list(_suppressed(found, Suppressions(facts, seed), suppress))
+
+
+def _facts_and_others(reader: Reader, view: View, seed: int) -> tuple[StoredFacts, _Asked]:
+    facts = stored_facts(reader, view.model)
+    others: dict[str, list[tuple[str, Kind]]] = {}
+    for fact, other, kind in irrelevant(reader, view, seed, facts).select("fact", "other", "kind").iter_rows():
+        others.setdefault(fact, []).append((other, kind))
+    several = len(set(facts.relation.values())) > 1
+    return facts, _Asked(facts, others, KINDS[0] if several else KINDS[1])
 
 
 def _suppressed(edits: Sequence[WantedEdit], ways: Suppressions, suppress: Sequence[Ablation]) -> Iterator[WantedEdit]:

@@ -8,7 +8,8 @@ from typing import Literal, NamedTuple, get_args
 
 import numpy as np
 
-from knscope.analysis.edits.choose import NEGATIVE, WantedEdit, wanted
+from knscope.analysis.api.neuron_set import NeuronSet
+from knscope.analysis.edits.choose import WantedEdit, wanted, wanted_of_set
 from knscope.analysis.edits.judge import Changes, Delta, Exclude, SuccessRate, success_rate
 from knscope.analysis.edits.sets import ABLATIONS, N_IRRELEVANT, Ablation, set_id
 from knscope.analysis.stored.facts import subject_of
@@ -49,6 +50,8 @@ class Judging:
     """What suppressed neurons were set to."""
     sign: Sign = "positive"
     """Whose edits: of the neurons of highest score, or of lowest."""
+    given: tuple[str, NeuronSet] | None = None
+    """Name and neurons of a set of one's own that is edited in place of N."""
 
     def __post_init__(self) -> None:
         for option, value, allowed in (
@@ -94,6 +97,13 @@ class Lookup:
         """Readings that are not stored; a set that several rows speak of is read once."""
         return len({key for edit in edits for key in self.keys(edit)} - self.stored.keys())
 
+    def lacking(self, edits: Sequence[WantedEdit]) -> list[str]:
+        """A note on the readings that are not stored, if any."""
+        if not (missing := self.missing(edits)):
+            return []
+        how = "; compute them with: knscope run STORE --what edit --set FILE …" if self.judging.given else ""
+        return [f"{missing:,} of the readings these thresholds ask for are not computed yet{how}"]
+
     def readings(self, edit: WantedEdit, direction: int) -> Iterator[Reading]:
         """Of each query that the edit is read on, suppressed (0) or enhanced (1)."""
         operation = list(edit.operations)[direction]
@@ -118,7 +128,7 @@ class Lookup:
                 for column, reading in enumerate(self.readings(edit, number)):
                     values[:, row, column] = reading.before, reading.after
             before, after = values
-            reverse = any(edit.group == NEGATIVE for edit in edits)
+            reverse = self.judging.sign == "negative"
             others = before[:, 1:], after[:, 1:], known[:, 1:]
             changes.append(Changes(direction, before[:, 0], after[:, 0], *others, reverse))
         subjects = [self.subject[edit.fact] for edit in edits]
@@ -145,7 +155,10 @@ Groups = Mapping[tuple[str, str], Mapping[str, Sequence[WantedEdit]]]
 
 def looked_up(reader: Reader, view: View, seed: int, judging: Judging) -> tuple[Sequence[WantedEdit], Groups, Lookup]:
     """The edits that the tables show for a View, as a list and in groups, and what is stored of them."""
-    edits = wanted(reader, view, seed, (judging.suppress,), (judging.sign,))
+    if judging.given is None:
+        edits = wanted(reader, view, seed, (judging.suppress,), (judging.sign,))
+    else:
+        edits = wanted_of_set(reader, view, *judging.given, seed, (judging.suppress,))
     groups: dict[tuple[str, str], dict[str, list[WantedEdit]]] = {}
     for edit in edits:
         groups.setdefault((edit.group, edit.lang), {}).setdefault(edit.name, []).append(edit)

@@ -39,8 +39,7 @@ def build(reader: Reader, view: View, seed: int = 0, draws: int = DRAWS, judging
     for (group, lang), by_name in groups.items():
         for name, cells in _group(by_name, lookup, seed, draws):
             rows.append({"table": group, "lang": lang, "edited": name, **cells})
-    missing = lookup.missing(edits)
-    notes = [f"{missing:,} of the readings these thresholds ask for are not computed yet"] if missing else []
+    notes = lookup.lacking(edits)
     frame = pl.DataFrame(rows, schema=_SCHEMA)
     title = f"edits by the facts they are read on: {view.model}, {view.method}"
     return Table("edits_others", title, frame, (*notes, judging.note, *NOTES, RULE), told_in_text(_SCHEMA))

@@ -21,6 +21,7 @@ from knscope.store.view import View
 NOTES = (
     "1: N of each method; 2: what two languages share (LIKN), the other language's N (Mono-KN), one after the other "
     "(Seq-KN), each once (Union); held-out: the same with N from half of a fact's templates, read on one of the others; lang: the one read",
+    "set (--set FILE): the neurons of a file, edited in every fact of the View, or in those that the file says it is made for",
     "1 negative (--sign negative): the neurons of lowest score; there suppressing is meant to raise p, and enhancing to lower it",
     "sr: eq. 11, |mean change of the fact| / |mean change of irrelevant ones|, both directions added up; it grows with the number "
     "of facts, and is shown for comparison only",
@@ -46,8 +47,7 @@ def build(reader: Reader, view: View, seed: int = 0, draws: int = DRAWS, judging
     for (group, lang), by_name in groups.items():
         if group != ACROSS:  # which is read on nothing but the fact
             rows += _group_rows(group, lang, by_name, lookup, seed, draws)
-    missing = lookup.missing(edits)
-    notes = [f"{missing:,} of the readings these thresholds ask for are not computed yet"] if missing else []
+    notes = lookup.lacking(edits)
     notes += [
         f"rows without figures: {why}" for why in sorted({str(r["reason"]) for r in rows if r["reason"] and r["facts"]})
     ]

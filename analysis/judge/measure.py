@@ -49,6 +49,7 @@ class Task:
 
 def measure(task: Task, progress: Callable[[int, int], None]) -> dict[str, Any]:
     """rows: for each fact and language that the model knows, p before, under the ablated set, and under each random set.
+    question: all that decides the verdict beside the set and the model, with the hash of the data in place of their path.
 
     :raises UserError, ModelError: a set of another model, facts that are not in the data, no usable model
     """
@@ -62,9 +63,10 @@ def measure(task: Task, progress: Callable[[int, int], None]) -> dict[str, Any]:
         device=task.device,
         dtype=task.dtype,
     )
-    facts = chosen(load_facts(config).rows, task.own, task.others, task.seed)
+    read = load_facts(config)
+    facts = chosen(read.rows, task.own, task.others, task.seed)
     model = load(task.model, task.device, task.dtype)
-    flat = model.flat(NeuronSet(task.neurons, (), task.made_for))
+    flat = NeuronSet(task.neurons, (), task.made_for).flat(model.addresses, model.label)
     engine = Engine(model.loaded)
     usable: list[tuple[Fact, EncodedQuery]] = []
     for fact in facts:
@@ -87,6 +89,12 @@ def measure(task: Task, progress: Callable[[int, int], None]) -> dict[str, Any]:
         "asked": len(facts),
         "unusable": len(facts) - len(usable),
         "unknown": len(usable) - len(known),
+        "question": {
+            "data": read.hash,
+            **{
+                name: getattr(task, name) for name in ("own", "langs", "relations", "prefix", "others", "draws", "seed")
+            },
+        },
     }
 
 

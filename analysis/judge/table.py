@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -52,6 +53,22 @@ def build(document: Mapping[str, Any]) -> Table:
     unusable, unknown = document["unusable"], document["unknown"]
     left = f"{document['asked']:,} prompts; left out: {unusable:,} unusable, {unknown:,} not known to the model"
     return Table("judge", title, pl.DataFrame(cells, schema=_SCHEMA), (left, *NOTES), told_in_text(_SCHEMA))
+
+
+def record(document: Mapping[str, Any], table: Table) -> dict[str, Any]:
+    """What a set's file says of its judgement: verdict and figures on its own facts, and the question, as JSON has them."""
+    row = table.frame.row(0, named=True) if table.frame.height else {}
+    figures = {name: row.get(name) for name in ("verdict", "readings", "subjects", "drop", "random", "p_random")}
+    found: dict[str, Any] = json.loads(json.dumps({**figures, "question": document["question"]}))
+    return found
+
+
+def beside(before: Mapping[str, Any], now: Mapping[str, Any]) -> str:
+    """One sentence: how a verdict that a file brings compares with this one."""
+    if before.get("question") != now["question"]:
+        return f"the file says {before.get('verdict')}, of other facts or with other draws"
+    agrees = "the same" if before.get("verdict") == now["verdict"] else f"{before.get('verdict')}"
+    return f"the file says {agrees}, of the same facts and draws"
 
 
 def verdict(above: Interval, beyond: Mapping[str, Interval]) -> str:

@@ -55,6 +55,8 @@ class RunConfig:
     """What a suppressed neuron becomes in edits."""
     signs: tuple[Sign, ...] = ("positive",)
     """Which neurons are edited: those of highest score, and those of lowest."""
+    sets: tuple[str, ...] = ()
+    """Files of neuron sets that are edited, in place of N; none named: N."""
     size: int = 3
     """Neurons of the largest degenerate sets that are looked for."""
     table_langs: tuple[str, ...] = ()
@@ -79,7 +81,7 @@ class RunConfig:
     def __post_init__(self) -> None:
         if not self.models:
             raise UserError("no model named; add --model FOLDER (or a hub id)")
-        for text in (*(model.source for model in self.models), self.data, *self.columns, self.prefix):
+        for text in (*(model.source for model in self.models), self.data, *self.columns, self.prefix, *self.sets):
             if not is_utf8(text):
                 raise UserError(f"{text!r} is not UTF-8, and a run writes down what it is asked for; rename the file")
         object.__setattr__(self, "models", _once(self.models))
@@ -92,6 +94,8 @@ class RunConfig:
         _check("--suppress", self.suppress, ABLATIONS)
         _check("--sign", self.signs, SIGNS)
         check_size(self.size)
+        if self.sets and "edit" not in self.what:
+            raise UserError(f"--set {self.sets[0]}: a set is edited; add edit to --what")
         _check("known", (self.known,), ("", "every", "any"))
         if self.part:
             self._check_part()

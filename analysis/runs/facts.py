@@ -9,6 +9,7 @@ from pathlib import Path
 
 import polars as pl
 
+from knscope.analysis.api.neuron_set import NeuronSet
 from knscope.analysis.engine.sources import is_decoder
 from knscope.analysis.prompts.encode import Query
 from knscope.analysis.runs.config import RunConfig, parse_part
@@ -160,6 +161,14 @@ def _demo_facts(config: RunConfig) -> tuple[str, str, pl.DataFrame, Templates]:
         if wanted:
             frame = frame.filter(pl.col(column).is_in(wanted))
     return "demo", hashlib.sha256(FACTS_CSV.read_bytes()).hexdigest(), frame, _templates(load_facts())
+
+
+def load_sets(config: RunConfig) -> dict[str, NeuronSet]:
+    """The neuron sets that a run edits, by file.
+
+    :raises UserError: a file that cannot be read, or that holds no neuron
+    """
+    return {name: NeuronSet.load(name) for name in config.sets}
 
 
 def absolute_data(data: str, folder: Path = Path()) -> str:

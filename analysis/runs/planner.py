@@ -13,6 +13,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from knscope.analysis.api.neuron_set import NeuronSet
 from knscope.analysis.attribution.method import parse_method
 from knscope.analysis.attribution.others import draw_others
 from knscope.analysis.dkn import larger as dkn_larger
@@ -156,6 +157,27 @@ def edit_units(
     new = edits_choose.irrelevant(reader, view, seed).filter("new")
     aside = new.select("fact", "other", "same_relation", "kind").rows()
     wanted = edits_choose.wanted(reader, view, seed, suppress, signs)
+    return _edits(reader, source, row, wanted, seed, aside)
+
+
+def given_units(
+    reader: Reader,
+    source: str,
+    row: Mapping[str, Any],
+    view: View,
+    seed: int,
+    sets: Mapping[str, NeuronSet],
+    suppress: Sequence[Ablation] = ("zero",),
+) -> Planned:
+    """Every edit of sets of one's own, those of other models left out."""
+    new = edits_choose.irrelevant(reader, view, seed).filter("new")
+    aside = new.select("fact", "other", "same_relation", "kind").rows()
+    mine = {name: one for name, one in sets.items() if one.is_of(view.model)}
+    wanted = [
+        edit
+        for name, one in mine.items()
+        for edit in edits_choose.wanted_of_set(reader, view, name, one, seed, suppress)
+    ]
     return _edits(reader, source, row, wanted, seed, aside)
 
 

@@ -9,8 +9,8 @@ import numpy as np
 
 from knscope.analysis.prompts.encode import Query
 from knscope.analysis.runs.config import RunConfig
-from knscope.analysis.runs.facts import Templates
-from knscope.analysis.runs.planner import Planned, claim_units, edit_units, set_units
+from knscope.analysis.runs.facts import Templates, load_sets
+from knscope.analysis.runs.planner import Planned, claim_units, edit_units, given_units, set_units
 from knscope.analysis.stored.facts import attributed, stored_facts
 from knscope.analysis.stored.ranked import rel
 from knscope.analysis.types import Floats
@@ -107,6 +107,9 @@ class RunStored(ReaderStored):
         given = (self.reader, source, row, view, self._config.seed)
         if phase == "sets":
             return set_units(*given, self._config.size)
+        if phase == "edit" and self._config.sets:
+            given = (self.reader, source, row, view.with_(facts=self._config.fact_ids), self._config.seed)
+            return given_units(*given, load_sets(self._config), self._config.suppress)
         if phase == "edit":
             return edit_units(*given, self._config.suppress, self._config.signs)
         return claim_units(*given, gpus=self._gpus)

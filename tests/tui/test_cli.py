@@ -103,7 +103,8 @@ def test_output_file_ending_chooses_the_format(
     assert captured.out == "" and "rows written to" in captured.err
     read = {"csv": pl.read_csv, "json": rows_of_json, "parquet": pl.read_parquet}[ending]
     written = read(out)
-    assert written.columns == ["model", "method", "fact", "relation", "lang", "layer", "neuron", "rel", "share"]
+    columns = ["fact", "relation", "lang", "layer", "neuron", "rel", "share", "tau", "template_share"]
+    assert written.columns == ["model", "method", *columns]
     assert written["model"].unique().len() == 1 and written["method"].unique().to_list() == ["amig"]
 
 

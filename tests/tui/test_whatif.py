@@ -34,7 +34,10 @@ class Shown(App[None]):
         super().__init__()
         self.asked: list[float] = []
         self.exported: list[pl.DataFrame] = []
-        self.dialog = WhatIfScreen("the 3 en neurons", FACTORS, self.asked.append, self.exported.append)
+        self.saved: list[int] = []
+        self.dialog = WhatIfScreen(
+            "the 3 en neurons", FACTORS, self.asked.append, self.exported.append, lambda: self.saved.append(1)
+        )
 
     def on_mount(self) -> None:
         self.push_screen(self.dialog)
@@ -96,7 +99,8 @@ async def test_what_if_exports_every_try_and_closes_with_escape() -> None:
         app.dialog.answered(0.0, answers(0.2), 0.1)
         await pilot.press("2")
         app.dialog.answered(2.0, answers(0.95), 0.1)
-        await pilot.press("e", "escape")
+        await pilot.press("w", "e", "escape")
+        assert app.saved == [1]
         (frame,) = app.exported
         assert frame.select("factor", "after").drop_nulls().rows() == [(0.0, 0.2), (2.0, 0.95)]
         assert app.screen is not app.dialog

@@ -43,11 +43,16 @@ def judge(
     device: Device = "auto",
     dtype: Dtype = "float32",
     seed: Seed = 0,
+    save: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Write the set with this verdict: .json or .safetensors.")
+    ] = None,
     form: Format = "table",
     out: Output = None,
     as_json: Json = False,
 ) -> None:
     """Ablate the neurons of SET on facts, and compare with random sets of their size and with other facts."""
+    from dataclasses import replace
+
     from knscope.analysis.api.neuron_set import NeuronSet
     from knscope.analysis.engine.sources import absolute_source
     from knscope.analysis.judge import table as judge_table
@@ -57,6 +62,8 @@ def judge(
     from knscope.tui.printing import output
 
     output.check(form, out)
+    if save is not None:
+        NeuronSet.check_name(save)
     check_options(model, device, dtype)
     found = NeuronSet.load(neurons)
     if not len(found):
@@ -70,4 +77,10 @@ def judge(
     }
     how = {"draws": draws, "seed": seed, "device": device, "dtype": dtype}
     document = common.child("judge", json.dumps({**about, **facts, **names, **how}))
-    output.emit([judge_table.build(document)], "json" if as_json else form, out)
+    table = judge_table.build(document)
+    said = judge_table.record(document, table)
+    if "verdict" in found.about:
+        table = replace(table, notes=(judge_table.beside(found.about["verdict"], said), *table.notes))
+    if save is not None:
+        replace(found, model=document["model"], about={**found.about, "verdict": said}).save(save)
+    output.emit([table], "json" if as_json else form, out)

@@ -71,6 +71,10 @@ DataRelations = Annotated[str | None, typer.Option("--relations", help="Relation
 FactIds = Annotated[
     list[str] | None, typer.Option("--fact", metavar="ID", help="Only the fact of this id; repeat for several.")
 ]
+SetFile = Annotated[
+    Path | None,
+    typer.Option("--set", metavar="FILE", help="A neuron set: .json or .safetensors; whoever made it."),
+]
 Facts = Annotated[str, typer.Option("--facts", help="Number of facts (seeded, balanced over relations), or all.")]
 Site = Annotated[
     str | None,

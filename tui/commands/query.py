@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from knscope.tui.commands import common
-from knscope.tui.commands.options import Chat, Device, Dtype, Json, ModelArgument, Prefix, Site
+from knscope.tui.commands.options import Chat, Device, Dtype, Json, ModelArgument, Prefix, SetFile, Site
 
 
 def query(
@@ -29,6 +29,10 @@ def query(
             "--example", metavar="SUBJECT=ANSWER", help="Solved example before the prompt; repeat for several."
         ),
     ] = None,
+    neurons: SetFile = None,
+    scale: Annotated[
+        float, typer.Option(help="With --set: its activations are multiplied by this; 0 takes them away.")
+    ] = 0.0,
     site: Site = None,
     device: Device = "auto",
     dtype: Dtype = "float32",
@@ -39,13 +43,18 @@ def query(
 
     import polars as pl
 
+    from knscope.analysis.api.neuron_set import NeuronSet
     from knscope.analysis.engine.sources import absolute_source, with_site
     from knscope.analysis.prompts.open_prompt import with_answer
     from knscope.analysis.prompts.words import WITHOUT_PATH
+    from knscope.store.errors import UserError
     from knscope.tui.commands.inspect import check_options
     from knscope.tui.printing import output
 
     label = common.one_method(method)
+    edited = None if neurons is None else NeuronSet.load(neurons)
+    if edited is None and scale:
+        raise UserError(f"--scale {scale:g} multiplies the neurons of a set; name one with --set")
     answers = list(dict.fromkeys(answer or ()))
     for one in answers or ["?"]:  # an answer that is not given is not what is wrong
         with_answer(prompt, one, subject)
@@ -59,9 +68,14 @@ def query(
         "prefix": before,
     }
     how = {"top": top, "masks": masks, "device": device, "dtype": dtype}
+    if edited is not None:
+        how |= {"neurons": edited.neurons, "made_for": edited.model, "scale": scale}
     found = common.child("question", json.dumps({**about, **how, "answers": answers}))
     name = found["model"]
     tables = [output.one_table("likeliest", f"likeliest answers: {name}", pl.DataFrame(found["likeliest"]))]
+    if edited is not None:
+        title = f"likeliest answers with {len(edited):,} neurons × {scale:g}"
+        tables.append(output.one_table("edited", title, pl.DataFrame(found["edited"]), *found["edited_notes"]))
     if answers:
         tables += [
             output.one_table("prediction", "what the model answers", pl.DataFrame(found["prediction"]), WITHOUT_PATH),

@@ -8,7 +8,7 @@ from typing import Annotated, Any, cast
 import typer
 
 from knscope.tui.commands import shown
-from knscope.tui.commands.options import Format, Json, Output, Store
+from knscope.tui.commands.options import Format, Json, Output, SetFile, Store
 from knscope.tui.commands.shown import Shown, shows
 
 Sign = Annotated[
@@ -104,13 +104,16 @@ def edits(
         ),
     ] = False,
     sign: Sign = "positive",
+    neurons: SetFile = None,
 ) -> None:
     """Success rates of suppressing and enhancing neurons, with intervals (equation 11, tables 1 and 2)."""
+    from knscope.analysis.api.neuron_set import NeuronSet
     from knscope.analysis.edits import others as edits_others
     from knscope.analysis.edits import table as edits_table
     from knscope.analysis.edits.lookup import Judging
 
-    judging = Judging(cast(Any, change), cast(Any, exclude), per_token, cast(Any, suppress), shown.sign(sign))
+    given = None if neurons is None else (neurons.stem, NeuronSet.load(neurons))
+    judging = Judging(cast(Any, change), cast(Any, exclude), per_token, cast(Any, suppress), shown.sign(sign), given)
     asked.show(partial((edits_others if others else edits_table).build, judging=judging))
 
 

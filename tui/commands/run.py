@@ -41,6 +41,7 @@ FIELDS = {
     "column": "columns",
     "method": "methods",
     "sign": "signs",
+    "neurons": "sets",
     "fact": "fact_ids",
     "known_any": "known",
     "chat": "prefix",
@@ -84,6 +85,14 @@ def run(
     sign: Annotated[
         str, typer.Option(help="Neurons that edits are of: positive, negative (they push the answer down), or both.")
     ] = "positive",
+    neurons: Annotated[
+        list[Path] | None,
+        typer.Option(
+            "--set",
+            metavar="FILE",
+            help="Edit the neurons of this set in every fact, in place of N; repeat for several.",
+        ),
+    ] = None,
     size: Annotated[int, typer.Option(help="Neurons of the largest degenerate sets of --what sets: 3 to 6.")] = 3,
     site: Site = None,
     device: Device = "auto",
@@ -116,6 +125,7 @@ def _options(asked: Mapping[str, Any]) -> Mapping[str, Any]:
     from knscope.analysis.engine.sources import absolute_source, with_site
     from knscope.analysis.runs.config import ModelSource
     from knscope.analysis.runs.facts import absolute_data
+    from knscope.store.layout import expanded
 
     model = asked["model"] or ()
     return {
@@ -129,6 +139,7 @@ def _options(asked: Mapping[str, Any]) -> Mapping[str, Any]:
         "methods": common.methods(asked["method"]),
         "what": common.words("--what", asked["what"]),
         "suppress": common.words("--suppress", asked["suppress"]),
+        "sets": tuple(str(expanded(str(one)).resolve()) for one in asked["neurons"] or ()),
         "size": asked["size"],
         "signs": common.words("--sign", asked["sign"]),
         "device": asked["device"],
@@ -172,13 +183,14 @@ def _asked(file: Path | None, options: Mapping[str, Any], given: Collection[str]
 def _start(store: Path, asked: Experiment, follow: bool, as_json: bool) -> None:
     """Start the run, and follow it if asked to."""
     from knscope.analysis.runs import experiment, protocol
-    from knscope.analysis.runs.facts import load_facts
+    from knscope.analysis.runs.facts import load_facts, load_sets
     from knscope.store.errors import UserError
     from knscope.tui.printing import output
 
     config = asked.config
     facts = load_facts(config)  # whatever is wrong with the data is said here, before anything is started
     experiment.check_dataset(asked, facts.hash)
+    load_sets(config)
     lacking = sorted(set(config.fact_ids) - {row.fact for row in facts.rows})
     if lacking and not config.part:
         raise UserError(f"--fact {lacking[0]}: {config.data} holds no fact of that id, or none that is asked for")

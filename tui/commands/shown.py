@@ -32,6 +32,7 @@ class Shown:
     method: options.Method = None
     langs: options.Langs = None
     relations: options.Relations = None
+    fact: options.FactIds = None
     tau: options.Tau = None
     template_share: options.Share = None
     t_low: options.TLow = None
@@ -52,6 +53,8 @@ class Shown:
         given = {name: value for name in THRESHOLDS if (value := getattr(self, name)) is not None}
         named = model or self.model, method or self.method
         view = view_of(reader, *named, self.langs, self.relations, self.tau, **given)
+        if self.fact:
+            view = view.with_(facts=_stored(reader, self.fact))
         return view.with_(known=knows_any(reader, view) if self.known is None else self.known)
 
     def views(self, reader: Reader) -> list[View]:
@@ -111,6 +114,18 @@ def takes(kind: type[Any], left_out: Collection[str] = ()) -> Decorator:
         return run
 
     return decorate
+
+
+def _stored(reader: Reader, facts: Sequence[str]) -> tuple[str, ...]:
+    """Ids of facts. Raises UserError for one that the store does not hold."""
+    from knscope.store.errors import UserError
+
+    there = set(reader.sql("SELECT DISTINCT fact FROM query")["fact"])
+    if lacking := [one for one in facts if one not in there]:
+        raise UserError(
+            f"--fact {lacking[0]}: the store holds no such fact; knscope facts and the query table name them"
+        )
+    return tuple(facts)
 
 
 def _tell_missing(reader: Reader, view: View, name: str, store: Path) -> None:

@@ -39,7 +39,7 @@ COLUMNS = (
 
 class WhatIfScreen(ModalScreen[None]):
     """Left and right move the factor. `ask` is called with each factor that was not tried before; `answered` takes what it
-    led to. `export` is given every try so far as a frame.
+    led to. `export` is given every try so far as a frame; `save` writes the set.
     """
 
     BINDINGS: ClassVar[list[BindingType]] = [
@@ -50,6 +50,7 @@ class WhatIfScreen(ModalScreen[None]):
         Binding("1", "to(1)", "leave as it is", show=False),
         Binding("2", "to(2)", "double", show=False),
         Binding("e", "export", "export", show=False),
+        Binding("w", "save", "write the set", show=False),
     ]
 
     def __init__(
@@ -58,9 +59,11 @@ class WhatIfScreen(ModalScreen[None]):
         factors: Sequence[float],
         ask: Callable[[float], None],
         export: Callable[[pl.DataFrame], None],
+        save: Callable[[], None],
     ) -> None:
         super().__init__()
-        self._title, self._factors, self._ask, self._export = title, tuple(factors), ask, export
+        self._title, self._factors = title, tuple(factors)
+        self._ask, self._export, self._save = ask, export, save
         self.factor = 0.0
         self.tried: dict[float, tuple[Answer, ...]] = {}
         """What each factor led to."""
@@ -71,7 +74,7 @@ class WhatIfScreen(ModalScreen[None]):
     def compose(self) -> ComposeResult:
         with Vertical(id="box", classes="wide") as box:
             box.border_title = Content(one_line(self._title))
-            box.border_subtitle = "←/→ factor, 0 suppresses, 1 as it is, 2 doubles, e exports, esc leaves"
+            box.border_subtitle = "←/→ factor, 0 suppresses, 1 as it is, 2 doubles, e exports, w writes the set"
             yield PlainText(id="slider")
             yield PlainText("", id="state", classes="hint")
             yield FrameTable("whatif")
@@ -163,6 +166,9 @@ class WhatIfScreen(ModalScreen[None]):
 
     def on_row_entered(self, message: RowEntered) -> None:
         message.stop()
+
+    def action_save(self) -> None:
+        self._save()
 
     def action_export(self) -> None:
         """Every try so far as rows, smallest factor first."""

@@ -289,6 +289,9 @@ class WorkbenchScreen(Bench):
     def action_what_if(self) -> None:
         self.whatif.open()
 
+    def action_what_if_set(self) -> None:
+        self.whatif.open_file()
+
     def action_start_run(self) -> None:
         self.runs.start()
 

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from knscope.tui.dialogs.completing import path as path_of
+from knscope.tui.dialogs.form import Field, FormScreen
 from knscope.tui.dialogs.whatif import WhatIfScreen
 from knscope.tui.workbench.exporting import unused
 from knscope.tui.workbench.notes import marked_neurons
@@ -28,8 +30,18 @@ class WhatIf:
     def __init__(self, bench: Bench, desk: ModelDesk) -> None:
         self._bench, self._desk = bench, desk
 
-    def open(self) -> None:
-        """Open the dialog for the neuron, the pair or the fact's set that is marked."""
+    def open_file(self) -> None:
+        """Ask for the file of a neuron set, and open the dialog for it."""
+
+        def begin(values: dict[str, str] | None) -> None:
+            if values is not None:
+                self.open(values["file"])
+
+        field = Field("file", "file", "", "a neuron set: .json or .safetensors", complete=path_of)
+        self._bench.app.push_screen(FormScreen("what if · neurons of a file", [field]), begin)
+
+    def open(self, file: str = "") -> None:
+        """Open the dialog for the neurons of a file, or for the neuron, the pair or the fact's set that is marked."""
         bench = self._bench
         reader, view, row = bench.session.reader, bench.session.view, self._marked_query()
         if reader is None or view is None or row is None:
@@ -40,7 +52,9 @@ class WhatIf:
             named = marked_neurons(bench)
             shared = bench.open_tab == "likn"
             bench.in_thread(
-                partial(_found, reader, view, row["fact"], row["lang"], named, shared),
+                partial(found_in_file, reader, view, row["fact"], row["lang"], file)
+                if file
+                else partial(_found, reader, view, row["fact"], row["lang"], named, shared),
                 partial(self._show, reader, view, f"{row['subject']} → {row['object']}"),
                 lambda error: bench.say(f"The set could not be found: {error}"),
                 group="whatif",
@@ -63,6 +77,7 @@ class WhatIf:
             FACTORS,
             lambda factor: self._ask(screen, reader, view, found, factor),
             self._export,
+            partial(self._save, view, found),
         )
         self._bench.app.push_screen(screen)
 
@@ -89,19 +104,38 @@ class WhatIf:
         if not self._desk.give(task):
             screen.failed("the model worker could not start")
 
+    def _save(self, view: View, found: _Found) -> None:
+        """Write the set with what it is of, so that it can be sent, edited and judged."""
+        from knscope.analysis.api.neuron_set import NeuronSet
+
+        about = {
+            "name": found.name,
+            "method": view.method,
+            "tau": dict(view.taus),
+            "template_share": view.template_share,
+            "langs": list(view.langs),
+            "facts": [found.readings[0].query.fact],
+        }
+        self._written("set.json", NeuronSet(found.neurons, (), view.model, about).save)
+
     def _export(self, frame: pl.DataFrame) -> None:
         from knscope.analysis.statistics.table import Table
-        from knscope.store.errors import UserError
-        from knscope.store.layout import expanded
         from knscope.tui.printing import writing
 
+        self._written("whatif.csv", lambda path: writing.write([Table("whatif", "what if", frame)], path))
+
+    def _written(self, name: str, write: Callable[[Path], object]) -> None:
+        """Write under a name that is free in the folder for exports, and say where, or why not."""
+        from knscope.store.errors import UserError
+        from knscope.store.layout import expanded
+
         try:
-            path = unused(expanded(Path(self._bench.host.settings.export_folder) / "whatif.csv"))
-            said = writing.write([Table("whatif", "what if", frame)], path)
+            path = unused(expanded(Path(self._bench.host.settings.export_folder) / name))
+            write(path)
         except (UserError, OSError) as error:
             self._bench.say(str(error))
         else:
-            self._bench.say(said, "information")
+            self._bench.say(f"{path} written", "information")
 
 
 class _Found:
@@ -109,6 +143,22 @@ class _Found:
 
     def __init__(self, name: str, neurons: Sequence[Neuron], readings: Sequence[Reading]) -> None:
         self.name, self.neurons, self.readings = name, tuple(neurons), tuple(readings)
+
+
+def found_in_file(reader: Reader, view: View, fact: str, lang: str, file: str) -> _Found:
+    """The neurons of a file. Runs in a thread.
+
+    :raises UserError: a file that holds no set, or one of another model
+    """
+    from knscope.analysis.api.neuron_set import NeuronSet
+    from knscope.analysis.runs.whatif import readings
+    from knscope.store.address import Addresses
+
+    neurons = NeuronSet.load(file)
+    neurons.flat(Addresses.stored(reader, view.model), view.model)
+    return _Found(
+        f"the {len(neurons):,} neurons of {Path(file).name}", list(neurons), readings(reader, view, fact, lang)
+    )
 
 
 def _found(reader: Reader, view: View, fact: str, lang: str, named: Sequence[Neuron], shared: bool) -> _Found:

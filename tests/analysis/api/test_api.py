@@ -146,7 +146,7 @@ def test_a_file_that_holds_no_neuron_set_is_refused(tmp_path: Path) -> None:
         {"model": "m", "fact": fact, "layer": 1, "neuron": neuron} for fact, neuron in (("a", 4), ("b", 4), ("b", 2))
     ]
     plain.write_text(json.dumps({"tables": [{"name": "kn", "rows": rows}]}))
-    assert NeuronSet.load(plain) == NeuronSet.of([(1, 4), (1, 2)], "m")
+    assert NeuronSet.load(plain) == NeuronSet.of([(1, 4), (1, 2)], "m", facts=["a", "b"])
     for text in ("{}", "[[0]]", "[[0, -1]]", "no json", json.dumps({"neurons": [[0, 1]], "scores": [1, 2]})):
         plain.write_text(text)
         with pytest.raises(UserError, match="is not a neuron set"):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -113,5 +114,32 @@ def test_judge_measures_the_set_and_random_ones_alike_wherever_it_is_run(
     expected_rows = judge_table.build(document).frame.to_dicts()
     assert table["rows"][0]["verdict"] == expected_rows[0]["verdict"]
     assert table["rows"][0]["drop"] == pytest.approx(expected_rows[0]["drop"])
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    sent = elsewhere / "judged.safetensors"
+    assert run_app([*asked, "--device", "cpu", "--save", str(sent)]) == 0
+    capsys.readouterr()
+    moved = shutil.copytree(tiny_models["decoder"], elsewhere / "another-place")
+    shutil.copy(data, elsewhere / "copied.csv")
+    asked_there = [
+        "judge",
+        str(sent),
+        str(moved),
+        "--data",
+        str(elsewhere / "copied.csv"),
+        *asked[5:],
+        "--device",
+        "cpu",
+    ]
+    assert run_app(asked_there) == 0
+    [there] = json.loads(capsys.readouterr().out)["tables"]
+    assert there["rows"] == table["rows"]
+    assert there["notes"][0] == "the file says the same, of the same facts and draws"
+    assert run_app([*asked_there, "--seed", "1"]) == 0
+    [other] = json.loads(capsys.readouterr().out)["tables"]
+    assert "of other facts or with other draws" in other["notes"][0]
+    judged = knscope.NeuronSet.load(sent)
+    assert judged.neurons == neurons.neurons and judged.model == neurons.model
+    assert judged.about["verdict"]["verdict"] == table["rows"][0]["verdict"]
     assert run_app([*asked[:2], str(tiny_models["encoder"]), *asked[3:]]) == 2
     assert "these neurons are of" in json.loads(capsys.readouterr().err.splitlines()[-1])["error"]["message"]
