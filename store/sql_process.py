@@ -27,6 +27,7 @@ from knscope.store import attached, database, ledger, schema
 from knscope.store.errors import UserError
 from knscope.store.layout import check, list_shards, place_of, unreadable
 from knscope.store.sandbox import ALL, ERROR, HEADER, MORE, RESULT_BYTES, RUNNING, STALE, arrow
+from knscope.store.sql_errors import explained
 
 if TYPE_CHECKING:
     from knscope.store.reader import Reader
@@ -189,7 +190,7 @@ def answer(opened: Opened, pa: Any, sql: str, rows: int) -> tuple[bytes, bool]:
                 stream.write_table(table)
             return sink.getvalue().to_pybytes(), more
         except (duckdb.Error, OSError, MemoryError, pa.ArrowException) as error:  # OSError: DuckDB's, by way of Arrow
-            raise UserError(explained(error)) from error
+            raise UserError(explained(error, sql)) from error
 
 
 def _refuse_what_writes(cursor: duckdb.DuckDBPyConnection, sql: str) -> None:
@@ -205,7 +206,7 @@ def _kind(cursor: duckdb.DuckDBPyConnection, sql: str) -> str:
     try:
         statements = cursor.extract_statements(sql)
     except duckdb.Error as error:
-        raise UserError(explained(error)) from error
+        raise UserError(explained(error, sql)) from error
     if not statements:
         raise UserError("nothing to run; write one SELECT")
     if len(statements) > 1:
@@ -257,18 +258,6 @@ def _unique(names: Sequence[str]) -> list[str]:
         seen[name] = seen.get(name, 0) + 1
         result.append(name if seen[name] == 1 else f"{name}_{seen[name]}")
     return result
-
-
-def explained(error: Exception) -> str:
-    """DuckDB's message, with a sentence of our own where its reason is one of the limits."""
-    text = str(error).strip()
-    if any(why in text for why in ("disabled by configuration", "configuration has been locked", "Cannot open file")):
-        return "files, network and settings are out of reach here: this SQL reads what is stored and nothing else"
-    if ("read-only" in text.lower() and "transaction" in text.lower()) or "base table" in text:
-        return "what is stored is only read here; this statement writes"
-    if isinstance(error, MemoryError | duckdb.OutOfMemoryException) or "Out of Memory" in text:
-        return "not enough memory for this statement; ask for less, or use results.duckdb with a client of your own"
-    return text
 
 
 if __name__ == "__main__":

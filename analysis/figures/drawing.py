@@ -11,8 +11,10 @@ import polars as pl
 from matplotlib.figure import Figure
 
 from knscope.analysis.figures import layers, pairs, shared
+from knscope.analysis.figures.chart import chart
 from knscope.analysis.figures.forest import Forest, forest
 from knscope.analysis.figures.style import paper_style
+from knscope.analysis.statistics.charted import kind_of
 from knscope.analysis.statistics.table import Table
 from knscope.store.errors import UserError
 from knscope.store.export import whole
@@ -48,6 +50,7 @@ _DRAWN: Mapping[str, Callable[[pl.DataFrame], Figure]] = {
     "edits": partial(forest, form=_EDITS),
     "factcheck": partial(forest, form=_CHECKS, controls=CONTROLS),
     "faithfulness": partial(forest, form=_FAITHFULNESS),
+    "sql": chart,
     "stability": partial(forest, form=_STABILITY),
 }
 
@@ -66,6 +69,8 @@ def draw(table: Table) -> Figure:
         raise UserError(f"there is no figure of {table.title}; end the name in .csv, .json, .parquet or .tex")
     if table.frame.is_empty():
         raise UserError(f"there is nothing to draw: {table.title} has no rows")
+    if table.name == "sql" and not kind_of(table.frame):
+        raise UserError("there is nothing to draw: no column of this result holds numbers")
     with paper_style():
         return _DRAWN[table.name](_visible(table.frame))
 

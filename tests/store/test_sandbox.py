@@ -139,7 +139,7 @@ def test_sandbox_keeps_a_statement_within_its_memory(published: Path) -> None:
         ("SELECT 1; SELECT 2", "2 statements at once; run them one by one"),
         ("", "nothing to run; write one SELECT"),
         ("SELECT '\udc80'", "the statement is not UTF-8"),
-        ("SELECT fact FROM nowhere", "nowhere does not exist"),
+        ("SELECT fact FROM nowhere", "there is no table nowhere"),
         ("SELECT error('why')", "why"),
         ("SELECT range, error('why') FROM range(100_000) WHERE range = 50_000", "why"),
     ],

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import polars as pl
 
-from knscope.tui.widgets.chart import BINS, chart, kind_of
+from knscope.analysis.statistics.charted import BINS, kind_of
+from knscope.tui.widgets.chart import chart
 
 
 def test_kind_of_goes_by_the_columns() -> None:

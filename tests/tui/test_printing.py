@@ -145,11 +145,11 @@ def test_models_inspect_and_data_check_refuse_unknown_devices(
     assert captured.err.startswith("knscope: --device foo: write auto") and captured.out == ""
 
 
-def test_exporting_an_sql_result_as_pdf_is_refused(
+def test_sql_result_without_numbers_has_no_figure(
     made_store: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert run_app(["sql", str(made_store), "SELECT 1", "-o", str(tmp_path / "a.pdf")]) == 2
-    assert "an SQL result has no figure" in capsys.readouterr().err and not list(tmp_path.glob("*.pdf"))
+    assert run_app(["sql", str(made_store), "SELECT lang FROM query", "-o", str(tmp_path / "a.pdf")]) == 2
+    assert "no column of this result holds numbers" in capsys.readouterr().err and not list(tmp_path.glob("*.pdf"))
 
 
 def test_printed_layer_shares_do_not_depend_on_rounding() -> None:

@@ -22,17 +22,14 @@ def sql(
     ] = None,
 ) -> None:
     """Run one SELECT over all results of STORE. It can read nothing else and write nothing."""
-    from knscope.store.errors import UserError
     from knscope.store.sandbox import Sandbox
-    from knscope.tui.printing import output, writing
+    from knscope.tui.printing import output
     from knscope.tui.printing.answer import print_answer, say_of
     from knscope.tui.sql_history import remember
 
     output.check(form, out)
     if sys.stdout.isatty():  # what a script asks is no history
         remember(statement)
-    if out is not None and writing.format_of(out, None if form == "table" else form) in writing.FIGURES:
-        raise UserError(f"{out}: an SQL result has no figure; end the name in .csv, .json, .parquet or .tex")
     if form == "table" and out is None and not as_json:
         print_answer(store, statement, limit)
         return

@@ -24,6 +24,7 @@ from knscope.tui.widgets.sql_words import AT_VIEW, Word
 if TYPE_CHECKING:
     import polars as pl
 
+    from knscope.analysis.statistics.table import Table
     from knscope.store.reader import Reader
     from knscope.store.sandbox import Sandbox
 
@@ -38,6 +39,7 @@ class SqlPane(Pane):
     CONTEXT = "sql"
     PARTIAL = False
     HELPERS = False
+    DRAWS = True
     HELP = (
         "Any SELECT over the stored tables and macros. ^r or F5 runs the statement, ^x stops it, F7 and F8 walk through the history, esc "
         "goes to the result. What the word at the cursor may become is listed: up and down mark, tab takes, also columns through "
@@ -148,6 +150,12 @@ class SqlPane(Pane):
     def focus_target(self) -> Any:
         return self.query_one(SqlEditor)
 
+    def result(self, reader: Reader, shown: Shown) -> Table | None:
+        """The rows shown, for a figure of them."""
+        from knscope.analysis.statistics.table import Table
+
+        return Table("sql", "the result of this statement", self.query_one(FrameTable).frame)
+
     # --- running
 
     def on_sql_wanted(self, message: SqlWanted) -> None:
@@ -245,7 +253,10 @@ class SqlPane(Pane):
 
             self.query_one(FrameTable).show(pl.DataFrame(), ())
             self.entitle(below="")
-            self._state(str(event.worker.error).strip())
+            said = str(event.worker.error).strip()
+            name, _, is_macro = said.partition(" is a macro")
+            here = f"\nview.{name} stands for it at the thresholds shown." if is_macro and name in AT_VIEW else ""
+            self._state(said + here)
 
     def _state(self, text: str) -> None:
         self.query_one("#sql-state", PlainText).update(text)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from knscope.analysis.statistics.charted import kind_of
 from knscope.tui import keymap
 from knscope.tui.dialogs.form import Field, FormScreen
 from knscope.tui.dialogs.help import help_text
@@ -22,7 +23,7 @@ from knscope.tui.panes.pane import Pane
 from knscope.tui.panes.queries import QueriesPane
 from knscope.tui.selection import Selection
 from knscope.tui.thresholds import reset, thresholds, value_of
-from knscope.tui.widgets.chart import chart, kind_of
+from knscope.tui.widgets.chart import chart
 from knscope.tui.widgets.footer_line import FooterLine
 from knscope.tui.widgets.frame_table import FrameTable
 from knscope.tui.widgets.layer_grid import LayerGrid

@@ -122,6 +122,18 @@ def test_rates_of_pairs_are_bars_in_percent_side_by_side_with_the_controls() -> 
     assert [sorted(y for _, y in segment) for segment in bars(strict)[:2]] == [[0.5, 2.0], [1.0, 3.0]]
 
 
+def test_result_of_sql_is_drawn_as_the_bars_line_or_histogram_that_its_columns_make() -> None:
+    (axes,) = axes_of("sql", pl.DataFrame({"lang": ["en", "zh"], "n": [8, None]}))
+    assert axes.patches[0].get_width() == 8 and axes.get_xlabel() == "n"
+    assert [label.get_text() for label in axes.get_yticklabels()] == ["en", "zh"]
+    (axes,) = axes_of("sql", pl.DataFrame({"x": [2, 1], "y": [5, 10]}))
+    assert list(axes.get_lines()[0].get_xydata().flat) == [1, 10, 2, 5]
+    (axes,) = axes_of("sql", pl.DataFrame({"x": [float(value) for value in range(100)]}))
+    assert sum(bar.get_height() for bar in axes.patches) == 100
+    with pytest.raises(UserError, match="no column of this result holds numbers"):
+        axes_of("sql", pl.DataFrame({"lang": ["en"]}))
+
+
 def test_edits_are_a_panel_a_language_with_a_row_a_set_under_its_table() -> None:
     english, chinese = axes_of("edits", EDITS)
     names = [label.get_text() for label in english.get_yticklabels()]
