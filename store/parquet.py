@@ -22,7 +22,7 @@ FILE_BYTES, DECODED_BYTES = 1 << 30, 2 << 30
 CHILDREN = ("score", "path", "scan_neuron", "ablation", "promoted", "claim_neuron")
 """Tables whose rows belong to a keyed row; `key` is their first column."""
 LATER: Mapping[str, tuple[str, ...]] = MappingProxyType(
-    {"prediction": ("words_without_path", "says", "says_p"), "irrelevant": ("kind",)}
+    {"prediction": ("words_without_path", "says", "says_p"), "irrelevant": ("kind",), "edit": ("rerouted",)}
 )
 """Columns that shards of an older version lack: they are read as null."""
 NAMES = (

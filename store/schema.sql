@@ -165,7 +165,8 @@ CREATE TABLE edit ( -- p of the answer to a query before and after an edit of a 
     wrong_object VARCHAR,     -- a fixed wrong answer
     p_wrong_before DOUBLE,    -- probability of the wrong answer, unedited
     p_wrong_after DOUBLE,     -- and with the set edited
-    kl DOUBLE                 -- KL(unedited || edited) of the next-token distribution, in nats; read on one unrelated query a fact
+    kl DOUBLE,                -- KL(unedited || edited) of the next-token distribution, in nats; read on one unrelated query a fact
+    rerouted BOOLEAN          -- whether the model, free to route, would run other experts above the edit; null without routed experts
 );
 CREATE TABLE vocabulary ( -- one row a layer whose neurons' output vectors were read through the model's last norm and head
     key VARCHAR,              -- identity of the result: a hash of all its value depends on

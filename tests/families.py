@@ -141,11 +141,27 @@ ROUTED: Mapping[str, tuple[str, dict[str, Any]]] = {
     "mixtral": ("Mixtral", _WIDE | {"num_key_value_heads": 2, "num_local_experts": 4}),
     "qwen2_moe": (
         "Qwen2Moe",
-        _WIDE | {"moe_intermediate_size": 16, "shared_expert_intermediate_size": 16, "num_experts": 4},
+        _FULL
+        | {
+            "moe_intermediate_size": 16,
+            "shared_expert_intermediate_size": 16,
+            "num_experts": 4,
+            "num_experts_per_tok": 2,
+        },
     ),
-    "qwen3_moe": ("Qwen3Moe", _GROUPED | {"moe_intermediate_size": 16, "num_experts": 4, "num_experts_per_tok": 2}),
+    "qwen3_moe": (
+        "Qwen3Moe",
+        _GROUPED | {"moe_intermediate_size": 16, "num_experts": 4, "num_experts_per_tok": 2, "mlp_only_layers": [1]},
+    ),
     "olmoe": ("Olmoe", _WIDE | {"num_experts": 4, "num_experts_per_tok": 2}),
     "gpt_oss": ("GptOss", _GROUPED | {"num_local_experts": 4, "num_experts_per_tok": 2}),
+    "deepseek_v3": (
+        "DeepseekV3",
+        _FULL
+        | {"n_routed_experts": 8, "num_experts_per_tok": 2, "n_group": 2, "topk_group": 1, "moe_intermediate_size": 16}
+        | {"first_k_dense_replace": 1, "q_lora_rank": 16, "kv_lora_rank": 16, "head_dim": 8}
+        | dict.fromkeys(("qk_nope_head_dim", "qk_rope_head_dim", "v_head_dim"), 8),
+    ),
     "granitemoe": ("GraniteMoe", _WIDE | {"num_local_experts": 4, "num_experts_per_tok": 2}),
 }
 
@@ -191,4 +207,4 @@ def load(name: str, dtype: torch.dtype = torch.float64) -> LoadedModel:
     kind, tokenizer = ("encoder", wordpiece()) if name in ENCODERS else ("decoder", byte_level())
     if name in ENCODER_DECODERS:
         kind, tokenizer = "encoder-decoder", sentinels()
-    return wrap_model(build(name, dtype), tokenizer, kind, name=name)
+    return wrap_model(build(name, dtype), tokenizer, kind, name=name, ours=name in ROUTED)

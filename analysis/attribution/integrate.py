@@ -31,7 +31,8 @@ from knscope.analysis.engine import memory
 from knscope.analysis.engine.circuit import Circuit, Rows
 from knscope.analysis.engine.edits import FlatEdits, slices_by_value
 from knscope.analysis.engine.logits import Prediction, predictions, value, value_and_slope
-from knscope.analysis.engine.passes import brought, replay, tapped
+from knscope.analysis.engine.passes import brought, replay
+from knscope.analysis.engine.places import tapped
 from knscope.analysis.engine.replay import Engine, shapes
 from knscope.analysis.prompts.encode import EncodedQuery
 from knscope.analysis.types import Bools, Floats, Ints

@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from knscope.analysis.engine.replay import Edit
-from knscope.analysis.types import Floats, Ints
+from knscope.analysis.types import Bools, Floats, Ints
 
 if TYPE_CHECKING:
     from knscope.analysis.engine.replay import Engine, Prediction
@@ -59,6 +59,8 @@ class Readings:
     rank_after: Ints
     p_wrong_before: float | None
     p_wrong_after: Floats | None
+    rerouted: Bools | None
+    """Whether other experts would run above an edit; None without routed experts."""
 
 
 def read_edits(
@@ -81,6 +83,7 @@ def read_edits(
         np.array([one.rank for one in after], dtype=np.int64),
         wrong_before,
         wrong_after,
+        engine.rerouted(query, edits) if edits else None,
     )
 
 

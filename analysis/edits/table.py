@@ -51,6 +51,7 @@ def build(reader: Reader, view: View, seed: int = 0, draws: int = DRAWS, judging
     notes += [
         f"rows without figures: {why}" for why in sorted({str(r["reason"]) for r in rows if r["reason"] and r["facts"]})
     ]
+    notes += _rerouted(reader, view.model)
     if not edits:
         lacks = (
             "a fact of another relation to take values from" if judging.suppress == "resample" else "neurons to edit"
@@ -60,6 +61,20 @@ def build(reader: Reader, view: View, seed: int = 0, draws: int = DRAWS, judging
     frame = pl.DataFrame([{name: row[name] for name in _SCHEMA} for row in rows], schema=_SCHEMA)
     title = f"editing neurons: {view.model}, {view.method}"
     return Table("edits", title, frame, (*notes, judging.note, *NOTES, RULE), ("missing", *told_in_text(_SCHEMA)))
+
+
+def _rerouted(reader: Reader, model: str) -> list[str]:
+    """What routed experts mean for the figures, and how many edits would choose others."""
+    share = reader.sql(
+        "SELECT count(rerouted), avg(rerouted::INTEGER) FROM edit WHERE model = $model", {"model": model}
+    )
+    read, changed = share.row(0)
+    if not read:
+        return []
+    return [
+        f"all figures are with the experts that the unedited model runs; of {read:,} readings {changed:.0%} would make its router "
+        "choose others above the edit"
+    ]
 
 
 _BEFORE_AFTER = """

@@ -70,13 +70,19 @@ class Recipe:
 FULL = Recipe("start")
 
 
+Routing = tuple[Tensor, Tensor]
+"""The experts that tokens run and the router's weights of these, (..., k) each."""
+OnRouting = Callable[[int, Routing], Routing]
+"""(layer, routing of the tokens that run (tokens, k)) -> the routing to use."""
+
+
 @dataclass(frozen=True)
 class Recording:
     """What a recording pass kept of its n clean sequences of equal length, and of every place read.
 
     before[block], after[block]: (n, tokens, hidden), what entered and left the block; extras[block]: what else it
-    returned; cache[block]: keys and values (n, heads, tokens, d); sites[layer]: (reads, width); logits: (clean reads,
-    vocabulary). Blocks and caches are empty where the recipe needs none.
+    returned; cache[block]: keys and values (n, heads, tokens, d); sites[layer]: (reads, width); routing[layer], of routed
+    experts: (n, tokens, k) each; logits: (clean reads, vocabulary). Blocks and caches are empty where the recipe needs none.
     """
 
     ids: Tensor
@@ -86,6 +92,7 @@ class Recording:
     cache: list[tuple[Tensor, Tensor]]
     sites: list[Tensor]
     logits: Tensor
+    routing: dict[int, Routing]
 
 
 @dataclass(frozen=True)
@@ -114,9 +121,12 @@ class Circuit:
             self._blocks.setdefault(model.get_submodule(block.module), []).append(index)
         self._sites: dict[nn.Module, dict[int, int]] = {}
         self._feeders: dict[nn.Module, int] = {}
+        self.experts: dict[nn.Module, int] = {}
         for site in anatomy.sites:
             module = model.get_submodule(site.feeders[0] if pre_act else site.module)
             self._sites.setdefault(module, {})[site.block] = site.layer
+            if site.experts > 1:
+                self.experts[model.get_submodule(site.module.rpartition(".")[0])] = site.layer
             if site.block == self.n_blocks - 1:
                 self._feeders |= {model.get_submodule(name): site.layer for name in site.feeders}
         second = [model.get_submodule(site.module) for site in anatomy.sites]
@@ -161,6 +171,7 @@ class Circuit:
         on_head: Callable[[Tensor], Tensor] | None = None,
         on_feeder: OnTensor | None = None,
         head: bool = True,
+        on_routing: OnRouting | None = None,
     ) -> Iterator[None]:
         """Route every block, every site, the head's input and the input of the last block's MLP through callbacks.
         Without `head` the head returns its input."""
@@ -194,6 +205,9 @@ class Circuit:
             for module, layer in self._feeders.items() if on_feeder else ():
                 assert on_feeder is not None
                 handles.append(module.register_forward_pre_hook(_feeder_input(home.tensors(on_feeder), layer, in_last)))
+            for module, layer in self.experts.items() if on_routing else ():
+                assert on_routing is not None
+                handles.append(module.register_forward_pre_hook(_routed(on_routing, layer)))
             if on_head is not None:
                 at_head = home.head(on_head)
                 handles.append(self._head.register_forward_pre_hook(lambda _, args: (at_head(args[0]), *args[1:])))
@@ -236,6 +250,15 @@ def _site_input(on_site: OnTensor, layer_of: LayerOf, by_block: dict[int, int]) 
 def _site_output(on_site: OnTensor, layer_of: LayerOf, by_block: dict[int, int]) -> Callable[..., Any]:
     def hook(_module: nn.Module, _args: tuple[Any, ...], output: Tensor) -> Tensor | None:
         return on_site(layer_of(by_block), output)
+
+    return hook
+
+
+def _routed(on_routing: OnRouting, layer: int) -> Callable[..., Any]:
+    def hook(_module: nn.Module, args: tuple[Any, ...]) -> tuple[Any, ...]:
+        hidden, index, weights = args
+        found = on_routing(layer, (index, weights))
+        return (hidden, *(new.to(hidden.device) for new in found))
 
     return hook
 

@@ -21,6 +21,7 @@ from transformers import (
 from transformers.models.auto import modeling_auto
 
 from knscope.analysis.engine import sources
+from knscope.analysis.engine.experts import open_experts
 from knscope.analysis.engine.guards import explained, quiet, uncollected
 from knscope.analysis.engine.identity import ModelIdentity, tokenizer_hash, weights_hash
 from knscope.analysis.engine.seq2seq import Sourced
@@ -167,8 +168,9 @@ def load_model(
     with explained(text):
         named = sources.with_site(text, site_pattern)
         return wrap_model(
-            model, tokenizer, kind, name=label, source=named, revision=commit or "", site_pattern=site_pattern
-        )
+            model, tokenizer, kind, name=label, source=named, revision=commit or "", site_pattern=site_pattern,
+            ours=True,
+        )  # fmt: skip
 
 
 def chat_prefix(source: str, text: str) -> str:
@@ -230,8 +232,12 @@ def wrap_model(
     source: str = "memory",
     revision: str = "",
     site_pattern: str | None = None,
+    ours: bool = False,
 ) -> LoadedModel:
-    """A LoadedModel of a transformers model and fast tokenizer already in memory. Raises ModelError."""
+    """A LoadedModel of a transformers model and fast tokenizer already in memory. Raises ModelError.
+
+    :param ours: nobody else holds the model, so that its experts may be replaced by opened ones
+    """
     if not getattr(tokenizer, "is_fast", False):
         raise ModelError(
             f"{source}: its tokenizer has no fast version, so tokens cannot be traced to characters; convert it first"
@@ -270,6 +276,8 @@ def wrap_model(
         tokenizer_hash(tokenizer),
     )
     probe = probe_ids(model, tokenizer, rows=1, tokens=7)
+    if ours:
+        open_experts(model, probe)
     within = f"{model.decoder}." if isinstance(model, Sourced) else ""
     return LoadedModel(
         model, tokenizer, kind, identity, find_sites(model, probe, site_pattern, within), _context(model, tokenizer)

@@ -19,8 +19,9 @@ import torch
 from torch import Tensor
 from transformers import DynamicCache
 
-from knscope.analysis.engine.circuit import Circuit, Recipe, Recording, Rows
+from knscope.analysis.engine.circuit import Circuit, Recipe, Recording, Routing, Rows
 from knscope.analysis.engine.devices import hidden_of, with_hidden
+from knscope.analysis.engine.places import Put, take
 
 Edit = Callable[[Tensor, Tensor], Tensor]
 """(activations (rows, tokens, width), answer position of each row (rows,)) -> new activations."""
@@ -39,6 +40,7 @@ def record(
     after: list[Tensor] = []
     extras: list[tuple[Any, ...] | None] = []
     sites: list[Tensor] = [torch.empty(0)] * len(circuit.anatomy.sites)
+    routing: dict[int, Routing] = {}
     kept = n_clean if recipe.enter != "start" else 0
     asked, places, tokens = sequence[:n_logits], position[:n_logits], circuit.tokens(ids)
 
@@ -59,14 +61,19 @@ def record(
         x = x.view(ids.shape[0], tokens, -1)
         sites[layer] = x[sequence] if whole else x[sequence, position]
 
+    def on_routing(layer: int, chosen: Routing) -> Routing:
+        index, weights = (each.view(ids.shape[0], tokens, -1)[:n_clean] for each in chosen)
+        routing[layer] = index, weights
+        return chosen
+
     caching = recipe.prefix and kept > 0
     on_head = cut if recipe.cut == "head" else None
-    with torch.no_grad(), circuit.wired(on_block, on_site, on_head, head=n_logits > 0):
+    with torch.no_grad(), circuit.wired(on_block, on_site, on_head, None, n_logits > 0, on_routing):
         out = circuit.model(input_ids=ids, **({"use_cache": caching} if circuit.decodes else {}))
     every = out.logits.to(ids.device)
     logits = every[asked, places] if recipe.cut == "none" else every[:n_logits, 0]
     cache = [(layer.keys[:kept], layer.values[:kept]) for layer in out.past_key_values.layers] if caching else []
-    return Recording(ids[:n_clean], before, after, extras, cache, sites, logits)
+    return Recording(ids[:n_clean], before, after, extras, cache, sites, logits, routing)
 
 
 def replay(
@@ -76,14 +83,16 @@ def replay(
     values: Mapping[int, Tensor],
     recipe: Recipe,
     later: Mapping[int, Edit] | None = None,
+    rerouted: Tensor | None = None,
 ) -> Tensor:
     """Logits (rows, vocabulary) at each row's answer position.
 
     values[layer]: the input of the rows that enter at `layer`, as `brought` makes it: (its rows, width or hidden) at the
     answer position, or (its rows, tokens, width or hidden). `later` edits layers above a row's first. Differentiable in
-    `values`.
+    `values`. Experts run as in the unedited model; with `rerouted` (rows,) the router is free to choose others, and the rows where it
+    does are noted there.
     """
-    return _Replay(circuit, recording, rows, values, recipe, later or {}).run()
+    return _Replay(circuit, recording, rows, values, recipe, later or {}, rerouted).run()
 
 
 def brought(circuit: Circuit, recipe: Recipe, layer: int, neurons: Tensor, clean: Tensor) -> Tensor:
@@ -114,9 +123,10 @@ class _Replay:
         values: Mapping[int, Tensor],
         recipe: Recipe,
         later: Mapping[int, Edit],
+        rerouted: Tensor | None = None,
     ) -> None:
         self.circuit, self.recording, self.rows = circuit, recording, rows
-        self.values, self.recipe, self.later = values, recipe, later
+        self.values, self.recipe, self.later, self.rerouted = values, recipe, later, rerouted
         self.sites = circuit.anatomy.sites
         counts = Counter(rows.layer)
         ends = {layer: sum(counts[low] for low in counts if low <= layer) for layer in values}
@@ -150,9 +160,9 @@ class _Replay:
         narrow = self.recipe.narrow and self.tokens > 1
         on_head = self._cut if self.recipe.cut == "head" else None
         on_feeder = self._on_feeder if narrow else None
-        with self.circuit.wired(self._on_block, self._on_site, on_head, on_feeder):
+        with self.circuit.wired(self._on_block, self._on_site, on_head, on_feeder, on_routing=self._on_routing):
             logits = self.circuit.model(input_ids=ids, **kwargs).logits.to(self.position.device)
-        cut = (logits if self.recipe.cut != "none" else _take(logits, self.position)).squeeze(1)  # (rows, vocabulary)
+        cut = (logits if self.recipe.cut != "none" else take(logits, self.position)).squeeze(1)  # (rows, vocabulary)
         assert isinstance(cut, Tensor)
         return cut
 
@@ -174,7 +184,7 @@ class _Replay:
             start = end
         if start:
             out = forward(*args, **kwargs)
-            hidden.append(_take(hidden_of(out), self.position[:start]) if cutting else hidden_of(out))
+            hidden.append(take(hidden_of(out), self.position[:start]) if cutting else hidden_of(out))
         if end > start and self.recipe.sum:
             hidden.append(self._sum(index, cutting))
             extra = self.recording.extras[index]
@@ -203,7 +213,7 @@ class _Replay:
         position = self.position[entry.lo : entry.hi]
         whole = self.values[site.layer].dim() == 3
         if cutting or self.tokens == 1:
-            return out, _take(tail, position)
+            return out, take(tail, position)
         if whole:
             return out, tail
         rest = self.recording.after[index][self.rows.sequence[entry.lo : entry.hi]]
@@ -219,7 +229,7 @@ class _Replay:
         after = self._clean(self.recording.after[index], self.rows.sequence[lo:hi])  # (rows, tokens, hidden)
         change = (change if change.dim() == 3 else change[:, None]).to(after.dtype)
         if cutting or self.tokens == 1:
-            return _take(after, position) + _take(change, position)
+            return take(after, position) + take(change, position)
         if change.shape[1] == self.tokens:
             return after + change
         everyone = torch.arange(len(position), device=position.device)
@@ -232,7 +242,7 @@ class _Replay:
         return recorded[sequences, self.prefix : self.prefix + 1] if self.recipe.prefix else recorded[sequences]
 
     def _cut(self, h: Tensor) -> Tensor:
-        return h if h.shape[1] == 1 else _take(h, self.position)
+        return h if h.shape[1] == 1 else take(h, self.position)
 
     # --- sites ---
 
@@ -241,19 +251,44 @@ class _Replay:
             return self._tail_values(layer, self.now)
         if layer not in self.later and (self.recipe.skips or layer not in self.values):
             return None
-        start, end = self.entered[self.sites[layer].block], self.entered[self.sites[layer].block + 1]
-        full = self.recipe.enter == "start"
-        active = len(self.rows.layer) if full else start if self.recipe.skips else end
+        active = self._active(layer)
         new = x.view(active, -1, x.shape[-1])
         position = self.position[:active]
         if new.shape[1] == 1:  # a narrow last block
             position = torch.zeros_like(position)
         if layer in self.values and not self.recipe.skips:
             lo, hi = self.ranges[layer]
-            new = _Put.apply(new, self.values[layer].to(x.dtype), lo, hi, position)  # type: ignore[no-untyped-call]
+            new = Put.apply(new, self.values[layer].to(x.dtype), lo, hi, position)  # type: ignore[no-untyped-call]
         if layer in self.later:
             new = self.later[layer](new, position)
         return new.view(x.shape)
+
+    def _on_routing(self, layer: int, chosen: Routing) -> Routing:
+        """The experts that the unedited model runs, with its weights: what is routed is no function of an edit."""
+        assert self.now is None
+        active = self._active(layer)
+        sequences, tokens = self.rows.sequence[:active], chosen[0].shape[0] // active
+
+        def recorded(each: Tensor) -> Tensor:
+            if tokens == 1 and self.recipe.prefix:
+                return each[sequences, self.prefix]
+            if tokens == 1:  # a narrow last block
+                return each[sequences, self.position[:active]]
+            return each[sequences].flatten(0, 1)
+
+        index, weights = map(recorded, self.recording.routing[layer])
+        if self.rerouted is None:
+            return index, weights
+        others = (chosen[0].sort(-1).values != index.sort(-1).values).view(active, -1).any(1)
+        self.rerouted[:active] |= others.to(self.rerouted.device)
+        return chosen
+
+    def _active(self, layer: int) -> int:
+        """Rows that run the layer's MLP."""
+        if self.recipe.enter == "start":
+            return len(self.rows.layer)
+        block = self.sites[layer].block
+        return self.entered[block] if self.recipe.skips else self.entered[block + 1]
 
     def _tail_values(self, layer: int, entry: _Entry) -> Tensor:
         """The neurons of the entering rows as (copies, sequences, 1 or tokens, width)."""
@@ -264,7 +299,7 @@ class _Replay:
 
     def _on_feeder(self, _layer: int, x: Tensor) -> Tensor | None:
         """Run the last block's MLP for the answer position alone; the other positions are never read."""
-        return None if self.now is not None else _take(x, self.position[: x.shape[0]])
+        return None if self.now is not None else take(x, self.position[: x.shape[0]])
 
     def _entry(self, lo: int, hi: int) -> _Entry:
         sequences, which, counts = torch.unique(self.rows.sequence[lo:hi], return_inverse=True, return_counts=True)
@@ -295,83 +330,3 @@ def _rows_of(recorded: Tensor, sequences: Tensor) -> Tensor:
     if len(recorded) == 1:
         return recorded.expand(len(sequences), *recorded.shape[1:])
     return recorded[sequences.to(recorded.device)]
-
-
-def _take(h: Tensor, position: Tensor) -> Tensor:
-    """h (rows, tokens, ...) at one position per row: (rows, 1, ...)."""
-    if h.shape[1] == 1:
-        return h
-    taken = _Take.apply(h, position)  # type: ignore[no-untyped-call]
-    assert isinstance(taken, Tensor)
-    return taken
-
-
-class _Take(torch.autograd.Function):
-    """h[row, position[row]] with a backward that writes each place once instead of accumulating by index."""
-
-    @staticmethod
-    def forward(ctx: Any, h: Tensor, position: Tensor) -> Tensor:
-        everyone = torch.arange(len(position), device=h.device)
-        ctx.shape, ctx.index = h.shape, (everyone, position)
-        return h[everyone, position][:, None]
-
-    @staticmethod
-    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None]:
-        grad = grads[0].new_zeros(ctx.shape)
-        grad[ctx.index] = grads[0][:, 0]
-        return grad, None
-
-
-class _Put(torch.autograd.Function):
-    """Rows lo..hi of x (rows, tokens, width) with `values` at their positions (or in place of all tokens).
-
-    The gradient of those rows' old activations is left as it comes: nothing that needs one lies below a row's first
-    edit.
-    """
-
-    @staticmethod
-    def forward(ctx: Any, x: Tensor, values: Tensor, lo: int, hi: int, position: Tensor) -> Tensor:
-        ctx.lo, ctx.hi, ctx.whole = lo, hi, values.dim() == 3
-        ctx.index = (torch.arange(lo, hi, device=x.device), position[lo:hi])
-        new = x.clone()
-        if ctx.whole:
-            new[lo:hi] = values
-        else:
-            new[ctx.index] = values
-        return new
-
-    @staticmethod
-    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, Tensor, None, None, None]:
-        return grads[0], grads[0][ctx.lo : ctx.hi] if ctx.whole else grads[0][ctx.index], None, None, None
-
-
-def tapped(leaf: Tensor, answer: Tensor, x: Tensor, position: Tensor) -> Tensor:
-    """Return x (rows, tokens, width) unchanged; the gradient of its first n rows also goes to `leaf`: (n, width) at the
-    answer position, or (n, tokens, width).
-
-    In a last block that runs for the answer position alone, `position` is 0 and `answer` the position in the prompt.
-    """
-    tapped = _Tap.apply(x, leaf, position[: len(leaf)], answer)  # type: ignore[no-untyped-call]
-    assert isinstance(tapped, Tensor)
-    return tapped
-
-
-class _Tap(torch.autograd.Function):
-    """x + zeros without a copy: x itself, whose gradient is also that of the zeros."""
-
-    @staticmethod
-    def forward(ctx: Any, x: Tensor, leaf: Tensor, position: Tensor, answer: Tensor) -> Tensor:
-        ctx.leaf, ctx.position, ctx.answer = leaf.shape, position, answer
-        return x.view_as(x)
-
-    @staticmethod
-    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, Tensor, None, None]:
-        n, grad = ctx.leaf[0], grads[0]
-        everyone = torch.arange(n, device=grad.device)
-        if len(ctx.leaf) == 2:
-            return grad, grad[everyone, ctx.position], None, None
-        if grad.shape[1] == ctx.leaf[1]:
-            return grad, grad[:n], None, None
-        whole = grad.new_zeros(ctx.leaf)
-        whole[everyone, ctx.answer] = grad[everyone, ctx.position]
-        return grad, whole, None, None

@@ -139,6 +139,7 @@ class _Literal:
         self.sequence = torch.tensor(_SEQUENCES, device=device)
         self.layers = sorted({0, len(loaded.sites) // 2, len(loaded.sites) - 1})
         clean = record(circuit, self.ids, 2, torch.arange(2, device=device), self.position, 2, FULL, whole)
+        self.routing, self.experts = clean.routing, circuit.experts
         generator = torch.Generator().manual_seed(1)
         shape = (len(_SEQUENCES), *clean.sites[0].shape[1:-1], 1)
         factors = [torch.rand(shape, generator=generator).to(device, loaded.dtype) for _ in self.layers]
@@ -167,13 +168,19 @@ class _Literal:
             new = leaf if self.whole else x.index_put((rows, position), leaf)
             return (new.reshape(args[0].shape).to(args[0].device),)
 
+        def unchanged(layer: int) -> Any:
+            fixed = [each[self.sequence].flatten(0, 1) for each in self.routing[layer]]
+            return lambda _module, args: (args[0], *fixed)
+
         saved = _Saved(loaded)
-        handle = module.register_forward_pre_hook(overwrite)
+        handles = [module.register_forward_pre_hook(overwrite)]
+        handles += [each.register_forward_pre_hook(unchanged(at)) for each, at in self.experts.items()]
         try:
             with torch.autograd.graph.saved_tensors_hooks(saved.pack, lambda tensor: tensor):
                 logits = loaded.model(input_ids=self.ids[self.sequence]).logits.to(rows.device)[rows, position]
         finally:
-            handle.remove()
+            for handle in handles:
+                handle.remove()
         if layer == 0:
             self.token = max(1, int(_ROOM * saved.bytes / (len(rows) * _TOKENS)))
         return logits.detach(), self._gradients(logits, [leaf])[0]

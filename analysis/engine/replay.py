@@ -33,7 +33,7 @@ from knscope.analysis.engine.passes import brought, record, replay
 from knscope.analysis.engine.ways import Case
 from knscope.analysis.errors import ModelError
 from knscope.analysis.prompts.encode import EncodedQuery, Step, encode_statement
-from knscope.analysis.types import Ints
+from knscope.analysis.types import Bools, Ints
 
 
 @dataclass(frozen=True)
@@ -201,6 +201,17 @@ class Engine:
         (before,) = predictions(prepared.logits, prepared.gold, steps)
         return Edited(before, p.reshape(n, steps), ranks.reshape(n, steps))
 
+    def rerouted(self, query: EncodedQuery, edits: Sequence[Edit]) -> Bools | None:
+        """(edits,): whether the model, free to route, would run other experts above an edit at a token that is computed anew;
+        None for a model without routed experts."""
+        if not self.circuit.experts:
+            return None
+        prepared, steps = self.prepare([query]), len(query.steps)
+        found = np.zeros(len(edits) * steps, np.bool_)
+        states = np.tile(np.arange(steps), len(edits))
+        self.run_edits(prepared, states, FlatEdits.of(edits).at_each(steps), lambda *_: None, found)
+        return np.asarray(found.reshape(len(edits), steps).any(axis=1), np.bool_)
+
     def log_probs(self, query: EncodedQuery, edits: Sequence[Edit]) -> NDArray[np.float32]:
         """(1 + edits, vocabulary): log probabilities of the first step's next token, unedited in row 0, then under
         each edit."""
@@ -281,10 +292,11 @@ class Engine:
         return self.loaded.causal or all(step.ids is query.steps[0].ids for step in query.steps)
 
     def run_edits(
-        self, prepared: Prepared, states: Ints, edits: FlatEdits, keep: Callable[[Ints, Tensor, Tensor], None]
-    ) -> None:
+        self, prepared: Prepared, states: Ints, edits: FlatEdits, keep: Callable[[Ints, Tensor, Tensor], None],
+        rerouted: Bools | None = None,
+    ) -> None:  # fmt: skip
         """Run one row per entry of `states`, edited by `edits`; keep(rows, states, logits) gets each chunk's
-        results."""
+        results. `rerouted`, one entry a row, as `replay` has it."""
         layers = np.searchsorted(self.offsets, edits.neurons, side="right") - 1
         first = np.full(len(states), len(self.loaded.sites) - 1, np.int64)
         np.minimum.at(first, edits.rows, layers)
@@ -293,12 +305,12 @@ class Engine:
             mine = mine[np.argsort(first[mine], kind="stable")]
             for start, end in self.chunks(prepared, first[mine], gradient=False):
                 rows = mine[start:end]
-                work = partial(self._edit_rows, prepared, states, edits, layers, first, rows, keep)
+                work = partial(self._edit_rows, prepared, states, edits, layers, first, rows, keep, rerouted)
                 memory.halving(0, len(rows), work)
 
     def _edit_rows(
         self, prepared: Prepared, states: Ints, edits: FlatEdits, layers: Ints, first: Ints, ordered: Ints,
-        keep: Callable[[Ints, Tensor, Tensor], None], start: int, end: int,
+        keep: Callable[[Ints, Tensor, Tensor], None], rerouted: Bools | None, start: int, end: int,
     ) -> None:  # fmt: skip
         """Run one pass. A row enters at its first edited layer with that layer's neurons already edited; the layers above
         are edited on the way up."""
@@ -322,7 +334,10 @@ class Engine:
                 later[layer] = self._sparse(edits, here, row[here], layer)
         rows = Rows(prepared.sequence[state], prepared.position[state], entering.tolist())
         with torch.no_grad():
-            logits = replay(prepared.circuit, prepared.recording, rows, values, prepared.recipe, later)
+            free = None if rerouted is None else torch.zeros(len(chosen), dtype=torch.bool, device=device)
+            logits = replay(prepared.circuit, prepared.recording, rows, values, prepared.recipe, later, free)
+        if free is not None and rerouted is not None:
+            rerouted[chosen] = free.cpu().numpy()
         keep(chosen, state, logits)
 
     def _sparse(self, edits: FlatEdits, here: Ints, rows: Ints, layer: int) -> SiteEdit:

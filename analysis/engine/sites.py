@@ -19,6 +19,7 @@ import torch
 from torch import Tensor, nn
 from transformers.pytorch_utils import Conv1D
 
+from knscope.analysis.engine.experts import Experts, is_closed
 from knscope.analysis.errors import ModelError
 
 _ROLE = re.compile(
@@ -48,6 +49,8 @@ class Site:
     """Index into Anatomy.blocks."""
     feeders: tuple[str, ...]
     """The linears whose outputs make the neurons: one, or two (or one of double width) with a gate."""
+    experts: int = 1
+    """Routed experts that the neurons are of, as many of each."""
 
 
 @dataclass(frozen=True)
@@ -88,11 +91,14 @@ def find_sites(model: nn.Module, ids: Tensor, pattern: str | None = None, within
     linears = {name: module for name, module in model.named_modules() if isinstance(module, nn.Linear | Conv1D)}
     candidates = [name for name in linears if name.startswith(within) and _is_candidate(name, pattern)]
     experts = [name for name, _ in model.named_modules() if _EXPERTS.search(name)]
-    if experts:
+    if experts and not any(isinstance(module, Experts) for module in model.modules()):
         raise ModelError(
-            f"{type(model).__name__} routes tokens to experts ({experts[0]}): which neurons run depends on a discrete "
-            "choice that no gradient passes, so a neuron's score would not mean what it means elsewhere. "
-            "Dense models work: bert, gpt2, llama, qwen3, gemma and others."
+            f"{type(model).__name__} routes tokens to experts ({experts[0]}), and these cannot be read as one layer of neurons: "
+            + (
+                "a model in memory stays as it is; save it with its tokenizer, and name the folder"
+                if any(map(is_closed, model.modules()))
+                else "their weights do not lie in one tensor, as those of mixtral, qwen3_moe, olmoe, gpt_oss and deepseek_v3 do"
+            )
         )
     if any(_block_of(name) is None for name in candidates):  # such as beside a vision tower's blocks
         candidates = _ran(model, ids, candidates)
@@ -100,7 +106,8 @@ def find_sites(model: nn.Module, ids: Tensor, pattern: str | None = None, within
         raise ModelError(f"no second MLP linear found in {type(model).__name__}; {_tree(linears)}")
     blocks = _blocks(model, candidates, linears)
     events = _trace(model, ids, blocks, set(candidates), linears)
-    return _anatomy(events, linears, type(model).__name__, "decoder" if within else "")
+    opened = {f"{name}.down_proj": one for name, one in model.named_modules() if isinstance(one, Experts)}
+    return _anatomy(events, linears, type(model).__name__, "decoder" if within else "", opened)
 
 
 def _ran(model: nn.Module, ids: Tensor, names: list[str]) -> list[str]:
@@ -189,7 +196,10 @@ def _apply_linear(module: nn.Module, x: Tensor) -> Tensor:
     return y + bias if isinstance(bias, Tensor) else y
 
 
-def _anatomy(events: list[_Event], linears: dict[str, Any], family: str, stack: str) -> Anatomy:
+def _anatomy(
+    events: list[_Event], linears: dict[str, Any], family: str, stack: str, opened: dict[str, Experts]
+) -> Anatomy:
+    """`opened`: experts by the path of the second linear that serves them all."""
     blocks: list[Block] = []
     sites: list[Site] = []
     feeders: list[_Event] = []
@@ -209,9 +219,11 @@ def _anatomy(events: list[_Event], linears: dict[str, Any], family: str, stack: 
                 )
             offset = sites[-1].offset + sites[-1].width if sites else 0
             gated, names = _makers(feeders, event.width)
-            sites.append(
-                Site(stack, len(sites), event.width, offset, event.module, event.call, gated, len(blocks) - 1, names)
-            )
+            block, experts = len(blocks) - 1, 1
+            if event.module in opened:
+                gated, experts = opened[event.module].inner.has_gate, opened[event.module].count
+            site = Site(stack, len(sites), event.width, offset, event.module, event.call, gated, block, names, experts)
+            sites.append(site)
     if not sites:
         raise ModelError(f"no second MLP linear of {family} ran on a probe forward; {_tree(linears)}")
     return Anatomy(tuple(sites), tuple(blocks))

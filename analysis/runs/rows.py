@@ -185,6 +185,7 @@ def add_edits(
                 "p_wrong_before": found.p_wrong_before,
                 "p_wrong_after": None if found.p_wrong_after is None else float(found.p_wrong_after[i]),
                 "kl": kl.get(i),
+                "rerouted": None if found.rerouted is None else bool(found.rerouted[i]),
             }
         )
     return made

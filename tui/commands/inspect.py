@@ -62,6 +62,8 @@ def inspect_model(
         pl.DataFrame({"what": list(rows), "value": [cell(value) for value in rows.values()]}) for rows in (report, ways)
     )
     neurons = "neurons are the inputs of the listed modules (each block's second MLP linear), proven on a forward pass"
+    if (sites["experts"] > 1).any():
+        neurons += "; of routed experts all in turn, width / experts neurons each, times the router's weight"
     hidden = "substitute: what eq. 3 puts in place of a hidden word; --method amig+substitute=TOKEN names another"
     proven = "every way is compared at load with full forwards of this very model"
     query = (

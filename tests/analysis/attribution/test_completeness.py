@@ -19,7 +19,7 @@ from knscope.analysis.attribution.integrate import Attribution, attribute
 from knscope.analysis.attribution.method import parse_method
 from knscope.analysis.engine.replay import Engine
 from tests import families
-from tests.analysis.engine.test_families import queries
+from tests.analysis.engine.test_families import EVERY, queries
 
 EXACT = 1e-10
 KINKED = {"opt": 1e-2, "nemotron": 1e-3, "t5 (2019)": 1e-3}
@@ -60,7 +60,7 @@ def share(found: Attribution) -> np.ndarray:
     return worst
 
 
-@pytest.mark.parametrize("name", [*families.ENCODERS, *families.DECODERS, *families.ENCODER_DECODERS])
+@pytest.mark.parametrize("name", EVERY)
 def test_attributions_of_a_path_sum_to_its_change_of_f(name: str) -> None:
     with widened():
         engine = Engine(families.load(name))

@@ -88,13 +88,14 @@ def look(name: str, decodes: bool) -> tuple[str, str]:
     try:
         with _within(SECONDS):
             loaded = wrap_model(
-                model, byte_level() if decodes else wordpiece(), "decoder" if decodes else "encoder", name=name
-            )
+                model, byte_level() if decodes else wordpiece(), "decoder" if decodes else "encoder", name=name,
+                ours=True,
+            )  # fmt: skip
             recipe = Engine(loaded, remember=False).recipe
         first = loaded.sites[0].module
         return "proven", f"`{first}`{' (gated)' if loaded.sites[0].gated else ''}: {recipe}"
     except ModelError as error:
-        return "refused", _line(error).partition(": which neurons run")[0].partition("; its linear modules")[0]
+        return "refused", _line(error).partition(", and these cannot")[0].partition("; its linear modules")[0]
     except Exception as error:  # noqa: BLE001 - what a person would see, too
         return "fails", _line(error)
 
