@@ -17,6 +17,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
+from itertools import pairwise
 
 import numpy as np
 import torch
@@ -97,6 +98,13 @@ def attribute(
                 )
         for index in range(len(window)):
             yield found[index]
+
+
+def shuffle(scores: NDArray[np.floating], offsets: Ints, seed: int, query: EncodedQuery) -> None:
+    """Shuffle scores (n_neurons,) within each layer, in place, seeded by the query too: what makes `random` of another method."""
+    generator = np.random.default_rng([seed, int(query.query.id, 16)])
+    for low, high in pairwise(offsets):
+        generator.shuffle(scores[low:high])
 
 
 def _group_size(engine: Engine, query: EncodedQuery, method: MethodConfig) -> int:
@@ -336,9 +344,7 @@ class _Group:
     def _shuffle(self, scores: Floats) -> None:
         """Shuffle the scores within each layer, seeded by the method and the query."""
         for index, query in enumerate(self.queries):
-            generator = np.random.default_rng([self.method.seed, int(query.query.id, 16)])
-            for low, high in zip(self.engine.offsets, self.engine.offsets[1:], strict=False):
-                generator.shuffle(scores[index, low:high])
+            shuffle(scores[index], self.engine.offsets, self.method.seed, query)
 
     # --- results ---
 

@@ -7,15 +7,15 @@ import json
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from knscope.analysis.attribution.integrate import attribute
-from knscope.analysis.attribution.method import NUMERICS_VERSION, parse_method
+from knscope.analysis.attribution.integrate import attribute, shuffle
+from knscope.analysis.attribution.method import NUMERICS_VERSION, MethodConfig, parse_method
 from knscope.analysis.engine.replay import Engine
 from knscope.analysis.faithfulness.compare import Comparison, GroupRow, Item, Row
 from knscope.analysis.faithfulness.stored import FOLDER
@@ -61,7 +61,8 @@ class KeptItems:
 
 
 class StoredScores:
-    """Scores of queries by a method: those that the store holds are read, the others computed."""
+    """Scores of queries by a method: those that the store holds are read, the others computed. `random` shuffles those of the
+    method that it is the control of, which are there already where that one was asked for just before."""
 
     def __init__(self, engine: Engine, others: Any, store: str) -> None:
         self._engine, self._others = engine, others
@@ -69,8 +70,33 @@ class StoredScores:
         if self._reader:
             self._reader.poll()
         self._hash = model_hash(asdict(engine.loaded.identity))
+        self._last: dict[str, dict[str, npt.NDArray[np.floating]]] = {}
+        """By method and query: what was given last, for `random`."""
 
     def __call__(self, method: str, queries: Sequence[EncodedQuery]) -> Iterator[npt.NDArray[np.floating]]:
+        config = parse_method(method)
+        given = self._last[method] = {}
+        shuffled = config.kind == "random" and config.normalise == "none"
+        if shuffled and not all(self._key(method, query) for query in queries):
+            found = self._shuffled(config, queries)
+        else:
+            found = self._read_or_computed(method, queries)
+        for query, scores in zip(queries, found, strict=True):
+            given[query.query.id] = scores
+            yield scores
+
+    def _shuffled(self, config: MethodConfig, queries: Sequence[EncodedQuery]) -> Iterator[npt.NDArray[np.floating]]:
+        seed = config.seed if config.baseline in ("mean", "resample") else 0
+        method = replace(config, kind="integrated_gradients", seed=seed).label
+        last = self._last.get(method, {})
+        there = bool(queries) and queries[0].query.id in last
+        plain = (last[query.query.id] for query in queries) if there else self._read_or_computed(method, queries)
+        for query, scores in zip(queries, plain, strict=True):
+            mixed = scores.copy()
+            shuffle(mixed, self._engine.offsets, config.seed, query)
+            yield mixed
+
+    def _read_or_computed(self, method: str, queries: Sequence[EncodedQuery]) -> Iterator[npt.NDArray[np.floating]]:
         stored = [self._stored(method, query) for query in queries]
         lacking = [query for query, scores in zip(queries, stored, strict=True) if scores is None]
         others = self._others(method, lacking)
@@ -78,9 +104,14 @@ class StoredScores:
         for scores in stored:
             yield next(computed).scores if scores is None else scores
 
-    def _stored(self, method: str, query: EncodedQuery) -> npt.NDArray[np.float32] | None:
+    def _key(self, method: str, query: EncodedQuery) -> str:
+        """Of a stored attribution; empty where there is none."""
         key = attribution_key(self._hash, query.query.id, method)
-        if self._reader is None or key not in self._reader.keys("attribution"):
+        return key if self._reader is not None and key in self._reader.keys("attribution") else ""
+
+    def _stored(self, method: str, query: EncodedQuery) -> npt.NDArray[np.float32] | None:
+        key = self._key(method, query)
+        if self._reader is None or not key:
             return None
         try:
             return self._reader.dense(key)

@@ -6,6 +6,7 @@ import os
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import polars as pl
 import pytest
 
@@ -132,7 +133,7 @@ def test_attributions_are_taken_from_the_store(tiny_models, known_facts, tmp_pat
     place = store.create(tmp_path / "a.knstore")
     wanted = task(tiny_models, known_facts, singles=0)
     computed = truth.measure(wanted, lambda done, total: True)
-    config = replace(wanted.config, methods=wanted.methods, what=("attribution",), engine="inline")
+    config = replace(wanted.config, methods=wanted.methods, what=("attribution",), engine="inline", dense="float32")
     run = run_files.new_run(place, config.to_json())
     assert job.execute(place, run, lambda config, cancelled: make_executor(place, run, config, cancelled)) == "done"
     asked = []
@@ -142,6 +143,27 @@ def test_attributions_are_taken_from_the_store(tiny_models, known_facts, tmp_pat
     )
     stored = truth.measure(replace(wanted, store=str(place)), lambda done, total: True)
     assert stored == computed and not asked
+
+
+def test_random_shuffles_what_is_there_and_computes_nothing(tiny_models, known_facts, tmp_path, monkeypatch):
+    asked = []
+    real = kept_room.attribute
+    monkeypatch.setattr(
+        kept_room,
+        "attribute",
+        lambda e, some, method, *more: asked.append(method.label) or real(e, some, method, *more),
+    )
+    wanted = task(tiny_models, known_facts, singles=0)
+    found = truth.measure(replace(wanted, methods=("amig", "random+seed=3")), lambda done, total: True)
+    assert set(asked) == {"amig"}
+    loaded = models.load_model(str(tiny_models["encoder"]), dtype="float32", device="cpu", threads=1)
+    engine = replay.Engine(loaded)
+    queries = [encode.encode(loaded, row) for row in facts.load_facts(wanted.config).rows[:2]]
+    scores = kept_room.StoredScores(engine, lambda method, some: {}, "")
+    for name in ("random", "random+seed=3"):
+        computed = [one.scores for one in real(engine, queries, parse_method(name))]
+        assert all(map(np.array_equal, scores(name, queries), computed))
+    assert {row["method"] for row in found["rows"]} == {"amig", "random+seed=3"}
 
 
 def test_agreement_with_single_ablations_is_of_the_neurons_that_were_ablated_alone(tiny_models, known_facts):
