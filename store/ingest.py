@@ -24,6 +24,8 @@ KEYED: Mapping[str, tuple[str, ...]] = MappingProxyType(
         "edit": (),
         "claim": ("claim_neuron",),
         "vocabulary": ("promoted",),
+        "wiring": (),
+        "activation": (),
     }
 )
 """Tables with a key, and the tables whose rows belong to a row of theirs."""

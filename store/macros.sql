@@ -353,3 +353,12 @@ CREATE OR REPLACE MACRO factcheck(the_model, the_method, the_langs, the_relation
         SELECT n.key, k.relation, k.lang, n.neuron, n.attribution FROM claim_neuron n JOIN kept k USING (layer, neuron)
     ) v ON v.key = s.key AND v.relation = s.relation AND v.lang = s.lang
     GROUP BY ALL;
+
+-- The activation of one neuron where the answer's first token is read, on every query that it was read on.
+CREATE OR REPLACE MACRO fires(the_model, the_layer, the_neuron) AS TABLE
+    WITH placed AS MATERIALIZED (
+        SELECT "set", list_position(list_zip(layers, neurons), row(the_layer::SMALLINT, the_neuron::INTEGER)) AS place
+        FROM edited_set WHERE model = the_model AND "set" IN (SELECT "set" FROM activation WHERE model = the_model)
+    )
+    SELECT query, any_value(activations[place]) AS activation
+    FROM activation JOIN placed USING ("set") WHERE model = the_model AND place > 0 GROUP BY query;

@@ -136,7 +136,7 @@ CREATE TABLE ablation ( -- p of the answer with one neuron, or two, set to zero
     rank INTEGER,             -- of the first answer token, after the ablation
     argmax_kept BOOLEAN       -- the answer is still the most probable at every step
 );
-CREATE TABLE edited_set ( -- sets of neurons that were edited, each stored once
+CREATE TABLE edited_set ( -- sets of neurons that were edited or read, each stored once
     "set" VARCHAR,            -- md5 of 'layer:neuron' sorted and joined by ','
     model VARCHAR,            -- table model
     n INTEGER,                -- neurons in the set
@@ -182,6 +182,26 @@ CREATE TABLE promoted ( -- the tokens whose logits a neuron's output vector rais
     suppresses_by FLOAT[],    -- what each logit gains, so below 0
     length FLOAT,             -- of the vector that the neuron adds at activation 1
     seen FLOAT                -- spread of the logits over that of random directions: 1 is usual, near 0 the head does not see it
+);
+CREATE TABLE wiring ( -- what a neuron reads, and whose output vectors lie nearest to its own; of neurons with rel >= 0.1 somewhere or a note
+    key VARCHAR,              -- identity of the result: a hash of all its value depends on
+    model VARCHAR,            -- table model
+    layer SMALLINT,           -- from 0
+    neuron INTEGER,           -- from 0 within its layer
+    reads VARCHAR[],          -- tokens whose embedding raises the neuron's input most; of gated MLPs the gate's; null where they cannot be read
+    reads_by FLOAT[],         -- row of the first MLP linear times the embedding behind the block's norm
+    up VARCHAR[],             -- of gated MLPs the tokens that move the other factor most, up or down; else null
+    up_by FLOAT[],            -- as reads_by, with its sign
+    near_layers SMALLINT[],   -- neurons whose output vectors point most the same way, nearest first
+    near_neurons INTEGER[],   -- each within its layer, from 0
+    near_by FLOAT[]           -- cosine of the two output vectors
+);
+CREATE TABLE activation ( -- activations of neurons where the answer's first token is read, unedited: one row a query and set
+    key VARCHAR,              -- identity of the result: a hash of all its value depends on
+    model VARCHAR,            -- table model
+    query VARCHAR,            -- table query
+    "set" VARCHAR,            -- table edited_set: the neurons, in the order of the values
+    activations FLOAT[]       -- one for each neuron of the set
 );
 CREATE TABLE note ( -- what a person wrote about a neuron; the row written last counts, and one without words takes it back
     model VARCHAR,            -- table model

@@ -10,7 +10,7 @@ from pathlib import Path
 import polars as pl
 from matplotlib.figure import Figure
 
-from knscope.analysis.figures import layers, pairs, shared
+from knscope.analysis.figures import layers, neurons, pairs, shared
 from knscope.analysis.figures.chart import chart
 from knscope.analysis.figures.forest import Forest, forest
 from knscope.analysis.figures.style import paper_style
@@ -42,6 +42,7 @@ _STABILITY = Forest("variant", "jaccard", "low", "high", "neurons in common (Jac
 _SETS = Forest("neurons", "rate", "rate_low", "rate_high", "degenerate sets in candidates", panel=("size",))
 
 _DRAWN: Mapping[str, Callable[[pl.DataFrame], Figure]] = {
+    "activations": neurons.activations,
     "layers": layers.layers,
     "enrichment": layers.enrichment,
     "likn": shared.likn,

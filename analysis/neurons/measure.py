@@ -63,11 +63,9 @@ def promoted(engine: Engine, layer: int, neurons: Ints | None = None) -> Iterato
 
     :raises ModelError: for a layer that the model lacks, and for encoder-decoders
     """
-    if engine.loaded.kind == "encoder-decoder":
-        raise ModelError(f"{engine.loaded.label}: what single neurons write is read for encoders and decoders only")
+    lens = Lens(engine)
     if not 0 <= layer < len(engine.loaded.sites):
         raise ModelError(f"{engine.loaded.label} has the layers 0 to {len(engine.loaded.sites) - 1}, not {layer}")
-    lens = _Lens(engine)
     wanted = np.arange(engine.loaded.sites[layer].width) if neurons is None else neurons
     size = max(1, _LOGITS // lens.vocabulary)
     usual = lens.spread(torch.randn(_RANDOM, lens.hidden, generator=torch.Generator().manual_seed(0)))
@@ -86,11 +84,13 @@ def promoted(engine: Engine, layer: int, neurons: Ints | None = None) -> Iterato
         )
 
 
-class _Lens:
-    """The blocks and the head of a loaded model, run on vectors instead of prompts."""
+class Lens:
+    """The blocks and the head of a loaded model, run on vectors instead of prompts. Raises ModelError for encoder-decoders."""
 
     def __init__(self, engine: Engine) -> None:
         loaded = engine.loaded
+        if loaded.kind == "encoder-decoder":
+            raise ModelError(f"{loaded.label}: single neurons are read for encoders and decoders only")
         self.circuit, self.dtype = engine.circuit, loaded.dtype
         token = loaded.tokenizer.mask_token_id if loaded.kind == "encoder" else loaded.tokenizer.eos_token_id
         self.ids = torch.tensor([[token or 0]], device=loaded.device)  # any: its hidden states are never read

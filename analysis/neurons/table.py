@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 
+from knscope.analysis.neurons import activations
 from knscope.analysis.neurons.notes import Note, latest_sql, read
 from knscope.analysis.statistics.table import Table
 from knscope.store.errors import UserError
@@ -11,6 +12,15 @@ from knscope.store.reader import Reader
 from knscope.store.view import View, sql_literal
 
 _ADDRESS = re.compile(r"(\d{1,4}):(\d{1,7})")
+KINDS = (
+    "shares of the other facts with that answer, with that relation and another answer, and of other relations, in the same language, "
+    "that a neuron serves besides one that it serves; among neurons a high last one marks a hub"
+)
+UNWIRED = "what this neuron reads is not stored: knscope run ... --what neurons reads those with rel >= 0.1 somewhere, or a note"
+READS = (
+    "reads: tokens whose embedding, behind the norm of the block, raises the input of the activation function most; up: those that "
+    "move the other factor of a gated MLP most; near: neurons with the largest cosine of the output vectors"
+)
 HOW = "promotes: tokens whose logits the neuron's output vector raises most, read off the weights; strongest first"
 COMPANY = (
     "together: facts and languages that both are knowledge neurons of, of places in all; pairs: degenerate ones with it"
@@ -34,11 +44,18 @@ def neurons(reader: Reader, view: View, layer: int | None = None, promotes: str 
     frame = reader.sql(sql)
     read = bool(reader.sql(f"SELECT 1 FROM vocabulary WHERE model = {sql_literal(view.model)} LIMIT 1").height)
     title = f"neurons that promote {promotes!r}" if promotes else "neurons by the facts they serve"
-    return Table("neurons", f"{title}: {view.model}, {view.method}", frame, (HOW if read else UNREAD,), ("seen",))
+    return Table(
+        "neurons",
+        f"{title}: {view.model}, {view.method}",
+        frame,
+        (HOW if read else UNREAD, *(() if promotes else (KINDS,))),
+        ("seen",),
+    )
 
 
-def neuron(reader: Reader, view: View, layer: int, place: int) -> tuple[Table, Table, Table]:
-    """Every fact and language of the View that one neuron serves, the neurons beside it there, and what it writes.
+def neuron(reader: Reader, view: View, layer: int, place: int) -> tuple[Table, ...]:
+    """Tables of one neuron: every fact and language of the View that it serves, the neurons beside it there, what it writes and
+    reads, how often it serves other facts by kind, where it fires, and the queries on which it fires most and least.
 
     :raises UserError: the model has no such neuron
     """
@@ -46,6 +63,9 @@ def neuron(reader: Reader, view: View, layer: int, place: int) -> tuple[Table, T
     writes = reader.sql(writes_sql(view.model, layer, place))
     name = f"{layer}:{place} of {view.model}"
     serves = reader.sql(one_sql(reader, view, layer, place))
+    reads = reader.sql(reads_sql(view.model, layer, place))
+    kinds = reader.sql(f"FROM ({kinds_sql(reader, view)}) WHERE layer = {layer} AND neuron = {place}")
+    fired = activations.fires(reader, view, layer, place)
     return (
         Table(
             "serves",
@@ -60,6 +80,10 @@ def neuron(reader: Reader, view: View, layer: int, place: int) -> tuple[Table, T
             (COMPANY,),
         ),
         Table("writes", f"what neuron {name} writes", writes, (HOW if writes.height else UNREAD,), ("length", "seen")),
+        Table("reads", f"what neuron {name} reads", reads, (READS if reads.height else UNWIRED,)),
+        Table("kinds", f"other facts that neuron {name} serves too", kinds, (KINDS,)),
+        activations.histograms(fired, name),
+        activations.extremes(fired, name),
     )
 
 
@@ -83,6 +107,44 @@ SELECT unnest(range(1, len(promotes) + 1)) AS rank, unnest(promotes) AS promotes
     unnest(suppresses) AS suppresses, unnest(suppresses_by) AS suppresses_by, length, seen
 FROM promoted JOIN vocabulary USING (key)
 WHERE model = {sql_literal(model)} AND layer = {layer} AND neuron = {neuron}"""
+
+
+def reads_sql(model: str, layer: int, neuron: int) -> str:
+    """One row a rank: the tokens read by either row of the MLP, and the neuron whose output vector is that near."""
+    return f"""\
+SELECT unnest(range(1, len(near_by) + 1)) AS rank, unnest(reads) AS reads, unnest(reads_by) AS reads_by, unnest(up) AS up,
+    unnest(up_by) AS up_by, unnest(list_transform(list_zip(near_layers, near_neurons), lambda n: n[1] || ':' || n[2])) AS near,
+    unnest(near_by) AS near_by
+FROM wiring WHERE model = {sql_literal(model)} AND layer = {layer} AND neuron = {neuron}"""
+
+
+def kinds_sql(reader: Reader, view: View) -> str:
+    """For every knowledge neuron of the View the shares of other facts, by kind, that it serves besides one that it serves.
+
+    With c, r and l the facts of a language that it serves with an answer, with its relation, and in all, and C, R and L all there are:
+    same_answer = Σ c (c - 1) / Σ c (C - 1), same_relation = Σ c (r - c) / Σ c (R - C), other_relation = Σ c (l - r) / Σ c (L - R),
+    summed over languages, relations and answers. Null where there is no such fact.
+    """
+    return f"""\
+WITH f AS MATERIALIZED (
+    SELECT fact, lang, relation, first(object ORDER BY query) AS object FROM ({reader.macro_sql("queries", view)})
+    WHERE n_kn IS NOT NULL GROUP BY ALL
+),
+a AS (
+    SELECT lang, relation, object, n, sum(n) OVER (PARTITION BY lang, relation) AS in_relation, sum(n) OVER (PARTITION BY lang) AS in_all
+    FROM (SELECT lang, relation, object, count(*) AS n FROM f GROUP BY ALL)
+),
+c AS (
+    SELECT layer, neuron, lang, f.relation, object, count(*) AS c
+    FROM ({reader.macro_sql("kn", view)}) k JOIN f USING (fact, lang) GROUP BY ALL
+),
+s AS (
+    SELECT *, sum(c) OVER (PARTITION BY layer, neuron, lang, relation) AS r, sum(c) OVER (PARTITION BY layer, neuron, lang) AS l FROM c
+)
+SELECT layer, neuron, sum(c * (c - 1)) / nullif(sum(c * (n - 1)), 0) AS same_answer,
+    sum(c * (r - c)) / nullif(sum(c * (in_relation - n)), 0) AS same_relation,
+    sum(c * (l - r)) / nullif(sum(c * (in_all - in_relation)), 0) AS other_relation
+FROM s JOIN a USING (lang, relation, object) GROUP BY ALL"""
 
 
 def promoting_sql(reader: Reader, view: View, token: str) -> str:
@@ -113,14 +175,17 @@ def list_sql(reader: Reader, view: View, layer: int | None = None, column: str =
 WITH k AS MATERIALIZED ({reader.macro_sql("kn", view)}),
 shared AS (SELECT fact, layer, neuron FROM k GROUP BY ALL HAVING count(*) = {len(view.langs)} AND {len(view.langs)} > 1),
 d AS MATERIALIZED ({_degenerate(reader, view)}),
-n AS (SELECT layer, neuron, count(DISTINCT fact) AS facts, string_agg(DISTINCT lang, ' ' ORDER BY lang) AS langs, avg(rel) AS rel
+n AS (SELECT layer, neuron, count(DISTINCT fact) AS facts, string_agg(DISTINCT lang, ' ' ORDER BY lang) AS langs,
+          count(DISTINCT lang) AS n_langs, avg(rel) AS rel
       FROM k {where} GROUP BY ALL),
 l AS (SELECT layer, neuron, count(*) AS all_langs FROM shared GROUP BY ALL),
 p AS (SELECT layer, neuron, count(*) AS pairs FROM d GROUP BY ALL),
 w AS (SELECT layer, neuron, promotes, seen FROM promoted JOIN vocabulary USING (key) WHERE model = {sql_literal(view.model)}),
-o AS ({latest_sql(view.model)})
-SELECT n.layer, n.neuron, facts, langs, coalesce(all_langs, 0) AS all_langs, rel, coalesce(pairs, 0) AS pairs, promotes, seen, name, tags
-FROM n LEFT JOIN l USING (layer, neuron) LEFT JOIN p USING (layer, neuron)
+o AS ({latest_sql(view.model)}),
+h AS ({kinds_sql(reader, view)})
+SELECT n.layer, n.neuron, facts, langs, n_langs, coalesce(all_langs, 0) AS all_langs, rel, coalesce(pairs, 0) AS pairs,
+    same_answer, same_relation, other_relation, promotes, seen, name, tags
+FROM n LEFT JOIN h USING (layer, neuron) LEFT JOIN l USING (layer, neuron) LEFT JOIN p USING (layer, neuron)
 LEFT JOIN w USING (layer, neuron) LEFT JOIN o USING (layer, neuron) {having}
 ORDER BY facts DESC, rel DESC, n.layer, n.neuron"""
 

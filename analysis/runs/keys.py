@@ -40,6 +40,15 @@ def vocabulary_key(model: str, layer: int) -> str:
     return result_key("vocabulary", model, "", layer=layer)
 
 
+def wiring_key(model: str, neuron: int) -> str:
+    """What a flat neuron reads and lies near to: it depends on no query."""
+    return result_key("wiring", model, "", neuron=neuron)
+
+
+def activation_key(model: str, query: str, neurons: Iterable[int]) -> str:
+    return result_key("activation", model, query, neurons=_named(neurons))
+
+
 def scan_key(model: str, query: str, method: str, role: str, seed: int, chosen: Iterable[int]) -> str:
     """Controls are drawn by their rule from `chosen`, those of the same layers with the seed: these stand for the neurons of every role.
 
@@ -58,5 +67,8 @@ def edit_key(model: str, query: str, neurons: Iterable[int], operation: str) -> 
 
 def claim_key(model: str, query: str, method: str, neurons: Iterable[int]) -> str:
     """`query`: id of the query with the claimed object; `neurons`: the flat neurons that are read."""
-    names = hashlib.sha256(",".join(map(str, sorted(neurons))).encode()).hexdigest()
-    return result_key("claim", model, query, method=method, neurons=names)
+    return result_key("claim", model, query, method=method, neurons=_named(neurons))
+
+
+def _named(neurons: Iterable[int]) -> str:
+    return hashlib.sha256(",".join(map(str, sorted(neurons))).encode()).hexdigest()

@@ -25,8 +25,10 @@ from knscope.analysis.edits.sets import Ablation
 from knscope.analysis.edits.suppression import Sources
 from knscope.analysis.factcheck import choose as factcheck_choose
 from knscope.analysis.factcheck.choose import WantedClaim
+from knscope.analysis.neurons import choose as neurons_choose
 from knscope.analysis.prompts.encode import Query
 from knscope.analysis.runs.keys import (
+    activation_key,
     attribution_key,
     claim_key,
     edit_key,
@@ -34,8 +36,10 @@ from knscope.analysis.runs.keys import (
     prediction_key,
     scan_key,
     vocabulary_key,
+    wiring_key,
 )
 from knscope.analysis.runs.units import ROLES, ScanItem, Unit, unit_rows
+from knscope.analysis.stored.facts import stored_facts
 from knscope.analysis.stored.negative import Sign
 from knscope.analysis.types import Floats
 from knscope.store.errors import UserError
@@ -43,6 +47,8 @@ from knscope.store.reader import Reader
 from knscope.store.view import FLOOR, View
 
 EDITS_A_UNIT = 256
+WIRED_A_UNIT = 4096
+"""Neurons: each unit passes over all output vectors of the model."""
 TABLES = {
     "predict": "prediction",
     "attribute": "attribution",
@@ -50,6 +56,8 @@ TABLES = {
     "edit": "edit",
     "claim": "claim",
     "neurons": "vocabulary",
+    "wiring": "wiring",
+    "activate": "activation",
 }
 """Where the results of a unit's phase are stored."""
 Planned = tuple[list[Unit], int, int]
@@ -142,6 +150,29 @@ def neuron_units(stored: Stored, source: str, model: str, n_layers: int) -> Plan
     have = stored.keys("vocabulary", wanted)
     missing = [layer for key, layer in wanted.items() if key not in have]
     return [Unit("neurons", source, payload={"layers": [one], "size": 1}) for one in missing], len(wanted), len(have)
+
+
+def wiring_units(reader: Reader, source: str, row: Mapping[str, Any]) -> Planned:
+    """What the neurons that matter (`neurons.choose`) read and lie near to."""
+    model, have = model_hash(row), reader.keys("wiring")
+    wanted = {wiring_key(model, one): one for one in neurons_choose.chosen(reader, str(row["model"])).tolist()}
+    missing = [neuron for key, neuron in wanted.items() if key not in have]
+    units = [Unit("wiring", source, payload={"flat": part, "size": len(part)}) for part in cut(missing, WIRED_A_UNIT)]
+    return units, len(wanted), len(wanted) - len(missing)
+
+
+def activation_units(reader: Reader, source: str, row: Mapping[str, Any], gpus: int = 0) -> Planned:
+    """Activations of the neurons that matter on every query that the model has answered."""
+    label = str(row["model"])
+    queries = {query.id: query for query in stored_facts(reader, label).queries}
+    lacking = neurons_choose.unread(reader, label, queries)
+    units, missing = [], set[str]()
+    for neurons, ids in lacking.items():
+        missing.update(ids)
+        for part in cut(ids, unit_rows(len(ids), gpus)):
+            payload = {"neurons": list(neurons)}
+            units.append(Unit("activate", source, queries=tuple(queries[one] for one in part), payload=payload))
+    return units, len(queries), len(queries) - len(missing)
 
 
 def edit_units(
@@ -318,6 +349,10 @@ def _keys(unit: Unit, model: str, row: Any) -> list[str]:
         return [scan_key(model, *about, role, unit.seed, row.chosen) for role in row.roles]
     if unit.phase == "neurons":
         return [vocabulary_key(model, row)]
+    if unit.phase == "wiring":
+        return [wiring_key(model, row)]
+    if unit.phase == "activate":
+        return [activation_key(model, row.id, unit.payload["neurons"])]
     query = Query(**row["query"])
     if unit.phase == "claim":
         return [claim_key(model, query.id, unit.method, unit.payload["neurons"])]

@@ -165,10 +165,7 @@ def add_edits(
     """Table `edited_set`, and the rows of table `edit` without their keys, in the order of `edits`; `kl` by place in it."""
     made: list[Row] = []
     for i, (operation, neurons) in enumerate(edits):
-        layers, places = addresses.split(np.asarray(sorted(neurons), dtype=np.int64))
-        name = set_id(layers, places)
-        content = {"n": len(neurons), "layers": layers.tolist(), "neurons": places.tolist()}
-        batch.add("edited_set", {"set": name, "model": model, **content})
+        name = add_set(batch, model, sorted(neurons), addresses)
         made.append(
             {
                 "model": model,
@@ -227,10 +224,58 @@ def add_promoted(
         columns: dict[str, Any] = {"neuron": part.neurons}
         for name in ("promotes", "suppresses"):
             ids = getattr(part, name)  # (n, tokens)
-            columns[name] = pl.Series(texts(ids.ravel())).reshape(ids.shape).arr.to_list()
-            columns[f"{name}_by"] = pl.Series(getattr(part, f"{name}_by").astype(np.float32)).arr.to_list()
+            columns[name] = _lists(texts(ids.ravel()), ids.shape)
+            columns[f"{name}_by"] = _lists(getattr(part, f"{name}_by").astype(np.float32).ravel(), ids.shape)
         columns |= {"length": part.length.astype(np.float32), "seen": part.seen.astype(np.float32)}
         batch.add_frame("promoted", _keyed(key, columns))
+
+
+def add_wiring(
+    batch: Batch,
+    model: str,
+    found: Any,
+    addresses: Addresses,
+    texts: Callable[[NDArray[np.int64]], list[str]],
+    keys: Sequence[str],
+) -> None:
+    """Table `wiring`, from the `Wired` of a layer's neurons, whose keys these are."""
+    layers, places = addresses.split(found.neurons)
+    near_layers, near_places = addresses.split(found.near)
+    columns: dict[str, Any] = {"key": keys, "model": [model] * len(keys), "layer": layers, "neuron": places}
+    for name in ("reads", "up"):
+        read = getattr(found, name)
+        columns[name] = _lists(texts(read.ids.ravel()), read.ids.shape) if read else [None] * len(keys)
+        columns[f"{name}_by"] = (
+            _lists(read.by.ravel().astype(np.float32), read.by.shape) if read else [None] * len(keys)
+        )
+    columns |= {"near_layers": near_layers.tolist(), "near_neurons": near_places.tolist()}
+    columns["near_by"] = _lists(found.near_by.ravel().astype(np.float32), found.near_by.shape)
+    batch.add_frame("wiring", pl.DataFrame(columns))
+
+
+def activation_row(
+    batch: Batch, key: str, model: str, query: str, neurons: Sequence[int], values: Any, addresses: Addresses
+) -> None:
+    """Tables `edited_set` and `activation`, of flat neurons (n,), ascending, and their activations (n,)."""
+    name = add_set(batch, model, neurons, addresses)
+    row = {"key": key, "model": model, "query": query, "set": name, "activations": np.asarray(values).tolist()}
+    batch.add("activation", row)
+
+
+def add_set(batch: Batch, model: str, neurons: Sequence[int], addresses: Addresses) -> str:
+    """Table `edited_set`: a set of flat neurons, ascending; returns its name."""
+    layers, places = addresses.split(np.asarray(neurons, dtype=np.int64))
+    name = set_id(layers, places)
+    batch.add(
+        "edited_set",
+        {"set": name, "model": model, "n": len(neurons), "layers": layers.tolist(), "neurons": places.tolist()},
+    )
+    return name
+
+
+def _lists(values: Any, shape: tuple[int, ...]) -> pl.Series:
+    """Flat values as one list a row."""
+    return pl.Series(values).reshape(shape).arr.to_list()
 
 
 def _where(present: NDArray[np.bool_], values: NDArray[Any]) -> pl.Series:

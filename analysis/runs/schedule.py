@@ -365,6 +365,10 @@ class Schedule:
         given = source, model.hash, int(model.row["n_layers"])
         units, self._totals[place], self._done[place] = planner.neuron_units(self._stored, *given)
         self._add(f"neurons {source}", (5,), units, lambda: None)
+        for phase in ("activate", "wiring"):
+            place = source, phase, ""
+            units, self._totals[place], self._done[place] = self._stored.late(phase, source, model.row, "")
+            self._add(f"{phase} {source}", (5,), units, lambda: None)
 
 
 def _by_fact(rows: Sequence[Query], size: int) -> list[list[Query]]:

@@ -10,7 +10,15 @@ import numpy as np
 from knscope.analysis.prompts.encode import Query
 from knscope.analysis.runs.config import RunConfig
 from knscope.analysis.runs.facts import Templates, load_sets
-from knscope.analysis.runs.planner import Planned, claim_units, edit_units, given_units, set_units
+from knscope.analysis.runs.planner import (
+    Planned,
+    activation_units,
+    claim_units,
+    edit_units,
+    given_units,
+    set_units,
+    wiring_units,
+)
 from knscope.analysis.stored.facts import attributed, stored_facts
 from knscope.analysis.stored.ranked import rel
 from knscope.analysis.types import Floats
@@ -99,6 +107,10 @@ class RunStored(ReaderStored):
         it knows none."""
         self.reader.poll()
         label = str(row["model"])
+        if phase == "wiring":
+            return wiring_units(self.reader, source, row)
+        if phase == "activate":
+            return activation_units(self.reader, source, row, self._gpus)
         asked = self._config.table_langs or self._config.langs
         langs = tuple(lang for lang in self.reader.langs(label) if not asked or lang in asked)
         if not langs or method not in self.reader.methods(label):

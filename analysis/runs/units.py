@@ -52,8 +52,8 @@ class Unit:
 
     @property
     def rows(self) -> Sequence[Any]:
-        """What it can be parted into: queries, scans, or the claims, reads or layers of its payload."""
-        named = (self.payload.get(name) for name in ("claims", "reads", "layers"))
+        """What it can be parted into: queries, scans, or the claims, reads, layers or flat neurons of its payload."""
+        named = (self.payload.get(name) for name in ("claims", "reads", "layers", "flat"))
         return self.queries or self.scans or next(filter(None, named), ())
 
     @property
@@ -63,15 +63,15 @@ class Unit:
             return ""
         first = self.rows[0]
         if isinstance(first, int):
-            return f"layer {first}"
-        row = Query(**first["query"]) if self.payload else first.query if self.scans else first
+            return f"{'layer' if 'layers' in self.payload else 'neuron'} {first}"
+        row = first if self.queries else first.query if self.scans else Query(**first["query"])
         return f"{row.fact} {row.lang} {row.template!r}"
 
     def of(self, rows: Sequence[Any]) -> Unit:
         """The same unit with only these of its rows."""
         if self.queries or self.scans:
             return replace(self, **{"queries" if self.queries else "scans": tuple(rows)})  # type: ignore[arg-type]
-        for name in ("claims", "layers"):
+        for name in ("claims", "layers", "flat"):
             if name in self.payload:
                 return replace(self, payload={**self.payload, name: list(rows), "size": len(rows)})
         edits = [edit for read in rows for edit in read["edits"]]

@@ -17,17 +17,18 @@ from numpy.typing import NDArray
 from knscope.analysis.attribution import integrate
 from knscope.analysis.attribution.method import MethodConfig, parse_method
 from knscope.analysis.dkn import measure as dkn_measure
-from knscope.analysis.edits import attempt as edits_attempt
 from knscope.analysis.edits import measure as edits_measure
 from knscope.analysis.engine import likeliest, models, replay
 from knscope.analysis.errors import ModelError, UnusableQuery
 from knscope.analysis.factcheck import measure as factcheck_measure
 from knscope.analysis.neurons import measure as neurons_measure
+from knscope.analysis.neurons import wiring as neurons_wiring
 from knscope.analysis.prompts import encode
 from knscope.analysis.prompts.encode import Query
 from knscope.analysis.runs import rows
 from knscope.analysis.runs.config import KEEP_BYTES
 from knscope.analysis.runs.keys import (
+    activation_key,
     attribution_key,
     claim_key,
     edit_key,
@@ -35,8 +36,10 @@ from knscope.analysis.runs.keys import (
     prediction_key,
     scan_key,
     vocabulary_key,
+    wiring_key,
 )
 from knscope.analysis.runs.protocol import WorkerSettings
+from knscope.analysis.runs.trying import texts, tried
 from knscope.analysis.runs.units import ScanItem, Unit
 from knscope.store import shards
 from knscope.store.address import Addresses
@@ -108,7 +111,7 @@ class Worker:
         if unit.phase == "load":
             return 1, held.row
         if unit.phase == "try":
-            return unit.size, {"rows": [_tried(held, unit, read["query"]) for read in unit.payload["reads"]]}
+            return unit.size, tried(held.engine, unit)
         steps: Mapping[str, Callable[[Held, Unit], Iterable[int]]] = {
             "predict": self._predict,
             "attribute": self._attribute,
@@ -116,6 +119,8 @@ class Worker:
             "edit": self._edit,
             "claim": self._claim,
             "neurons": self._neurons,
+            "wiring": self._wiring,
+            "activate": self._activate,
         }
         done = 0
         try:
@@ -305,31 +310,27 @@ class Worker:
         for layer in unit.payload["layers"]:
             key = vocabulary_key(held.hash, layer)
             found = list(neurons_measure.promoted(held.engine, layer))
-            rows.add_promoted(self._batch, key, held.label, layer, found, lambda ids: _texts(held, ids))
+            rows.add_promoted(self._batch, key, held.label, layer, found, lambda ids: texts(held.loaded, ids))
             self.keys.append(key)
             yield 1
 
+    def _wiring(self, held: Held, unit: Unit) -> Iterable[int]:
+        for found in neurons_wiring.wired(held.engine, np.asarray(unit.payload["flat"], dtype=np.int64)):
+            keys = [wiring_key(held.hash, neuron) for neuron in found.neurons.tolist()]
+            rows.add_wiring(self._batch, held.label, found, held.sites, lambda ids: texts(held.loaded, ids), keys)
+            self.keys += keys
+            yield len(keys)
 
-def _tried(held: Held, unit: Unit, row: Mapping[str, Any]) -> Mapping[str, Any]:
-    """A query without and with the unit's neurons scaled, as `runs.whatif.answers` reads it."""
-    try:
-        query = encode.encode(held.loaded, Query(**row))
-    except UnusableQuery as error:
-        return {"why": str(error)}
-    found = edits_attempt.attempt(held.engine, query, unit.payload["neurons"], unit.payload["factor"])
-    sides = [{**asdict(side), "tokens": _texts(held, np.array(side.ids))} for side in found]
-    return {"sides": sides}
-
-
-def _texts(held: Held, ids: NDArray[np.int64]) -> list[str]:
-    """Tokens as a person reads them, with the space before a word; a piece of a character as the tokenizer writes it."""
-    tokenizer = held.loaded.tokenizer
-    pieces = tokenizer.convert_ids_to_tokens(ids.tolist())
-    texts = [tokenizer.decode([token]) for token in ids.tolist()]
-    return [
-        piece if "\ufffd" in text else f" {text}" if piece.startswith("▁") and not text.startswith(" ") else text
-        for piece, text in zip(pieces, texts, strict=True)
-    ]
+    def _activate(self, held: Held, unit: Unit) -> Iterable[int]:
+        neurons: list[int] = unit.payload["neurons"]
+        usable = self._encode(held, unit.queries, note=False)
+        yield len(unit.queries) - len(usable)
+        for encoded in usable:
+            key = activation_key(held.hash, encoded.query.id, neurons)
+            values = held.engine.activations(encoded)[0, neurons]
+            rows.activation_row(self._batch, key, held.label, encoded.query.id, neurons, values, held.sites)
+            self.keys.append(key)
+            yield 1
 
 
 def _portions(

@@ -30,6 +30,11 @@ class StoredFacts:
     frame: pl.DataFrame
     subject: Mapping[str, str]
 
+    @property
+    def queries(self) -> list[Query]:
+        """Every predicted query."""
+        return [Query(*row) for row in self.frame.select(FIELDS).iter_rows()]
+
     @cached_property
     def main(self) -> Mains:
         return _mains(self.frame)

@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 from functools import partial
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from knscope.tui.commands import common, shown
 from knscope.tui.commands.options import Format, Json, Model, Output, Store
 from knscope.tui.commands.shown import Shown, shows
+
+if TYPE_CHECKING:
+    from knscope.analysis.statistics.table import Table
+    from knscope.store.reader import Reader
+    from knscope.store.view import View
 
 Address = Annotated[str, typer.Argument(metavar="NEURON", help="layer:neuron, both from 0.")]
 
@@ -32,11 +37,26 @@ def neurons(
 
 
 @shows()
-def neuron(asked: Shown, address: Address) -> None:
-    """One neuron: the facts and languages that it serves, and the tokens that it promotes and suppresses."""
+def neuron(
+    asked: Shown,
+    address: Address,
+    activations: Annotated[
+        bool, typer.Option("--activations", help="Its activation on every query instead; the figure is a histogram.")
+    ] = False,
+) -> None:
+    """One neuron: the facts that it serves, what it writes and reads, where it fires, and its company."""
+    from knscope.analysis.neurons import activations as room
     from knscope.analysis.neurons import table
 
     layer, place = table.parse_address(address)
+
+    def every(reader: Reader, view: View) -> Table:
+        table.check_neuron(reader, view.model, layer, place)
+        return room.activations(reader, view, layer, place)
+
+    if activations:
+        asked.show(every)
+        return
     asked.show(lambda reader, view: table.neuron(reader, view, layer, place))
 
 

@@ -19,6 +19,7 @@ from knscope.store import UserError
 LAYERS = pl.DataFrame(
     {"layer": [0, 1, 2], "en": [1, 2, 1], "en share": [0.25, 0.5, 0.25], "LIKN share": [None, 1.0, 0.0]}
 )
+ACTIVATIONS = pl.DataFrame({"lang": ["en", "en", "zh"], "activation": [-1.0, 2.0, 2.0]})
 ENRICHMENT = pl.DataFrame(
     {
         "kind": ["en", "en", "LIKN", "LIKN"],
@@ -92,6 +93,14 @@ def test_layers_are_lines_of_the_shares_and_what_is_not_there_is_left_out() -> N
     assert lines(axes) == {"en": ([0, 1, 2], [0.25, 0.5, 0.25]), "LIKN": ([1, 2], [1.0, 0.0])}
 
 
+def test_activations_are_a_histogram_a_language_over_the_same_bins() -> None:
+    (axes,) = axes_of("activations", ACTIVATIONS)
+    english, chinese = (patch.get_data() for patch in axes.patches)
+    assert english.edges.tolist() == chinese.edges.tolist()
+    assert (english.values[0], english.values[-1], english.values.sum()) == (1, 1, 2)
+    assert (chinese.values[-1], chinese.values.sum()) == (1, 1)
+
+
 def test_enrichment_stands_beside_the_shares_with_the_intervals_of_both() -> None:
     share, ratio = axes_of("enrichment", ENRICHMENT)
     assert lines(share)["en"][1] == [0.3, 0.7] and lines(share)["LIKN"][1] == [0.1, 0.9]
@@ -161,7 +170,7 @@ STABILITY = pl.DataFrame(
 )
 DRAWN = {
     "layers": LAYERS, "enrichment": ENRICHMENT, "likn": LIKN, "dkn": DKN, "edits": EDITS, "factcheck": FACTCHECK,
-    "faithfulness": FAITHFULNESS, "stability": STABILITY,
+    "faithfulness": FAITHFULNESS, "stability": STABILITY, "activations": ACTIVATIONS,
 }  # fmt: skip
 FLOATS = pl.selectors.float()
 NOTHING = {

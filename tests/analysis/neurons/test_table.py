@@ -13,10 +13,14 @@ import pytest
 
 from knscope.analysis.engine.models import load_model
 from knscope.analysis.engine.replay import Engine
-from knscope.analysis.neurons import notes, table
+from knscope.analysis.neurons import activations, choose, notes, table
 from knscope.analysis.neurons.measure import promoted
+from knscope.analysis.neurons.wiring import wired
+from knscope.analysis.prompts.encode import encode
 from knscope.analysis.runs.config import ModelSource, RunConfig
+from knscope.analysis.stored.facts import stored_facts
 from knscope.store import compaction, runs
+from knscope.store.address import Addresses
 from knscope.store.errors import UserError
 from knscope.store.reader import Reader
 from knscope.store.view import View
@@ -61,7 +65,7 @@ def test_the_list_of_neurons_shows_what_each_promotes(place: Path) -> None:
         both = listed.frame.join(expected, on=("layer", "neuron"))
         assert both["promotes"].to_list() == both["promotes_right"].to_list()
         first = listed.frame.row(0, named=True)
-        serves, company, writes = table.neuron(reader, view, first["layer"], first["neuron"])
+        serves, company, writes, *_ = table.neuron(reader, view, first["layer"], first["neuron"])
         assert writes.frame["promotes"].to_list() == first["promotes"]
         assert serves.frame["fact"].n_unique() == first["facts"]
         kn = reader.kn(view).select("fact", "lang", "layer", "neuron").rows()
@@ -71,6 +75,90 @@ def test_the_list_of_neurons_shows_what_each_promotes(place: Path) -> None:
         found = {(row["layer"], row["neuron"]): row["together"] for row in company.frame.iter_rows(named=True)}
         assert list(found.values()) == [count for _, count in beside.most_common(20)]
         assert all(beside[address] == count for address, count in found.items())
+
+
+def test_activations_are_stored_of_neurons_that_matter_on_every_query(
+    place: Path, tiny_models: Mapping[str, Path]
+) -> None:
+    engine = Engine(load_model(tiny_models["decoder"]))
+    with Reader(place) as reader:
+        view = view_of(reader)
+        score = reader.sql("SELECT DISTINCT layer, neuron FROM score WHERE rel >= 0.1").sort("layer", "neuron").rows()
+        flat = choose.chosen(reader, view.model)
+        layers, places = Addresses.stored(reader, view.model).split(flat)
+        assert list(zip(layers.tolist(), places.tolist(), strict=True)) == score
+        queries = {query.id: query for query in stored_facts(reader, view.model).queries}
+        found = activations.activations(reader, view.with_(known=False), *score[3]).frame
+        literal = {one: engine.activations(encode(engine.loaded, query))[0, flat[3]] for one, query in queries.items()}
+        assert dict(found.select("query", "activation").iter_rows()) == pytest.approx(literal, rel=1e-4, abs=1e-6)
+        assert found["activation"].is_sorted(descending=True)
+        assert choose.unread(reader, view.model, queries) == {}
+        every = table.neuron(reader, view.with_(known=False), *score[3])
+        by = {one.name: one.frame for one in every}
+        assert by["fires"].filter(by="lang")["queries"].sum() == found.height == by["extremes"].height
+        assert by["kinds"].select("layer", "neuron").rows() in ([], [score[3]])
+
+
+def test_a_neuron_with_a_note_is_read_on_the_queries_by_the_next_run_and_no_other_is_read_again(
+    place: Path, tiny_models: Mapping[str, Path], tiny_facts: Path, tmp_path: Path
+) -> None:
+    mine = Path(shutil.copytree(place, tmp_path / "mine.knstore"))
+    with Reader(mine) as reader:
+        view, flat = view_of(reader), choose.chosen(reader, view_of(reader).model)
+        new = next(one for one in range(1, 99) if one not in flat)
+        before = reader.sql("FROM activation").height
+        (layer,), (place_in,) = Addresses.stored(reader, view.model).split([new])
+    notes.write(mine, view.model, int(layer), int(place_in), notes.Note("mine"))
+    with Reader(mine) as reader:
+        queries = [query.id for query in stored_facts(reader, view.model).queries]
+        assert choose.unread(reader, view.model, queries) == {(new,): queries}
+    models = (ModelSource(str(tiny_models["decoder"])),)
+    execute(mine, RunConfig(models, str(tiny_facts), facts=2, templates="1", engine="inline", what=("neurons",)))
+    with Reader(mine) as reader:
+        assert reader.sql("FROM activation").height == before + len(queries)
+        found = activations.activations(reader, view.with_(known=False), int(layer), int(place_in)).frame
+        assert found.height == len(queries)
+
+
+def test_a_run_stores_what_neurons_read_and_lie_near_to(place: Path, tiny_models: Mapping[str, Path]) -> None:
+    engine = Engine(load_model(tiny_models["decoder"]))
+    with Reader(place) as reader:
+        view = view_of(reader)
+        flat = choose.chosen(reader, view.model)
+        addresses = Addresses.stored(reader, view.model)
+        stored = {(row["layer"], row["neuron"]): row for row in reader.sql("FROM wiring").iter_rows(named=True)}
+        assert len(stored) == len(flat)
+        for found in wired(engine, flat):
+            assert found.reads is not None
+            for row, (layer, neuron) in enumerate(zip(*addresses.split(found.neurons), strict=True)):
+                mine = stored[int(layer), int(neuron)]
+                np.testing.assert_allclose(mine["reads_by"], found.reads.by[row], rtol=1e-5)
+                np.testing.assert_allclose(mine["near_by"], found.near_by[row], atol=1e-5)
+                assert addresses.flat(mine["near_layers"], mine["near_neurons"]).tolist() == found.near[row].tolist()
+        _, _, _, reads, *_ = table.neuron(reader, view, *next(iter(stored)))
+        assert reads.frame["near"][0].count(":") == 1 and reads.frame.height == 10
+
+
+def test_shares_of_other_facts_by_kind_equal_counting_every_pair_of_facts(place: Path) -> None:
+    with Reader(place) as reader:
+        view = view_of(reader).with_(known=False)
+        kn = reader.kn(view)
+        facts = reader.sql("SELECT DISTINCT fact, lang, relation, object FROM query").rows()
+        listed = table.neurons(reader, view).frame
+    serves: dict[tuple[int, int], set[tuple[str, str]]] = {}
+    for row in kn.iter_rows(named=True):
+        serves.setdefault((row["layer"], row["neuron"]), set()).add((row["fact"], row["lang"]))
+    for row in listed.iter_rows(named=True):
+        mine, counts = serves[row["layer"], row["neuron"]], {name: [0, 0] for name in ("answer", "relation", "other")}
+        for fact, lang, relation, answer in facts:
+            for other, other_lang, other_relation, other_answer in facts:
+                if (fact, lang) in mine and lang == other_lang and fact != other:
+                    kind = "other" if relation != other_relation else "answer" if answer == other_answer else "relation"
+                    counts[kind][0] += (other, lang) in mine
+                    counts[kind][1] += 1
+        expected = [hits / of if of else None for hits, of in counts.values()]
+        assert [row["same_answer"], row["same_relation"], row["other_relation"]] == pytest.approx(expected)
+    assert listed["n_langs"].max() == max(len({lang for _, lang in some}) for some in serves.values())
 
 
 def test_neurons_that_promote_a_token_are_found_in_the_whole_model(place: Path) -> None:
