@@ -11,7 +11,7 @@ import polars as pl
 from knscope.analysis.edits.sets import KINDS
 from knscope.analysis.faithfulness.judge import CONTROLS, FEWEST, Choice, choose, halves
 from knscope.analysis.statistics.bootstrap import DRAWS, UNKNOWN, mean_interval
-from knscope.analysis.statistics.columns import ENDS, spread, spread_columns
+from knscope.analysis.statistics.columns import ENDS, spread, spread_columns, told_in_text
 from knscope.analysis.statistics.table import Table
 
 NOTES = (
@@ -68,7 +68,7 @@ def _primary(rows: pl.DataFrame, choice: Choice, wide: pl.DataFrame, seed: int) 
                 "subjects": reporting["subject"].n_unique(),
                 "area (choosing half)": choice.chosen_on[name],
                 **spread("area (reported)", reported, ".3f", prefix=""),
-                **spread(f"vs {choice.default}", choice.versus.get(name, UNKNOWN), ".3f", prefix=""),
+                **spread(f"vs {choice.default}", choice.versus.get(name, UNKNOWN), ".3f", prefix="vs"),
                 "spearman": _mean(part["spearman"]),
                 "overlap": _mean(part["overlap"]),
                 "chance": _mean(part["chance"]),
@@ -77,9 +77,9 @@ def _primary(rows: pl.DataFrame, choice: Choice, wide: pl.DataFrame, seed: int) 
     notes = (_verdict(choice), *NOTES)
     title = f"faithfulness: {', '.join(dict.fromkeys(rows['model']))}, {wide.height} facts"
     columns = dict(_PRIMARY)
-    columns |= spread_columns(f"vs {choice.default}", prefix="")
+    columns |= spread_columns(f"vs {choice.default}", prefix="vs")
     frame = pl.DataFrame(lines, schema={name: columns[name] for name in (lines[0] if lines else columns)})
-    return Table("faithfulness", title, frame, notes, ENDS)
+    return Table("faithfulness", title, frame, notes, told_in_text(frame.schema))
 
 
 def _verdict(choice: Choice) -> str:
