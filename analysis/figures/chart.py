@@ -5,7 +5,8 @@ from __future__ import annotations
 import polars as pl
 from matplotlib.figure import Figure
 
-from knscope.analysis.figures.style import COLOURS, COLUMN, numbers, panels
+from knscope.analysis.figures.palette import COLOURS
+from knscope.analysis.figures.style import COLUMN, numbers, panels
 from knscope.analysis.statistics.charted import charted
 
 BAR = 0.16

@@ -12,6 +12,7 @@ from matplotlib.figure import Figure
 
 from knscope.analysis.figures import layers, neurons, pairs, shared
 from knscope.analysis.figures.chart import chart
+from knscope.analysis.figures.fonts import Fonts, fonts_for
 from knscope.analysis.figures.forest import Forest, forest
 from knscope.analysis.figures.style import paper_style
 from knscope.analysis.statistics.charted import kind_of
@@ -34,16 +35,20 @@ _EDITS = Forest(
     panel=("lang",), heading=("table",),
 )  # fmt: skip
 _CHECKS = Forest(
-    "judge", "auroc", "auroc_low", "auroc_high", "AUROC: right claims above wrong ones", panel=("lang",), nothing=0.5
-)
+    "judge", "auroc", "auroc_low", "auroc_high", "AUROC: right claims above wrong ones", panel=("lang",), nothing=0.5,
+    ends=(0.0, 1.0),
+)  # fmt: skip
 _FAITHFULNESS = Forest("method", "area (reported)", "low", "high", "area under the deletion curve, above other facts'")
-_STABILITY = Forest("variant", "jaccard", "low", "high", "neurons in common (Jaccard)", panel=("what",), nothing=None)
+_STABILITY = Forest(
+    "variant", "jaccard", "low", "high", "neurons in common (Jaccard)", panel=("what",), nothing=None, ends=(0.0, 1.0)
+)
 
-_SETS = Forest("neurons", "rate", "rate_low", "rate_high", "degenerate sets in candidates", panel=("size",))
+_SETS = Forest(
+    "neurons", "rate", "rate_low", "rate_high", "degenerate sets in candidates", panel=("size",), ends=(0.0, None)
+)
 
 _DRAWN: Mapping[str, Callable[[pl.DataFrame], Figure]] = {
     "activations": neurons.activations,
-    "layers": layers.layers,
     "enrichment": layers.enrichment,
     "likn": shared.likn,
     "dkn": pairs.dkn,
@@ -72,25 +77,37 @@ def draw(table: Table) -> Figure:
         raise UserError(f"there is nothing to draw: {table.title} has no rows")
     if table.name == "sql" and not kind_of(table.frame):
         raise UserError("there is nothing to draw: no column of this result holds numbers")
-    with paper_style():
-        return _DRAWN[table.name](_visible(table.frame))
+    fonts = _fonts(table.frame)
+    with paper_style(fonts.families):
+        return _DRAWN[table.name](_visible(table.frame, fonts))
 
 
-def _visible(frame: pl.DataFrame) -> pl.DataFrame:
-    """Names as they stand in one line wherever they are shown."""
-    lines = pl.col(pl.String).fill_null("–").map_elements(one_line, return_dtype=pl.String)
-    return frame.with_columns(lines).rename({name: one_line(name) for name in frame.columns})
+def _fonts(frame: pl.DataFrame) -> Fonts:
+    texts = (text or "" for name in frame.select(pl.col(pl.String)).columns for text in frame[name])
+    return fonts_for([*frame.columns, *texts])
 
 
-def write_figure(tables: Sequence[Table], path: Path, form: str | None = None) -> None:
-    """Draw the first table, which is a command's own, and write the file whole or not at all.
+def _visible(frame: pl.DataFrame, fonts: Fonts) -> pl.DataFrame:
+    """Names as they stand in one line wherever they are shown, in characters that can be drawn."""
+
+    def drawn(text: str) -> str:
+        return fonts.spelled(one_line(text))
+
+    lines = pl.col(pl.String).fill_null("–").map_elements(drawn, return_dtype=pl.String)
+    return frame.with_columns(lines).rename({name: drawn(name) for name in frame.columns})
+
+
+def write_figure(tables: Sequence[Table], path: Path, form: str | None = None) -> str:
+    """Draw the first table, which is a command's own, and write the file whole or not at all. What a person should know of it.
 
     :raises UndrawableError: where the table has a figure that cannot be drawn
     :raises UserError: for a table that has none, or no rows, and a place that cannot be written
     """
-    content = _rendered(tables[0], form or path.suffix.lstrip(".").lower())
+    table = tables[0]
+    content = _rendered(table, form or path.suffix.lstrip(".").lower())
     with whole(path) as temporary:
         temporary.write_bytes(content)
+    return _fonts(table.frame).sentence
 
 
 def _rendered(table: Table, form: str) -> bytes:
@@ -98,7 +115,7 @@ def _rendered(table: Table, form: str) -> bytes:
     undated = {"pdf": {"CreationDate": None}, "svg": {"Date": None}}.get(form, {})
     try:
         figure = draw(table)
-        with paper_style():
+        with paper_style(_fonts(table.frame).families):
             figure.savefig(made, format=form, dpi=DPI, metadata=undated)
     except UserError:
         raise

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
+import numpy as np
 import numpy.typing as npt
 import polars as pl
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from knscope.analysis.figures.palette import COLOURS, places
 from knscope.analysis.figures.style import (
-    COLOURS,
     COLUMN,
     MARKS,
     OURS,
@@ -21,24 +22,6 @@ from knscope.analysis.figures.style import (
     panels,
     say_missing,
 )
-
-
-def layers(table: pl.DataFrame) -> Figure:
-    """Of the table `layers`: the mean share of a fact's neurons in each layer, a line a language."""
-    figure, (axes,) = panels(1, COLUMN, 2.4)
-    kinds = [name.removesuffix(" share") for name in table.columns if name.endswith(" share")]
-    looks = _looks(kinds)
-    missing = []
-    for kind in sorted(kinds, key=lambda kind: kind.startswith(("LIKN", "DKN"))):
-        part = table.select("layer", pl.Series("share", numbers(table[f"{kind} share"])))
-        missing += _missing(kind, part, "share")
-        part = part.drop_nans("share")
-        if part.height:
-            _line(axes, kind, looks[kind], part["layer"].to_list(), part["share"].to_list())
-    _finish(axes, table, "share of a fact's neurons")
-    say_missing(figure, missing)
-    legend_below(figure, [axes])
-    return figure
 
 
 def enrichment(table: pl.DataFrame) -> Figure:
@@ -82,14 +65,16 @@ def _missing(what: str, part: pl.DataFrame, column: str) -> list[str]:
 
 def _looks(kinds: Iterable[str]) -> dict[str, tuple[str, str]]:
     """Colour and mark of each kind: a language has its own, its degenerate neurons the same."""
-    langs = sorted({kind.removeprefix("DKN ") for kind in kinds if kind not in ("LIKN", "DKN")})
-    own = {lang: (COLOURS[place % len(COLOURS)], MARKS[place % len(MARKS)]) for place, lang in enumerate(langs)}
+    langs = places(kind.removeprefix("DKN ") for kind in kinds if kind not in ("LIKN", "DKN"))
+    own = {lang: (COLOURS[place % len(COLOURS)], MARKS[place % len(MARKS)]) for lang, place in langs.items()}
     return {kind: own.get(kind.removeprefix("DKN "), (OURS, "X")) for kind in kinds}
 
 
 def _line(axes: Axes, kind: str, look: tuple[str, str], at: npt.ArrayLike, values: npt.ArrayLike) -> None:
     colour, mark = look
     style = "--" if kind.startswith(("LIKN", "DKN")) else "-"
+    if np.count_nonzero(np.isfinite(np.asarray(values, float))) < 3:
+        style = ""  # two points make no course
     label = f" {kind}" if kind.startswith("_") else kind  # matplotlib leaves labels that begin with _ out of legends
     axes.plot(at, values, label=label, color=colour, marker=mark, markersize=3, linestyle=style)
 

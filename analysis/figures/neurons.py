@@ -6,7 +6,8 @@ import numpy as np
 import polars as pl
 from matplotlib.figure import Figure
 
-from knscope.analysis.figures.style import COLOURS, COLUMN, legend_below, numbers, panels, say_missing
+from knscope.analysis.figures.palette import COLOURS, places
+from knscope.analysis.figures.style import COLUMN, legend_below, numbers, panels, say_missing
 
 BINS = 30
 
@@ -17,12 +18,12 @@ def activations(table: pl.DataFrame) -> Figure:
     values, langs = numbers(table["activation"]), table["lang"].to_numpy()
     there = np.isfinite(values)
     edges = np.histogram_bin_edges(values[there], bins=BINS)
-    for number, lang in enumerate(sorted(table["lang"].unique())):
+    for lang, place in places(table["lang"]).items():
         counts, _ = np.histogram(values[there & (langs == lang)], bins=edges)
         label = (
             f" {lang}" if lang.startswith("_") else lang
         )  # matplotlib leaves labels that begin with _ out of legends
-        axes.stairs(counts, edges, label=label, color=COLOURS[number % len(COLOURS)], linewidth=1.2)
+        axes.stairs(counts, edges, label=label, color=COLOURS[place % len(COLOURS)], linewidth=1.2)
     axes.axvline(0.0, color="#bbbbbb", linewidth=0.8, zorder=0)
     axes.set_xlabel("activation")
     axes.set_ylabel("queries")

@@ -6,8 +6,8 @@ import numpy as np
 import polars as pl
 from matplotlib.figure import Figure
 
+from knscope.analysis.figures.palette import COLOURS
 from knscope.analysis.figures.style import (
-    COLOURS,
     CONTROLS,
     OURS,
     PAGE,

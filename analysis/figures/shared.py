@@ -6,16 +6,26 @@ import numpy as np
 import polars as pl
 from matplotlib.figure import Figure
 
-from knscope.analysis.figures.style import COLOURS, CONTROLS, OURS, PAGE, numbers, panels, say_missing
+from knscope.analysis.figures.palette import COLOURS
+from knscope.analysis.figures.style import CONTROLS, HIGH, OURS, PAGE, numbers, panels, say_missing
+
+ROW, AROUND = 0.26, 0.9
+"""Inches of a row, and of axis and legend."""
+MOST = int((HIGH - AROUND) / ROW)
+"""Rows that fit a page."""
+REPEATED = r"^top \d+, "
 
 
 def likn(table: pl.DataFrame) -> Figure:
-    """Of the table `likn`: a row a choice of sets; observed, chance, and the mismatched controls.
+    """Of the table `likn`: a row a choice of sets; observed, chance, and the mismatched controls. As many rows as fit a page: those
+    that repeat others at equal set size, and then the last ones, stand in the table alone.
 
     The grey line is where the observed mean would lie if it led over control (a) by no more and no less than the interval of
     that lead says: what reaches `a` shows no lead. The dotted one is the same over control (c).
     """
-    figure, (axes,) = panels(1, PAGE * 0.75, 0.7 + 0.3 * table.height)
+    total = table.height
+    table = table.filter(~pl.col("sets").str.contains(REPEATED)).head(MOST)
+    figure, (axes,) = panels(1, PAGE * 0.75, AROUND + ROW * table.height)
     at = np.arange(table.height)
     for control, style in (("a", "solid"), ("c", "dotted")):
         mean, low, high = (numbers(table[name]) for name in (control, f"vs_{control}_low", f"vs_{control}_high"))
@@ -34,8 +44,10 @@ def likn(table: pl.DataFrame) -> Figure:
         values = numbers(table[name])
         axes.plot(values, at, mark, color=colour, markerfacecolor=face, markersize=5, linestyle="none", label=label)
         without = table.filter(~pl.Series(np.isfinite(values)))["sets"].to_list()
+        if name == "b":  # of one relation alone there is no fact of another
+            without = [one for one in without if not one.startswith("relation ")]
         missing += [f"{name} of {'all' if len(without) == table.height else ', '.join(without)}"] if without else []
-    say_missing(figure, missing)
+    say_missing(figure, missing, total - table.height)
     axes.set_yticks(at, [f"{row['sets']} ({row['facts']} facts)" for row in table.iter_rows(named=True)])
     axes.set_ylim(table.height - 0.5, -0.5)
     axes.set_xlim(left=0.0)

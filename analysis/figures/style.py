@@ -16,10 +16,8 @@ from matplotlib.figure import Figure
 
 from knscope.analysis.types import Floats
 
-COLUMN, PAGE = 3.4, 7.0
-"""Inches: one column of a two-column paper, and both."""
-COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#f0e442", "#7f7f7f")
-"""Okabe and Ito's, without black."""
+COLUMN, PAGE, HIGH = 3.4, 7.0, 9.5
+"""Inches: one column of a two-column paper, both, and the height of its text."""
 OURS, CONTROLS = "#000000", "#7f7f7f"
 """What is claimed, and what could explain it away."""
 LINE = 0.15
@@ -48,17 +46,20 @@ RULES: Any = {
 
 
 @contextmanager
-def paper_style() -> Iterator[None]:
-    """Inside, figures are drawn by RULES over matplotlib's own defaults, whatever a matplotlibrc in the working folder says."""
-    with style.context(["default", RULES]):
+def paper_style(families: Sequence[str] = ()) -> Iterator[None]:
+    """Inside, figures are drawn by RULES over matplotlib's own defaults, whatever a matplotlibrc in the working folder says.
+
+    :param families: of fonts, each tried for the characters that those before it lack
+    """
+    with style.context(["default", {**RULES, **({"font.family": list(families)} if families else {})}]):
         yield
 
 
-def panels(columns: int, width: float, height: float, **given: Any) -> tuple[Figure, list[Axes]]:
-    """A figure of panels side by side. It belongs to no window, so threads may draw at once."""
+def panels(columns: int, width: float, height: float, lines: int = 1, **given: Any) -> tuple[Figure, list[Axes]]:
+    """A figure of panels side by side, in one line or several. It belongs to no window, so threads may draw at once."""
     figure = Figure(figsize=(width, height), layout="constrained")
-    axes = figure.subplots(1, columns, squeeze=False, **given)
-    return figure, list(axes[0])
+    axes = figure.subplots(lines, columns, squeeze=False, **given)
+    return figure, list(axes.flat)
 
 
 def legend_below(figure: Figure, axes: Sequence[Axes]) -> None:
@@ -82,10 +83,12 @@ def errors(values: npt.ArrayLike, lows: npt.ArrayLike, highs: npt.ArrayLike) -> 
     return ends
 
 
-def say_missing(figure: Figure, names: Sequence[str]) -> None:
-    """Name above the panels what the table has no value of."""
-    if names:
-        more = f" and {len(names) - NAMED:,} more" if len(names) > NAMED else ""
-        text = fill(f"no value: {'; '.join(names[:NAMED])}{more}", int(18 * figure.get_figwidth()))
+def say_missing(figure: Figure, names: Sequence[str], left_out: int = 0) -> None:
+    """Name above the panels what the table has no value of, and say how many of its rows have no room."""
+    more = f" and {len(names) - NAMED:,} more" if len(names) > NAMED else ""
+    said = [f"no value: {'; '.join(names[:NAMED])}{more}"] if names else []
+    said += [f"{left_out:,} more {'row' if left_out == 1 else 'rows'} in the table"] if left_out else []
+    if said:
+        text = "\n".join(fill(one, int(18 * figure.get_figwidth())) for one in said)
         figure.set_figheight(figure.get_figheight() + LINE * (text.count("\n") + 1))
         figure.suptitle(text, fontsize="small", color=CONTROLS, x=0.01, horizontalalignment="left")

@@ -47,11 +47,12 @@ def layers(
         bool, typer.Option("--intervals", help="Intervals, and enrichment of LIKN and DKN over N.")
     ] = False,
 ) -> None:
-    """Neurons by layer and language, and those that all languages share. With --intervals: enrichment by layer."""
+    """Neurons by layer and language, and those that all languages share. With --intervals, and in a figure: enrichment by layer."""
     from knscope.analysis.layers import enrichment as layers_enrichment
     from knscope.analysis.layers import table as layers_table
     from knscope.store.errors import UserError
 
+    intervals = intervals or asked.draws
     if not intervals and (asked.t_low, asked.t_high) != (None, None):
         raise UserError("--t-low and --t-high choose degenerate pairs, which only the table of --intervals shows")
     asked.show(layers_enrichment.build if intervals else layers_table.build)

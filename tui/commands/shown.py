@@ -67,6 +67,18 @@ class Shown:
             for method in ([self.method] if self.method else reader.methods(label))
         ]
 
+    def _format(self, form: str) -> str:
+        from knscope.tui.printing import writing
+
+        return form if self.out is None else writing.format_of(self.out, None if form == "table" else form)
+
+    @property
+    def draws(self) -> bool:
+        """Whether a figure is asked for."""
+        from knscope.tui.printing import writing
+
+        return self._format("json" if self.as_json else self.form) in writing.FIGURES
+
     def show(self, build: Callable[[Reader, View], Table | Sequence[Table]]) -> None:
         """Print or write the table that `build` makes; of several the first is the command's own."""
         from knscope.analysis.statistics.table import Table
@@ -75,7 +87,7 @@ class Shown:
 
         form = "json" if self.as_json else self.form
         output.check(form, self.out)
-        format_ = writing.format_of(self.out, None if form == "table" else form) if self.out is not None else form
+        format_ = self._format(form)
         with opened(self.store) as reader:
             view = self.view(reader)
             built = build(reader, view)

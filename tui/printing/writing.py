@@ -61,8 +61,8 @@ def write(tables: Sequence[Table], path: Path, form: str | None = None) -> str:
     if chosen in FIGURES:
         from knscope.analysis.figures.drawing import write_figure
 
-        write_figure(tables, path, chosen)
-        return f"figure written to {path}"
+        lacking = write_figure(tables, path, chosen)
+        return "; ".join(filter(None, (f"figure written to {path}", lacking)))
     made = content(tables, form or chosen)
     with whole(path) as temporary:
         temporary.write_bytes(made)

@@ -1,4 +1,4 @@
-"""The workbench's own colours. Names are roles; languages take `primary warning success secondary error` in turn."""
+"""The workbench's own colours. Names are roles; languages take `primary warning success secondary error` by their place in the palette."""
 
 from __future__ import annotations
 

@@ -15,6 +15,7 @@ from textual.reactive import reactive
 from textual.strip import Strip
 from textual.widget import Widget
 
+from knscope.analysis.figures.palette import places
 from knscope.tui import keymap
 from knscope.tui.messages import BinEntered
 from knscope.tui.printing.format import one_line
@@ -176,12 +177,13 @@ class LayerGrid(Widget, can_focus=True):
         halves = self.together == 2 and room >= HALVES
         top = self._top(bins, halves=halves)
         segments = [Segment(self.name_of(layers).ljust(self._label), base + self._style("label"))]
+        hues = places(name for name in bins.columns if name not in ("LIKN", "DKN"))
         for i in indices:
             name = bins.columns[i]
             values = [found.get((name, layer), 0) for layer in layers]
             here = self.at_layer in layers and i == self.at_column
             over = self._style("cursor" if self.has_focus else "blurred") if here else Style.null()
-            hue = self._style("shared" if name in ("LIKN", "DKN") else f"hue{i % HUES}")
+            hue = self._style("shared" if name not in hues else f"hue{hues[name] % HUES}")
             most = Style(bold=self.fullest(name)[0] == layers)
             parts = [value / top for value in values]
             drawn = two_bars(parts[0], parts[1], room) if halves and len(parts) == 2 else bar(sum(parts), room)

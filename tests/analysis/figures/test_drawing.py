@@ -12,13 +12,12 @@ from matplotlib import rc_context
 from matplotlib.axes import Axes
 from matplotlib.text import Text
 
+from knscope.analysis.figures import fonts
 from knscope.analysis.figures.drawing import UndrawableError, draw, is_drawn, write_figure
+from knscope.analysis.figures.palette import places
 from knscope.analysis.statistics.table import Table
 from knscope.store import UserError
 
-LAYERS = pl.DataFrame(
-    {"layer": [0, 1, 2], "en": [1, 2, 1], "en share": [0.25, 0.5, 0.25], "LIKN share": [None, 1.0, 0.0]}
-)
 ACTIVATIONS = pl.DataFrame({"lang": ["en", "en", "zh"], "activation": [-1.0, 2.0, 2.0]})
 ENRICHMENT = pl.DataFrame(
     {
@@ -88,11 +87,6 @@ def bars(axes: Axes) -> list[list[tuple[float, float]]]:
     return [[tuple(point) for point in segment] for held in axes.collections for segment in held.get_segments()]
 
 
-def test_layers_are_lines_of_the_shares_and_what_is_not_there_is_left_out() -> None:
-    (axes,) = axes_of("layers", LAYERS)
-    assert lines(axes) == {"en": ([0, 1, 2], [0.25, 0.5, 0.25]), "LIKN": ([1, 2], [1.0, 0.0])}
-
-
 def test_activations_are_a_histogram_a_language_over_the_same_bins() -> None:
     (axes,) = axes_of("activations", ACTIVATIONS)
     english, chinese = (patch.get_data() for patch in axes.patches)
@@ -129,6 +123,43 @@ def test_rates_of_pairs_are_bars_in_percent_side_by_side_with_the_controls() -> 
     at = [round(bar.get_x() + bar.get_width() / 2, 6) for bar in paper.patches]
     assert at == [-0.2, 0.8, 0.2], "languages in order, the two kinds beside each other"
     assert [sorted(y for _, y in segment) for segment in bars(strict)[:2]] == [[0.5, 2.0], [1.0, 3.0]]
+
+
+def test_two_layers_are_points_and_three_are_a_line() -> None:
+    share, _ = axes_of("enrichment", ENRICHMENT)
+    assert {line.get_linestyle() for line in share.get_lines()} == {"None"}
+    third = ENRICHMENT.filter(layer=1).with_columns(layer=pl.lit(2, pl.Int64))
+    share, _ = axes_of("enrichment", pl.concat([ENRICHMENT, third]).sort("kind", "layer"))
+    assert {line.get_linestyle() for line in share.get_lines() if not str(line.get_label()).startswith("_")} == {
+        "-",
+        "--",
+    }
+
+
+def test_a_language_keeps_its_colour_whatever_others_there_are() -> None:
+    assert places(["zh", "en"]) == {"en": 0, "zh": 1} and places(["fr", "zh"]) == {"zh": 1, "fr": 2}
+    many = places(["zh-hans", "zh-hant", "xx", "en", "aa"])
+    assert many["en"] == 0 and many["zh-hans"] == 1 and len(set(many.values())) == 5
+
+
+def test_what_no_font_has_is_spelled_out_and_said(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(fonts, "_others", tuple)
+    frame = pl.DataFrame({"answer": ["贝宁", "Bénin"], "n": [1, 2]})
+    (axes,) = axes_of("sql", frame)
+    assert [label.get_text() for label in axes.get_yticklabels()] == [r"\u8d1d\u5b81", "Bénin"]
+    assert write_figure([Table("sql", "sql", frame)], tmp_path / "a.png").startswith("no font of this machine has 宁贝")
+    assert write_figure([Table("sql", "sql", frame[1:])], tmp_path / "b.png") == ""
+
+
+def test_figures_fit_a_page_and_say_what_the_table_has_beside() -> None:
+    many = pl.concat([LIKN.head(1).with_columns(sets=pl.lit(f"pair {n}")) for n in range(60)])
+    repeated = LIKN.head(1).with_columns(sets=pl.lit("top 7, en + zh"))
+    figure = draw(Table("likn", "likn", pl.concat([many, repeated])))
+    assert figure.get_figheight() < 11 and figure.get_suptitle() == "28 more rows in the table"
+    langs = pl.concat([FACTCHECK.with_columns(lang=pl.lit(f"l{n}")) for n in range(6)])
+    figure = draw(Table("factcheck", "checks", langs))
+    assert figure.get_figwidth() <= 7 and len([axes for axes in figure.axes if axes.get_visible()]) == 6
+    assert all(axes.get_xlim()[0] > -0.05 for axes in figure.axes), "an AUROC is never negative"
 
 
 def test_result_of_sql_is_drawn_as_the_bars_line_or_histogram_that_its_columns_make() -> None:
@@ -169,7 +200,7 @@ STABILITY = pl.DataFrame(
     {"what": ["nodes", "seed"], "variant": ["a", "b"], "jaccard": [0.5, 0.9], "low": [0.4, None], "high": [0.6, None]}
 )
 DRAWN = {
-    "layers": LAYERS, "enrichment": ENRICHMENT, "likn": LIKN, "dkn": DKN, "edits": EDITS, "factcheck": FACTCHECK,
+    "enrichment": ENRICHMENT, "likn": LIKN, "dkn": DKN, "edits": EDITS, "factcheck": FACTCHECK,
     "faithfulness": FAITHFULNESS, "stability": STABILITY, "activations": ACTIVATIONS,
 }  # fmt: skip
 FLOATS = pl.selectors.float()
@@ -195,8 +226,6 @@ def test_figure_without_values_says_so(name: str) -> None:
 
 
 def test_figure_draws_known_values_and_names_missing_ones() -> None:
-    assert said("layers", LAYERS) == "no value: LIKN in layer 0"
-    assert said("layers", LAYERS.with_columns(pl.lit(None).alias("LIKN share"))) == "no value: LIKN"
     assert said("dkn", DKN) == "no value: others, zh"
     assert said("likn", LIKN) == "no value: b of en + zh; c of en + zh"
     assert said("edits", EDITS) == "no value: LIKN, en"
@@ -213,8 +242,6 @@ def test_figure_labels_are_drawn_literally(tmp_path: Path, odd: str) -> None:
         table = frame.with_columns(
             pl.col(pl.String).replace({"en": odd, "amig": odd, "DKN": odd, "en + zh": odd, "a": odd})
         )
-        if name == "layers":
-            table = table.rename({"en share": f"{odd} share"})
         path = tmp_path / f"{name}.svg"
         write_figure([Table(name, name, table)], path)
         ElementTree.parse(path)
@@ -237,17 +264,17 @@ def test_write_figure_makes_the_same_file_whatever_a_matplotlibrc_says(tmp_path:
 def test_failed_drawing_says_why_and_leaves_no_file(tmp_path: Path) -> None:
     path = tmp_path / "figure.pdf"
     for table, why in (
-        (Table("kn", "knowledge neurons", LAYERS), "there is no figure of knowledge neurons"),
-        (Table("layers", "neurons by layer", LAYERS.clear()), "nothing to draw"),
+        (Table("kn", "knowledge neurons", ENRICHMENT), "there is no figure of knowledge neurons"),
+        (Table("enrichment", "neurons by layer", ENRICHMENT.clear()), "nothing to draw"),
     ):
         assert not is_drawn(table)
         with pytest.raises(UserError, match=why):
             write_figure([table], path)
     with pytest.raises(UserError, match="cannot be written"):
-        write_figure([Table("layers", "neurons by layer", LAYERS)], tmp_path / "none" / "figure.pdf")
+        write_figure([Table("enrichment", "neurons by layer", ENRICHMENT)], tmp_path / "none" / "figure.pdf")
     assert not list(tmp_path.iterdir())
 
 
 def test_a_figure_that_cannot_be_drawn_names_its_table() -> None:
     with pytest.raises(UndrawableError, match="neurons by layer: the figure could not be drawn"):
-        write_figure([Table("layers", "neurons by layer", LAYERS.drop("layer"))], Path("none.svg"))
+        write_figure([Table("enrichment", "neurons by layer", ENRICHMENT.drop("layer"))], Path("none.svg"))
