@@ -206,7 +206,7 @@ async def test_the_neuron_pane_shows_what_neurons_promote_at_any_width(
         await pilot.resize_terminal(80, 24)
         await driver.do("go.in")
         said = str(driver.pane("neuron").query_one(".summary", Static).render())
-        assert "promotes Paris · 巴黎" in said and "\x1b" not in said
+        assert "promotes   Paris · 巴黎" in said and "\x1b" not in said
 
 
 async def test_choosing_a_model_shows_its_own_results(workbench: Make) -> None:

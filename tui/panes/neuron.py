@@ -9,6 +9,7 @@ from textual.app import ComposeResult
 from textual.message import Message
 
 from knscope.tui.messages import RowEntered
+from knscope.tui.panes.neuron_page import Page, lines_of, page_of, words
 from knscope.tui.panes.pane import Pane
 from knscope.tui.selection import Shown
 from knscope.tui.widgets import cells
@@ -19,7 +20,6 @@ from knscope.tui.widgets.line import PlainText
 if TYPE_CHECKING:
     import polars as pl
 
-    from knscope.analysis.neurons.notes import Note
     from knscope.store.reader import Reader
 
 
@@ -53,15 +53,19 @@ class FactWanted(Message):
     lang: str
 
 
+ROWS = 6
+"""Lines that the table of a neuron's facts keeps under the lines that describe it."""
 LIST = (
     Column("layer", "layer", right=True),
     Column("neuron", "neuron", right=True),
     Column("name", "name", lambda name: name or "", most=20),
     Column("facts", "facts", cells.count, right=True),
-    Column("langs", "languages", most=14, drop=1),
-    Column("all_langs", "in all", cells.count, right=True, drop=2),
+    Column("n_langs", "langs", cells.count, right=True, drop=3),
+    Column("langs", "languages", most=14, drop=5),
+    Column("all_langs", "in all", cells.count, right=True, drop=4),
     Column("rel", "mean of max", lambda rel: f"{rel:.3f}", right=True),
     Column("pairs", "pairs", lambda n: cells.count(n) if n else "·", right=True, drop=1),
+    Column("other_relation", "hub", cells.percent, right=True, drop=2),
     Column("promotes", "promotes", lambda tokens: words(tokens, 5), grow=True, least=24, most=60),
 )
 ONE = (
@@ -77,14 +81,11 @@ ONE = (
 
 @dataclass(frozen=True)
 class Loaded:
-    """The neurons of a place; of a single one what it serves, what it writes, and what a person wrote about it."""
+    """The neurons of a place; of a single one what it serves, and everything else that is known of it."""
 
     place: Place
     frame: pl.DataFrame
-    writes: pl.DataFrame | None = None
-    note: Note | None = None
-    company: pl.DataFrame | None = None
-    """Neurons that serve most facts together with it."""
+    page: Page | None = None
 
 
 class NeuronPane(Pane):
@@ -93,10 +94,11 @@ class NeuronPane(Pane):
     TITLE = "neuron"
     CONTEXT = "neuron"
     HELP = (
-        "First the neurons of what is selected, those that serve the most facts on top; Enter opens one: the tokens that its output"
-        " vector promotes and suppresses (read off the weights), its facts, its score as a share of each fact's maximum (of max), its "
-        "place in the fact's set, what"
-        " the answer loses when it alone is removed, and the degenerate pairs it is in. "
+        "First the neurons of what is selected, those that serve the most facts on top (hub: the share of facts of other relations that"
+        " it serves besides one that it serves); Enter opens one: the tokens that its output vector promotes and suppresses, its"
+        " activation over all queries by language with the strongest and the weakest, the share of other facts by kind that it serves"
+        " too, the tokens that it reads, its company; then its facts, its score as a share of each fact's maximum (of max), its place"
+        " in the fact's set, what the answer loses when it alone is removed, and the degenerate pairs it is in. "
         "Enter on a fact goes to it in the query table. Neurons are written layer:neuron, both from 0. A bin of the layers pane"
         " leads here too."
     )
@@ -104,6 +106,8 @@ class NeuronPane(Pane):
     def __init__(self) -> None:
         super().__init__(id="neuron")
         self.place = Place()
+        self._lines: list[str] = []
+        """What describes the neuron: as many are shown as leave room for the table."""
 
     def compose(self) -> ComposeResult:
         yield self.note
@@ -112,16 +116,12 @@ class NeuronPane(Pane):
         yield FrameTable("neurons", empty="no neuron is above the thresholds here")
 
     def load(self, reader: Reader, shown: Shown) -> Loaded:
-        from knscope.analysis.neurons import notes
-        from knscope.analysis.neurons.table import company_sql, writes_sql
-
-        place, model = self.place, shown.view.model
+        place = self.place
         frame = reader.sql(self._sql(reader, shown, place))
         if place.layer is None or place.neuron is None:
             return Loaded(place, frame)
         one = place.layer, place.neuron
-        company = reader.sql(f"{company_sql(reader, shown.narrowed, *one)} LIMIT 6")
-        return Loaded(place, frame, reader.sql(writes_sql(model, *one)), notes.read(reader, model, *one), company)
+        return Loaded(place, frame, page_of(reader, shown.narrowed, *one))
 
     def sql(self, reader: Reader, shown: Shown) -> str:
         return self._sql(reader, shown, self.place)
@@ -142,14 +142,8 @@ class NeuronPane(Pane):
         summary.display = one
         if one:
             self.tell("")
-            self.summarise(
-                "\n".join(
-                    filter(
-                        None,
-                        (noted(result.note), describe(place, frame), beside(result.company), writes(result.writes)),
-                    )
-                )
-            )
+            self._lines = lines_of(f"{place.layer}:{place.neuron}", frame, result.page)
+            self._fit()
             table.show(frame, ONE, ("fact", "lang"))
             self.entitle(below=f"{frame.height:,} facts and languages")
         else:
@@ -159,6 +153,16 @@ class NeuronPane(Pane):
             named = frame["name"].null_count() < frame.height
             table.show(frame if named else frame.drop("name"), LIST, ("layer", "neuron"))
             self.entitle(below=f"{frame.height:,} neurons")
+
+    def _fit(self) -> None:
+        room = max(3, self.size.height - ROWS)
+        left = len(self._lines) - room
+        shown = self._lines if left <= 0 else [*self._lines[: room - 1], f"… {left + 1} more lines: z"]
+        self.summarise("\n".join(shown))
+
+    def on_resize(self) -> None:
+        if self.place.neuron is not None:
+            self._fit()
 
     def go_to(self, place: Place) -> None:
         """Show another place."""
@@ -183,52 +187,3 @@ class NeuronPane(Pane):
             self.go_to(replace(self.place, layer=row["layer"], neuron=row["neuron"]))
         else:
             self.post_message(FactWanted(row["fact"], row["lang"]))
-
-
-def describe(place: Place, frame: pl.DataFrame) -> str:
-    """A neuron in one or two lines."""
-    if frame.is_empty():
-        return f"{place.layer}:{place.neuron} is no knowledge neuron of anything here, at these thresholds."
-    facts, relations = frame["fact"].n_unique(), sorted(frame["relation"].unique())
-    by_lang = " ".join(f"{lang} {n}" for lang, n in frame.group_by("lang").len().sort("lang").iter_rows())
-    scanned = frame["drop_p"].drop_nulls()
-    effect = f"alone Δp {float(scanned.sum()) / scanned.len():+.3f}" if scanned.len() else "never removed alone"
-    lang, _ = frame.group_by("lang").len().sort("len", "lang", descending=[True, False]).row(0)
-    answers = frame.filter(lang=lang).group_by("object").len().sort("len", "object", descending=[True, False])
-    said = f"{answers.height} answers in {lang}, most often {answers['object'][0]} ({answers['len'][0]})"
-    best, pairs = min(frame["place"].to_list()), sum(frame["pairs"].to_list())
-    return (
-        f"{facts} facts of {', '.join(relations)} · {by_lang} · {said}\nbest place {best} · {effect} · in {pairs} pairs"
-    )
-
-
-def words(tokens: list[str] | None, most: int) -> str:
-    """The first tokens of a list, strongest first; nothing where what the neuron promotes is not read."""
-    return " · ".join(shown for token in tokens[:most] if (shown := token.strip() or repr(token))) if tokens else ""
-
-
-def beside(company: pl.DataFrame | None) -> str:
-    """The neurons that serve most facts together with one, and with how many; empty where there are none."""
-    if company is None or company.is_empty():
-        return ""
-    shown = company.select("layer", "neuron", "together").iter_rows()
-    return "often beside " + " · ".join(f"{layer}:{neuron} ({together:,})" for layer, neuron, together in shown)
-
-
-def noted(note: Note | None) -> str:
-    """A note in one line; empty where there is none."""
-    if note is None:
-        return ""
-    tags = f"[{', '.join(note.tags)}]" if note.tags else ""
-    return "  ".join(filter(None, (note.name, tags, note.text)))
-
-
-def writes(frame: pl.DataFrame | None) -> str:
-    """What a neuron promotes and suppresses, in two lines."""
-    if frame is None or frame.is_empty():
-        return "what it promotes is not read yet: knscope run … --what neurons"
-    seen = f"the head sees it {frame['seen'][0]:.1f} times as well as a random direction"
-    return (
-        f"promotes {words(frame['promotes'].to_list(), 8)}\n"
-        f"suppresses {words(frame['suppresses'].to_list(), 5)} · {seen}"
-    )
