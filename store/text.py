@@ -27,6 +27,16 @@ def one_line(text: str) -> str:
     return visible(text).replace("\n", "·").replace("\t", "·")
 
 
+def duration(seconds: float | None) -> str:
+    """`1 h 05`, `4 min`, `12 s`; a dash where nobody knows."""
+    if seconds is None:
+        return "–"
+    whole = round(seconds)
+    if whole >= 3600:
+        return f"{whole // 3600} h {whole % 3600 // 60:02}"
+    return f"{whole // 60} min" if whole >= 120 else f"{whole} s"
+
+
 def is_utf8(text: str) -> bool:
     """False for the name of a file whose bytes are not UTF-8: JSON files and the database cannot hold it."""
     return text.isascii() or not re.search("[\ud800-\udfff]", text)

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
+from html import escape
 from typing import Any
 
 import numpy as np
@@ -42,7 +43,7 @@ class Answer:
     """Whether each of its tokens is the likeliest."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Attribution:
     """How much each neuron contributes to p(answer) (eq. 1-5)."""
 
@@ -77,9 +78,12 @@ class Attribution:
         made = {"method": self.method, "prompt": self.answer.prompt, "answer": self.answer.answer}
         return NeuronSet(neurons, tuple(frame["score"]), self.model, made | about)
 
+    def __repr__(self) -> str:
+        p, rank = self.answer.p, self.answer.rank
+        return f"<knscope.Attribution p({self.answer.answer}) = {p:.3f}, rank {rank}; {self.method}, {self.model}>"
+
     def _repr_html_(self) -> str:
-        said = f"p({self.answer.answer}) = {self.answer.p:.3f}, rank {self.answer.rank}; {self.method}, {self.model}"
-        return f"<p>{said}</p>{bars(self.frame, 'score')}"
+        return f"<p>{escape(repr(self)[1:-1])}</p>{bars(self.frame, 'score')}"
 
 
 class Model:

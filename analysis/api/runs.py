@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+from knscope.analysis.api.progress import Progress
 from knscope.analysis.engine.sources import absolute_source
 from knscope.analysis.runs import experiment
 from knscope.analysis.runs.config import ModelSource, RunConfig
@@ -27,7 +28,7 @@ def run(
     data: str = "",
     *,
     wait: bool = True,
-    progress: Any = None,
+    progress: Callable[[RunStatus], None] | None = None,
     **options: Any,
 ) -> Reader:
     """Compute what is asked for and STORE lacks, in processes of their own, and open the store.
@@ -40,7 +41,7 @@ def run(
         without `data` and options
     :param data: as `knscope run --data` takes it: demo, mlama:DIR, …, or a file
     :param wait: return when the run has ended (an interrupt cancels it); else at once, while it goes on
-    :param progress: called with a RunStatus a few times a second
+    :param progress: called with a RunStatus a few times a second; else a notebook shows a bar that moves, and a terminal a line
     :param options: fields of RunConfig
     :raises UserError: options or data that cannot be used; nothing is started then
     :raises ProcessFailed: the run failed or was cancelled; what it has stored is kept
@@ -51,7 +52,7 @@ def run(
     place = Path(store)
     name = start_job(place, asked.config)
     if wait:
-        _follow(place, name, progress)
+        _follow(place, name, progress or Progress())
     return open_store(place)
 
 
@@ -65,13 +66,13 @@ def _asked(models: Sequence[str] | RunConfig | Path, data: str, options: dict[st
     return experiment.Experiment(RunConfig(sources, absolute_data(data), **options))
 
 
-def _follow(place: Path, name: str, progress: Any) -> None:
+def _follow(place: Path, name: str, progress: Callable[[RunStatus], None]) -> None:
     observer = Observer(place)
     try:
         while (seen := observer.run(name)).status in ACTIVE:
-            if progress is not None:
-                progress(seen)
+            progress(seen)
             time.sleep(POLL_SECONDS)
+        progress(seen)
     except KeyboardInterrupt:
         cancel_job(place, name)
         raise

@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from knscope.analysis.datasets import unreadable
 from knscope.store.errors import UserError
 
 MAX_TEXT_BYTES = 1 << 30
@@ -39,10 +40,15 @@ def check_file(path: Path) -> None:
 def opened(path: Path) -> io.BufferedReader | io.BytesIO:
     """The bytes of a file, of a `.gz` those that are packed in it.
 
-    Raises UserError for a `.gz` that is broken, or that holds more than MAX_TEXT_BYTES.
+    Raises UserError for a `.gz` that is broken, or that holds more than MAX_TEXT_BYTES, and for what is no text.
     """
+    with path.open("rb") as stream:
+        head = stream.read(unreadable.HEAD)
     if path.suffix.lower() != ".gz":
+        unreadable.refuse_content(path, head)
         return path.open("rb")
+    if head and not head.startswith(b"\x1f\x8b"):
+        raise UserError(f"{path} is not packed with gzip; take the ending .gz off its name")
     try:
         with gzip.open(path) as packed:
             content = packed.read(MAX_TEXT_BYTES + 1)
@@ -53,6 +59,7 @@ def opened(path: Path) -> io.BufferedReader | io.BytesIO:
             f"{path} holds more than the {MAX_TEXT_BYTES / 2**30:g} GiB of text read at once; "
             "keep only the relations and languages you need, or store it as Parquet"
         )
+    unreadable.refuse_content(path, content[: unreadable.HEAD])
     return io.BytesIO(content)
 
 
@@ -75,8 +82,15 @@ def json_lines(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
     """Number and object of each non-blank line. Raises UserError at the first line that is not a JSON object."""
     for number, line in text_lines(path):
         if line.strip():
-            place = f"{path}, line {number}"
-            yield number, _object(json_value(line, path, number), place)
+            yield number, _object(_line(line, path, number), f"{path}, line {number}")
+
+
+def _line(line: str, path: Path, number: int) -> Any:
+    """A line of JSON lines. Raises UserError for one that is none, which would be left out without a word otherwise."""
+    try:
+        return json_value(line, path, number)
+    except UserError as error:
+        raise UserError(f"{error}; mend this line, or take it out") from error
 
 
 def json_array(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:

@@ -109,7 +109,9 @@ def _load_own(spec: str, langs: Sequence[str], relations: Sequence[str], columns
     path = expanded(spec)
     if spec and path.is_dir():
         unreadable.refuse_folder(path)
-        raise UserError(f"{path} is a directory; say what is in it: {_guess(path) or FORMS}")
+        if guess := _guess(path):
+            raise UserError(f"{path} is a directory; say what is in it: {guess}")
+        raise UserError(f"{path} is a directory that looks like no dataset that is known; give {FORMS}")
     if form(path) == ".parquet":
         return _hinted(spec, path, lambda: load_parquet(spec, [path], langs, relations, columns))
     if loader := TABLES.get(form(path)):

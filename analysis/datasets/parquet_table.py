@@ -7,7 +7,7 @@ from typing import BinaryIO
 import polars as pl
 
 from knscope.analysis.datasets.dataset import Dataset, make_dataset
-from knscope.analysis.datasets.files import check_file, first_line
+from knscope.analysis.datasets.files import check_file, first_line, opened
 from knscope.analysis.datasets.own_table import Source, check_table, missing_columns, our_columns
 from knscope.store.errors import UserError
 
@@ -23,7 +23,7 @@ def load_parquet(
     tables = []
     for path in paths:
         check_file(path)
-        with path.open("rb") as stream:
+        with opened(path) as stream:
             try:
                 tables.append(_read(path, stream, columns))
             except (pl.exceptions.PolarsError, OSError) as error:

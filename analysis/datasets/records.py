@@ -38,7 +38,7 @@ def _csv(path: Path) -> Numbered:
 
 def _parquet(path: Path) -> Numbered:
     try:
-        with path.open("rb") as stream:
+        with opened(path) as stream:
             table = pl.read_parquet(stream)
     except (pl.exceptions.PolarsError, OSError) as error:
         raise UserError(f"{path}: not a Parquet file: {first_line(error)}") from error

@@ -1,5 +1,6 @@
 """Forms in which people have facts and that are not read: for each the step that makes it readable."""
 
+import re
 from pathlib import Path
 
 from knscope.store.errors import UserError
@@ -36,6 +37,32 @@ _ARROW = (
     "{folder} was written by save_to_disk of `datasets`; "
     "python -c \"import datasets; datasets.load_from_disk('{folder}').to_parquet('facts.parquet')\""
 )
+
+
+_BEGINNINGS = (
+    (rb"version https://git-lfs", "a pointer of Git LFS that stands for the file; fetch the file itself: git lfs pull"),
+    (
+        rb"\s*<(!doctype\s+html|html|\?xml)",
+        "a web page; download the file itself (on a repository's page: raw, or download)",
+    ),
+    (rb"(404: )?not found\s*$", "what a server says that does not have the file; look for its address again"),
+    (rb"pk\x03\x04", "a .zip archive or a spreadsheet, whatever its name says; unpack it, or save it as CSV (UTF-8)"),
+    (rb"\x1f\x8b", "packed with gzip; give its name the ending .gz"),
+    (rb"par1", "a Parquet file; give its name the ending .parquet"),
+    (rb"\x80[\x02-\x05]", _PICKLE),
+)
+"""How a file begins that is something else than its name says, in small letters; what it is and what to do."""
+HEAD = 200
+"""Bytes of a file's beginning that tell what it is."""
+
+
+def refuse_content(path: Path, head: bytes) -> None:
+    """Raise UserError for a file that begins as something else than its name says; `head`: its first HEAD bytes."""
+    if path.suffix.lower() == ".parquet" and head.startswith(b"PAR1"):
+        return
+    for pattern, what in _BEGINNINGS:
+        if re.match(pattern, head.lower()):
+            raise UserError(f"{path} is {what.replace('{name}', str(path))}")
 
 
 def refuse_file(path: Path) -> None:

@@ -17,13 +17,14 @@ from rich.text import Text
 from textual.color import Color
 
 from knscope.analysis.statistics.table import Table
+from knscope.store.text import duration
 from knscope.tui.app import Knscope
 from knscope.tui.cli import run_app
 from knscope.tui.dialogs.choose import ChooseScreen
 from knscope.tui.dialogs.form import Field, FormScreen
 from knscope.tui.dialogs.text import TextScreen
 from knscope.tui.printing import output, writing
-from knscope.tui.printing.format import HIDDEN, cell, duration, json_text, one_line, visible
+from knscope.tui.printing.format import HIDDEN, cell, json_text, one_line, visible
 from knscope.tui.terminal.driver import HARMLESS
 from knscope.tui.widgets import cells
 from knscope.tui.widgets.cells import Column

@@ -234,8 +234,8 @@ def follow_run(store: Path, name: str, cancel_on_interrupt: bool = True) -> RunS
     """Show a run's progress until it ends. Ctrl+c asks it to stop at the next row. Failures go to stderr."""
     from knscope.analysis.runs import protocol, status
     from knscope.store.runs import ACTIVE
+    from knscope.store.text import duration
     from knscope.tui.printing import output
-    from knscope.tui.printing.format import duration
 
     observer = status.Observer(store)
     with output.progress_bar() as bar:
@@ -267,14 +267,14 @@ def compute(store: Path, config: RunConfig) -> RunStatus:
 
 def state(seen: RunStatus) -> str:
     """What a run does, in a word or two."""
-    from knscope.tui.printing.format import duration
+    from knscope.store.text import duration
 
     return seen.status if seen.silent is None else f"{seen.status}, silent for {duration(seen.silent)}"
 
 
 def tell_failures(seen: RunStatus) -> None:
+    from knscope.store.text import duration
     from knscope.tui.printing import output
-    from knscope.tui.printing.format import duration
 
     if seen.silent is not None:
         output.say(

@@ -27,8 +27,8 @@ def status(
     import polars as pl
 
     from knscope.store.runs import ACTIVE
+    from knscope.store.text import duration
     from knscope.tui.printing import output
-    from knscope.tui.printing.format import duration
 
     seen = list(_chosen(store, name))
     if config:

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from textual.app import ComposeResult
 from textual.binding import BindingType
 
+from knscope.store.text import duration
 from knscope.tui import keymap
 from knscope.tui.panes.pane import Pane
-from knscope.tui.printing.format import duration
 from knscope.tui.widgets import cells
 from knscope.tui.widgets.bars import bar
 from knscope.tui.widgets.cells import Column

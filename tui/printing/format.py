@@ -38,16 +38,6 @@ def cell(value: Any) -> str:
     return one_line(str(value))
 
 
-def duration(seconds: float | None) -> str:
-    """`1 h 05`, `4 min`, `12 s`."""
-    if seconds is None:
-        return NOTHING
-    whole = round(seconds)
-    if whole >= 3600:
-        return f"{whole // 3600} h {whole % 3600 // 60:02}"
-    return f"{whole // 60} min" if whole >= 120 else f"{whole} s"
-
-
 def document(tables: Sequence[Table]) -> dict[str, Any]:
     """The JSON document of tables, as --json prints it."""
     return {"tables": [as_json(table) for table in tables]}

@@ -8,12 +8,12 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, cast
 
 from knscope.store.errors import UserError
+from knscope.store.text import duration
 from knscope.store.view import View
 from knscope.tui.dialogs.form import Field, FormScreen
 from knscope.tui.dialogs.text import TextScreen
 from knscope.tui.messages import DeskMoved
 from knscope.tui.panes.queries import QueriesPane
-from knscope.tui.printing.format import duration
 from knscope.tui.selection import Selection
 from knscope.tui.widgets import cells
 from knscope.tui.workbench.missing import ALSO, Lacking, lacking

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from knscope.tui.printing.format import duration
+from knscope.store.text import duration
 from knscope.tui.selection import Shown
 from knscope.tui.widgets import cells
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from textual.timer import Timer
 
-from knscope.tui.printing.format import duration
+from knscope.store.text import duration
 from knscope.tui.widgets.header_line import HeaderLine
 
 if TYPE_CHECKING:

@@ -263,7 +263,10 @@ def test_broken_csv_error_names_line_and_cause(tmp_path: Path, kind: str) -> Non
 
 
 BROKEN_JSONL = {
-    "bad JSON": (records(*[{}] * 6) + '{"fact_id": "x"\n', r"line 7: not valid JSON: .* at column \d+$"),
+    "bad JSON": (
+        records(*[{}] * 6) + '{"fact_id": "x"\n',
+        r"line 7: not valid JSON: .* at column \d+; mend this line, or take it out$",
+    ),
     "no object": (records({}) + "[1, 2]\n", r"line 2: expected a JSON object, found list"),
     "missing column": (records({}) + '\n{"fact_id": "x"}\n', r"line 3: 'relation' is missing"),
     "a number": (records({}, {"object": 5}), r"line 2: object must be a string, not 5"),
@@ -322,7 +325,9 @@ def test_a_file_of_two_gigabytes_is_refused_before_it_is_read(tmp_path: Path) ->
 def test_load_lists_the_accepted_forms_for_an_unknown_spec(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"missing\.csv: no such file"):
         load(str(tmp_path / "missing.csv"))
-    with pytest.raises(UserError, match=r"is a directory; say what is in it: demo, agreement, mlama:DIR"):
+    with pytest.raises(
+        UserError, match=r"is a directory that looks like no dataset that is known; give demo, agreement, mlama:DIR"
+    ):
         load(str(tmp_path))
     for spec in ("", "wiki", "mlama:", "facts.xlsx"):
         with pytest.raises(UserError):

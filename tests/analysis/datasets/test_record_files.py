@@ -243,7 +243,7 @@ def test_broken_json_array_error_names_record_and_cause(tmp_path: Path, kind: st
 def test_a_gz_that_is_cut_off_or_too_large_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = save(tmp_path / "facts.csv.gz", [ROW, KENYA] * 50)
     whole = path.read_bytes()
-    for broken in (whole[:-20], b"fact_id,relation", whole[:40] + b"\xff" * 9 + whole[49:]):
+    for broken in (whole[:-20], whole[:40] + b"\xff" * 9 + whole[49:]):
         path.write_bytes(broken)
         with pytest.raises(UserError, match=r"facts\.csv\.gz: not a whole gzip file"):
             load(str(path))
@@ -275,6 +275,60 @@ def test_a_form_that_is_not_read_gets_the_step_that_makes_it_readable(tmp_path: 
             load(spec)
         assert step in str(raised.value)
         assert str(path) in str(raised.value)
+
+
+PAGE, POINTER = (
+    "\n<!DOCTYPE html>\n<html><title>facts</title>\n",
+    "version https://git-lfs.github.com/spec/v1\noid sha256:4d7a\n",
+)
+
+
+@pytest.mark.parametrize(
+    "name", ["facts.csv", "facts.tsv", "facts.jsonl", "facts.json", "facts.parquet", "facts.csv.gz"]
+)
+@pytest.mark.parametrize(
+    ("content", "step"),
+    [
+        (PAGE.encode(), "is a web page; download the file itself"),
+        (POINTER.encode(), "is a pointer of Git LFS .*; fetch the file itself: git lfs pull"),
+        (b"404: Not Found", "what a server says that does not have the file"),
+        (
+            b"PK\x03\x04\x14\x00[Content_Types].xml",
+            "is a .zip archive or a spreadsheet, .*; unpack it, or save it as CSV",
+        ),
+        (b"\x80\x04\x95\x10\x00", r"is a pickle, .*pandas.read_pickle"),
+    ],
+)
+def test_a_file_that_is_something_else_than_its_name_says_gets_the_step(
+    tmp_path: Path, name: str, content: bytes, step: str
+) -> None:
+    path = tmp_path / name
+    path.write_bytes(gzip.compress(content) if name.endswith(".gz") else content)
+    for spec in (str(path), *(f"{kind}:{path}" for kind in ("counterfact", "zsre", "popqa") if path.suffix != ".gz")):
+        with pytest.raises(UserError, match=rf"^{path} {step}" if step.startswith("is") else step):
+            load(spec)
+
+
+def test_a_file_with_the_wrong_ending_is_told_the_right_one(tmp_path: Path) -> None:
+    (tmp_path / "plain.csv.gz").write_text("fact_id,relation")
+    (tmp_path / "packed.jsonl").write_bytes(gzip.compress(b"{}"))
+    (tmp_path / "columns.csv").write_bytes(b"PAR1\x15\x04")
+    for name, step in (
+        ("plain.csv.gz", "take the ending .gz off"),
+        ("packed.jsonl", "ending .gz"),
+        ("columns.csv", "ending .parquet"),
+    ):
+        with pytest.raises(UserError, match=step):
+            load(str(tmp_path / name))
+
+
+def test_a_folder_in_which_the_file_is_a_pointer_names_the_file(tmp_path: Path) -> None:
+    folder = tmp_path / "mlama" / "en"
+    folder.mkdir(parents=True)
+    (folder / "P36.jsonl").write_text(POINTER)
+    (folder / "templates.jsonl").write_text('{"relation": "P36", "template": "The capital of [X] is [Y] ."}\n')
+    with pytest.raises(UserError, match=r"P36\.jsonl is a pointer of Git LFS"):
+        load(f"mlama:{folder.parent}")
 
 
 def test_unreadable_dataset_folders_get_the_step_that_makes_them_readable(tmp_path: Path) -> None:
