@@ -129,6 +129,24 @@ def test_filter_finds_what_is_in_exactly_these_languages(text: str, left: list[i
     assert holding(frame, ("neuron", "langs", "rel"), text)["neuron"].to_list() == left
 
 
+@pytest.mark.parametrize(
+    ("text", "left"),
+    [("facts>5", [3]), ("facts>=5", [2, 3]), ("hub<.1 facts<5", [1]), ("hub<=0", []), ("paris", [2]), ("x>1", [])],
+)
+def test_filter_compares_numbers_by_a_columns_name_or_title_and_finds_tokens_of_lists(
+    text: str, left: list[int]
+) -> None:
+    frame = pl.DataFrame(
+        {
+            "neuron": [1, 2, 3],
+            "facts": [1, 5, 6],
+            "other_relation": [0.05, 0.2, None],
+            "promotes": [[" a"], [" Paris", " Rome"], None],
+        }
+    )
+    assert holding(frame, ("neuron", "promotes"), text, {"hub": "other_relation"})["neuron"].to_list() == left
+
+
 def test_overlap_matrix_separates_large_means() -> None:
     assert [mean_of(value) for value in (None, 0, 0.001, 9.5, 99.99, 722.47, 12345.0)] == [
         "–", "0.00", "<.01", "9.50", "99.99", "722.5", "12345",

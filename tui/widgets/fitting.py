@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import operator
+import re
 from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from rich.cells import cell_len, set_cell_size
@@ -13,6 +16,9 @@ if TYPE_CHECKING:
     import polars as pl
 
 GAP = 1
+NO_TITLES: Mapping[str, str] = MappingProxyType({})
+_COMPARED = re.compile(r"([^<>=!]+)([<>]=?)(-?\d*\.?\d+)")
+_ORDER = MappingProxyType({"<": operator.lt, "<=": operator.le, ">": operator.gt, ">=": operator.ge})
 
 
 def fit(columns: Sequence[Column], natural: Mapping[str, int], width: int) -> tuple[tuple[Column, int], ...]:
@@ -57,18 +63,33 @@ def align(text: str, width: int, right: bool) -> str:
     return " " * (width - length) + text if right else text + " " * (width - length)
 
 
-def holding(frame: pl.DataFrame, names: Sequence[str], text: str) -> pl.DataFrame:
+def holding(
+    frame: pl.DataFrame, names: Sequence[str], text: str, titles: Mapping[str, str] = NO_TITLES
+) -> pl.DataFrame:
     """Rows that hold every word of a filter in one of these columns. `!word` must not occur; `=en+zh` means found in exactly these
-    languages, where the frame has a column `langs`."""
+    languages, where the frame has a column `langs`; `facts>5` compares a column of numbers, named as it is or by its title.
+
+    :param titles: the columns' names by what they are called on the screen
+    """
     import polars as pl
 
-    texts = [name for name in names if frame.schema[name] == pl.String or frame.schema[name].is_integer()]
+    lists = pl.List(pl.String)
+    texts = [name for name in names if frame.schema[name] in (pl.String, lists) or frame.schema[name].is_integer()]
     searched = pl.concat_str(
-        [pl.col(name).cast(pl.String).fill_null("") for name in texts] or [pl.lit("")], separator=" "
+        [
+            (pl.col(name).list.join(" ") if frame.schema[name] == lists else pl.col(name).cast(pl.String)).fill_null("")
+            for name in texts
+        ]
+        or [pl.lit("")],
+        separator=" ",
     )
     found = pl.lit(True)
     for word in text.lower().split():
-        if word.startswith("=") and "langs" in frame.columns:
+        said = _COMPARED.fullmatch(word)
+        number = titles.get(said[1], said[1]) if said else ""
+        if said and number in frame.columns and frame.schema[number].is_numeric():
+            found = found & _ORDER[said[2]](pl.col(number), float(said[3]))
+        elif word.startswith("=") and "langs" in frame.columns:
             exactly = " ".join(sorted(word[1:].split("+")))
             found = found & (pl.col("langs").str.to_lowercase().str.split(" ").list.sort().list.join(" ") == exactly)
         else:

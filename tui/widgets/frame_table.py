@@ -116,6 +116,7 @@ class FrameTable(ScrollView, can_focus=True):
                 frame,
                 [name for name in (*(column.name for column in columns), "langs") if name in frame.columns],
                 self.filter_text,
+                {column.title.lower(): column.name for column in columns},
             )
         if self.sorted_by is not None and self.sorted_by[0] in frame.columns:
             frame = frame.sort(self.sorted_by[0], descending=self.sorted_by[1], nulls_last=True, maintain_order=True)

@@ -38,7 +38,9 @@ class Filtering:
         line = self._line
         with self._bench.prevent(Input.Changed):
             line.value = table.filter_text
-        line.placeholder = f"{pane.TITLE}: words to look for; !word excludes; =en+zh: in exactly these languages"
+        line.placeholder = (
+            f"{pane.TITLE}: words to look for; !word excludes; =en+zh: in exactly these languages; facts>5"
+        )
         line.display = True
         self._bench.set_focus(line)
 
