@@ -16,6 +16,7 @@ from knscope.analysis.prompts.questions import ASKED
 from knscope.analysis.stored.facts import StoredFacts, stored_facts
 from knscope.store.address import Addresses
 from knscope.store.reader import Reader
+from knscope.store.runs import read_runs
 from knscope.store.view import View
 
 _SCANNED = """
@@ -38,6 +39,13 @@ class WantedClaim:
     correct: bool
     part: str
     neurons: tuple[int, ...]
+
+
+def seed_of(reader: Reader) -> int:
+    """The seed by which the newest run that read claims split the subjects and dealt wrong objects; 0 where none did."""
+    asked = [record.config for record in read_runs(reader.path) if "factcheck" in (record.config.get("what") or ())]
+    seed = asked[-1].get("seed", 0) if asked else 0
+    return seed if type(seed) is int else 0
 
 
 def parts(reader: Reader, model: str, seed: int = 0) -> dict[str, str]:
@@ -96,6 +104,23 @@ def judged(claims: Iterable[WantedClaim]) -> list[WantedClaim]:
     needed = [claim for claim in claims if claim.part != "neurons"]
     langs = {claim.query.lang for claim in needed if claim.part == "test"}
     return [claim for claim in needed if claim.query.lang in langs]
+
+
+def unjudged(places: Iterable[tuple[str, str]]) -> str:
+    """What to say before claims are computed of languages where none is judged; empty where each has one.
+
+    :param places: language and part of each fact (or claim)
+    """
+    found: dict[str, set[str]] = {}
+    for lang, part in places:
+        found.setdefault(lang, set()).add(part)
+    without = sorted(lang for lang, there in found.items() if "test" not in there)
+    if not without:
+        return ""
+    return (
+        f"no claims are read in {', '.join(without)}: fact checking judges a fifth of the subjects, and none of these languages "
+        "is among them; more facts, or another seed, would change that"
+    )
 
 
 def right_answers(

@@ -12,7 +12,7 @@ import polars as pl
 
 from knscope.analysis.edits.sets import label_seed
 from knscope.analysis.factcheck.auroc import Curve, roc
-from knscope.analysis.factcheck.choose import judged, parts, scanned_neurons, wanted
+from knscope.analysis.factcheck.choose import judged, parts, scanned_neurons, seed_of, wanted
 from knscope.analysis.factcheck.judge import (
     Claims,
     Contender,
@@ -66,10 +66,11 @@ NOTES = (
 )
 
 
-def build(reader: Reader, view: View, seed: int = 0, share_of: ShareOf = "most") -> Table:
+def build(reader: Reader, view: View, seed: int | None = None, share_of: ShareOf = "most") -> Table:
     """All contenders in every language of the View; `share_of`: what t is a share of, the most frequent neuron's count or all
-    facts of the first part.
+    facts of the first part. `seed`: of the split; none given: that of the store's claims.
     """
+    seed = seed_of(reader) if seed is None else seed
     if share_of not in get_args(ShareOf):
         raise UserError(f"--dkn-share-of {share_of}: choose one of {', '.join(get_args(ShareOf))}")
     asked, missing = _asked(reader, view, seed, share_of)
@@ -96,10 +97,10 @@ def _why_none(reader: Reader, view: View) -> str:
     )
 
 
-def curves(reader: Reader, view: View, seed: int = 0) -> dict[tuple[str, str], Curve]:
+def curves(reader: Reader, view: View, seed: int | None = None) -> dict[tuple[str, str], Curve]:
     """The ROC curve of every row of the table: (language, judge) -> curve, on the same claims as its AUROC."""
     found = {}
-    for one in _asked(reader, view, seed)[0]:
+    for one in _asked(reader, view, seed_of(reader) if seed is None else seed)[0]:
         about, contenders, _ = _contenders(one)
         judged = about.test & np.all([np.isfinite(each.scores) for each in contenders.values()], axis=0)
         for name, contender in contenders.items():

@@ -6,12 +6,15 @@ import difflib
 import json
 import re
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
 from knscope.analysis.engine.sources import BUNDLED, absolute_source, is_path, split_revision
+from knscope.analysis.factcheck import choose as factcheck_choose
+from knscope.analysis.factcheck.claims import split_subjects
+from knscope.analysis.prompts.encode import Query
 from knscope.analysis.runs.config import RunConfig
 from knscope.analysis.runs.facts import absolute_data
 from knscope.store.errors import UserError
@@ -60,6 +63,15 @@ class Experiment:
 
     config: RunConfig
     dataset_hash: str = ""
+
+
+def unjudged(config: RunConfig, rows: Sequence[Query]) -> str:
+    """What to say of fact checking before the run; empty where nothing of it is in vain. Which facts are known turns out later."""
+    if "factcheck" not in config.what:
+        return ""
+    part = split_subjects({row.subject for row in rows}, config.seed)
+    asked = config.table_langs or config.langs
+    return factcheck_choose.unjudged((row.lang, part[row.subject]) for row in rows if not asked or row.lang in asked)
 
 
 def read(path: Path) -> Experiment:

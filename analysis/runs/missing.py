@@ -17,6 +17,7 @@ import polars as pl
 
 from knscope.analysis.dkn.choose import SCAN_SIZE
 from knscope.analysis.engine.sources import BUNDLED, is_path, split_site
+from knscope.analysis.factcheck import choose as factcheck_choose
 from knscope.analysis.prompts.encode import Query
 from knscope.analysis.runs import planner
 from knscope.analysis.runs.keys import model_hash
@@ -50,6 +51,8 @@ class Missing:
     passes: int
     units: tuple[Unit, ...]
     """What can be computed now; the rest follows from these."""
+    note: str = ""
+    """What is not asked for, and why."""
 
     @property
     def results(self) -> int:
@@ -102,6 +105,7 @@ def missing(reader: Reader, view: View, what: Sequence[str] = ("attribution", "d
         more = _scans(asked, {query.id for unit in units for query in unit.queries})
         units, facts = [*units, *more.units], facts | set(more.facts)
         counts, passes = {**counts, **more.counts}, passes + more.passes
+    note = _unjudged(asked) if "factcheck" in what else ""
     if not counts:  # edits and claims start from sets that are stored whole
         for phase, name, make, each in (
             ("sets", "sets", planner.set_units, 1.0),
@@ -109,11 +113,20 @@ def missing(reader: Reader, view: View, what: Sequence[str] = ("attribution", "d
             ("factcheck", "claims", planner.claim_units, _passes_of_one(asked)),
         ):
             if phase in what:
-                found, total, stored = make(reader, asked.source, asked.model, view, seed)
+                own = factcheck_choose.seed_of(reader) if phase == "factcheck" else seed
+                found, total, stored = make(reader, asked.source, asked.model, view, own)
                 units += found
                 counts |= {name: total - stored} if total > stored else {}
                 passes += round(each * (total - stored))
-    return Missing(tuple(sorted(facts)), counts, passes, tuple(replace(unit, model=asked.hash) for unit in units))
+    ready = tuple(replace(unit, model=asked.hash) for unit in units)
+    return Missing(tuple(sorted(facts)), counts, passes, ready, note)
+
+
+def _unjudged(asked: _Asked) -> str:
+    """From the parts of the subjects, which are known before any neuron is."""
+    part = factcheck_choose.parts(asked.reader, asked.view.model, factcheck_choose.seed_of(asked.reader))
+    places = asked.rows.select("lang", "fact").unique().iter_rows()
+    return factcheck_choose.unjudged((lang, part[fact]) for lang, fact in places if fact in part)
 
 
 def model_row(reader: Reader, model: str) -> Mapping[str, Any]:

@@ -194,6 +194,8 @@ def _start(store: Path, asked: Experiment, follow: bool, as_json: bool) -> None:
     lacking = sorted(set(config.fact_ids) - {row.fact for row in facts.rows})
     if lacking and not config.part:
         raise UserError(f"--fact {lacking[0]}: {config.data} holds no fact of that id, or none that is asked for")
+    if note := experiment.unjudged(config, facts.rows):
+        output.say(note)
     name = protocol.start_job(store, config)
     if not follow:
         begun = _begun(store, name)

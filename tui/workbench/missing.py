@@ -38,6 +38,8 @@ class Lacking:
         lines += [f"{number:>8,} {WORDS[name]}" for name, number in found.counts.items()]
         facts = f"{cells.several(len(found.facts), 'fact')}, " if found.facts else ""
         lines += ["", f"{facts}{found.passes:,} model passes.", f"Time here: {self.time}."]
+        if found.note:
+            lines += ["", f"{found.note[0].upper()}{found.note[1:]}."]
         if set(self.what) & {"edit", "factcheck"} and not {"edits", "claims"} & set(found.counts):
             lines.append("Then what this pane itself needs, which depends on these.")
         return "\n".join(lines)

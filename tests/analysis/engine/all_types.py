@@ -59,6 +59,9 @@ def small(kind: type, inner: bool = False) -> Any:
     base = kind()
     known = base.to_dict()
     sizes = {name: value for name, value in _SIZES.items() if name in known}
+    if "kv_lora_rank" in known:  # whose heads all have keys of their own
+        sizes["num_key_value_heads"] = _SIZES["num_attention_heads"]
+        sizes |= {"head_dim": _SIZES["qk_rope_head_dim"]} if "head_dim" in sizes else {}
     if not inner and hasattr(base, "text_config"):
         sizes["text_config"] = small(type(base.text_config), True).to_dict()
     raised: Exception | None = None

@@ -12,11 +12,12 @@ import numpy as np
 import pytest
 import torch
 
+from knscope import store
 from knscope.analysis.attribution.integrate import attribute
 from knscope.analysis.attribution.method import parse_method
 from knscope.analysis.engine.replay import Engine
 from knscope.analysis.factcheck.auroc import area
-from knscope.analysis.factcheck.choose import WantedClaim, judged
+from knscope.analysis.factcheck.choose import WantedClaim, judged, seed_of, unjudged
 from knscope.analysis.factcheck.claims import claim_neurons, derange, split_subjects
 from knscope.analysis.factcheck.judge import (
     Claims,
@@ -32,6 +33,7 @@ from knscope.analysis.factcheck.judge import (
 from knscope.analysis.factcheck.measure import read_claims
 from knscope.analysis.prompts.encode import Query, encode
 from knscope.analysis.statistics.bootstrap import TOO_FEW, Interval
+from knscope.store import runs
 from tests.analysis import planted
 
 # --- who is in which part, and who gets which wrong object -------------------------------------------------------------
@@ -384,6 +386,23 @@ def test_auroc_intervals_cover_between_92_and_99_percent(n, signal):
     alone, difference = _covers(3000, n, signal)
     assert 0.92 <= alone <= 0.99
     assert 0.92 <= difference <= 0.99
+
+
+def test_claims_that_no_split_judges_are_named_beforehand():
+    assert unjudged([("en", "neurons"), ("en", "test"), ("zh", "neurons"), ("fr", "threshold")]).startswith(
+        "no claims are read in fr, zh: fact checking judges a fifth of the subjects"
+    )
+    assert unjudged([("en", "test")]) == unjudged([]) == ""
+
+
+def test_the_split_of_stored_claims_is_that_of_the_run_that_read_them(tmp_path):
+    place = store.create(tmp_path / "x.knstore")
+    with store.open(place) as reader:
+        assert seed_of(reader) == 0
+    for number, (what, seed) in enumerate([(["factcheck"], 3), (["dkn", "factcheck"], 7), (["dkn"], 9)]):
+        runs.new_run(place, {"what": what, "seed": seed}, f"20260101-00000{number}-000000")
+    with store.open(place) as reader:
+        assert seed_of(reader) == 7
 
 
 def test_claims_are_read_only_where_a_split_can_judge_them():
