@@ -138,7 +138,8 @@ def _group(groups: pl.DataFrame, draws: int, seed: int) -> Table:
     lines = []
     for (method,), part in groups.group_by("method", maintain_order=True):
         known = part.filter(pl.col("group").is_not_null())
-        interval = mean_interval(known["group"].to_numpy(), known["subject"].to_numpy(), draws=draws, seed=seed)
+        found = mean_interval(known["group"].to_numpy(), known["subject"].to_numpy(), draws=draws, seed=seed)
+        interval = found.within(-1.0, 1.0)
         lines.append(
             {
                 "method": method, "queries": part.height, "subjects": part["subject"].n_unique(),
