@@ -1,11 +1,11 @@
-"""What if: the model's answer to a query with a set of neurons scaled, beside its answer unedited (eq. 11 by hand).
+"""What if: the model's answer to a query with a set of neurons changed, beside its answer unedited (eq. 11 by hand).
 
-Nothing is stored: a person tries one factor after the other.
+Nothing is stored: a person tries one change after the other. A query is recorded once, and each try replays from the lowest
+edited layer.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -13,11 +13,11 @@ import numpy as np
 from torch import Tensor
 
 from knscope.analysis.engine.edits import Edit, FlatEdits
-from knscope.analysis.engine.logits import log_probabilities
+from knscope.analysis.engine.logits import Prediction, predictions, probabilities, read_logits
 from knscope.analysis.types import Ints
 
 if TYPE_CHECKING:
-    from knscope.analysis.engine.replay import Engine
+    from knscope.analysis.engine.replay import Engine, Prepared
     from knscope.analysis.prompts.encode import EncodedQuery
 
 LIKELIEST = 5
@@ -37,24 +37,38 @@ class Side:
     probabilities: tuple[float, ...]
 
 
-def attempt(engine: Engine, query: EncodedQuery, neurons: Sequence[int], factor: float) -> tuple[Side, Side]:
-    """The query unedited, and with the activations of flat `neurons` multiplied by `factor` at each step's answer position."""
-    edits = [Edit.scaled([], 1.0), Edit.scaled(neurons, factor)]
-    steps = len(query.steps)
-    likeliest: dict[int, tuple[list[int], list[float]]] = {}
+@dataclass(frozen=True)
+class Begun:
+    """A query that was recorded, and what the model answers unedited."""
 
-    def more(rows: Ints, logits: Tensor) -> None:
-        for place, row in enumerate(rows.tolist()):
-            if row % steps == 0:  # logits (rows, vocabulary): row r is edit r // steps at step r % steps
-                best = (
-                    log_probabilities(logits[place : place + 1].double())[0].exp().topk(min(LIKELIEST, logits.shape[1]))
-                )
-                likeliest[row // steps] = best.indices.tolist(), best.values.tolist()
+    query: EncodedQuery
+    prepared: Prepared
+    before: Side
 
-    found = engine.edited_rows(query, FlatEdits.of(edits), len(edits), more)
-    sides = []
-    for number in range(len(edits)):
-        ids, probabilities = likeliest[number]
-        p, rank = float(np.prod(found.p[number])), int(found.ranks[number, 0])
-        sides.append(Side(p, rank, tuple(ids), tuple(probabilities)))
-    return sides[0], sides[1]
+
+def begin(engine: Engine, query: EncodedQuery) -> Begun:
+    """Record a query."""
+    prepared = engine.prepare([query])
+    (found,) = predictions(prepared.logits, prepared.gold, len(query.steps))
+    return Begun(query, prepared, _side(found, prepared.logits[:1]))
+
+
+def attempt(engine: Engine, begun: Begun, edit: Edit) -> Side:
+    """The query under an edit at each step's answer position."""
+    steps, prepared = len(begun.query.steps), begun.prepared
+    p, ranks = np.empty(steps, np.float64), np.empty(steps, np.int64)
+    first: list[Tensor] = []
+
+    def keep(rows: Ints, states: Tensor, logits: Tensor) -> None:
+        """logits (rows, vocabulary): row r is step r."""
+        p[rows], ranks[rows] = read_logits(logits, prepared.gold[states])
+        first.extend(logits[place : place + 1].clone() for place, row in enumerate(rows.tolist()) if row == 0)
+
+    engine.run_edits(prepared, np.arange(steps), FlatEdits.of([edit]).at_each(steps), keep)
+    return _side(Prediction(p, ranks, ranks), first[0])
+
+
+def _side(found: Prediction, logits: Tensor) -> Side:
+    """`logits` (1, vocabulary) of the first step."""
+    best = probabilities(logits.double())[0].topk(min(LIKELIEST, logits.shape[1]))
+    return Side(float(found.p), int(found.rank), tuple(best.indices.tolist()), tuple(best.values.tolist()))

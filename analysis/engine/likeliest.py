@@ -69,6 +69,19 @@ def likeliest(
     return [tuple(sorted(of_query, key=lambda word: -word.p)) for of_query in words]
 
 
+def continued(engine: Engine, query: EncodedQuery, edit: Edit | None = None, most: int = MOST) -> str:
+    """What the model goes on with, token by token the likeliest: `most` tokens, or as many as an encoder has masks; under an edit at
+    each of their tokens."""
+    one = _Begun(query, [], 1.0, query.steps[0])
+    while not one.done:
+        ((_, (token,)),) = _next(engine, [query], [one.step], 1, edit)
+        if engine.loaded.kind == "encoder":
+            _take(engine, one, token, 1.0)
+            continue
+        _append(engine, one, token, most)
+    return one.texts[-1].strip()
+
+
 def _next(
     engine: Engine, queries: Sequence[EncodedQuery], steps: Sequence[Step], count: int, edit: Edit | None
 ) -> list[tuple[list[float], list[int]]]:
@@ -124,13 +137,18 @@ def _take(engine: Engine, one: _Begun, token: int, p: float) -> None:
     if one.tokens and _ends(one.texts[-1], text):
         one.done = True
         return
-    one.tokens.append(token)
     one.p *= p
-    one.texts.append(text)
+    _append(engine, one, token, MOST)
+
+
+def _append(engine: Engine, one: _Begun, token: int, most: int) -> None:
+    """Add a decoder's token, after which the next one is read; done at `most`, at the end of the context, and at a special token."""
+    loaded, step = engine.loaded, one.step
+    one.tokens.append(token)
+    one.texts.append(_read(loaded.tokenizer, one.tokens))
     one.step = Step((*step.ids, token), step.position + 1, 0)
-    one.done = (
-        len(one.tokens) == MOST or len(one.step.ids) > loaded.context or token in loaded.tokenizer.all_special_ids
-    )
+    ends = token in loaded.tokenizer.all_special_ids
+    one.done = len(one.tokens) == most or len(one.step.ids) > loaded.context or ends
 
 
 def _read(tokenizer: Any, tokens: Sequence[int]) -> str:

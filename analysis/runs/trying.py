@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -10,6 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from knscope.analysis.edits import attempt
+from knscope.analysis.edits.attempt import Begun, Side
+from knscope.analysis.engine.edits import Edit
+from knscope.analysis.engine.likeliest import continued
 from knscope.analysis.engine.models import LoadedModel
 from knscope.analysis.engine.replay import Engine
 from knscope.analysis.errors import UnusableQuery
@@ -17,19 +20,59 @@ from knscope.analysis.prompts import encode
 from knscope.analysis.prompts.encode import Query
 from knscope.analysis.runs.units import Unit
 
+KEPT = 64
+"""Recorded queries that are kept for the next try."""
+Mean = Callable[[Sequence[Mapping[str, Any]]], NDArray[np.float32]]
 
-def tried(engine: Engine, unit: Unit) -> Mapping[str, Any]:
-    """The unit's readings, as `runs.whatif.answers` reads them."""
-    return {"rows": [_tried(engine, unit, read["query"]) for read in unit.payload["reads"]]}
 
+class Tries:
+    """One loaded model's queries that were recorded for a person who tries changes. `mean`: activations over queries (n_neurons,)."""
 
-def _tried(engine: Engine, unit: Unit, row: Mapping[str, Any]) -> Mapping[str, Any]:
-    try:
-        query = encode.encode(engine.loaded, Query(**row))
-    except UnusableQuery as error:
-        return {"why": str(error)}
-    found = attempt.attempt(engine, query, unit.payload["neurons"], unit.payload["factor"])
-    return {"sides": [{**asdict(side), "tokens": texts(engine.loaded, np.array(side.ids))} for side in found]}
+    def __init__(self, engine: Engine, mean: Mean) -> None:
+        self._engine, self._mean = engine, mean
+        self._begun: dict[str, Begun] = {}
+        self._says: dict[str, str] = {}
+
+    def tried(self, unit: Unit) -> Mapping[str, Any]:
+        """The unit's readings, as `runs.whatif.answers` reads them; or, of a unit that goes on, as `runs.whatif.goes_on` does."""
+        edits = {name: self._edit(unit, queries) for name, queries in unit.payload["put_in"].items()}
+        answer = self._goes_on if unit.payload["goes_on"] else self._tried
+        return {"rows": [self._row(read, edits, answer) for read in unit.payload["reads"]]}
+
+    def _edit(self, unit: Unit, queries: Sequence[Mapping[str, Any]]) -> Edit:
+        neurons, factor = np.unique(np.asarray(unit.payload["neurons"], np.int64)), unit.payload["factor"]
+        return (
+            Edit.scaled(neurons, factor) if factor is not None else Edit.replace(neurons, self._mean(queries)[neurons])
+        )
+
+    def _row(
+        self, read: Mapping[str, Any], edits: Mapping[str, Edit], answer: Callable[[Begun, Edit], Mapping[str, Any]]
+    ) -> Mapping[str, Any]:
+        if read["put_in"] not in edits:
+            return {"why": "no fact of another relation to take activations from"}
+        query = Query(**read["query"])
+        begun = self._begun.get(query.id)
+        if begun is None:
+            try:
+                begun = attempt.begin(self._engine, encode.encode(self._engine.loaded, query))
+            except UnusableQuery as error:
+                return {"why": str(error)}
+            if len(self._begun) >= KEPT:
+                self._begun.clear()
+            self._begun[query.id] = begun
+        return answer(begun, edits[read["put_in"]])
+
+    def _tried(self, begun: Begun, edit: Edit) -> Mapping[str, Any]:
+        return {"sides": [self._named(begun.before), self._named(attempt.attempt(self._engine, begun, edit))]}
+
+    def _named(self, side: Side) -> Mapping[str, Any]:
+        return {**asdict(side), "tokens": texts(self._engine.loaded, np.array(side.ids))}
+
+    def _goes_on(self, begun: Begun, edit: Edit) -> Mapping[str, Any]:
+        query = begun.query.query.id
+        if query not in self._says:
+            self._says[query] = continued(self._engine, begun.query)
+        return {"goes_on": [self._says[query], continued(self._engine, begun.query, edit)]}
 
 
 def texts(loaded: LoadedModel, ids: NDArray[np.int64]) -> list[str]:

@@ -7,6 +7,7 @@ import os
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -39,7 +40,7 @@ from knscope.analysis.runs.keys import (
     wiring_key,
 )
 from knscope.analysis.runs.protocol import WorkerSettings
-from knscope.analysis.runs.trying import texts, tried
+from knscope.analysis.runs.trying import Tries, texts
 from knscope.analysis.runs.units import ScanItem, Unit
 from knscope.store import shards
 from knscope.store.address import Addresses
@@ -47,10 +48,7 @@ from knscope.store.errors import UserError
 
 USER_ERRORS = (ModelError, UserError)  # what a person can put right; told without a traceback
 SHARD_SECONDS = 15.0  # a slow unit commits what it has this often
-PREDICTED_CPU, PREDICTED_GPU = (
-    32,
-    512,
-)  # queries predicted together: a large model reports and can be stopped between them
+PREDICTED_CPU, PREDICTED_GPU = 32, 512  # together: a large model reports and can be stopped between them
 PORTION_CPU, PORTION_GPU = 5e11, 1e14  # floating-point operations of about as long, on one core and on one GPU
 
 
@@ -85,6 +83,7 @@ class Worker:
         """Rows of `model` and `site` of models without a result yet: the first shard of results takes them along."""
         self._written = time.monotonic()
         self.keys: list[str] = []
+        self._tries: dict[str, Tries] = {}
         self._means: dict[tuple[str, tuple[str, ...]], NDArray[np.float32]] = {}
         torch.set_num_threads(settings.threads)
 
@@ -111,7 +110,7 @@ class Worker:
         if unit.phase == "load":
             return 1, held.row
         if unit.phase == "try":
-            return unit.size, tried(held.engine, unit)
+            return unit.size, self._tries_of(held).tried(unit)
         steps: Mapping[str, Callable[[Held, Unit], Iterable[int]]] = {
             "predict": self._predict,
             "attribute": self._attribute,
@@ -164,8 +163,14 @@ class Worker:
         self._held[source] = Held(loaded, engine, row, place)
         return self._held[source]
 
+    def _tries_of(self, held: Held) -> Tries:
+        if held.hash not in self._tries:
+            self._tries[held.hash] = Tries(held.engine, partial(self._mean, held))
+        return self._tries[held.hash]
+
     def unload(self) -> None:
         self._held.clear()
+        self._tries.clear()
         gc.collect()
         if torch.cuda.is_available():
             torch.cuda.empty_cache()

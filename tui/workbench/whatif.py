@@ -17,7 +17,8 @@ from knscope.tui.workbench.notes import marked_neurons
 if TYPE_CHECKING:
     import polars as pl
 
-    from knscope.analysis.runs.whatif import Neuron, Reading
+    from knscope.analysis.runs.units import Unit
+    from knscope.analysis.runs.whatif import Change, Neuron, Reading
     from knscope.store.reader import Reader
     from knscope.store.view import View
     from knscope.tui.workbench.bench import Bench
@@ -75,32 +76,73 @@ class WhatIf:
         screen = WhatIfScreen(
             f"what if · {found.name} of {label}",
             FACTORS,
-            lambda factor: self._ask(screen, reader, view, found, factor),
-            self._export,
+            lambda change: self._ask(screen, reader, view, found, change),
+            lambda change, row: self._go_on(screen, reader, view, found, change, row),
+            partial(self._export, found),
             partial(self._save, view, found),
         )
         self._bench.app.push_screen(screen)
 
-    def _ask(self, screen: WhatIfScreen, reader: Reader, view: View, found: _Found, factor: float) -> None:
+    def _ask(self, screen: WhatIfScreen, reader: Reader, view: View, found: _Found, change: Change) -> None:
+        """The fact's own languages first: they are what one waits for."""
         from knscope.analysis.runs import whatif
+
+        began = time.monotonic()
+        own = [one for one in found.readings if one.kind == whatif.OWN]
+        parts = [part for part in (own, found.readings[len(own) :]) if part]
+        waiting = iter(parts)
+
+        def answer(document: Mapping[str, Any]) -> None:
+            """Runs in the desk's thread."""
+            part = next(waiting)
+            answers = whatif.answers(part, document)
+            took = time.monotonic() - began
+            screen.app.call_from_thread(screen.answered, change, answers, took, part is parts[-1])
+
+        self._give(
+            screen,
+            reader,
+            view,
+            [partial(whatif.unit, reader, view, part, found.neurons, change) for part in parts],
+            answer,
+        )
+
+    def _go_on(self, screen: WhatIfScreen, reader: Reader, view: View, found: _Found, change: Change, row: int) -> None:
+        from knscope.analysis.runs import whatif
+
+        def answer(document: Mapping[str, Any]) -> None:
+            """Runs in the desk's thread."""
+            screen.app.call_from_thread(screen.went_on, change, row, whatif.goes_on(document))
+
+        if not self._desk.busy:
+            unit = partial(whatif.unit, reader, view, [found.readings[row]], found.neurons, change, goes_on=True)
+            self._give(screen, reader, view, [unit], answer)
+
+    def _give(
+        self,
+        screen: WhatIfScreen,
+        reader: Reader,
+        view: View,
+        units: Sequence[Callable[[], Unit]],
+        answer: Callable[[Mapping[str, Any]], None],
+    ) -> None:
+        """Ask the model worker for units; `answer` receives what each answers while the dialog is there."""
         from knscope.analysis.runs.desk import Task
         from knscope.analysis.runs.missing import model_row
 
-        began = time.monotonic()
-        stages = iter([(whatif.unit(reader, view, found.readings, found.neurons, factor),)])
+        stages = iter([units])
 
-        def answer(document: Mapping[str, Any]) -> None:
+        def heard(document: Mapping[str, Any]) -> None:
             """Runs in the desk's thread."""
             if not screen.is_attached:
                 return
             if "error" in document:
                 screen.app.call_from_thread(screen.failed, str(document["error"]))
             elif "rows" in document:
-                answers = whatif.answers(found.readings, document)
-                screen.app.call_from_thread(screen.answered, factor, answers, time.monotonic() - began)
+                answer(document)
 
         dtype = str(model_row(reader, view.model)["dtype"])
-        task = Task("what if", lambda: next(stages, ()), 0, dtype=dtype, answer=answer)
+        task = Task("what if", lambda: [unit() for unit in next(stages, ())], 0, dtype=dtype, answer=heard)
         if not self._desk.give(task):
             screen.failed("the model worker could not start")
 
@@ -118,11 +160,15 @@ class WhatIf:
         }
         self._written("set.json", NeuronSet(found.neurons, (), view.model, about).save)
 
-    def _export(self, frame: pl.DataFrame) -> None:
+    def _export(self, found: _Found, frame: pl.DataFrame, ending: str) -> None:
+        """The rows of `WhatIfScreen.action_export`, with the set that they are of."""
+        import polars as pl
+
         from knscope.analysis.statistics.table import Table
         from knscope.tui.printing import writing
 
-        self._written("whatif.csv", lambda path: writing.write([Table("whatif", "what if", frame)], path))
+        frame = frame.with_columns(neurons=pl.lit(" ".join(f"{layer}:{neuron}" for layer, neuron in found.neurons)))
+        self._written(f"whatif.{ending}", lambda path: writing.write([Table("whatif", "what if", frame)], path))
 
     def _written(self, name: str, write: Callable[[Path], object]) -> None:
         """Write under a name that is free in the folder for exports, and say where, or why not."""

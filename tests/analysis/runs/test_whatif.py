@@ -4,18 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Literal
 
+import numpy as np
 import pytest
 import torch
 
 from knscope import store as stores
 from knscope.analysis.edits.sets import KINDS
+from knscope.analysis.engine.likeliest import MOST
 from knscope.analysis.engine.models import load_model
-from knscope.analysis.prompts.encode import encode
+from knscope.analysis.engine.replay import Engine
+from knscope.analysis.prompts.encode import Query, encode
 from knscope.analysis.runs import whatif
 from knscope.analysis.runs.config import ModelSource, RunConfig
 from knscope.analysis.runs.protocol import WorkerSettings
 from knscope.analysis.runs.worker import Worker
+from knscope.analysis.stored.facts import stored_facts
 from knscope.store.reader import Reader
 from knscope.store.view import View
 from tests.analysis.runs.inline_job import execute
@@ -40,7 +45,7 @@ def test_what_if_answers_what_the_whole_model_says_with_the_neurons_scaled(
         fact, lang = reader.sql("SELECT fact, lang FROM query JOIN prediction USING (query) ORDER BY ALL").row(0)
         wanted = whatif.readings(reader, view, fact, lang)
         unit = whatif.unit(reader, view, wanted, [(0, 1), (1, 2)], FACTOR)
-    assert [one.kind for one in wanted if one.query.fact == fact] == [whatif.OWN] * len(view.langs)
+    assert [one.kind for one in wanted if one.query.fact == fact] == [whatif.OWN] * len(view.langs)  # one template
     assert {one.kind for one in wanted} - {whatif.OWN} <= set(KINDS)
     stored = stores.create(place)
     count, document = Worker(stored, "none", WorkerSettings()).compute(unit, lambda: False)
@@ -50,32 +55,89 @@ def test_what_if_answers_what_the_whole_model_says_with_the_neurons_scaled(
     loaded = load_model(tiny_models["decoder"])
     for answer in found:
         query = encode(loaded, answer.reading.query)
-        for side, factor in ((answer.before, 1.0), (answer.after, FACTOR)):
+        for side, change in ((answer.before, lambda x: x), (answer.after, lambda x: FACTOR * x)):
             assert side is not None
-            p, rank, best = literal(loaded, query, factor)
+            p, rank, best = literal(loaded, query, [change, change])
             assert side.p == pytest.approx(p, rel=1e-4)
             assert side.rank == rank
             assert side.likeliest[0][1] == pytest.approx(best, rel=1e-4)
+        assert answer.before is not None and answer.after is not None
+        assert answer.flips == (answer.before.likeliest[0][0] != answer.after.likeliest[0][0])
 
 
-def literal(loaded, query, factor):
-    """p(answer), the rank of its first token and the highest p there, step by step with hooks on the whole model."""
+@pytest.mark.parametrize("way", ["mean", "resample"])
+def test_what_if_puts_in_the_mean_of_the_language_or_the_values_of_a_fact_of_another_relation(
+    place: Path, tiny_models: Mapping[str, Path], way: Literal["mean", "resample"]
+) -> None:
+    with Reader(place) as reader:
+        (model,) = reader.models()
+        view = View(model, "amig", tuple(reader.langs(model)))
+        fact, lang = reader.sql("SELECT fact, lang FROM query JOIN prediction USING (query) ORDER BY ALL").row(0)
+        wanted = whatif.readings(reader, view, fact, lang)[:2]
+        unit = whatif.unit(reader, view, wanted, [(0, 1), (1, 2)], way)
+        facts = stored_facts(reader, model)
+    _, document = Worker(stores.create(place), "none", WorkerSettings()).compute(unit, lambda: False)
+    engine = Engine(load_model(tiny_models["decoder"]))
+    for answer, read in zip(whatif.answers(wanted, document or {}), unit.payload["reads"], strict=True):
+        sources = [Query(**one) for one in unit.payload["put_in"][read["put_in"]]]
+        own = answer.reading.query
+        if way == "mean":
+            assert {one.id for one in sources} == {one.id for (_, lang), one in facts.main.items() if lang == own.lang}
+        else:
+            assert [(one.lang, one.relation != own.relation) for one in sources] == [(own.lang, True)]
+        mean = np.mean([engine.activations(encode(engine.loaded, one)).mean(axis=0) for one in sources], axis=0)
+        query = encode(engine.loaded, own)
+        values = [lambda x, v=float(v): 0 * x + v for v in mean[[1, int(engine.offsets[1]) + 2]]]
+        p, rank, _ = literal(engine.loaded, query, values)
+        assert answer.after is not None
+        assert (answer.after.p, answer.after.rank) == (pytest.approx(p, rel=1e-4), rank)
+
+
+def test_what_if_goes_on_greedily_without_and_with_the_change(place: Path, tiny_models: Mapping[str, Path]) -> None:
+    with Reader(place) as reader:
+        (model,) = reader.models()
+        view = View(model, "amig", tuple(reader.langs(model)))
+        fact, lang = reader.sql("SELECT fact, lang FROM query JOIN prediction USING (query) ORDER BY ALL").row(0)
+        wanted = whatif.readings(reader, view, fact, lang)[:1]
+        unit = whatif.unit(reader, view, wanted, [(0, 1), (1, 2)], 30.0, goes_on=True)
+    _, document = Worker(stores.create(place), "none", WorkerSettings()).compute(unit, lambda: False)
+    loaded = load_model(tiny_models["decoder"])
+    for found, factor in zip(whatif.goes_on(document or {}), (1.0, 30.0), strict=True):
+        ids = list(encode(loaded, wanted[0].query).steps[0].ids)
+        start = len(ids)
+        for _ in range(MOST):
+            logits = changed(loaded, ids, len(ids) - 1, [lambda x, factor=factor: factor * x] * 2)
+            ids.append(int(logits.argmax()))
+            if ids[-1] in loaded.tokenizer.all_special_ids:
+                break
+        assert found == loaded.tokenizer.decode(ids[start:]).strip()
+
+
+def literal(loaded, query, changes):
+    """p(answer), the rank of its first token and the highest p there, step by step with hooks on the whole model; `changes` of the
+    two neurons."""
     p, first = 1.0, None
     for step in query.steps:
-        handles = []
-        for site, neuron in ((loaded.sites[0], 1), (loaded.sites[1], 2)):
-
-            def hook(_module, args, neuron=neuron, at=step.position):
-                x = args[0].clone()
-                x[..., at, neuron] *= factor
-                return (x,)
-
-            handles.append(loaded.model.get_submodule(site.module).register_forward_pre_hook(hook))
-        with torch.no_grad():
-            logits = loaded.model(input_ids=torch.tensor([step.ids])).logits[0, step.position].double()
-        for handle in handles:
-            handle.remove()
+        logits = changed(loaded, step.ids, step.position, changes)
         probabilities = logits.softmax(-1)
         p *= float(probabilities[step.gold])
         first = first or (1 + int((logits > logits[step.gold]).sum()), float(probabilities.max()))
     return p, *first
+
+
+def changed(loaded, ids, position, changes):
+    """Logits (vocabulary,) at a position, with neurons 0:1 and 1:2 changed there."""
+    handles = []
+    for site, neuron, change in ((loaded.sites[0], 1, changes[0]), (loaded.sites[1], 2, changes[1])):
+
+        def hook(_module, args, neuron=neuron, change=change):
+            x = args[0].clone()
+            x[..., position, neuron] = change(x[..., position, neuron])
+            return (x,)
+
+        handles.append(loaded.model.get_submodule(site.module).register_forward_pre_hook(hook))
+    with torch.no_grad():
+        logits = loaded.model(input_ids=torch.tensor([list(ids)])).logits[0, position].double()
+    for handle in handles:
+        handle.remove()
+    return logits
