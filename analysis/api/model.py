@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from html import escape
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -162,7 +164,7 @@ class Model:
         if self.loaded.kind != "decoder":
             raise ModelError(f"{self.label} is an {self.loaded.kind}, which generates no text; use ask")
         ids = torch.tensor([open_prompt(self.loaded, prompt).steps[0].ids], device=self.loaded.device)
-        tokenizer, ends = self.loaded.tokenizer, self.loaded.tokenizer.eos_token_id
+        tokenizer, ends = self.loaded.tokenizer, self.loaded.end
         with torch.no_grad(), _scaled(self.loaded, self._edit(edit)):
             made = self.loaded.model.generate(
                 ids, attention_mask=torch.ones_like(ids), max_new_tokens=tokens, do_sample=False, pad_token_id=ends
@@ -176,7 +178,7 @@ class Model:
         return neurons.flat(self.addresses, self.label)
 
 
-def load(model: str, device: str = "auto", dtype: str = "float32") -> Model:
+def load(model: str | Path, device: str = "auto", dtype: str = "float32") -> Model:
     """Load a model and prove on it that its neurons are read and edited exactly.
 
     :param model: a folder, a hub id (`org/name`, `org/name@revision`) or the name of a bundled model
@@ -186,7 +188,12 @@ def load(model: str, device: str = "auto", dtype: str = "float32") -> Model:
     """
     if device == "auto":
         device = "cuda:0" if torch.cuda.is_available() else "cpu"
-    return Model(load_model(absolute_source(model), dtype=dtype, device=device))
+    if not isinstance(model, str | os.PathLike):
+        raise ModelError(
+            f"knscope.load takes a folder, a hub id or the name of a bundled model, not {type(model).__name__}: merge its adapters if it "
+            "has any, save it and its tokenizer with save_pretrained(FOLDER), and load FOLDER"
+        )
+    return Model(load_model(absolute_source(os.fspath(model)), dtype=dtype, device=device))
 
 
 @contextmanager

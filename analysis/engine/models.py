@@ -20,7 +20,7 @@ from transformers import (
 )
 from transformers.models.auto import modeling_auto
 
-from knscope.analysis.engine import sources
+from knscope.analysis.engine import adapted, sources
 from knscope.analysis.engine.experts import open_experts
 from knscope.analysis.engine.guards import explained, quiet, uncollected
 from knscope.analysis.engine.identity import ModelIdentity, tokenizer_hash, weights_hash
@@ -74,13 +74,20 @@ class LoadedModel:
         sentinel where both are. Raises ModelError where a decoder has none."""
         if self.kind == "encoder-decoder":
             return int(self.tokenizer.convert_tokens_to_ids(HIDDEN))
-        found = self.tokenizer.mask_token_id if self.kind == "encoder" else self.tokenizer.eos_token_id
-        if found is None:
+        if self.kind == "encoder":
+            return int(self.tokenizer.mask_token_id)
+        if self.end is None:
             raise ModelError(
-                f"{self.label}: its tokenizer has no eos token, which a hidden word is replaced by; name another token with "
-                "--method amig+substitute=TOKEN, or use a method that hides no word, such as bkn"
+                f"{self.label}: its tokenizer has no eos token that the model knows, which a hidden word is replaced by; name another "
+                "token with --method amig+substitute=TOKEN, or use a method that hides no word, such as bkn"
             )
-        return int(found)
+        return self.end
+
+    @property
+    def end(self) -> int | None:
+        """The eos token; None where the tokenizer has none, or one that was added to it alone."""
+        found = self.tokenizer.eos_token_id
+        return int(found) if found is not None and found < self.vocabulary else None
 
     def token_id(self, token: str) -> int:
         """The id of a token as the tokenizer writes it. Raises ModelError where the model has no such token."""
@@ -156,7 +163,7 @@ def load_model(
             f"{text}: the weights lack {len(missing)} tensors of {type(model).__name__} (such as {missing[0]}), "
             "which would be random; use a checkpoint that holds its language-model head"
         )
-    if adapter := next((key for key in sorted(report["unexpected_keys"]) if "lora" in key or "adapter" in key), None):
+    if adapter := next((key for key in sorted(report["unexpected_keys"]) if adapted.NAMES.search(key)), None):
         raise ModelError(
             f"{text}: its weights hold an adapter that the model has no place for ({adapter}); merge it and save the merged model"
         )
@@ -238,25 +245,30 @@ def wrap_model(
 
     :param ours: nobody else holds the model, so that its experts may be replaced by opened ones
     """
+    if not ours:
+        adapted.check_adapted(model, source if source != "memory" else name)
     if not getattr(tokenizer, "is_fast", False):
         raise ModelError(
             f"{source}: its tokenizer has no fast version, so tokens cannot be traced to characters; convert it first"
         )
-    needed = "mask" if kind == "encoder" else "eos"
+    needed = {"encoder": "mask", "encoder-decoder": "eos"}.get(kind)  # a decoder's methods may need none
     if kind == "encoder-decoder" and tokenizer.convert_tokens_to_ids(HIDDEN) in (None, tokenizer.unk_token_id):
         raise ModelError(
             f"{source}: its tokenizer has no {BLANK} and {HIDDEN}, which say where the answer and a hidden word were; "
             "of encoder-decoders those like t5 and mt5 work"
         )
-    if getattr(tokenizer, f"{needed}_token_id") is None and kind != "decoder":  # whose methods may need none
+    if needed and getattr(tokenizer, f"{needed}_token_id") is None:
         raise ModelError(
             f"{source}: its tokenizer has no {needed} token, which a hidden word is replaced by; "
             "add one to its configuration"
         )
     _check_vocabulary(model, tokenizer, source)
-    if (getattr(tokenizer, f"{needed}_token_id") or 0) >= _embedded(model):
+    put_in = {f"the {needed} token": getattr(tokenizer, f"{needed}_token_id")} if needed else {}
+    if kind == "encoder-decoder":
+        put_in |= {name: tokenizer.convert_tokens_to_ids(name) for name in (BLANK, HIDDEN)}
+    if beyond := [name for name, token in put_in.items() if token >= _embedded(model)]:
         raise ModelError(
-            f"{source}: the {needed} token was added to its tokenizer and not to the model, which knows {_embedded(model)} tokens; "
+            f"{source}: {beyond[0]} was added to its tokenizer and not to the model, which knows {_embedded(model)} tokens; "
             "name one of these in the tokenizer's configuration"
         )
     model.eval().requires_grad_(False)

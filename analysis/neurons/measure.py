@@ -92,8 +92,8 @@ class Lens:
         if loaded.kind == "encoder-decoder":
             raise ModelError(f"{loaded.label}: single neurons are read for encoders and decoders only")
         self.circuit, self.dtype = engine.circuit, loaded.dtype
-        token = loaded.tokenizer.mask_token_id if loaded.kind == "encoder" else loaded.tokenizer.eos_token_id
-        self.ids = torch.tensor([[token or 0]], device=loaded.device)  # any: its hidden states are never read
+        token = loaded.tokenizer.mask_token_id if loaded.kind == "encoder" else loaded.end or 0
+        self.ids = torch.tensor([[token]], device=loaded.device)  # any: its hidden states are never read
         first = torch.zeros(1, dtype=torch.long, device=loaded.device)
         self.recording = record(self.circuit, self.ids, 1, first, first, 1, Recipe("own"))
         self.vocabulary = self.recording.logits.shape[-1]

@@ -36,6 +36,9 @@ def open_prompt(loaded: Encodable, prompt: str, masks: int = 1, prefix: str = ""
         steps = [Step(ids, 1, 0)]
     if empty or not steps[0].ids:
         raise UserError("the prompt is empty")
+    if beyond := [token for token in ids if token >= loaded.vocabulary]:
+        named = loaded.tokenizer.convert_ids_to_tokens(beyond[0])
+        raise UserError(f"the token {named!r} was added to the tokenizer, and the model does not know it; leave it out")
     if len(ids) > loaded.context:
         raise UserError(f"the prompt has {len(ids)} tokens, and the model reads at most {loaded.context}")
     return EncodedQuery(Query("", "", "", prompt, "", ""), text, (), tuple(steps), ())

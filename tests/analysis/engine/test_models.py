@@ -174,9 +174,6 @@ def test_encode_refuses_tokens_that_the_model_has_no_embedding_of(tiny_models: M
     with pytest.raises(UnusableQuery, match="'dodoma' was added to the tokenizer"):
         encode(loaded, Query("tz", "P36", "en", "The capital of [X] is [Y]", "France", "Dodoma"))
     assert encode(loaded, Query("fr", "P36", "en", "The capital of [X] is [Y]", "France", "Paris")).steps
-    loaded.tokenizer.add_special_tokens({"eos_token": "<|im_end|>"})
-    with pytest.raises(ModelError, match="the eos token was added to its tokenizer and not to the model"):
-        wrap_model(loaded.model, loaded.tokenizer, "decoder", name="x")
 
 
 def test_load_model_refuses_checkpoints_with_remote_code(tiny_models: Mapping[str, Path], tmp_path: Path) -> None:
