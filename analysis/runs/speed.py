@@ -34,7 +34,7 @@ class Speed:
 
     def add(self, unit: Unit, results: int, seconds: float) -> None:
         """:param seconds: 0 where they are not known"""
-        if results and seconds > 0:
+        if results and seconds > 0 and unit.phase != "load":
             held = self._summed.setdefault(unit.source, {}).setdefault(kind_of(unit.phase, unit.method), [0.0, 0.0])
             held[0], held[1] = held[0] + results, held[1] + seconds
 

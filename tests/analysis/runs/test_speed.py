@@ -20,6 +20,7 @@ def test_speed_sums_results_and_seconds_by_source_and_kind() -> None:
     speed.add(Unit("attribute", "a", "bkn"), 1, 1.0)
     speed.add(Unit("edit", "b"), 10, 5.0)
     speed.add(Unit("edit", "b"), 10, 0.0)
+    speed.add(Unit("load", "c"), 1, 0.01)
     assert speed.to_json() == {"a": {"attribute amig": [6, 12], "attribute bkn": [1, 1]}, "b": {"edit": [10, 5]}}
     assert kind_of("scan", "amig") == "scan amig" and kind_of("edit", "amig") == "edit"
 
