@@ -25,6 +25,8 @@ from knscope.analysis.types import Ints
 COUNT = 5
 MOST = 8
 """Tokens of a word at most: in languages without spaces a word ends at the next sign, which may be far."""
+GOES_ON = 6
+"""Tokens that a model goes on with at most."""
 _CUT = "\N{REPLACEMENT CHARACTER}"
 """What stands for a character of which some bytes are still to come."""
 
@@ -69,7 +71,7 @@ def likeliest(
     return [tuple(sorted(of_query, key=lambda word: -word.p)) for of_query in words]
 
 
-def continued(engine: Engine, query: EncodedQuery, edit: Edit | None = None, most: int = MOST) -> str:
+def continued(engine: Engine, query: EncodedQuery, edit: Edit | None = None, most: int = GOES_ON) -> str:
     """What the model goes on with, token by token the likeliest: `most` tokens, or as many as an encoder has masks; under an edit at
     each of their tokens."""
     one = _Begun(query, [], 1.0, query.steps[0])

@@ -12,7 +12,9 @@ from pathlib import Path
 
 import polars as pl
 
+from knscope.analysis.api.neuron_set import NeuronSet
 from knscope.analysis.statistics.table import Table
+from knscope.store.address import Addresses
 from knscope.store.errors import UserError
 from knscope.store.reader import Reader
 from knscope.store.shards import write_shard
@@ -67,6 +69,34 @@ def latest_sql(model: str) -> str:
         "row_number() OVER (PARTITION BY layer, neuron ORDER BY written DESC) = 1) "
         "WHERE name <> '' OR text <> '' OR len(tags) > 0"
     )
+
+
+def lists(reader: Reader, model: str) -> dict[str, int]:
+    """The lists of a model, that is its tags, with how many neurons each holds."""
+    sql = f"SELECT unnest(tags) AS tag, count(*) AS n FROM ({latest_sql(model)}) GROUP BY tag ORDER BY tag"
+    return dict(reader.sql(sql).iter_rows())
+
+
+def set_of(reader: Reader, model: str, text: str) -> NeuronSet:
+    """The neurons of a list, or of a file of neurons, that `text` names.
+
+    :raises UserError: neither of them, a file that holds no set, or one of another model
+    """
+    known = lists(reader, model)
+    if text not in known and not Path(text).suffix:
+        there = (
+            f"the lists of {model} are {', '.join(known)}" if known else f"{model} has no list yet: tag neurons with w"
+        )
+        raise UserError(f"{text!r} is no list of neurons, and no file .json or .safetensors; {there}")
+    if text not in known:
+        found = NeuronSet.load(text)
+        found.flat(Addresses.stored(reader, model), model)
+        return found
+    rows = reader.sql(
+        f"SELECT layer, neuron FROM ({latest_sql(model)}) WHERE list_contains(tags, $tag) ORDER BY layer, neuron",
+        {"tag": text},
+    )
+    return NeuronSet.of(rows.rows(), model, name=text)
 
 
 def notes(reader: Reader, model: str, words: Iterable[str] = ()) -> Table:

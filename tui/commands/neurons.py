@@ -90,14 +90,27 @@ def notes(
     store: Store,
     words: Annotated[list[str] | None, typer.Argument(metavar="[WORD]...", help="Only notes that hold these.")] = None,
     model: Model = None,
+    save: Annotated[
+        str | None,
+        typer.Option(
+            metavar="LIST", help="Write the neurons that carry this tag as a set, to -o FILE.json or .safetensors."
+        ),
+    ] = None,
     form: Format = "table",
     out: Output = None,
     as_json: Json = False,
 ) -> None:
-    """The neurons that have a note, a name or tags."""
+    """The neurons that have a note, a name or tags; a tag is a list of neurons."""
     from knscope.analysis.neurons import notes as room
+    from knscope.store.errors import UserError
     from knscope.tui.printing import output
 
     with shown.opened(store) as reader:
         label = common.choose("model", model, reader.models())
+        if save is not None:
+            if out is None:
+                raise UserError(f"--save {save}: say where to, as in -o {save}.json")
+            found = room.set_of(reader, label, save)
+            output.say(f"{found.save(out)} written: {len(found):,} neurons")
+            return
         output.emit([room.notes(reader, label, words or ())], "json" if as_json else form, out)

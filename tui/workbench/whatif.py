@@ -38,8 +38,10 @@ class WhatIf:
             if values is not None:
                 self.open(values["file"])
 
-        field = Field("file", "file", "", "a neuron set: .json or .safetensors", complete=path_of)
-        self._bench.app.push_screen(FormScreen("what if · neurons of a file", [field]), begin)
+        field = Field(
+            "file", "file or list", "", "a list's name, or a neuron set: .json or .safetensors", complete=path_of
+        )
+        self._bench.app.push_screen(FormScreen("what if · neurons of a file or list", [field]), begin)
 
     def open(self, file: str = "") -> None:
         """Open the dialog for the neurons of a file, or for the neuron, the pair or the fact's set that is marked."""
@@ -192,16 +194,14 @@ class _Found:
 
 
 def found_in_file(reader: Reader, view: View, fact: str, lang: str, file: str) -> _Found:
-    """The neurons of a file. Runs in a thread.
+    """The neurons of a file, or of a list of this store. Runs in a thread.
 
-    :raises UserError: a file that holds no set, or one of another model
+    :raises UserError: neither of them, a file that holds no set, or one of another model
     """
-    from knscope.analysis.api.neuron_set import NeuronSet
+    from knscope.analysis.neurons.notes import set_of
     from knscope.analysis.runs.whatif import readings
-    from knscope.store.address import Addresses
 
-    neurons = NeuronSet.load(file)
-    neurons.flat(Addresses.stored(reader, view.model), view.model)
+    neurons = set_of(reader, view.model, file)
     return _Found(
         f"the {len(neurons):,} neurons of {Path(file).name}", list(neurons), readings(reader, view, fact, lang)
     )

@@ -217,6 +217,22 @@ def test_a_note_is_kept_changed_found_by_its_words_and_taken_back(place: Path, t
     assert [record.run for record in runs.read_runs(mine)] == [record.run for record in runs.read_runs(place)]
 
 
+def test_the_neurons_that_carry_a_tag_are_a_set_that_travels_as_a_file(place: Path, tmp_path: Path) -> None:
+    mine = Path(shutil.copytree(place, tmp_path / "mine.knstore"))
+    with Reader(mine) as reader:
+        model = view_of(reader).model
+    for neuron, tags in ((7, ("capitals",)), (3, ("capitals", "check")), (5, ("check",))):
+        notes.write(mine, model, 0, neuron, notes.Note(tags=tags))
+    with Reader(mine) as reader:
+        assert notes.lists(reader, model) == {"capitals": 2, "check": 2}
+        found = notes.set_of(reader, model, "capitals")
+        assert list(found) == [(0, 3), (0, 7)] and found.is_of(model)
+        again = notes.set_of(reader, model, str(found.save(tmp_path / "capitals.json")))
+        assert list(again) == list(found) and again.about["name"] == "capitals"
+        with pytest.raises(UserError, match=r"'towns' is no list of neurons.*are capitals, check"):
+            notes.set_of(reader, model, "towns")
+
+
 def test_a_note_that_is_too_long_is_refused() -> None:
     with pytest.raises(UserError, match="10,000 characters"):
         notes.Note(text="x" * 10_001)

@@ -12,7 +12,7 @@ import torch
 
 from knscope import store as stores
 from knscope.analysis.edits.sets import KINDS
-from knscope.analysis.engine.likeliest import MOST
+from knscope.analysis.engine.likeliest import GOES_ON
 from knscope.analysis.engine.models import load_model
 from knscope.analysis.engine.replay import Engine
 from knscope.analysis.prompts.encode import Query, encode
@@ -105,7 +105,7 @@ def test_what_if_goes_on_greedily_without_and_with_the_change(place: Path, tiny_
     for found, factor in zip(whatif.goes_on(document or {}), (1.0, 30.0), strict=True):
         ids = list(encode(loaded, wanted[0].query).steps[0].ids)
         start = len(ids)
-        for _ in range(MOST):
+        for _ in range(GOES_ON):
             logits = changed(loaded, ids, len(ids) - 1, [lambda x, factor=factor: factor * x] * 2)
             ids.append(int(logits.argmax()))
             if ids[-1] in loaded.tokenizer.all_special_ids:
