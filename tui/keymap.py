@@ -112,8 +112,8 @@ ACTIONS: tuple[Action, ...] = (
     Action(
         "dkn.strict",
         ("d",),
-        "paper/strict",
-        "DKN: pairs by the paper's rule, or strictly",
+        "paper/strict/sets",
+        "DKN: pairs by the paper's rule, pairs by the strict one, larger sets",
         "Look at",
         "pair_kind",
     ),

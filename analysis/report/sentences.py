@@ -103,6 +103,20 @@ def _percent(share: float) -> str:
     return f"{100 * share:.1f}%"
 
 
+def of_sets(frame: pl.DataFrame) -> str:
+    """Of the table `dkn_sets`: how many larger sets of knowledge neurons are degenerate, size by size, beside the controls."""
+    if not frame["ablated"].sum():
+        return "Of larger sets nothing is computed yet: run with --what sets."
+    said = []
+    for part in frame.partition_by("size", maintain_order=True):
+        own, *others = (f"{row['sets']:,}" for row in part.iter_rows(named=True))
+        beside = f" (controls {' and '.join(others)})" if set(others) != {"0"} else ""
+        said.append(f"{own} of {part['size'][0]}{beside}")
+    missing = int(frame["missing"].sum())
+    more = f"; {missing:,} sets are not computed yet" if missing else ""
+    return f"Degenerate sets of more than two neurons: {', '.join(said)}{more}."
+
+
 def of_edits(frame: pl.DataFrame) -> str:
     """Of the table `edits`: what editing the first row's neurons does to their fact more than to others."""
     rows = [row for row in frame.iter_rows(named=True) if row["d"] is not None]

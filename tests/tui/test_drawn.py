@@ -7,9 +7,11 @@ from pathlib import Path
 
 import numpy as np
 import polars as pl
+import pytest
 from rich.cells import cell_len
 from textual.widgets import Static
 
+from knscope.analysis.stored import standing
 from knscope.tui.app import Knscope
 from knscope.tui.config import Settings
 from knscope.tui.panes.dkn import Pairs, rates_text
@@ -121,3 +123,32 @@ async def test_dkn_pane_labels_pairs_as_the_command_does_at_every_selection(work
         assert {row[:6]: row[6] for row in shown.select(*key, "serves").iter_rows()} == {
             one: kind for one, kind in kinds.items() if one[0] == shown["fact"][0]
         }
+
+
+async def test_dkn_pane_shows_larger_sets_and_comes_back_to_pairs(workbench: Make) -> None:
+    async with workbench().run_test(size=(120, 40)) as pilot:
+        driver = await Driver(pilot).ready()
+        await driver.do("tab.dkn")
+        await driver.settled()
+        pairs = driver.table("dkn").frame
+        await driver.do("dkn.strict", "dkn.strict")
+        await driver.until(lambda: "larger sets" in driver.title("dkn"), "larger sets are shown")
+        assert driver.table("dkn").frame["size"].unique().sort().to_list() == [3, 4, 5, 6]
+        await driver.do("dkn.strict")
+        await driver.until(lambda: "paper pairs" in driver.title("dkn"), "pairs are shown again")
+        assert driver.table("dkn").frame.equals(pairs)
+
+
+async def test_panes_say_how_good_the_integrals_are_where_there_is_room(
+    workbench: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = standing.Integrals(200, 0.25, 1e-4, 2e-3)
+    monkeypatch.setattr(standing, "integrals", lambda reader, view: found)
+    async with workbench().run_test(size=(120, 40)) as pilot:
+        driver = await Driver(pilot).ready()
+        for tab in ("likn", "dkn"):
+            await driver.do(f"tab.{tab}")
+            await driver.settled()
+            pane = driver.pane(tab)
+            await driver.until(lambda pane=pane: pane.foot.display, "the last line is there")
+            assert f"integrals: {found}" in pane.help_text()

@@ -10,7 +10,7 @@ from rich.text import Text
 from textual.app import ComposeResult
 
 from knscope.tui.messages import NeuronWanted, RowEntered
-from knscope.tui.panes.pane import Pane, side_by_side
+from knscope.tui.panes.pane import BUSY, Pane, side_by_side
 from knscope.tui.selection import Shown
 from knscope.tui.widgets import cells
 from knscope.tui.widgets.bars import spark
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 LOW = 14
 """Below this height the rates stand in two lines."""
-KINDS = ("paper", "strict")
+KINDS = ("paper", "strict", "sets")
 ROLES = {"kn": "knowledge neurons", "layer_control": "same layers", "drop_control": "matched drops"}
 COLUMNS = (
     Column("pair", "fact", grow=True, least=6, most=40),
@@ -39,6 +39,20 @@ COLUMNS = (
     Column("interaction", "interact", lambda value: cells.NOTHING if value is None else f"{value:+.2f}", right=True),
     Column("serves", "serves", tone=lambda serves: "good" if serves == "degenerate" else "dim", drop=7),
     Column("rule", "rule", tone=lambda rule: "good" if rule == "strict" else "dim", drop=6),
+)
+
+
+SET_COLUMNS = (
+    Column("size", "size", right=True),
+    Column("neurons", "neurons", grow=True, least=25, most=30),
+    Column("candidates", "candidates", cells.count, right=True, drop=6),
+    Column("sets", "degenerate", cells.count, right=True),
+    Column("strict", "strict", cells.count, right=True, tone=lambda n: "good" if n else ""),
+    Column("rate", "share", lambda share: cells.NOTHING if share is None else f"{share:.1e}", right=True, drop=3),
+    Column("rate_interval", "its 95 %", cells.plain, drop=1),
+    Column("missing", "missing", cells.count, right=True, drop=2),
+    Column("missed", "missed", cells.count, right=True, drop=5),
+    Column("audited", "of audited", cells.count, right=True, drop=4),
 )
 
 
@@ -116,18 +130,21 @@ def counted(pairs: pl.DataFrame) -> str:
 
 
 class DknPane(Pane):
-    """Δp_a, Δp_b, Δp_ab and interaction; by the paper's rule or strictly."""
+    """Δp_a, Δp_b, Δp_ab and interaction; by the paper's rule or strictly; and larger sets."""
 
     TITLE = "DKN"
     CONTEXT = "dkn"
     DRAWS = True
+    INTEGRALS = True
     HELP = (
         "Degenerate pairs: removing either neuron costs little (≤ T_low), removing both costs more (> T_high). strict also asks"
         " that they interact: interact, the pair's effect in logits beyond the sum of the singles, below -δ (none where p is too near "
         "certainty for its logit). The same scan over "
         "neurons of the same layers, and over pairs matched on their single drops, says how often that happens anyway. d turns "
-        "between paper and strict. serves: degenerate where each neuron also serves facts that the other does not, redundant where "
-        "both serve the same other facts or none, else one-sided; other facts are all those of the view, whatever is selected."
+        "from paper to strict, and to degenerate sets of three to six neurons (no smaller set in them is enough), beside the same "
+        "controls; missing are sets that a run with --what sets would still ablate. serves: degenerate where each neuron also serves "
+        "facts that the other does not, redundant where both serve the same other facts or none, else one-sided; other facts are all "
+        "those of the view, whatever is selected."
     )
 
     def __init__(self) -> None:
@@ -139,10 +156,13 @@ class DknPane(Pane):
         yield self.sentence
         yield PlainText("", classes="summary")
         yield FrameTable("dkn", empty="no such pair at these thresholds")
+        yield self.foot
 
-    def load(self, reader: Reader, shown: Shown) -> Pairs:
+    def load(self, reader: Reader, shown: Shown) -> Pairs | Table:
         import polars as pl
 
+        if self.kind == "sets":
+            return self._sets(reader, shown)
         pairs, counts, texts = side_by_side(
             partial(reader.live.dkn_service, shown.view, shown.narrowed),
             partial(reader.live.dkn_rate, shown.narrowed),
@@ -162,15 +182,31 @@ class DknPane(Pane):
             frame, rates(counts), tuple(float(layers.get(layer, 0)) for layer in range(reader.depth(shown.view.model)))
         )
 
+    @staticmethod
+    def _sets(reader: Reader, shown: Shown) -> Table:
+        from knscope.analysis.dkn import sets_table
+        from knscope.analysis.dkn.sets import LARGEST
+
+        return sets_table.build(reader, shown.narrowed, LARGEST)
+
     def result(self, reader: Reader, shown: Shown) -> Table:
         from knscope.analysis.dkn import table as dkn_table
 
+        if self.kind == "sets":
+            return self._sets(reader, shown)
         return dkn_table.build(reader, shown.narrowed)
 
     def sql(self, reader: Reader, shown: Shown) -> str:
         return reader.macro_sql("dkn_service", shown.view, shown.narrowed)
 
-    def paint(self, result: Pairs, shown: Shown) -> None:
+    def paint(self, result: Pairs | Table, shown: Shown) -> None:
+        if isinstance(result, Pairs) == (self.kind == "sets"):  # d was pressed while it was loaded
+            self.again()
+            return
+        self.query_one(".summary").display = isinstance(result, Pairs)
+        if not isinstance(result, Pairs):
+            self._paint_sets(result, shown)
+            return
         self._result = result
         if not result.rates["pairs"].sum():
             self.entitle("DKN", "")
@@ -179,9 +215,17 @@ class DknPane(Pane):
         self._tell_rates()
         self._show_kind()
 
+    def _paint_sets(self, result: Table, shown: Shown) -> None:
+        from knscope.analysis.report import sentences
+
+        self.entitle(f"DKN · larger sets · {shown.subject}")
+        self.entitle(below="beside others of the same layers, and of the same single drops")
+        self.tell(sentences.of_sets(result.frame))
+        self.query_one(FrameTable).show(result.frame, SET_COLUMNS, ("size", "neurons"))
+
     def on_resize(self) -> None:
         """A result may come before the pane has been given its room."""
-        if self.painted is not None and not self.note.display:
+        if self.painted is not None and not self.note.display and self.kind != "sets":
             self._tell_rates()
 
     def _tell_rates(self) -> None:
@@ -200,10 +244,15 @@ class DknPane(Pane):
         self.query_one(FrameTable).show(frame, COLUMNS, ("query", "a", "b"))
 
     def turn_kind(self) -> None:
-        self.kind = KINDS[(KINDS.index(self.kind) + 1) % len(KINDS)]
-        if self.painted is not None and not self.note.display:
+        before, self.kind = self.kind, KINDS[(KINDS.index(self.kind) + 1) % len(KINDS)]
+        if "sets" in (before, self.kind):
+            self.entitle(below=BUSY)
+            self.again()
+        elif self.painted is not None and not self.note.display:
             self._show_kind()
 
     def on_row_entered(self, message: RowEntered) -> None:
         message.stop()
+        if "layer_a" not in message.row:
+            return
         self.post_message(NeuronWanted(message.row["layer_a"], message.row["neuron_a"]))

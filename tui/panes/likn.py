@@ -118,6 +118,7 @@ class LiknPane(Pane):
     TITLE = "LIKN"
     CONTEXT = "likn"
     DRAWS = True
+    INTEGRALS = True
     HELP = (
         "Language-independent knowledge neurons: those found in every chosen language of a fact. The matrix gives the mean number that two "
         "languages share (diagonal: neurons of that language). Below it, how many all of them share, at the thresholds and with the top n "
@@ -160,6 +161,7 @@ class LiknPane(Pane):
         yield self.sentence
         yield PlainText("", classes="summary")
         yield FrameTable("likn", empty="the controls follow when the keys rest")
+        yield self.foot
 
     def load(self, reader: Reader, shown: Shown) -> Overlaps:
         one_fact = shown.selection.level in ("fact", "query")

@@ -65,6 +65,8 @@ class Pane(Vertical):
     """Whether what it shows is partial while a run goes on."""
     DRAWS: ClassVar[bool] = False
     """Whether `result` returns a table, so that a figure of what the pane shows can be drawn."""
+    INTEGRALS: ClassVar[bool] = False
+    """Whether it says in its last line how good the integrals are that it rests on; a subclass that does yields `foot`."""
     HELP: ClassVar[str] = ""
     """What this pane shows and how to read it, for the help screen."""
 
@@ -88,7 +90,10 @@ class Pane(Vertical):
         self.sentence.display = False
         self._told: tuple[Any, ...] = ("", 0, 0, "")
         """The sentence, its lines, and the height and the subject they were counted for."""
-        """The sentence, its lines, and the height of the pane then."""
+        self.foot = PlainText("", classes="foot")
+        self.foot.display = False
+        self._standing = ""
+        """What the last line says."""
 
     @property
     def session(self) -> Session:
@@ -130,13 +135,23 @@ class Pane(Vertical):
 
     def help_text(self) -> str:
         """HELP, and what applies only to the result shown."""
-        return self.HELP
+        return "\n\n".join(filter(None, (self.HELP, self._standing)))
 
     def go_out(self) -> bool:
         """One level up within the pane; False at the top."""
         return False
 
     # --- following
+
+    def _load(self, reader: Reader, shown: Shown) -> tuple[Any, str]:
+        """What `load` returns, and what the last line says."""
+        loaded = self.load(reader, shown)
+        if not self.INTEGRALS:
+            return loaded, ""
+        from knscope.analysis.stored.standing import integrals
+
+        found = integrals(reader, shown.narrowed)
+        return loaded, f"integrals: {found}" if found else ""
 
     def follow(self, shown: Shown) -> None:
         """Show this as soon as the pane is seen; drop what was asked for before."""
@@ -156,7 +171,7 @@ class Pane(Vertical):
         seen = self.is_attached and all(node.display for node in self.ancestors_with_self if hasattr(node, "display"))
         if reader is None or self.wanted is None or not seen or self._loading or self.painted == self.wanted:
             return  # a load under way looks here again when it ends: held keys become one load
-        work = partial(self.load, reader, self.wanted)
+        work = partial(self._load, reader, self.wanted)
         name = self.id or ""
         worker = self.run_worker(work, thread=True, group=name, description=f"{self.TITLE} loads", exit_on_error=False)
         self._loading = worker, self.wanted
@@ -181,8 +196,10 @@ class Pane(Vertical):
         loaded, self._loading = self._loading[1], None
         if loaded == self.wanted:
             self.painted = loaded
-            if event.state == WorkerState.SUCCESS:
-                self._paint(event.worker.result, loaded)
+            if event.state == WorkerState.SUCCESS and event.worker.result is not None:
+                result, self._standing = event.worker.result
+                self._place_foot()
+                self._paint(result, loaded)
             elif event.state == WorkerState.ERROR:
                 self.broken(event.worker.error)
         self._start()
@@ -270,8 +287,18 @@ class Pane(Vertical):
             self.sentence.display, self.sentence.styles.height = bool(lines), max(1, lines)
             self.sentence.update(text, layout=False)
 
+    def _place_foot(self) -> None:
+        """The last line, where there is room for one; `?` says the same."""
+        shown = bool(self._standing) and self.size.height >= LOW
+        lines = 2 if self.size.height >= ROOMY and cell_len(self._standing) > self.size.width - 2 else 1
+        if (self.foot.display, self.foot.styles.height) != (shown, lines):
+            self.foot.display, self.foot.styles.height = shown, lines
+        if shown:
+            self.foot.update(self._standing, layout=False)
+
     def on_resize(self) -> None:
         """The sentence takes other lines in another room. Textual calls this beside a subclass's own."""
+        self._place_foot()
         text, _, high, _ = self._told
         if text and high != self.size.height:
             self._told = ("", 0, 0, "")

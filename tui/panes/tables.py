@@ -76,6 +76,7 @@ def _figures(*named: tuple[str, str, int]) -> tuple[Column, ...]:
 class TablePane(Pane):
     """A table; what its notes say stands in the help, what is missing below it."""
 
+    INTEGRALS = True
     STORED = ""
     """The table of the store that this one is made from."""
     EMPTY = "Nothing stored."
@@ -90,9 +91,10 @@ class TablePane(Pane):
         yield self.sentence
         yield PlainText("", classes="summary")
         yield FrameTable(self.id or "")
+        yield self.foot
 
     def help_text(self) -> str:
-        return "\n".join((self.HELP, "", *self._notes))
+        return "\n".join((super().help_text(), "", *self._notes))
 
     def show_table(self, table: Table, shown: Shown, sentence: str) -> None:
         """The table under its sentence, or what to do where nothing is stored."""

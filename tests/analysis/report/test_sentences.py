@@ -88,3 +88,17 @@ def test_edits_and_neurons_sentences_name_the_first_row() -> None:
         sentences.of_neurons(40, 3, ("en", "fr"))
         == "3 of this fact's 40 neurons are found in all of English and French."
     )
+
+
+def test_larger_sets_are_counted_by_size_beside_controls_that_have_any() -> None:
+    rows = [
+        {"size": size, "sets": found, "ablated": 5, "missing": 2}
+        for size, counts in ((3, (12, 0, 5)), (4, (1, 0, 0)))
+        for found in counts
+    ]
+    said = sentences.of_sets(pl.DataFrame(rows))
+    assert said == (
+        "Degenerate sets of more than two neurons: 12 of 3 (controls 0 and 5), 1 of 4; 12 sets are not computed yet."
+    )
+    nothing = pl.DataFrame(rows).with_columns(ablated=pl.lit(0))
+    assert sentences.of_sets(nothing) == "Of larger sets nothing is computed yet: run with --what sets."
