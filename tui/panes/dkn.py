@@ -10,6 +10,7 @@ from rich.text import Text
 from textual.app import ComposeResult
 
 from knscope.tui.messages import NeuronWanted, RowEntered
+from knscope.tui.panes.neuron_page import words
 from knscope.tui.panes.pane import BUSY, Pane, side_by_side
 from knscope.tui.selection import Shown
 from knscope.tui.widgets import cells
@@ -39,6 +40,8 @@ COLUMNS = (
     Column("interaction", "interact", lambda value: cells.NOTHING if value is None else f"{value:+.2f}", right=True),
     Column("serves", "serves", tone=lambda serves: "good" if serves == "degenerate" else "dim", drop=7),
     Column("rule", "rule", tone=lambda rule: "good" if rule == "strict" else "dim", drop=6),
+    Column("promotes_a", "a promotes", lambda found: words(found, 5), grow=True, least=24, most=44, drop=9),
+    Column("promotes_b", "b promotes", lambda found: words(found, 5), grow=True, least=24, most=44, drop=9),
 )
 
 
@@ -83,6 +86,30 @@ def members(pairs: pl.DataFrame) -> pl.DataFrame:
         for end in "ab"
     ]
     return pl.concat(ends).unique()
+
+
+_PROMOTED = """
+    SELECT layer, neuron, promotes[1:5] AS promotes FROM promoted JOIN vocabulary USING (key)
+    SEMI JOIN (SELECT unnest($layers) AS layer, unnest($neurons) AS neuron) USING (layer, neuron) WHERE model = $model
+"""
+
+
+def _with_tokens(pairs: pl.DataFrame, reader: Reader, model: str) -> pl.DataFrame:
+    """The same with the tokens that both neurons promote, where they are read and any is."""
+    if pairs.is_empty() or not reader.keys("vocabulary"):
+        return pairs
+    both = members(pairs).select("layer", "neuron").unique()
+    given = {"model": model, "layers": both["layer"].to_list(), "neurons": both["neuron"].to_list()}
+    found = reader.sql(_PROMOTED, given)
+    for end in "ab":
+        of_end = found.rename({"layer": f"layer_{end}", "neuron": f"neuron_{end}", "promotes": f"promotes_{end}"})
+        pairs = pairs.join(
+            of_end.cast({name: pairs.schema[name] for name in of_end.columns[:2]}),
+            on=of_end.columns[:2],
+            how="left",
+            maintain_order="left",
+        )
+    return pairs
 
 
 def rates_text(result: Pairs) -> Text:
@@ -177,6 +204,7 @@ class DknPane(Pane):
                 rule=pl.when("strict").then(pl.lit("strict")).otherwise(pl.lit("paper")),
             )
         )
+        frame = _with_tokens(frame, reader, shown.view.model)
         layers = dict(members(frame).group_by("layer").len().iter_rows())
         return Pairs(
             frame, rates(counts), tuple(float(layers.get(layer, 0)) for layer in range(reader.depth(shown.view.model)))

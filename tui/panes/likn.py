@@ -14,7 +14,7 @@ from textual.worker import Worker, WorkerState
 
 from knscope.tui.host import host_of
 from knscope.tui.messages import NeuronWanted, RowEntered
-from knscope.tui.panes.likn_groups import COLUMNS, LEGEND, grouped, mean_of
+from knscope.tui.panes.likn_groups import COLUMNS, GROUPS, LEGEND, grouped, mean_of
 from knscope.tui.panes.pane import FINISHED, SLOW, Pane
 from knscope.tui.printing.format import one_line
 from knscope.tui.selection import Shown
@@ -130,8 +130,8 @@ class LiknPane(Pane):
 
     def __init__(self) -> None:
         super().__init__(id="likn")
-        self._open: set[str] = set()
-        """Groups of controls that are unfolded."""
+        self._open: set[str] | None = None
+        """Groups of controls that are unfolded; None, until a person folds or unfolds one: all where they fit, else none."""
         self._asked: Asked | None = None
         """None while the pane shows the neurons of a fact, or one language."""
         self._drawn: Controls | None = None
@@ -254,8 +254,19 @@ class LiknPane(Pane):
     def _show_controls(self, drawn: Controls) -> None:
         from knscope.analysis.report import sentences
 
-        self.query_one(FrameTable).show(grouped(drawn.frame, self._open), COLUMNS, ("sets",))
+        self.query_one(FrameTable).show(grouped(drawn.frame, self._unfolded(drawn)), COLUMNS, ("sets",))
         self.tell(sentences.of_likn(drawn.frame, drawn.view.langs))
+
+    def _unfolded(self, drawn: Controls) -> set[str]:
+        if self._open is not None:
+            return self._open
+        fits = grouped(drawn.frame, GROUPS).height < self.query_one(FrameTable).size.height
+        return set(GROUPS) if fits else set()
+
+    def on_resize(self) -> None:
+        """Other groups may fit. Textual calls this beside `Pane`'s own."""
+        if self._open is None and self._asked is not None and (drawn := self._drawn_for(self._asked)) is not None:
+            self.call_after_refresh(self._show_controls, drawn)
 
     def _draw(self, reader: Reader, shown: Shown) -> None:
         self._drawing = shown
@@ -300,8 +311,8 @@ class LiknPane(Pane):
     def on_row_entered(self, message: RowEntered) -> None:
         if group := message.row.get("group"):
             message.stop()
-            self._open ^= {group}
             if self._asked is not None and (drawn := self._drawn_for(self._asked)) is not None:
+                self._open = self._unfolded(drawn) ^ {group}
                 self._show_controls(drawn)
         elif "neuron" in message.row and "layer" in message.row:
             message.stop()

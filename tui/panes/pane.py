@@ -94,6 +94,7 @@ class Pane(Vertical):
         self.foot.display = False
         self._standing = ""
         """What the last line says."""
+        self._foot_lines = 1
 
     @property
     def session(self) -> Session:
@@ -291,8 +292,8 @@ class Pane(Vertical):
         """The last line, where there is room for one; `?` says the same."""
         shown = bool(self._standing) and self.size.height >= LOW
         lines = 2 if self.size.height >= ROOMY and cell_len(self._standing) > self.size.width - 2 else 1
-        if (self.foot.display, self.foot.styles.height) != (shown, lines):
-            self.foot.display, self.foot.styles.height = shown, lines
+        if self.foot.display != shown or self._foot_lines != lines:
+            self.foot.display, self.foot.styles.height, self._foot_lines = shown, lines, lines
         if shown:
             self.foot.update(self._standing, layout=False)
 

@@ -19,11 +19,13 @@ GAP = 1
 NO_TITLES: Mapping[str, str] = MappingProxyType({})
 _COMPARED = re.compile(r"([^<>=!]+)([<>]=?)(-?\d*\.?\d+)")
 _ORDER = MappingProxyType({"<": operator.lt, "<=": operator.le, ">": operator.gt, ">=": operator.ge})
+PADDING = 24
+"""Cells that a growing column takes at most beyond its content."""
 
 
 def fit(columns: Sequence[Column], natural: Mapping[str, int], width: int) -> tuple[tuple[Column, int], ...]:
     """Which columns are shown in `width` cells, and how wide: optional ones go first (those of one rank together: they
-    say something only beside each other), then those that grow shrink.
+    say something only beside each other), then those that grow shrink, and share the room that there is.
 
     What still does not fit is scrolled to.
     """
@@ -39,20 +41,19 @@ def fit(columns: Sequence[Column], natural: Mapping[str, int], width: int) -> tu
     while needed() > width and any(column.drop for column in shown):
         last = max(column.drop for column in shown)
         shown = [column for column in shown if column.drop != last]
+    widths = [least(column) for column in shown]
     spare = max(0, width - needed())
-    widths = []
-    for column in shown:
-        wide = least(column)
-        if column.grow:
-            more = min(spare, max(0, natural[column.name] - wide))
-            wide, spare = wide + more, spare - more
-        widths.append((column, wide))
-    if spare and widths:  # the last growing column takes what is left, so that numbers stand at the right edge
-        for index in reversed(range(len(widths))):
-            if widths[index][0].grow:
-                widths[index] = (widths[index][0], widths[index][1] + spare)
-                break
-    return tuple(widths)
+    growing = [place for place, column in enumerate(shown) if column.grow]
+    while spare and (short := [place for place in growing if widths[place] < natural[shown[place].name]]):
+        each = max(1, spare // len(short))  # what is cut most gets no less than what is cut little
+        for place in short:
+            more = min(each, spare, natural[shown[place].name] - widths[place])
+            widths[place], spare = widths[place] + more, spare - more
+    if (
+        growing and spare <= PADDING
+    ):  # so that numbers stand at the right edge; far from their names they would be read amiss
+        widths[growing[-1]] += spare
+    return tuple(zip(shown, widths, strict=True))
 
 
 def align(text: str, width: int, right: bool) -> str:
