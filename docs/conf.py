@@ -22,7 +22,11 @@ html_theme = "furo"
 html_title = f"{project} {release}"
 html_show_sphinx = False
 html_copy_source = False
-pygments_style = "tango"
+html_static_path = ["static"]
+html_css_files = ["site.css"]
+pygments_style = "default"
+highlight_language = "none"
+smartquotes = False
 
 
 def _contents(text: str) -> str:
