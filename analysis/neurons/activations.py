@@ -14,6 +14,11 @@ ENDS = 5
 """Queries shown of each end."""
 BARS = " ▁▂▃▄▅▆▇█"
 HOW = "activation where the answer's first token is read, unedited; bins of equal width from the lowest value of all to the highest"
+HISTOGRAM = {
+    "by": pl.String, "of": pl.String, "queries": pl.Int64, "lowest": pl.Float64, "median": pl.Float64, "highest": pl.Float64,
+    "above_0": pl.Float64, "histogram": pl.String,
+}  # fmt: skip
+"""Columns of `histograms`."""
 UNREAD = "not stored for this neuron: knscope run ... --what neurons reads those with rel >= 0.1 somewhere, or a note"
 
 
@@ -56,7 +61,9 @@ def histograms(fired: pl.DataFrame, name: str) -> Table:
         for (of,), group in fired.sort(by).group_by(by, maintain_order=True)
         for values in (group["activation"],)
     ]
-    return Table("fires", f"where neuron {name} fires", pl.DataFrame(rows), (HOW if rows else UNREAD,))
+    return Table(
+        "fires", f"where neuron {name} fires", pl.DataFrame(rows, schema=HISTOGRAM), (HOW if rows else UNREAD,)
+    )
 
 
 def bars(values: np.ndarray, every: np.ndarray, bins: int = BINS) -> str:

@@ -195,7 +195,7 @@ def one_sql(reader: Reader, view: View, layer: int, neuron: int) -> str:
     drop = "(s.p - a.p) / nullif(s.p, 0)" if view.drop == "relative" else "s.p - a.p"
     return f"""\
 WITH k AS MATERIALIZED ({reader.macro_sql("kn", view)}),
-placed AS (SELECT *, row_number() OVER (PARTITION BY fact, lang ORDER BY rel DESC) AS place FROM k),
+placed AS (SELECT *, rank() OVER (PARTITION BY fact, lang ORDER BY rel DESC) AS place FROM k),
 alone AS (
     SELECT q.fact, q.lang, min({drop}) AS drop_p FROM ablation a JOIN scan s USING (key) JOIN query q USING (query)
     WHERE s.model = {sql_literal(view.model)} AND s.method = {sql_literal(view.method)} AND s.role = 'kn' AND a.layer_b IS NULL

@@ -118,7 +118,7 @@ class WhatIfScreen(ModalScreen[None]):
         self.at = change
         marks = "".join(f"[{one:g}]" if one == change else f" {one:g} " for one in self._factors)
         ways = "".join(f"[{way}]" if way == change else f" {way} " for way in ("mean", "resample"))
-        self.query_one("#slider", PlainText).update(f"activations × {marks} or {ways}")
+        self.query_one("#slider", PlainText).update(f"×{marks} {ways}")
         if change in self.tried:
             self._paint()
         else:

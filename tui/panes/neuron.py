@@ -14,6 +14,7 @@ from knscope.tui.panes.pane import Pane
 from knscope.tui.selection import Shown
 from knscope.tui.widgets import cells
 from knscope.tui.widgets.cells import Column
+from knscope.tui.widgets.fitting import align
 from knscope.tui.widgets.frame_table import FrameTable
 from knscope.tui.widgets.line import PlainText
 
@@ -158,7 +159,8 @@ class NeuronPane(Pane):
         room = max(3, self.size.height - ROWS)
         left = len(self._lines) - room
         shown = self._lines if left <= 0 else [*self._lines[: room - 1], f"… {left + 1} more lines: z"]
-        self.summarise("\n".join(shown))
+        width = max(20, self.query_one(FrameTable).size.width)
+        self.summarise("\n".join(align(line, width, False).rstrip() for line in shown))
 
     def on_resize(self) -> None:
         if self.place.neuron is not None:

@@ -54,7 +54,7 @@ def page_of(reader: Reader, view: View, layer: int, neuron: int) -> Page:
 def lines_of(address: str, frame: pl.DataFrame, page: Page) -> list[str]:
     """The lines of a page, what one asks for first on top. `frame`: the facts that the neuron serves (`table.one_sql`)."""
     lines = [_noted(page.note), *_written(page.writes), *_served(address, frame), *_fired(page.fired)]
-    return [line for line in (*lines, _kinds(page.kinds), *_read(page.reads), _company(page)) if line]
+    return [line for line in (*lines, _kinds(page.kinds), *_read(page.reads), *_company(page)) if line]
 
 
 def words(tokens: list[str] | None, most: int) -> str:
@@ -88,15 +88,16 @@ def _served(address: str, frame: pl.DataFrame) -> tuple[str, ...]:
     )
     best, pairs = min(frame["place"].to_list()), sum(frame["pairs"].to_list())
     return (
-        f"in N of {cells.several(frame['fact'].n_unique(), 'fact')} ({of}) · {by_lang} · {said}",
-        f"best place {best} · {effect} · in {cells.several(pairs, 'pair')}",
+        f"in N of    {cells.several(frame['fact'].n_unique(), 'fact')}: {of} · {by_lang}",
+        f"  of       {said}",
+        f"           best place {best} · {effect} · in {cells.several(pairs, 'pair')}",
     )
 
 
 def _written(writes: pl.DataFrame) -> tuple[str, ...]:
     if writes.is_empty():
         return (UNREAD,)
-    seen = f"the head sees it {writes['seen'][0]:.1f} times as well as a random direction"
+    seen = f"the head sees {writes['seen'][0]:.1f} × random"
     return (
         f"promotes   {words(writes['promotes'].to_list(), 8)}",
         f"suppresses {words(writes['suppresses'].to_list(), 5)} · {seen}",
@@ -107,16 +108,17 @@ def _fired(fired: pl.DataFrame) -> tuple[str, ...]:
     """A histogram a language over one range, and the two ends with their prompts."""
     if fired.is_empty():
         return ()
-    from knscope.analysis.neurons.activations import bars
+    from knscope.analysis.neurons.activations import BINS, bars
 
     every = fired["activation"].to_numpy()
-    drawn = (
-        f"{lang} ▕{bars(every[(fired['lang'] == lang).to_numpy()], every)}▏" for lang in sorted(fired["lang"].unique())
-    )
-    ends = f"{_number(every.min())} … {_number(every.max())} over {cells.several(fired.height, 'query').replace('querys', 'queries')}"
+    langs = sorted(fired["lang"].unique())
+    bins = BINS if len(langs) < 4 else 8
+    drawn = (f"{lang} ▕{bars(every[(fired['lang'] == lang).to_numpy()], every, bins)}▏" for lang in langs)
+    ends = f"{_number(every.min())} … {_number(every.max())} over {fired.height:,} queries"
     most, least = fired.row(0, named=True), fired.row(fired.height - 1, named=True)
     return (
-        f"fires      {' '.join(drawn)}  {ends}",
+        f"fires      {ends}",
+        f"           {' '.join(drawn)}",
         f"  most     {_prompt(most)}",
         f"  least    {_prompt(least)}",
     )
@@ -136,7 +138,7 @@ def _kinds(kinds: pl.DataFrame) -> str:
         return ""
     row = kinds.row(0, named=True)
     shares = f"same answer {cells.percent(row['same_answer'])} · same relation {cells.percent(row['same_relation'])}"
-    return f"serves too {shares} · other relations {cells.percent(row['other_relation'])} of the other facts"
+    return f"serves too {shares} · other relations {cells.percent(row['other_relation'])}"
 
 
 def _read(reads: pl.DataFrame) -> tuple[str, ...]:
@@ -152,10 +154,10 @@ def _read(reads: pl.DataFrame) -> tuple[str, ...]:
     return (f"reads      {'gate: ' if gated else ''}{first}", f"           up: {words(signed, 8)}" if gated else "")
 
 
-def _company(page: Page) -> str:
+def _company(page: Page) -> tuple[str, str]:
     """The neurons in N of most facts together with it, and those with the nearest output vectors."""
     beside = " · ".join(
         f"{a}:{b} ({n:,})" for a, b, n in page.company.select("layer", "neuron", "together").iter_rows()
     )
     near = " · ".join(f"{other} ({by:.2f})" for other, by in page.reads.select("near", "near_by").head(4).iter_rows())
-    return " · ".join(filter(None, (beside and f"beside     {beside}", near and f"nearest output {near}")))
+    return beside and f"beside     {beside}", near and f"near       {near} by output vector"
