@@ -11,12 +11,12 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import Any
-
-import polars as pl
-from polars import selectors
+from typing import TYPE_CHECKING, Any
 
 from knscope.store.errors import ReaderGone, UserError
+
+if TYPE_CHECKING:
+    import polars as pl
 
 _FORMULA = r"^[=+\-@＝＋－＠\t\r\n]"
 """How a text begins that spreadsheet programs take for a formula."""
@@ -49,6 +49,8 @@ def whole(path: Path) -> Iterator[Path]:
 
 def as_csv(frame: pl.DataFrame, separator: str = ",") -> str:
     """CSV: lists and structs as JSON, bytes as hex."""
+    import polars as pl
+
     nested = [name for name, kind in frame.schema.items() if kind.is_nested()]
     flat = frame.with_columns(pl.col(name).map_elements(_json, return_dtype=pl.String) for name in nested)
     return flat.with_columns(pl.col(pl.Binary).bin.encode("hex")).write_csv(separator=separator)
@@ -63,6 +65,8 @@ def as_parquet(frame: pl.DataFrame) -> bytes:
 
 def for_spreadsheets(frame: pl.DataFrame) -> str:
     """CSV that spreadsheet programs open as text: UTF-8 with its mark, and an apostrophe before what they take for a formula."""
+    import polars as pl
+    from polars import selectors
 
     def literal(text: pl.Expr) -> pl.Expr:
         return pl.when(text.str.contains(_FORMULA)).then("'" + text).otherwise(text).name.keep()
@@ -92,5 +96,5 @@ def _plain(value: Any) -> str:
 
 
 def _json(value: Any) -> str:
-    plain = _finite(value.to_list() if isinstance(value, pl.Series) else value)
+    plain = _finite(value if isinstance(value, dict | list | tuple) else value.to_list())
     return json.dumps(plain, ensure_ascii=False, default=_plain)

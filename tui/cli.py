@@ -102,7 +102,8 @@ def _command(arguments: list[str]) -> int:
 
             from knscope.tui.printing.answer import print_answer
 
-            print_answer(Path(arguments[1]), arguments[2])
+            store, statement = (word for word in arguments[1:] if word != "--json")
+            print_answer(Path(store), statement, as_json="--json" in arguments)
             return 0
         from knscope.tui.commands.tree import app
 
@@ -138,8 +139,9 @@ def _opens_a_store(arguments: list[str]) -> bool:
 
 
 def _asks_in_sql(arguments: list[str]) -> bool:
-    """`knscope sql STORE SELECT` without options."""
-    return len(arguments) == 3 and arguments[0] == "sql" and not any(word.startswith("-") for word in arguments)
+    """`knscope sql STORE SELECT`, without options or with `--json`."""
+    words = [word for word in arguments if word != "--json"]
+    return len(words) == 3 and words[0] == "sql" and not any(word.startswith("-") for word in words)
 
 
 def _open(store: str | None) -> None:

@@ -508,3 +508,23 @@ def test_every_command_that_takes_a_table_takes_other_names_for_its_columns() ->
     }
     assert [name for name, options in known.items() if "--data" in options and "--column" not in options] == []
     assert "--column" in known["data check"]
+
+
+def test_sql_as_json_is_the_same_text_with_and_without_other_options(
+    finished: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """`--json` alone is answered without polars, whose import takes as long as the query."""
+    statement = """
+        SELECT i AS n, i::HUGEINT AS h, i / 3 AS x, 'nan'::DOUBLE AS nan, NULL AS nothing, i % 2 = 0 AS b, 'é\u202e' AS t,
+            'ab'::BLOB AS bytes, DATE '2020-02-03' AS d, TIME '01:02:03' AS clock, TIMESTAMP '2020-02-03 04:05:06.7' AS at,
+            1.50::DECIMAL(5, 2) AS m, [1, NULL, i] AS l, {'a': i, 'b': [1.5]} AS s, MAP {'k': i} AS map,
+            '00000000-0000-0000-0000-00000000000a'::UUID AS u
+        FROM range(3) r(i)
+    """
+    texts = []
+    for options in (["--json"], ["--format", "json"], ["--json", "--limit", "3"]):
+        assert run_app(["sql", str(finished), statement, *options]) == 0
+        texts.append(capsys.readouterr().out)
+    assert texts[0] == texts[1] == texts[2] and len(json.loads(texts[0])["tables"][0]["rows"]) == 3
+    assert run_app(["sql", "--json", str(finished), "SELECT 1 AS one"]) == 0
+    assert json.loads(capsys.readouterr().out)["tables"][0]["rows"] == [{"one": 1}]
