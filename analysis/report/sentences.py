@@ -130,6 +130,20 @@ def of_edits(frame: pl.DataFrame) -> str:
     return f"{said}{f': {meant}' if meant else ''}{_interval(row, 'vs_random')}."
 
 
+def of_flips(facts: pl.DataFrame) -> str:
+    """Of one row of edits fact by fact (rank, rank_suppressed, rank_enhanced): how many first answers it takes away, and gives."""
+    read = facts.drop_nulls(["rank", "rank_suppressed", "rank_enhanced"])
+    if read.is_empty():
+        return ""
+    first, others = read.filter(pl.col("rank") == 1), read.filter(pl.col("rank") > 1)
+    lost = first.filter(pl.col("rank_suppressed") > 1).height
+    gained = others.filter(pl.col("rank_enhanced") == 1).height
+    return (
+        f"Suppressed, {lost:,} of {first.height:,} answers that came first no longer do; enhanced, {gained:,} of {others.height:,} "
+        "others come first."
+    )
+
+
 def of_checks(frame: pl.DataFrame) -> str:
     """Of the table `factcheck`: the best judge by AUROC among those with an interval, and whether degenerate neurons are better than
     the probability."""

@@ -30,7 +30,7 @@ LOW = 14
 KINDS = ("paper", "strict", "sets")
 ROLES = {"kn": "knowledge neurons", "layer_control": "same layers", "drop_control": "matched drops"}
 COLUMNS = (
-    Column("pair", "fact", grow=True, least=6, most=40),
+    Column("pair", "fact", grow=True, least=16, most=40),
     Column("lang", "lang", most=8),
     Column("a", "a", right=True),
     Column("b", "b", right=True),
@@ -40,8 +40,8 @@ COLUMNS = (
     Column("interaction", "interact", lambda value: cells.NOTHING if value is None else f"{value:+.2f}", right=True),
     Column("serves", "serves", tone=lambda serves: "good" if serves == "degenerate" else "dim", drop=7),
     Column("rule", "rule", tone=lambda rule: "good" if rule == "strict" else "dim", drop=6),
-    Column("promotes_a", "a promotes", lambda found: words(found, 5), grow=True, least=24, most=44, drop=9),
-    Column("promotes_b", "b promotes", lambda found: words(found, 5), grow=True, least=24, most=44, drop=9),
+    Column("promotes_a", "a promotes", lambda found: words(found, 2), most=18, drop=9),
+    Column("promotes_b", "b promotes", lambda found: words(found, 2), most=18, drop=9),
 )
 
 

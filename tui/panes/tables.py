@@ -202,7 +202,7 @@ class EditsPane(TablePane):
         if place is None:
             self.show_table(found, shown, sentences.of_edits(found.frame))
             return
-        self.tell("")
+        self.tell(sentences.of_flips(found))
         self.query_one(".summary").display = False
         self.entitle(f"edits › table {place.table} › {place.edited} read in {place.lang} · {shown.subject}")
         self.entitle(below=f"{cells.several(found.height, 'fact')} · ×0 suppressed, ×2 enhanced · esc back")

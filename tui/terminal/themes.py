@@ -33,7 +33,7 @@ THEMES = (
         name="knscope-light",
         primary="#2f5fb3",
         secondary="#7a4bb5",
-        accent="#0f766e",
+        accent="#0d6b64",
         foreground="#23272f",
         background="#fafafa",
         surface="#f0f1f4",
@@ -48,7 +48,7 @@ THEMES = (
             "border-blurred": "#c2c7d2",
             "block-cursor-background": "#2f5fb3",
             "block-cursor-foreground": "#ffffff",
-            "text-muted": "#666d7c",
+            "text-muted": "#5c6371",
         },
     ),
     Theme(  # hues that stay apart under every common colour vision deficiency (blue, orange, yellow, sky, vermilion)

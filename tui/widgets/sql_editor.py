@@ -6,10 +6,12 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, ClassVar
 
 from rich.cells import cell_len
+from rich.style import Style
 from rich.text import Text
 from textual import events
 from textual.binding import Binding, BindingType
 from textual.widgets import TextArea
+from textual.widgets.text_area import TextAreaTheme
 
 from knscope.tui import keymap
 from knscope.tui.messages import SqlWanted
@@ -52,6 +54,16 @@ class Candidates(PlainText):
         self.update(text, layout=False)
 
 
+LOOKS = {
+    "keyword": ("keyword", "keyword.operator", "conditional", "boolean", "type.qualifier", "storageclass", "attribute"),
+    "function": ("function.call", "type", "type.builtin"),
+    "string": ("string",),
+    "number": ("number", "float"),
+    "comment": ("comment",),
+}
+"""Styles of the sheet, and the parts of a statement that have them."""
+
+
 class SqlEditor(TextArea):
     """TextArea with the names of the store. What the word at the cursor may become is listed in `candidates`: up and down mark, tab
     takes, escape hides."""
@@ -60,17 +72,32 @@ class SqlEditor(TextArea):
         *keymap.bindings("sql"),
         Binding("ctrl+a", "select_all", "select all", show=False),
     ]
+    COMPONENT_CLASSES: ClassVar[set[str]] = {f"sql--{look}" for look in LOOKS}
 
     def __init__(self, text: str, candidates: Candidates, columns_of_view: Callable[[str], Sequence[Word]]) -> None:
         """:param columns_of_view: columns of `view.kn` and the like"""
         self.names = Names()
         self._candidates, self._columns_of_view = candidates, columns_of_view
         self._learned = False
+        self._looks: dict[str, Style] = {}
         super().__init__(
             text, theme="css", show_line_numbers=False, highlight_cursor_line=False, compact=True,
             placeholder="SELECT … FROM view.kn  (the neurons at the current thresholds)",
         )  # fmt: skip
         self.cursor_blink = False
+
+    def notify_style_update(self) -> None:
+        """Take the colours of the theme: those that Textual has for code are made for a dark one."""
+        super().notify_style_update()
+        if not self.is_attached:
+            return
+        styles = {look: self.get_component_rich_style(f"sql--{look}", partial=True) for look in LOOKS}
+        looks = {part: styles[look] for look, parts in LOOKS.items() for part in parts}
+        if looks != self._looks:
+            self._looks = looks
+            self.theme = "css"  # taken anew where its name stays
+            self.register_theme(TextAreaTheme("knscope", syntax_styles=looks))
+            self.theme = "knscope"
 
     def on_show(self) -> None:
         """Highlighting takes a tenth of a second to get ready: not before the editor is seen, and after it is."""
