@@ -23,6 +23,7 @@ from knscope.analysis.runs.process_pool import settings_of
 from knscope.analysis.runs.status import RunStatus
 from knscope.store import compaction, processes
 from knscope.store import runs as run_files
+from knscope.store.errors import ProcessFailed, UserError
 from knscope.tui.cli import run_app
 from knscope.tui.commands import common, reference, run
 from knscope.tui.commands.query import _solved
@@ -528,3 +529,45 @@ def test_sql_as_json_is_the_same_text_with_and_without_other_options(
     assert texts[0] == texts[1] == texts[2] and len(json.loads(texts[0])["tables"][0]["rows"]) == 3
     assert run_app(["sql", "--json", str(finished), "SELECT 1 AS one"]) == 0
     assert json.loads(capsys.readouterr().out)["tables"][0]["rows"] == [{"one": 1}]
+
+
+def test_exit_codes_are_an_interface_documented_alike_everywhere(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run_app(["help", "--json"]) == 0
+    told = json.loads(capsys.readouterr().out)["exit_codes"]
+    assert list(told) == ["0", "1", "2", "130"]
+    page = (Path(__file__).parents[2] / "docs" / "programs.md").read_text(encoding="utf-8")
+    assert "Exit codes are stable: 0 done, 1 failed, 2 bad input, 130 cancelled" in page
+    assert all(f"`{code}`: {meaning}" in reference.page([]) for code, meaning in told.items())
+
+
+@pytest.mark.parametrize(
+    ("raised", "code", "kind"),
+    [
+        (None, 0, None),
+        (ProcessFailed("the model's process was killed"), 1, "failed"),
+        (UserError("the prompt is empty"), 2, "input"),
+        (KeyboardInterrupt(), 130, None),
+    ],
+)
+def test_a_command_leaves_with_the_code_of_what_happened(
+    raised: BaseException | None,
+    code: int,
+    kind: str | None,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def child(*_: str) -> dict[str, object]:
+        if raised is not None:
+            raise raised
+        return {"model": "m", "likeliest": [{"answer": "Nairobi", "p": 0.5}]}
+
+    monkeypatch.setattr("knscope.tui.commands.common.child", child)
+    assert run_app(["query", "gpt2-en", "The capital of Kenya is", "--json"]) == code
+    said = capsys.readouterr()
+    if kind is not None:
+        assert json.loads(said.err.splitlines()[-1])["error"] == {
+            "kind": kind,
+            "message": str(raised),
+            "exit_code": code,
+        }
+    assert bool(said.out) == (code == 0)

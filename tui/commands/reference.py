@@ -92,13 +92,19 @@ def page(chosen: list[dict[str, Any]]) -> str:
 
 
 def _section(one: dict[str, Any]) -> str:
-    usage = " ".join(["knscope", one["command"], *(part["names"][0] for part in one["arguments"])])
+    usage = " ".join(["knscope", one["command"], *map(_placed, one["arguments"])])
     lines = [f"## {one['command']}", "", f"`{usage}`", "", " ".join(one["help"].split()), ""]
     if rows := [*one["arguments"], *one["options"]]:
         lines += ["| | type | default | |", "|---|---|---|---|"]
         lines += [_row(part) for part in rows]
         lines.append("")
     return "\n".join(lines)
+
+
+def _placed(argument: dict[str, Any]) -> str:
+    """An argument as a line of usage has it: `STORE`, `[RUN]`, `[WORD]...`."""
+    name = argument["names"][0]
+    return f"{name if argument['required'] else f'[{name}]'}{'...' if argument['repeated'] else ''}"
 
 
 def _row(part: dict[str, Any]) -> str:
