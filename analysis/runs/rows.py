@@ -253,15 +253,6 @@ def add_wiring(
     batch.add_frame("wiring", pl.DataFrame(columns))
 
 
-def activation_row(
-    batch: Batch, key: str, model: str, query: str, neurons: Sequence[int], values: Any, addresses: Addresses
-) -> None:
-    """Tables `edited_set` and `activation`, of flat neurons (n,), ascending, and their activations (n,)."""
-    name = add_set(batch, model, neurons, addresses)
-    row = {"key": key, "model": model, "query": query, "set": name, "activations": np.asarray(values).tolist()}
-    batch.add("activation", row)
-
-
 def add_set(batch: Batch, model: str, neurons: Sequence[int], addresses: Addresses) -> str:
     """Table `edited_set`: a set of flat neurons, ascending; returns its name."""
     layers, places = addresses.split(np.asarray(neurons, dtype=np.int64))

@@ -207,12 +207,11 @@ class Worker:
         size = PREDICTED_CPU if held.loaded.device.type == "cpu" else PREDICTED_GPU
         for start in range(0, len(usable), size):
             part = usable[start : start + size]
-            says = likeliest.likeliest(held.engine, part)
-            for encoded, prediction, words in zip(part, held.engine.predict(part), says, strict=True):
+            found = held.engine.predict(part), likeliest.likeliest(held.engine, part)
+            for encoded, prediction, words in zip(part, *found, strict=True):
                 key = prediction_key(held.hash, encoded.query.id)
                 tokens = held.loaded.tokenizer.convert_ids_to_tokens([int(token) for token in prediction.argmax])
-                row = rows.prediction_row(key, held.label, encoded, prediction, tokens, words)
-                self._batch.add("prediction", row)
+                self._batch.add("prediction", rows.prediction_row(key, held.label, encoded, prediction, tokens, words))
                 self.keys.append(key)
                 yield 1
 
@@ -330,11 +329,12 @@ class Worker:
         neurons: list[int] = unit.payload["neurons"]
         usable = self._encode(held, unit.queries, note=False)
         yield len(unit.queries) - len(usable)
+        name = rows.add_set(self._batch, held.label, neurons, held.sites)
         for encoded in usable:
-            key = activation_key(held.hash, encoded.query.id, neurons)
-            values = held.engine.activations(encoded)[0, neurons]
-            rows.activation_row(self._batch, key, held.label, encoded.query.id, neurons, values, held.sites)
-            self.keys.append(key)
+            query, values = encoded.query.id, held.engine.activations(encoded)[0, neurons].tolist()
+            self.keys.append(activation_key(held.hash, query, neurons))
+            row = {"key": self.keys[-1], "model": held.label, "query": query, "set": name, "activations": values}
+            self._batch.add("activation", row)
             yield 1
 
 
