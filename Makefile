@@ -62,7 +62,7 @@ docs: .venv/installed ## Build the documentation as a site in build/docs
 bench: .venv/installed-dev ## Measure against the peers and print the ratios (long; wants a quiet machine)
 	@$(CLEAN_ENV) $(BIN)/python -m benchmarks
 
-soak: .venv/installed-dev ## The long tests: kills, faults, simulations
+soak: .venv/installed-dev ## The long tests: kills, faults, simulations; real models where KNSCOPE_REAL_MODELS names a folder of them
 	@$(CLEAN_ENV) $(BIN)/python -m pytest -q -m soak
 
 demo-models: .venv/installed ## Train the bundled models again, from their seed

@@ -98,6 +98,12 @@ def load_facts(config: RunConfig) -> Facts:
     return Facts(tuple(_part(rows, config)), name, digest, templates)
 
 
+def other_facts(config: RunConfig) -> tuple[Query, ...]:
+    """All rows of the data that a run names, whichever of them it asks: what `mean` and `resample` draw from. Raises as `load_facts`."""
+    every = replace(config, facts=None, templates="all", langs=(), relations=(), fact_ids=(), known="", part="")
+    return load_facts(every).rows
+
+
 def _part(rows: Sequence[Query], config: RunConfig) -> Sequence[Query]:
     """The rows of the facts in one part of all, which holds about as many of each relation as the others.
 

@@ -14,8 +14,9 @@ from pathlib import Path
 from typing import Any
 
 from knscope.analysis.attribution.method import NUMERICS_VERSION, parse_method
+from knscope.analysis.attribution.others import needs_others
 from knscope.analysis.runs.config import RunConfig, too_large_together
-from knscope.analysis.runs.facts import Facts, load_facts
+from knscope.analysis.runs.facts import Facts, load_facts, other_facts
 from knscope.analysis.runs.process_pool import Executor, Outcome
 from knscope.analysis.runs.schedule import Schedule
 from knscope.analysis.runs.speed import ENDS, KEPT, Speed
@@ -94,7 +95,9 @@ class Job:
     def __init__(self, config: RunConfig, facts: Facts, reader: Reader, executor: Executor, run: str = "") -> None:
         gpus = executor.gpus()
         stored = RunStored(reader, config, gpus, run, facts.templates)
-        self.schedule = Schedule(config, facts.rows, stored, stay=too_large_together(config), gpus=gpus)
+        drawing = any(needs_others(parse_method(method)) for method in config.methods)
+        pool = other_facts(config) if drawing else ()
+        self.schedule = Schedule(config, facts.rows, stored, too_large_together(config), gpus, pool)
         executor.rest = self.schedule.rest
         self.executor = executor
         self.cancelled = False

@@ -15,11 +15,15 @@ from typing import Any
 
 import polars as pl
 
+from knscope.analysis.attribution.method import parse_method
+from knscope.analysis.attribution.others import needs_others
 from knscope.analysis.dkn.choose import SCAN_SIZE
 from knscope.analysis.engine.sources import BUNDLED, is_path, split_site
 from knscope.analysis.factcheck import choose as factcheck_choose
 from knscope.analysis.prompts.encode import Query
 from knscope.analysis.runs import planner
+from knscope.analysis.runs.config import RunConfig
+from knscope.analysis.runs.facts import other_facts
 from knscope.analysis.runs.keys import model_hash
 from knscope.analysis.runs.stored import ReaderStored
 from knscope.analysis.runs.units import ROLES, UNIT_ROWS, Unit
@@ -170,12 +174,21 @@ def _asked(reader: Reader, view: View, seed: int) -> _Asked:
 
 def _attributions(asked: _Asked) -> tuple[list[Unit], set[str], dict[str, int], int]:
     queries = [Query(*row) for row in asked.rows.select(FIELDS).iter_rows()]
-    pool = [Query(*row) for row in asked.facts.frame.select(FIELDS).iter_rows()]
+    pool = _pool(asked.reader) if needs_others(parse_method(asked.view.method)) else ()
     given = asked.source, asked.hash, asked.view.method, queries, UNIT_ROWS, pool
     units, wanted, stored = planner.attribution_units(asked.stored, *given)
     facts = {query.fact for unit in units for query in unit.queries}
     lacking = wanted - stored
     return units, facts, {"attributions": lacking} if lacking else {}, round(_passes_of_one(asked) * lacking)
+
+
+def _pool(reader: Reader) -> Sequence[Query]:
+    """The data of the newest run that names any.
+
+    :raises UserError: they cannot be read any more
+    """
+    named = [record.config for record in run_files.read_runs(reader.path) if record.config.get("data")]
+    return other_facts(RunConfig.from_json(named[-1])) if named else ()
 
 
 def _passes_of_one(asked: _Asked) -> float:

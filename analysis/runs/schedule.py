@@ -63,7 +63,6 @@ class ModelPlan:
     row: Mapping[str, Any]
     rows: list[Query]
     mains: Mapping[tuple[str, str], Query] = field(default_factory=dict)
-    usable: Sequence[Query] = ()
     chunks: list[list[Query]] = field(default_factory=list)
     size: int = UNIT_ROWS
     """Queries of a chunk, and of a unit."""
@@ -81,8 +80,15 @@ class Schedule:
     """Hands out units by priority and plans the next ones as results arrive. Not thread-safe; one per run."""
 
     def __init__(
-        self, config: RunConfig, rows: Sequence[Query], stored: Stored, stay: bool = False, gpus: int = 0
+        self,
+        config: RunConfig,
+        rows: Sequence[Query],
+        stored: Stored,
+        stay: bool = False,
+        gpus: int = 0,
+        pool: Sequence[Query] = (),
     ) -> None:
+        """`pool`: the other facts that some methods start from."""
         self.config = config
         self.models: dict[str, ModelPlan] = {}
         self.failures: list[str] = []
@@ -91,6 +97,7 @@ class Schedule:
         self._stored = stored
         self._stay = stay
         self._gpus = gpus
+        self._pool = pool
         self._heap: list[Entry] = []
         self._tie = count()
         self._open: Counter[str] = Counter()
@@ -272,7 +279,6 @@ class Schedule:
         unusable = self._stored.unusable(model.label)
         predicted = self._stored.predicted(model.label)
         usable = [row for row in model.rows if row.id in predicted and row.id not in unusable]
-        model.usable = usable
         if self.config.known:
             usable = known_rows(usable, self._stored.known(model.label), self.config.known == "every")
         stored = self._stored.mains(model.label)
@@ -292,7 +298,7 @@ class Schedule:
             return
         model = self.models[source]
         for turn, method in enumerate(self.config.methods):
-            given = source, model.hash, method, model.chunks[number], model.size, model.usable
+            given = source, model.hash, method, model.chunks[number], model.size, self._pool
             units, _, stored = planner.attribution_units(self._stored, *given)
             self._done[source, "attribute", method] += stored
             name = f"attribute {source} {method} {number}"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, replace
 from typing import Any, TextIO
@@ -15,7 +15,7 @@ import numpy.typing as npt
 import polars as pl
 
 from knscope.analysis.attribution.method import parse_method
-from knscope.analysis.attribution.others import draw_others
+from knscope.analysis.attribution.others import draw_others, needs_others, used
 from knscope.analysis.edits.measure import mean_activations
 from knscope.analysis.edits.sets import KINDS, Kind, draw_alike, draw_irrelevant
 from knscope.analysis.engine import models, replay
@@ -23,7 +23,7 @@ from knscope.analysis.errors import UnusableQuery
 from knscope.analysis.faithfulness.compare import Item, compare
 from knscope.analysis.prompts import encode
 from knscope.analysis.prompts.encode import EncodedQuery
-from knscope.analysis.runs.facts import Templates, load_facts
+from knscope.analysis.runs.facts import Templates, load_facts, other_facts
 from knscope.analysis.runs.kept import KeptItems, StoredScores
 from knscope.analysis.runs.keys import model_hash
 from knscope.analysis.runs.measuring import Task
@@ -81,10 +81,11 @@ def measure(task: Task, progress: Callable[[int, int], bool]) -> dict[str, Any]:
     progress(0, len(mine))
 
     def others(method: str, queries: Sequence[EncodedQuery]) -> dict[str, list[EncodedQuery]]:
-        encoded = {query.query.id: query for query in mains.values()}
-        pool = [query.query for query in mains.values()]
-        drawn = draw_others(parse_method(method), [query.query for query in queries], pool)
-        return {name: [encoded[other.id] for other in some] for name, some in drawn.items()}
+        wanted = parse_method(method)
+        if not needs_others(wanted):
+            return {}
+        drawn = draw_others(wanted, [query.query for query in queries], other_facts(config))
+        return {name: list(used(wanted, _readable(loaded, some))) for name, some in drawn.items()}
 
     found = compare(
         engine,
@@ -101,14 +102,19 @@ def measure(task: Task, progress: Callable[[int, int], bool]) -> dict[str, Any]:
     return {"model": loaded.label, **found.to_json()}
 
 
+def _readable(loaded: models.LoadedModel, rows: Iterable[encode.Query]) -> list[EncodedQuery]:
+    found = []
+    for row in rows:
+        with suppress(UnusableQuery):
+            found.append(encode.encode(loaded, row))
+    return found
+
+
 def predicted_mains(
     engine: replay.Engine, rows: Sequence[encode.Query], templates: Templates
 ) -> tuple[dict[tuple[str, str], EncodedQuery], dict[str, bool]]:
     """The main query of each (fact, language), encoded, and whether each query (by id) is known."""
-    encoded = {}
-    for row in rows:
-        with suppress(UnusableQuery):
-            encoded[row.id] = encode.encode(engine.loaded, row)
+    encoded = {one.query.id: one for one in _readable(engine.loaded, rows)}
     predictions = engine.predict(list(encoded.values()))
     known = {name: bool(found.known) for name, found in zip(encoded, predictions, strict=True)}
     asked = [(name, *(getattr(one.query, column) for column in _ASKED), known[name]) for name, one in encoded.items()]

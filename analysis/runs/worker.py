@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from knscope.analysis.attribution import integrate
 from knscope.analysis.attribution.method import MethodConfig, parse_method
+from knscope.analysis.attribution.others import used
 from knscope.analysis.dkn import measure as dkn_measure
 from knscope.analysis.edits import measure as edits_measure
 from knscope.analysis.engine import likeliest, models, replay
@@ -220,7 +221,7 @@ class Worker:
         self._batch.add("method", rows.method_row(unit.method))
         usable = self._encode(held, unit.queries)
         yield len(unit.queries) - len(usable)
-        others = {name: self._encode(held, rows, note=False) for name, rows in unit.others.items()}
+        others = {name: used(method, self._encode(held, rows, note=False)) for name, rows in unit.others.items()}
         for part in _portions(held, usable, method):
             for result in integrate.attribute(held.engine, part, method, others):
                 key = attribution_key(held.hash, result.query.query.id, unit.method)

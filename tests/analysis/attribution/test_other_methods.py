@@ -10,7 +10,7 @@ import torch
 
 from knscope.analysis.attribution.integrate import attribute
 from knscope.analysis.attribution.method import parse_method
-from knscope.analysis.attribution.others import MEAN_OVER, draw_others
+from knscope.analysis.attribution.others import DRAWN, MEAN_OVER, draw_others, used
 from knscope.analysis.engine.replay import Engine
 from knscope.analysis.errors import ModelError
 from knscope.analysis.prompts.encode import EncodedQuery, Query, Step
@@ -183,12 +183,14 @@ def test_other_facts_are_drawn_by_the_seed_whatever_the_order() -> None:
     assert found == draw_others(resample, pool, pool[::-1])
     assert found != draw_others(parse_method("bkn+baseline=resample,seed=1"), pool, pool)
     for query in pool:
-        (other,) = found[query.id]
-        assert (other.lang, other.relation == query.relation) == (query.lang, False) and other.subject != query.subject
+        assert len(found[query.id]) == DRAWN["resample"] and len(used(resample, found[query.id])) == 1
+        for other in found[query.id]:
+            assert (other.lang, other.relation) != (query.lang, query.relation) and other.lang == query.lang
+            assert other.subject != query.subject
     one = [query for query in pool if query.relation == "P1"]
     assert all(
         other[0].subject != query.subject for query in one for other in [draw_others(resample, one, one)[query.id]]
     )
     means = draw_others(mean, pool, pool)
-    assert {lang: len(others) for lang, others in means.items()} == {"en": MEAN_OVER, "zh": MEAN_OVER}
+    assert {lang: len(used(mean, others)) for lang, others in means.items()} == {"en": MEAN_OVER, "zh": MEAN_OVER}
     assert draw_others(resample, pool[:1], pool[:1]) == {} == draw_others(parse_method("bkn"), pool, pool)

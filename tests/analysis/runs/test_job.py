@@ -118,6 +118,20 @@ def test_how_dense_scores_are_stored_changes_no_key_and_no_table(
     assert run_files.read_runs(tmp_path / "none")[-1].computed == 0
 
 
+def test_baselines_from_other_facts_do_not_depend_on_the_facts_that_a_run_asks(
+    tmp_path: Path, tiny_models: Mapping[str, Path], tiny_facts: Path
+) -> None:
+    methods = ("attribution_patching", "bkn+baseline=resample,rule=right,nodes=1")
+    one = small(tiny_models, tiny_facts, methods=methods, what=("attribution",))
+    execute(tmp_path / "few", one)
+    execute(tmp_path / "more", replace(one, facts=4))
+    rows = [contents(tmp_path / name)["score"] for name in ("few", "more")]
+    keys = set(rows[0]["key"]) & set(rows[1]["key"])
+    assert keys and set(rows[0]["key"]) <= set(rows[1]["key"])
+    both = rows[0].join(rows[1], on=["key", "layer", "neuron"], how="full").filter(pl.col("key").is_in(keys))
+    assert (both["score"] - both["score_right"]).abs().max() == 0 and both["score"].null_count() == 0
+
+
 def test_stored_scores_are_the_dense_ones_down_to_the_floor(finished: Path) -> None:
     with store.open(finished) as reader:
         keys = reader.sql("SELECT key, max_score, kept FROM attribution ORDER BY key LIMIT 5")
