@@ -130,11 +130,11 @@ def test_a_report_names_a_figure_that_cannot_be_drawn_and_keeps_the_rest(
 
 
 def test_report_gives_tables_unique_short_file_names(tmp_path: Path) -> None:
-    frame = pl.DataFrame({"layer": [0], "en share": [0.5]})
-    tables = [Table("layers", "by layer", frame)] * 2 + [replace(TABLE, name=name * 300) for name in ("层", "层", "ab")]
+    frame = pl.DataFrame({"layer": [0, 1], "en share": [0.5, 0.2]})
+    tables = [Table("sql", "by layer", frame)] * 2 + [replace(TABLE, name=name * 300) for name in ("层", "层", "ab")]
     assert Report(tmp_path / "r[1]?", "title").write(tables, []) == (5, 2)
     files = sorted(path.name for path in (tmp_path / "r[1]?").rglob("*.*"))
-    assert len(files) == 1 + 5 * 2 + 2 * 2 and {"layers.csv", "layers-2.csv", "layers-2.svg"} < set(files)
+    assert len(files) == 1 + 5 * 2 + 2 * 2 and {"sql.csv", "sql-2.csv", "sql-2.svg"} < set(files)
     assert [path.name for path in tmp_path.iterdir()] == ["r[1]?"]
 
 
