@@ -15,7 +15,7 @@ LINES = 6
 """Lines of DuckDB's own words."""
 _UNKNOWN = re.compile(
     r"""Referenced\ (?P<kind>column|table)\ "(?P<name>[^"]+)"\ not\ found
-    | (?P<of>Table)\ "(?P<table>[^"]+)"\ does\ not\ have\ a\ column\ named\ "(?P<column>[^"]+)"
+    | (?P<of>Table|Values\ list)\ "(?P<table>[^"]+)"\ does\ not\ have\ a\ column\ named\ "(?P<column>[^"]+)"
     | (?P<called>Table|Table\ Function|Scalar\ Function|Aggregate\ Function)\ with\ name\ "?(?P<thing>[^\s"]+)"?\ does\ not\ exist""",
     re.VERBOSE,
 )
@@ -51,6 +51,10 @@ def _unknown(found: re.Match[str], offered: list[str], sql: str) -> str:
     if found["called"]:
         ours = [*schema.tables(), *schema.derived(), *schema.macros()]
         offered = [*difflib.get_close_matches(name, ours, MOST), *offered]
+    columns = {column for table in (*schema.tables().values(), *schema.derived().values()) for column in table.columns}
+    if not offered and (found["of"] or found["kind"] == "column"):
+        begun = sorted(column for column in columns if column.startswith(name.lower()))
+        offered = [*begun, *difflib.get_close_matches(name, columns, MOST)]
     what = found["kind"] or ("column" if found["of"] else "table" if found["called"] == "Table" else "function")
     where = f" in {found['table']}" if found["of"] else ""
     names = [one for one in dict.fromkeys(offered) if not one.startswith(("duckdb_", "pg_"))][:MOST]

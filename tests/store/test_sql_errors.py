@@ -14,6 +14,10 @@ from knscope.store.sql_errors import explained
     [
         ("SELECT facct FROM query", "there is no column facct; did you mean fact, "),
         ("SELECT q.facts FROM query q", "there is no column facts in q; did you mean fact?"),
+        (
+            "SELECT q.sub FROM query q JOIN prediction p USING (query)",
+            "there is no column sub in q; did you mean subject",
+        ),
         ("FROM qery", "there is no table qery; did you mean query?"),
         ("SELECT p.p FROM query q", "there is no table p; did you mean q?"),
         ("SELECT cout(*) FROM query", "there is no function cout; did you mean count?"),

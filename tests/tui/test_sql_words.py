@@ -43,6 +43,7 @@ def test_named_finds_tables_and_their_aliases() -> None:
         ("SELECT * FROM query q JOIN prediction p USING (query) WHERE p.", "p"),
         ("SELECT * FROM prediction p WHERE p.p_", "p_root"),
         ("SELECT la", "lang"),
+        ("SELECT q.la", "lang"),
         ("SELECT * FROM query WHERE la", "lang"),
         ("SELECT * FROM query ORD", "ORDER BY"),
         ("SELECT lo", "log_odds("),

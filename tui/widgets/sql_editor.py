@@ -155,6 +155,7 @@ class SqlEditor(TextArea):
     # --- keys that the pane answers
 
     def action_run_sql(self) -> None:
+        self.close_completion()  # or it would take the escape that leads to the result
         self.post_message(SqlWanted("run"))
 
     def action_cancel_sql(self) -> None:

@@ -118,14 +118,18 @@ def fitting(
         return names.columns.get(table) or columns_of_view(table)
 
     alias, dot, rest = begun.rpartition(".")
-    if dot and alias in tables:
-        return rest, _matching(columns(tables[alias]), rest)[:MOST]
+    every = list({word.text: word for of_table in names.columns.values() for word in of_table}.values())
+    if dot and (
+        alias in tables or alias not in ("view", "here")
+    ):  # an alias may be told later: a SELECT comes before its FROM
+        of_alias = columns(tables[alias]) if alias in tables else names.columns.get(alias, every)
+        return rest, _matching(of_alias, rest)[:MOST]
     if len(begun) < 2:
         return begun, []
     after_from = re.search(r"\b(FROM|JOIN)\s+[\w.]*$", before, re.IGNORECASE) is not None
     of_tables = [word for table in dict.fromkeys(tables.values()) for word in columns(table)]
     if not tables:  # a statement begins with what it selects
-        of_tables = list({word.text: word for of_table in names.columns.values() for word in of_table}.values())
+        of_tables = every
     keywords = [Word(keyword) for keyword in KEYWORDS]
     order = (names.tables, names.others) if after_from else (of_tables, keywords, names.others, names.tables)
     found: dict[str, Word] = {}
