@@ -6,7 +6,7 @@ the neuron sets that are stored by then.
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import asdict, replace
 from typing import Any, Protocol
@@ -27,6 +27,7 @@ from knscope.analysis.factcheck import choose as factcheck_choose
 from knscope.analysis.factcheck.choose import WantedClaim
 from knscope.analysis.neurons import choose as neurons_choose
 from knscope.analysis.prompts.encode import Query
+from knscope.analysis.runs.config import RunConfig
 from knscope.analysis.runs.keys import (
     activation_key,
     attribution_key,
@@ -210,6 +211,24 @@ def given_units(
         for edit in edits_choose.wanted_of_set(reader, view, name, one, seed, suppress)
     ]
     return _edits(reader, source, row, wanted, seed, aside)
+
+
+def edits_of(config: RunConfig, langs: Sequence[str]) -> int:
+    """About how many edits are read: of `langs`, one entry a fact and language.
+
+    A fact has a set a method, a random one, one from half of its templates, and six of two languages together (tables 1 and 2); each is
+    read on the fact and on up to eleven others, suppressed in each way and enhanced.
+    """
+    facts = max(Counter(langs).values(), default=0)
+    sets = (
+        len(config.methods)
+        + 1
+        + (config.templates != "1")
+        + 2 * ("negative" in config.signs)
+        + 6 * (len(set(langs)) > 1)
+    )
+    reads = min(12.0, 1 + 0.6 * (facts - 1))
+    return round(len(langs) * sets * reads * (1 + len(config.suppress)))
 
 
 def set_units(reader: Reader, source: str, row: Mapping[str, Any], view: View, seed: int, size: int = SIZE) -> Planned:

@@ -24,8 +24,8 @@ from knscope.analysis.runs.planner import cut, remaining
 from knscope.analysis.runs.units import ROLES, UNIT_ROWS, Unit, unit_rows
 
 PREDICT_ROWS = 64
-EDITS_A_PLACE, CLAIMS_A_PLACE = 130, 0.8
-"""Edits and claims a fact and language, as in the demo; claims are read of two fifths of the facts, right and wrong."""
+SETS_A_PLACE, CLAIMS_A_PLACE = 30, 0.8
+"""Larger sets and claims a fact and language, as in the demo; claims are read of two fifths of the facts, right and wrong."""
 
 Entry = tuple[tuple[int, ...], int, str, Unit]
 """Rank, order among equals, group and unit."""
@@ -256,8 +256,9 @@ class Schedule:
         """About how many edits and claims (fact, language) places will ask for, which only their neurons will tell."""
         langs = self.config.table_langs
         asked = sum(not langs or lang in langs for _, lang in places)
-        if "edit" in self.config.what:
-            self._guessed[source, "edit", ""] = EDITS_A_PLACE * asked
+        edits = planner.edits_of(self.config, [lang for _, lang in places if not langs or lang in langs])
+        if found := edits * ("edit" in self.config.what) + SETS_A_PLACE * asked * ("sets" in self.config.what):
+            self._guessed[source, "edit", ""] = found
         for method in self.config.methods if "factcheck" in self.config.what else ():
             self._guessed[source, "claim", method] = round(CLAIMS_A_PLACE * asked)
 

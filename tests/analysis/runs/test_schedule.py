@@ -5,6 +5,7 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
+import pytest
 from numpy.typing import NDArray
 
 from knscope.analysis.attribution import integrate
@@ -12,7 +13,7 @@ from knscope.analysis.dkn.choose import control_neurons, drop_candidates
 from knscope.analysis.prompts.encode import Query
 from knscope.analysis.runs.config import ModelSource, RunConfig
 from knscope.analysis.runs.keys import attribution_key, model_hash, prediction_key, scan_key
-from knscope.analysis.runs.planner import scan_item
+from knscope.analysis.runs.planner import edits_of, scan_item
 from knscope.analysis.runs.protocol import WorkerSettings
 from knscope.analysis.runs.schedule import Schedule
 from knscope.analysis.runs.slots import Slot, Slots
@@ -112,6 +113,22 @@ def drain(schedule: Schedule, shelf: Shelf, units: int = 10_000) -> None:
         schedule.finish(unit, model=shelf.compute(unit))
 
 
+@pytest.mark.parametrize(
+    ("methods", "templates", "langs", "facts", "counted"),
+    [
+        (2, "all", 1, 60, 5_105), (2, "all", 1, 60, 6_022), (2, "all", 2, 60, 31_087), (2, "all", 2, 60, 21_853),
+        (1, "1", 1, 20, 728), (1, "all", 1, 20, 1_012), (1, "all", 2, 8, 1_582),
+    ],
+)  # fmt: skip
+def test_guess_of_edits_is_within_a_factor_of_one_and_a_half_of_those_of_real_runs(
+    methods: int, templates: str, langs: int, facts: int, counted: int
+) -> None:
+    """The bundled models' edits in the demo and in smaller runs, without larger sets."""
+    asked = config(methods=("amig", "bkn")[:methods], templates=templates)
+    guess = edits_of(asked, ["en", "zh"][:langs] * facts)
+    assert counted / 1.5 <= guess <= counted * 1.5
+
+
 def test_only_known_prompts_of_facts_known_in_every_language_or_in_one_are_attributed() -> None:
     asked = rows(facts=2)
     right = {query.id for query in asked if query.fact == "P1-0" or (query.fact, query.lang) == ("P2-1", "zh")}
@@ -131,7 +148,7 @@ def test_time_left_is_within_half_of_what_it_takes_from_a_tenth_of_the_run_on() 
     """Each kind of work has a pace of its own, and edits come last, as many as the demo has."""
     pace = {"predict": 0.05, "attribute": 5.0, "scan": 4.0, "edit": 0.12, "claim": 3.5}
     shelf, speed = Shelf(), Speed()
-    shelf.size_of_late = {"edit": 100 * 36, "claim": 25}
+    shelf.size_of_late = {"edit": 180 * 36, "claim": 25}
     schedule = Schedule(
         config(models=(ModelSource("multi"),), what=("attribution", "dkn", "edit", "factcheck")), rows(), shelf
     )
