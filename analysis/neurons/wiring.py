@@ -83,10 +83,16 @@ class _Best:
 
     def take(self, values: Tensor, columns: Tensor) -> None:
         """values (rows, m) of columns (m,)."""
-        every = torch.cat([self.values.to(values), values], dim=1)
-        names = torch.cat([self.columns, columns.expand(len(values), -1)], dim=1)
-        best = (every.abs() if self.by_size else every).topk(min(TOP, every.shape[1]), dim=1).indices
+        best = self._largest(values)
+        every = torch.cat([self.values.to(values), values.gather(1, best)], dim=1)
+        names = torch.cat([self.columns, columns[best]], dim=1)
+        best = self._largest(every)
         self.values, self.columns = every.gather(1, best), names.gather(1, best)
+
+    def _largest(self, values: Tensor) -> Tensor:
+        """Places (rows, at most TOP) of the largest of each row."""
+        sized = values.abs() if self.by_size else values
+        return sized.topk(min(TOP, values.shape[1]), dim=1).indices
 
     def found(self) -> tuple[Ints, Floats]:
         return self.columns.cpu().numpy(), self.values.double().cpu().numpy()
