@@ -33,7 +33,7 @@ h2 { margin-top: 3rem; border-bottom: 1px solid #ccc } h3 { margin-top: 2rem }
 table { border-collapse: collapse; font-size: 13px; font-variant-numeric: tabular-nums }
 th, td { padding: 2px 10px 2px 0; text-align: left; vertical-align: top } th { border-bottom: 1px solid #999 }
 .number { text-align: right } .wide { overflow-x: auto } .notes { color: #666; font-size: 13px }
-.found { background: #f6f6f4; padding: .5rem 1rem } .failed { color: #b00 } figure { margin: 1rem 0 } svg { max-width: 100%; height: auto }
+.found { background: #f6f6f4; padding: .5rem 1rem } .failed { color: #b00 } figure { margin: 1rem 0 } img { max-width: 100%; height: auto }
 """
 
 
@@ -52,6 +52,8 @@ class Report:
         self._stems = set[str]()
         self._found: list[tuple[str, str, list[str]]] = []
         """Of each chapter its anchor, its title, and what its tables come to."""
+        self._contents: list[tuple[str, str]] = []
+        """Anchor and title of each table."""
 
     def write(
         self, sources: Sequence[Table], chapters: Iterable[Chapter], experiments: Mapping[str, str] | None = None
@@ -112,7 +114,8 @@ class Report:
         for ending in _TABLE_FILES:
             writing.write([table], self._place / "tables" / f"{stem}.{ending}")
         files = [f"tables/{stem}.{ending}" for ending in _TABLE_FILES]
-        self._parts.append(f"<h3>{escape(table.title)}</h3>")
+        self._contents.append((stem, table.title))
+        self._parts.append(f'<h3 id="{escape(stem)}">{escape(table.title)}</h3>')
         drawn = is_drawn(table) and self._figure(table, stem)
         if drawn:
             files += [f"figures/{stem}.{ending}" for ending in _FIGURE_FILES]
@@ -152,7 +155,9 @@ class Report:
         for anchor, title, said in self._found:
             lines = "".join(f"<li>{escape(one)}</li>" for one in said)
             rows.append(f'<p><a href="#{anchor}">{escape(title)}</a></p><ul>{lines}</ul>')
-        return f"<section class=found><h2>What it comes to</h2>{''.join(rows)}</section>" if rows else ""
+        found = f"<section class=found><h2>What it comes to</h2>{''.join(rows)}</section>" if rows else ""
+        links = "".join(f'<li><a href="#{escape(stem)}">{escape(title)}</a></li>' for stem, title in self._contents)
+        return f"{found}<nav><h2>Contents</h2><ul>{links}</ul></nav>"
 
     def _page(self) -> None:
         body = "\n".join([self._parts[0], self._first(), *self._parts[1:]])
