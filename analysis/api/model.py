@@ -38,7 +38,7 @@ class Answer:
     prompt: str
     answer: str
     p: float
-    """Probability of the answer: the product over its tokens, each predicted after the ones before it."""
+    """Probability of the answer: the product over its tokens, each predicted after those before it."""
     rank: int
     """Rank of its first token, 1 for the likeliest."""
     known: bool
@@ -91,7 +91,7 @@ class Attribution:
 class Model:
     """A loaded model whose neurons can be read and edited. A neuron is an input of a block's second MLP linear.
 
-    A prompt ends where the answer goes, or has [Y] there (encoders need it within the text). Made by `knscope.load`.
+    A prompt ends where the answer goes, or has [Y] in its place (encoders need that where text follows). Made by `knscope.load`.
     """
 
     def __init__(self, loaded: LoadedModel) -> None:

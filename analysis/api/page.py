@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import ast
 import inspect
 import re
 import sys
+import textwrap
 from collections.abc import Iterator
 from dataclasses import fields, is_dataclass
 from functools import cached_property
+from itertools import pairwise
 from typing import Any
 
 import knscope
@@ -38,7 +41,8 @@ def _section(name: str, thing: Any) -> Iterator[str]:
         return
     yield _text(thing)
     if is_dataclass(thing):
-        yield "".join(f"- `{one.name}`: {one.type}\n" for one in fields(thing))
+        said = _field_texts(thing)
+        yield "".join(f"- `{one.name}`: {one.type}{said.get(one.name, '')}\n" for one in fields(thing))
     for member, value in vars(thing).items():
         call = getattr(value, "__func__", value)
         documented = inspect.getdoc(call) if inspect.isfunction(call) else inspect.getdoc(value)
@@ -48,6 +52,18 @@ def _section(name: str, thing: Any) -> Iterator[str]:
         if inspect.isfunction(call):
             yield f"`{member}{_signature(call)}`\n"
         yield _text(value if isinstance(value, PROPERTIES) else call)
+
+
+def _field_texts(thing: type) -> dict[str, str]:
+    """What stands below each field of a dataclass, for one line of a list."""
+    (described,) = ast.parse(textwrap.dedent(inspect.getsource(thing))).body
+    assert isinstance(described, ast.ClassDef)
+    found = {}
+    for field, below in pairwise(described.body):
+        text = below.value.value if isinstance(below, ast.Expr) and isinstance(below.value, ast.Constant) else None
+        if isinstance(field, ast.AnnAssign) and isinstance(field.target, ast.Name) and isinstance(text, str):
+            found[field.target.id] = f". {' '.join(text.split())}"
+    return found
 
 
 def _signature(call: Any) -> str:

@@ -31,7 +31,7 @@ def run(
     progress: Callable[[RunStatus], None] | None = None,
     **options: Any,
 ) -> Reader:
-    """Compute what is asked for and STORE lacks, in processes of their own, and open the store.
+    """Compute those of the results asked for that STORE lacks, in processes of their own; then open the store.
 
     ``knscope.run("my.knstore", ["gpt2-en"], "facts.csv", methods=("amig",), what=("attribution", "dkn"))``
 
