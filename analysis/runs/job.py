@@ -255,13 +255,13 @@ def _drive(
         def report(schedule: Schedule) -> None:
             models = {source: dict(model.row) for source, model in schedule.models.items()}
             left = job.speed.seconds_for(schedule.left, len(executor.slots()))
-            ends = {} if left is None else {ENDS: time.time() + left}
+            ends = None if left is None else time.time() + left
             file.update(
                 total=schedule.total,
                 done=schedule.done + job.under_way,
                 computed=schedule.computed + job.under_way,
                 failures=tuple(schedule.failures),
-                provenance={**where, "models": models, KEPT: job.speed.to_json(), **ends},
+                provenance={**where, "models": models, KEPT: job.speed.to_json(), ENDS: ends},
             )
 
         report(job.schedule)

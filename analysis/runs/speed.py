@@ -12,7 +12,7 @@ KEPT = "speed"
 LEAST = 1.0
 """Seconds of a kind from which on its rate is told."""
 ENDS = "ends"
-"""In a run's provenance: when it ends, as far as it can tell, by its own clock in seconds since 1970."""
+"""In a run's provenance: when it ends by its own clock, in seconds since 1970; None as long as it cannot tell."""
 RELATIVE = {"predict": 0.02, "edit": 0.03}
 """What a result takes of an attribution's time, until its own kind was timed; others count as one."""
 Left = Mapping[tuple[str, str, str], int]
@@ -40,9 +40,13 @@ class Speed:
 
     def seconds_for(self, left: Left, workers: int) -> float | None:
         """Seconds that so many workers take for what is left: each kind of work at its own pace on its model; one that was not
-        timed yet at that of the others, by RELATIVE. None before anything was timed."""
-        whole = self._pace(each for kinds in self._summed.values() for each in kinds.items())
-        if whole is None:
+        timed yet at that of the others, by RELATIVE. None before anything but predictions was timed, where more than these is left:
+        prompts predicted together say little of the rest."""
+        timed = [each for kinds in self._summed.values() for each in kinds.items()]
+        whole = self._pace(timed)
+        more = any(results > 0 and phase != "predict" for (_, phase, _), results in left.items())
+        only = more and all(kind == "predict" for kind, _ in timed)
+        if whole is None or only:
             return None
         total = 0.0
         for (source, phase, method), results in left.items():

@@ -117,8 +117,9 @@ class Observer:
             return self._gone(record, UNHEARD)
         rate = self._rate(record, now) or _mean_rate(record)
         left = (record.total - record.done) / rate if rate else None
-        ends = record.provenance.get(ENDS)  # what the run itself expects, by kinds of work
-        left = left if ends is None else max(0.0, ends - record.heartbeat)
+        if ENDS in record.provenance:  # what the run itself expects, by kinds of work; None while it cannot tell
+            ends = record.provenance[ENDS]
+            left = None if ends is None else max(0.0, ends - record.heartbeat)
         # A process that is seen here has the clock that is read here.
         still = time.time() - max(record.heartbeat, record.created) if lives else now - since
         of_worker = record.heartbeat - record.heard if record.heard else 0.0

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
+
 from knscope.analysis.runs.speed import KEPT, Speed, kind_of, seconds_for
 from knscope.analysis.runs.units import Unit
 from knscope.store.runs import RunRecord
@@ -23,6 +25,16 @@ def test_speed_sums_results_and_seconds_by_source_and_kind() -> None:
     speed.add(Unit("load", "c"), 1, 0.01)
     assert speed.to_json() == {"a": {"attribute amig": [6, 12], "attribute bkn": [1, 1]}, "b": {"edit": [10, 5]}}
     assert kind_of("scan", "amig") == "scan amig" and kind_of("edit", "amig") == "edit"
+
+
+def test_time_left_is_unknown_until_more_than_predictions_was_timed() -> None:
+    speed, left = Speed(), {("a", "predict", ""): 10, ("a", "attribute", "amig"): 4, ("a", "edit", ""): 100}
+    assert speed.seconds_for(left, 1) is None
+    speed.add(Unit("predict", "a"), 10, 1.0)
+    assert speed.seconds_for(left, 1) is None
+    assert speed.seconds_for({("a", "predict", ""): 10}, 1) == 1.0
+    speed.add(Unit("attribute", "a", "amig"), 1, 5.0)
+    assert speed.seconds_for(left, 1) == pytest.approx(1 + 4 * 5 + 100 * 0.03 * 6 / 1.2)
 
 
 def test_seconds_for_adds_up_kinds_over_runs_and_knows_nothing_of_other_models_methods_and_kinds() -> None:
