@@ -46,7 +46,7 @@ def at_home(terminal: Terminal) -> Terminal:
         ("dkn", ("DKN · paper pairs", "Δp_ab", "same layers", "matched drops", " pairs")),
         ("edits", ("No edits are stored. r computes",)),
         ("checks", ("No claims are stored. r computes",)),
-        ("neuron", ("neurons · everything", "of max", "en fr zh")),
+        ("neuron", ("neurons · everything", "of max", "hub")),
         ("sql", ("SELECT layer, neuron, count(DISTINCT fact)", "^r runs")),
         ("runs", ("✓ done", "bert-made · amig")),
     ],

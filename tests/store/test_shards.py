@@ -204,7 +204,10 @@ def rewritten(shard: Path, table: str, rows: pa.Table) -> None:
 
 def test_a_column_that_older_shards_lack_is_null_in_them(path: Path) -> None:
     irrelevant = {"model": "m", "fact": "f", "other": "g", "same_relation": True, "kind": "same answer"}
-    shards.write_shard(path, runs.new_run(path, {}), {"irrelevant": synthetic.frame("irrelevant", [irrelevant])})
+    edit = {"model": "m", "set": "s", "query": "q", "operation": "suppress", "rerouted": True}
+    given = {"irrelevant": irrelevant, "edit": edit}
+    frames = {name: synthetic.frame(name, [row]) for name, row in given.items()}
+    shards.write_shard(path, runs.new_run(path, {}), frames)
     for table, columns in parquet.LATER.items():
         old = next(each for each in shards.list_shards(path) if (each / f"{table}.parquet").exists())
         before = shards.read_shard(old).tables[table]

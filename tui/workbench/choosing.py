@@ -6,7 +6,6 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import TYPE_CHECKING
 
-from knscope.analysis.faithfulness import stored as faithfulness
 from knscope.tui.dialogs.choose import ChooseScreen
 from knscope.tui.panes.queries import QueriesPane
 from knscope.tui.session import look, names
@@ -66,7 +65,9 @@ class Choosing:
         take = lambda method: self._bench.change(method=method)  # noqa: E731
         screen = self._ask_one("attribution method", options, view.method, take, live=True)
         if (place := session.path) is not None:
-            verdict = partial(faithfulness.verdict, place, view.model)
+            from knscope.analysis.faithfulness import stored
+
+            verdict = partial(stored.verdict, place, view.model)
             self._bench.in_thread(verdict, screen.tell, lambda _: None, group="which method", exclusive=True)
 
     def _choose_relation(self, view: View) -> None:

@@ -142,7 +142,7 @@ def test_a_run_on_a_full_disk_computes_one_unit_and_says_so_in_run_json(
 ) -> None:
     place, tries = tmp_path / "full.knstore", []
 
-    def full(*_: object) -> None:
+    def full(*_: object, **__: object) -> None:
         tries.append(1)
         raise UserError("no space left")
 
