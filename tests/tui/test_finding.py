@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable
+from pathlib import Path
 
 import polars as pl
 import pytest
+from textual.widgets import Static
 
 from knscope.tui.app import Knscope
 from knscope.tui.dialogs.compare import CompareScreen
+from knscope.tui.messages import NeuronWanted
 from knscope.tui.panes.queries import QueriesPane
 from knscope.tui.widgets.frame_table import FrameTable
 from knscope.tui.workbench.filtering import FIELD
@@ -60,6 +64,23 @@ async def test_palette_finds_facts_by_words_and_neurons_by_address(workbench: Ma
         row = driver.table("queries").current
         assert row is not None and row["subject"] == "Peru"
         assert not [hit async for hit in places.search("p")]
+
+
+async def test_a_neuron_that_was_named_is_shown_with_its_name_at_once_and_found_by_it(
+    workbench: Make, made_store: Path, tmp_path: Path
+) -> None:
+    place = Path(shutil.copytree(made_store, tmp_path / "a.knstore"))
+    async with workbench(place).run_test(size=(120, 40)) as pilot:
+        driver = await Driver(pilot).ready()
+        driver.bench.post_message(NeuronWanted(2, 7))
+        await driver.until(lambda: "2:7" in driver.title("neuron"), "the neuron is shown")
+        await pilot.press("w")
+        await driver.type("capital cities")
+        await pilot.press("enter", "enter", "enter")
+        said = driver.pane("neuron").query_one(".summary", Static)
+        await driver.until(lambda: "capital cities" in str(said.render()), "the name is shown")
+        (hit,) = [hit async for hit in Places(driver.bench).search("capital ci")]
+        assert str(hit.match_display) == "Neuron 2:7 capital cities"
 
 
 async def test_undo_takes_back_thresholds_choices_and_filters_one_at_a_time(workbench: Make) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -9,6 +10,7 @@ from knscope.tui.dialogs.form import Field, FormScreen
 from knscope.tui.panes.neuron import NeuronPane
 
 if TYPE_CHECKING:
+    from knscope.store.reader import Reader
     from knscope.tui.workbench.bench import Bench
 
 Neuron = tuple[int, int]
@@ -52,8 +54,8 @@ class Notes:
             if values is not None:
                 note = notes.Note(values["name"], notes.tags_of(values["tags"]), values["text"])
                 bench.in_thread(
-                    partial(notes.write, path, view.model, layer, neuron, note),
-                    lambda _: bench.say(f"note of {layer}:{neuron} kept", "information"),
+                    partial(_kept, reader, partial(notes.write, path, view.model, layer, neuron, note)),
+                    lambda _: self._show(f"note of {layer}:{neuron} kept"),
                     lambda error: bench.say(f"The note could not be kept: {error}"),
                     group="note",
                 )
@@ -66,3 +68,13 @@ class Notes:
             Field("text", "note", kept.text, "anything", required=False),
         )
         bench.app.push_screen(FormScreen(f"note of neuron {layer}:{neuron}", fields), keep)
+
+    def _show(self, said: str) -> None:
+        self._bench.say(said, "information")
+        self._bench.query_one(NeuronPane).again()
+
+
+def _kept(reader: Reader, write: Callable[[], None]) -> None:
+    """Write a note and take it in, so that what is loaded next holds it. Runs in a thread."""
+    write()
+    reader.poll()

@@ -1,4 +1,4 @@
-"""The palette's way to any fact and any neuron: `paris` finds facts, `17:345` that neuron."""
+"""The palette's way to any fact and any neuron: `paris` finds facts, and neurons that a person named so; `17:345` that neuron."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _NEURON = re.compile(r"^\s*L?(\d{1,4})\s*[: ]\s*(\d{1,7})\s*$")
 
 
 class Places(Provider):
-    """Facts by any of their words and neurons by their address, below the actions of that name."""
+    """Facts by any of their words and neurons by their address or note, below the actions of that name."""
 
     async def search(self, query: str) -> Hits:
         from knscope.tui.workbench.screen import WorkbenchScreen
@@ -41,6 +41,11 @@ class Places(Provider):
                 partial(_to_neuron, bench, layer, neuron),
                 help="everything stored of it",
             )
+        elif len(query.strip()) >= LEAST:
+            for layer, neuron, name, tags in _named(bench, query):
+                there = partial(_to_neuron, bench, layer, neuron)
+                said = f"Neuron {layer}:{neuron} {one_line(name)}"
+                yield Hit(0.7, said, there, help=one_line(", ".join(tags)) or "named")
         loaded = bench.query_one(QueriesPane).loaded
         if loaded is None or len(query.strip()) < LEAST:
             return
@@ -49,6 +54,16 @@ class Places(Provider):
             name = one_line(f"{row['subject']} → {row['object']}")
             go = partial(bench.post_message, FactWanted(str(row["fact"]), str(row["lang"])))
             yield Hit(0.5, f"Fact {name}", go, help=one_line(f"{row['fact']}, {row['relation']}"))
+
+
+def _named(bench: WorkbenchScreen, query: str) -> list[tuple[int, int, str, list[str]]]:
+    """Neurons whose name, tags or note hold the words."""
+    from knscope.analysis.neurons.notes import notes
+
+    reader, view = bench.session.reader, bench.session.view
+    if reader is None or view is None:
+        return []
+    return notes(reader, view.model, query.split()).frame.select("layer", "neuron", "name", "tags").head(MOST).rows()
 
 
 def _to_neuron(bench: WorkbenchScreen, layer: int, neuron: int) -> None:
