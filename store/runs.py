@@ -80,7 +80,7 @@ _SHAPE: dict[Any, Any] = {
         "libraries": {str: str},
         "methods": {str: {}},
         "models": {str: {"model": str}},
-        "ends": _SECONDS,
+        "ends": (_SECONDS, None),
         "speed": {str: {str: [_Number(1e15, whole=False)]}},
     },
 }

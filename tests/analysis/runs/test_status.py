@@ -108,6 +108,18 @@ def test_status_asked_once_waits_a_moment_before_it_calls_a_run_lost(tmp_path: P
     assert [one.status for one in Observer(place).settled(patience=0.01)] == ["lost", "failed"]
 
 
+@pytest.mark.parametrize(("ends", "left"), [(None, None), (60.0, 60.0)])
+def test_time_left_is_what_the_run_itself_expects_and_unknown_as_long_as_it_cannot_tell(
+    see: See, ends: float | None, left: float | None
+) -> None:
+    now = time.time()
+    about = {**HERE, "ends": None if ends is None else now + ends}
+    see(0.0, provenance=about, heartbeat=now, done=1, computed=1, started=now - 10)
+    seen = see(5.0, provenance=about, heartbeat=now, done=50, computed=50, started=now - 10)
+    assert seen.status == "running"
+    assert seen.left == (None if left is None else pytest.approx(left, abs=0.1))
+
+
 def test_a_run_that_begins_again_at_nothing_has_the_rate_of_its_present_task(see: See) -> None:
     see(0, started=1.0, done=0)
     assert see(10, started=1.0, done=100).rate == pytest.approx(10)
