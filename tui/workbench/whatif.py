@@ -38,9 +38,7 @@ class WhatIf:
             if values is not None:
                 self.open(values["file"])
 
-        field = Field(
-            "file", "file or list", "", "a list's name, or a neuron set: .json or .safetensors", complete=path_of
-        )
+        field = Field("file", "set", "", "a list's name, or a neuron set: .json or .safetensors", complete=path_of)
         self._bench.app.push_screen(FormScreen("what if · neurons of a file or list", [field]), begin)
 
     def open(self, file: str = "") -> None:
