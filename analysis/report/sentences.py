@@ -138,10 +138,12 @@ def of_flips(facts: pl.DataFrame) -> str:
     first, others = read.filter(pl.col("rank") == 1), read.filter(pl.col("rank") > 1)
     lost = first.filter(pl.col("rank_suppressed") > 1).height
     gained = others.filter(pl.col("rank_enhanced") == 1).height
-    return (
-        f"Suppressed, {lost:,} of {first.height:,} answers that came first no longer do; enhanced, {gained:,} of {others.height:,} "
-        "others come first."
-    )
+    said = []
+    if first.height:
+        said.append(f"Suppressed, {lost:,} of {first.height:,} answers that came first no longer do.")
+    if others.height:
+        said.append(f"Enhanced, {gained:,} of {others.height:,} others come first.")
+    return " ".join(said)
 
 
 def of_checks(frame: pl.DataFrame) -> str:

@@ -290,8 +290,8 @@ class Pane(Vertical):
 
     def _place_foot(self) -> None:
         """The last line, where there is room for one; `?` says the same."""
-        shown = bool(self._standing) and self.size.height >= LOW
-        lines = 2 if self.size.height >= ROOMY and cell_len(self._standing) > self.size.width - 2 else 1
+        shown = bool(self._standing) and self.size.height >= LOW and not self._said
+        lines = 2 if self.size.height >= LOW + 2 and cell_len(self._standing) > self.size.width - 2 else 1
         if self.foot.display != shown or self._foot_lines != lines:
             self.foot.display, self.foot.styles.height, self._foot_lines = shown, lines, lines
         if shown:
@@ -313,3 +313,4 @@ class Pane(Vertical):
         self.note.update(text)
         self.set_class(bool(text), "-note")
         self.note.display = bool(text)
+        self._place_foot()

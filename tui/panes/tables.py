@@ -137,7 +137,7 @@ class EditsPane(TablePane):
     COLUMNS = (
         Column("table", "", lambda name: name.replace(" held-out", "h"), most=10),
         Column("lang", "lang", most=8),
-        Column("edited", "edited", grow=True, least=18, most=24),
+        Column("edited", "edited", grow=True, least=15, most=24),
         Column("neurons", "n", lambda n: cells.NOTHING if n is None else f"{n:.1f}", right=True, drop=6),
         Column("_specific", "specific SR, 95 %", most=24),
         Column("d", "own-other", lambda d: cells.NOTHING if d is None else f"{d:+.2f}", right=True),

@@ -107,6 +107,6 @@ def test_larger_sets_are_counted_by_size_beside_controls_that_have_any() -> None
 def test_flips_count_first_answers_lost_and_gained() -> None:
     ranks = {"rank": [1, 1, 1, 2, 9, None], "rank_suppressed": [1, 2, 7, 1, 9, 1], "rank_enhanced": [1, 1, 1, 1, 2, 1]}
     assert sentences.of_flips(pl.DataFrame(ranks)) == (
-        "Suppressed, 2 of 3 answers that came first no longer do; enhanced, 1 of 2 others come first."
+        "Suppressed, 2 of 3 answers that came first no longer do. Enhanced, 1 of 2 others come first."
     )
     assert sentences.of_flips(pl.DataFrame(ranks).clear()) == ""
