@@ -254,7 +254,7 @@ def _drive(
 
         def report(schedule: Schedule) -> None:
             models = {source: dict(model.row) for source, model in schedule.models.items()}
-            left = job.speed.seconds_for(schedule.left, len(executor.slots()))
+            left = job.speed.seconds_with(executor.partly(), schedule.left, len(executor.slots()))
             ends = None if left is None else time.time() + left
             file.update(
                 total=schedule.total,

@@ -76,6 +76,9 @@ class Executor(Protocol):
     def under_way(self) -> int:
         """Results that units not finished yet have computed so far."""
 
+    def partly(self) -> list[tuple[Unit, int, float]]:
+        """Of each of these that is timed: what it has computed, and in how many seconds."""
+
     def silence(self) -> float:
         """Seconds without a word of the busy worker that has been silent for longest; 0 where that is not known."""
 
@@ -121,6 +124,9 @@ class InlineExecutor(Slots[Slot]):
         """A unit is done within one call, so nobody can ask in between."""
         return 0
 
+    def partly(self) -> list[tuple[Unit, int, float]]:
+        return []
+
     def cancel(self) -> None:
         """Nothing to do: `cancelled` is asked between rows."""
 
@@ -159,6 +165,13 @@ class ProcessExecutor(Slots[_Process]):
 
     def under_way(self) -> int:
         return sum(slot.computed for slot in self._slots if slot.unit is not None)
+
+    def partly(self) -> list[tuple[Unit, int, float]]:
+        return [
+            (slot.unit, slot.computed, self._clock() - slot.began)
+            for slot in self._slots
+            if slot.unit is not None and slot.began is not None and slot.computed
+        ]
 
     def doing(self) -> str:
         """What the first busy worker is at: `starting`, `loading` or `computing`; empty: nothing."""

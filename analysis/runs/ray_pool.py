@@ -73,6 +73,9 @@ class RayExecutor(Slots[_Place]):
     def under_way(self) -> int:
         return 0
 
+    def partly(self) -> list[tuple[Unit, int, float]]:
+        return []
+
     def submit(self, slot: int, unit: Unit) -> None:
         held = self._slots[slot]
         held.deaths, held.cancelled = 0, False

@@ -38,6 +38,20 @@ class Speed:
             held = self._summed.setdefault(unit.source, {}).setdefault(kind_of(unit.phase, unit.method), [0.0, 0.0])
             held[0], held[1] = held[0] + results, held[1] + seconds
 
+    def seconds_with(
+        self, partly: Iterable[tuple[Unit, int, float]], left: Mapping[tuple[str, str, str], int], workers: int
+    ) -> float | None:
+        """`seconds_for` with the units under way counted too: (unit, results so far, seconds)."""
+        found, rest = Speed(), dict(left)
+        found._summed = {
+            source: {kind: [*held] for kind, held in kinds.items()} for source, kinds in self._summed.items()
+        }
+        for unit, results, seconds in partly:
+            found.add(unit, results, seconds)
+            place = unit.source, unit.phase, unit.method
+            rest[place] = rest.get(place, 0) - results
+        return found.seconds_for(rest, workers)
+
     def seconds_for(self, left: Left, workers: int) -> float | None:
         """Seconds that so many workers take for what is left: each kind of work at its own pace on its model; one that was not
         timed yet at that of the others, by RELATIVE. None before anything but predictions was timed, where more than these is left:

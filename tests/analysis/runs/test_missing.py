@@ -133,6 +133,9 @@ class FakeExecutor:
     def silence(self) -> float:
         return 0.0
 
+    def partly(self) -> list[tuple[Unit, int, float]]:
+        return []
+
     def under_way(self) -> int:
         return 0
 

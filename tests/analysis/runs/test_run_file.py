@@ -52,6 +52,9 @@ class Endless:
     def gpus(self) -> int:
         return 0
 
+    def partly(self) -> list[tuple[Unit, int, float]]:
+        return []
+
     def under_way(self) -> int:
         return 0
 

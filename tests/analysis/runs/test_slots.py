@@ -53,6 +53,9 @@ class Made(Slots[Slot]):
         model = self.shelf.compute(unit)
         return [Outcome(unit, stored=unit.size if unit.phase != "load" else 1, model=model)]
 
+    def partly(self) -> list[tuple[Unit, int, float]]:
+        return []
+
     def under_way(self) -> int:
         return 0
 
