@@ -1,5 +1,6 @@
 """Every example of docs/data_forms.md is read as that page says."""
 
+import gzip
 import re
 import shlex
 from pathlib import Path
@@ -25,10 +26,16 @@ def test_an_example_gives_the_prompts_that_stand_below_it(
         path.write_text(content, encoding="utf-8")
     monkeypatch.chdir(tmp_path)
     data, *options = shlex.split(written)
-    dataset = load(data, columns=[option for option in options if option != "--column"])
+    columns = [option for option in options if option != "--column"]
+    dataset = load(data, columns=columns)
     found = [" | ".join(row) for row in dataset.frame.select("fact_id", "lang", "template", "subject", "object").rows()]
     assert found == re.findall(r"^- `(.+)`$", text, re.MULTILINE)
     assert dataset.report.is_empty()
+    file = Path(data.rpartition(":")[2])
+    if file.is_file():
+        Path(f"{file}.gz").write_bytes(gzip.compress(file.read_bytes()))
+        file.unlink()
+        assert load(f"{data}.gz", columns=columns).frame.equals(dataset.frame)
 
 
 def test_every_published_kind_has_an_example() -> None:
