@@ -254,7 +254,8 @@ def _drive(
 
         def report(schedule: Schedule) -> None:
             models = {source: dict(model.row) for source, model in schedule.models.items()}
-            left = job.speed.seconds_with(executor.partly(), schedule.left, len(executor.slots()))
+            layers = {source: int(row["n_layers"]) for source, row in models.items()}
+            left = job.speed.seconds_with(executor.partly(), schedule.left, len(executor.slots()), layers)
             ends = None if left is None else time.time() + left
             file.update(
                 total=schedule.total,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from types import MappingProxyType
 
 from knscope.analysis.runs.units import Unit
 from knscope.store.runs import RunRecord
@@ -13,8 +14,11 @@ LEAST = 1.0
 """Seconds of a kind from which on its rate is told."""
 ENDS = "ends"
 """In a run's provenance: when it ends by its own clock, in seconds since 1970; None as long as it cannot tell."""
-RELATIVE = {"predict": 0.02, "edit": 0.03}
-"""What a result takes of an attribution's time, until its own kind was timed; others count as one."""
+RELATIVE = {"predict": (0.02, 0.0), "scan": (0.0, 3.5), "edit": (0.0, 0.05), "claim": (0.5, 0.0)}
+"""What a result takes of an attribution's time until its own kind was timed, a part of it over the number of layers, each of which an
+attribution integrates over: a scan took 0.13 of it with 30 layers and 0.8 with 4. Others count as one."""
+LAYERS = 4
+"""Of a model that is not loaded yet."""
 Left = Mapping[tuple[str, str, str], int]
 """Results that are not stored yet, by model source, phase and method."""
 KINDS = {"attributions": "attribute", "scans": "scan", "edits": "edit", "claims": "claim"}
@@ -39,7 +43,7 @@ class Speed:
             held[0], held[1] = held[0] + results, held[1] + seconds
 
     def seconds_with(
-        self, partly: Iterable[tuple[Unit, int, float]], left: Mapping[tuple[str, str, str], int], workers: int
+        self, partly: Iterable[tuple[Unit, int, float]], left: Left, workers: int, layers: Mapping[str, int]
     ) -> float | None:
         """`seconds_for` with the units under way counted too: (unit, results so far, seconds)."""
         found, rest = Speed(), dict(left)
@@ -50,14 +54,17 @@ class Speed:
             found.add(unit, results, seconds)
             place = unit.source, unit.phase, unit.method
             rest[place] = rest.get(place, 0) - results
-        return found.seconds_for(rest, workers)
+        return found.seconds_for(rest, workers, layers)
 
-    def seconds_for(self, left: Left, workers: int) -> float | None:
+    def seconds_for(self, left: Left, workers: int, layers: Mapping[str, int] = MappingProxyType({})) -> float | None:
         """Seconds that so many workers take for what is left: each kind of work at its own pace on its model; one that was not
-        timed yet at that of the others, by RELATIVE. None before anything but predictions was timed, where more than these is left:
-        prompts predicted together say little of the rest."""
+        timed yet at that of the others, by RELATIVE (`layers` by model source).
+
+        None before anything but predictions was timed, where more than these is left: prompts predicted together say little of the rest.
+        """
         timed = [each for kinds in self._summed.values() for each in kinds.items()]
-        whole = self._pace(timed)
+        every = [(layers.get(source, LAYERS), kinds.items()) for source, kinds in self._summed.items()]
+        whole = _pace(every)
         more = any(results > 0 and phase != "predict" for (_, phase, _), results in left.items())
         only = more and all(kind == "predict" for kind, _ in timed)
         if whole is None or only:
@@ -66,19 +73,29 @@ class Speed:
         for (source, phase, method), results in left.items():
             kinds = self._summed.get(source, {})
             done, seconds = kinds.get(kind_of(phase, method), (0.0, 0.0))
-            pace = seconds / done if done else (self._pace(kinds.items()) or whole) * RELATIVE.get(phase, 1.0)
+            deep = layers.get(source, LAYERS)
+            pace = seconds / done if done else (_pace([(deep, kinds.items())]) or whole) * _relative(phase, deep)
             total += max(0, results) * pace
         return total / max(1, workers)
 
-    @staticmethod
-    def _pace(kinds: Iterable[tuple[str, Sequence[float]]]) -> float | None:
-        """Seconds of one attribution's worth of work."""
-        timed = [(RELATIVE.get(kind.partition(" ")[0], 1.0) * done, seconds) for kind, (done, seconds) in kinds]
-        work = sum(done for done, _ in timed)
-        return sum(seconds for _, seconds in timed) / work if work else None
-
     def to_json(self) -> dict[str, dict[str, list[float]]]:
         return {source: {kind: list(sums) for kind, sums in kinds.items()} for source, kinds in self._summed.items()}
+
+
+def _relative(phase: str, layers: int) -> float:
+    fixed, shared = RELATIVE.get(phase, (1.0, 0.0))
+    return fixed + shared / max(1, layers)
+
+
+def _pace(models: Iterable[tuple[int, Iterable[tuple[str, Sequence[float]]]]]) -> float | None:
+    """Seconds of one attribution's worth of work, from kinds of work by the number of layers."""
+    timed = [
+        (_relative(kind.partition(" ")[0], layers) * done, seconds)
+        for layers, kinds in models
+        for kind, (done, seconds) in kinds
+    ]
+    work = sum(done for done, _ in timed)
+    return sum(seconds for _, seconds in timed) / work if work else None
 
 
 def seconds_for(records: Iterable[RunRecord], source: str, method: str, counts: Mapping[str, int]) -> float | None:

@@ -34,15 +34,16 @@ def test_time_left_is_unknown_until_more_than_predictions_was_timed() -> None:
     assert speed.seconds_for(left, 1) is None
     assert speed.seconds_for({("a", "predict", ""): 10}, 1) == 1.0
     speed.add(Unit("attribute", "a", "amig"), 1, 5.0)
-    assert speed.seconds_for(left, 1) == pytest.approx(1 + 4 * 5 + 100 * 0.03 * 6 / 1.2)
+    assert speed.seconds_for(left, 1) == pytest.approx(1 + 4 * 5 + 100 * 0.05 / 4 * 6 / 1.2)
+    assert speed.seconds_for(left, 1, {"a": 20}) == pytest.approx(1 + 4 * 5 + 100 * 0.05 / 20 * 6 / 1.2)
 
 
 def test_a_unit_under_way_counts_with_what_it_has_computed() -> None:
     speed, left = Speed(), {("a", "attribute", "amig"): 10}
     under_way = [(Unit("attribute", "a", "amig"), 4, 8.0)]
-    assert speed.seconds_with(under_way, left, 1) == 12.0
+    assert speed.seconds_with(under_way, left, 1, {}) == 12.0
     assert speed.to_json() == {} and left == {("a", "attribute", "amig"): 10}
-    assert speed.seconds_with([], left, 1) is None
+    assert speed.seconds_with([], left, 1, {}) is None
 
 
 def test_seconds_for_adds_up_kinds_over_runs_and_knows_nothing_of_other_models_methods_and_kinds() -> None:
