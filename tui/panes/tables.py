@@ -101,7 +101,9 @@ class TablePane(Pane):
         self.tell(sentence)
         self._notes = table.notes
         self.entitle(f"{self.TITLE} · {shown.subject}")
-        self.query_one(FrameTable).show(table.frame, self.COLUMNS)
+        one = not table.frame.is_empty() and table.frame["lang"].n_unique() == 1
+        columns = tuple(column for column in self.COLUMNS if not (one and column.name == "lang"))
+        self.query_one(FrameTable).show(table.frame, columns)
         missing = table.notes[0] if table.notes and "not computed yet" in table.notes[0] else ""
         self.summarise(f"{missing}; r computes them" if missing else "")
         self.query_one(".summary").display = bool(missing)
@@ -137,9 +139,9 @@ class EditsPane(TablePane):
     COLUMNS = (
         Column("table", "", lambda name: name.replace(" held-out", "h"), most=10),
         Column("lang", "lang", most=8),
-        Column("edited", "edited", grow=True, least=15, most=24),
+        Column("edited", "edited", grow=True, least=18, most=24),
         Column("neurons", "n", lambda n: cells.NOTHING if n is None else f"{n:.1f}", right=True, drop=6),
-        Column("_specific", "specific SR, 95 %", most=24),
+        Column("_specific", "specific, 95 %", most=24),
         Column("d", "own-other", lambda d: cells.NOTHING if d is None else f"{d:+.2f}", right=True),
         Column("d_interval", "its 95 %", interval, drop=3),
         Column("vs_random_interval", "- random", interval, drop=2),
