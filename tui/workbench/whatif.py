@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from knscope.tui.dialogs.completing import path as path_of
 from knscope.tui.dialogs.form import Field, FormScreen
 from knscope.tui.dialogs.whatif import WhatIfScreen
+from knscope.tui.widgets.cells import several
 from knscope.tui.workbench.exporting import unused
 from knscope.tui.workbench.notes import marked_neurons
 
@@ -201,7 +202,7 @@ def found_in_file(reader: Reader, view: View, fact: str, lang: str, file: str) -
 
     neurons = set_of(reader, view.model, file)
     return _Found(
-        f"the {len(neurons):,} neurons of {Path(file).name}", list(neurons), readings(reader, view, fact, lang)
+        f"the {several(len(neurons), 'neuron')} of {Path(file).name}", list(neurons), readings(reader, view, fact, lang)
     )
 
 
@@ -218,6 +219,6 @@ def _found(reader: Reader, view: View, fact: str, lang: str, named: Sequence[Neu
         every = kn.group_by("layer", "neuron").len().filter(len=len(view.langs))
         rows = every.select("layer", "neuron").sort("layer", "neuron").rows()
     if shared and rows:
-        return _Found(f"the {len(rows)} neurons shared by {'+'.join(view.langs)}", rows, wanted)
+        return _Found(f"the {several(len(rows), 'neuron')} shared by {'+'.join(view.langs)}", rows, wanted)
     rows = kn.filter(lang=lang).select("layer", "neuron").sort("layer", "neuron").rows()
-    return _Found(f"the {len(rows)} {lang} neurons", rows, wanted)
+    return _Found(f"the {several(len(rows), f'{lang} neuron')}", rows, wanted)
