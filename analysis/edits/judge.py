@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Literal
 
 import numpy as np
@@ -126,11 +127,20 @@ class SuccessRate:
 
     n_facts: int
     n_used: int
-    figures: Mapping[str, Interval]
     statistics: Mapping[str, Statistic]
+    denominators: Mapping[str, Sequence[Statistic]]
+    """Of each figure: what it divides by, and may not be 0."""
     subjects: tuple[object, ...]
     seed: int
     reason: str | None = None
+
+    @cached_property
+    def figures(self) -> Mapping[str, Interval]:
+        """Computed when first asked for: where rows are compared in pairs, the intervals of each alone are not needed."""
+        return {name: _interval(one, self.unbounded(name)) for name, one in self.statistics.items()}
+
+    def unbounded(self, figure: str) -> bool:
+        return any(_reaches_zero(one) for one in self.denominators[figure])
 
     @property
     def sr(self) -> Interval:
@@ -172,8 +182,8 @@ def success_rate(
         return SuccessRate(len(labels), 0, {}, {}, subjects, seed, "no irrelevant fact to compare with")
     n_used = int(min(part[:, _REL_N].sum() for part in parts))
     sums = [cluster_sums(part, labels) for part in parts]
-    figures: dict[str, Interval] = {}
     found: dict[str, Statistic] = {}
+    denominators: dict[str, list[Statistic]] = {}
     for name in ("sr", "specific", "d"):
         factor = 1 / len(parts) if name == "d" else 1.0
         directions = [_figure(name, table, one.sign, delta) for one, table in zip(changes, sums, strict=True)]
@@ -181,8 +191,8 @@ def success_rate(
             [Statistic(table, value, draws, seed) for table, value in directions], [factor] * len(parts)
         )
         below = [] if name == "d" else [Statistic(table[:, 2:], ratio, draws, seed) for table, _ in directions]
-        figures[name] = _interval(found[name], any(_reaches_zero(one) for one in below))
-    return SuccessRate(len(labels), n_used, figures, found, subjects, seed)
+        denominators[name] = below
+    return SuccessRate(len(labels), n_used, found, denominators, subjects, seed)
 
 
 def difference(one: SuccessRate, other: SuccessRate, figure: str) -> Interval:
@@ -191,7 +201,7 @@ def difference(one: SuccessRate, other: SuccessRate, figure: str) -> Interval:
         raise ValueError("a paired difference needs the same facts and the same seed on both sides")
     if figure not in one.statistics or figure not in other.statistics:
         return UNKNOWN
-    loose = one.figures[figure].unbounded or other.figures[figure].unbounded
+    loose = one.unbounded(figure) or other.unbounded(figure)
     return _interval(one.statistics[figure].minus(other.statistics[figure]), loose)
 
 

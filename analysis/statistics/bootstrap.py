@@ -155,14 +155,13 @@ class Statistic:
 
     def _resampled_t(self, estimate: float) -> Floats:
         """(draws,); far from 0 where a resample differs and has no spread, NaN where it is undefined."""
-        n, columns = self.sums.shape
+        n = self.n_clusters
         centred = self.sums - self.sums.mean(axis=0)
-        products = (centred[:, :, None] * centred[:, None, :]).reshape(n, columns**2)
         weights = resample_weights(n, self.draws, self.seed)
         totals = weights @ self.sums
-        gradient = self._gradient(totals)
-        squares = np.einsum("bi,bij,bj->b", gradient, (weights @ products).reshape(-1, columns, columns), gradient)
-        squares -= np.einsum("bi,bi->b", gradient, weights @ centred) ** 2 / n
+        influence = self._gradient(totals) @ centred.T  # (draws, n)
+        weighted = weights * influence
+        squares = np.einsum("bk,bk->b", weighted, influence) - weighted.sum(axis=1) ** 2 / n
         errors = np.sqrt(np.maximum(squares, 0.0) * n / (n - 1))
         distance = self.value(totals) - estimate
         t: Floats = np.where(distance == 0, 0.0, distance / errors)
