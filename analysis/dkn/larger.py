@@ -80,9 +80,10 @@ def larger(reader: Reader, view: View, size: int = SIZE, seed: int = 0) -> list[
     # a relative drop of at most T_low, or one in p: that is decided in `screen`, this only leaves out what is sure to be no part
     bar = view.t_low if view.drop == "relative" else 1.0
     rows = reader.sql(_PAIRS.format(scans=reader.macro_sql("scan_mask", view)), {"bar": bar})
-    found = []
-    for _, one in rows.group_by("scan_no", maintain_order=True):
-        made = _of_scan(one, view, addresses, size, seed)
+    found, start = [], 0
+    for length in rows["scan_no"].rle().struct.field("len"):
+        made = _of_scan(rows.slice(start, length), view, addresses, size, seed)
+        start += length
         if made is not None:
             found.append(made)
     return found

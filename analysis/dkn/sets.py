@@ -98,10 +98,11 @@ def _extended(kept: Ints, edges: Bools) -> Ints:
     common = edges[kept].all(axis=1) & (np.arange(len(edges)) > kept[:, -1:])
     row, new = np.nonzero(common)
     sets = np.concatenate([kept[row], new[:, None]], axis=1)
-    known, masks = masks_of(kept), masks_of(sets)
+    known, masks = np.sort(masks_of(kept)), masks_of(sets)
     whole = np.ones(len(sets), np.bool_)
-    for column in range(size):
-        whole &= np.isin(masks - (np.int64(1) << sets[:, column]), known)
+    for column in range(size - 1):  # without the new one it is the set that it was made of
+        part = masks - (np.int64(1) << sets[:, column])
+        whole &= known[np.minimum(np.searchsorted(known, part), len(known) - 1)] == part
     return sets[whole]
 
 

@@ -67,8 +67,9 @@ def _counted(
     """Counts of one scan, a row a size."""
     after: dict[tuple[int, ...], float] = {}
     wanted = list(one.wanted())
+    layers, places = (found.tolist() for found in addresses.split(one.neurons))
     for members in wanted:
-        p = stored.get((set_id(*addresses.split(one.flat(members))), one.query))
+        p = stored.get((set_id([layers[at] for at in members], [places[at] for at in members]), one.query))
         if p is not None:
             after[members] = p
     rows: list[dict[str, object]] = []
