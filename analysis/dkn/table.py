@@ -29,8 +29,8 @@ NOTES = (
     "pairs of the 20 strongest neurons whose members are both in N (controls: standing in for such, none in N), main query",
     "paper: both singles lose at most T_low, the pair more than T_high; strict: and less together than apart (I < -delta)",
     "expressed: the answer is still first after each single, and lost after the pair; strict_interval: of the strict rate over "
-    "subjects (95 %), which holds for rates of 0 too; strict_vs_kn: interval of the knowledge neurons' strict rate less this one, "
-    "paired. ~: fewer than 10 subjects, rough",
+    "subjects (95 %), which holds for rates of 0 too; in files paper_low and paper_high are that of the paper's; strict_vs_kn: interval "
+    "of the knowledge neurons' strict rate less this one, paired. ~: fewer than 10 subjects, rough",
     "degenerate: each neuron of the pair is also in N of other facts (same language) that the other is not; redundant: both "
     "in N of the same other facts, or of none; one-sided: neither",
 )
@@ -84,7 +84,7 @@ def build(reader: Reader, view: View) -> Table:
         title,
         pl.DataFrame(rows, schema=_SCHEMA),
         (limits, *odd, _sizes(reader, view), *_twice(reader, view), *NOTES, RULE, *_uncertain(degenerate)),
-        told_in_text(_SCHEMA),
+        (*told_in_text(_SCHEMA), "paper_low", "paper_high"),
     )
 
 
@@ -94,13 +94,18 @@ def _rates(counts: pl.DataFrame, role: str, own: pl.DataFrame) -> dict[str, obje
 
     Neurons outside N serve no fact, so controls are neither degenerate nor redundant.
     """
-    strict = share_interval(counts["strict"].to_numpy(), counts["pairs"].to_numpy(), counts["subject"].to_numpy())
+    paper, strict = (
+        share_interval(counts[rule].to_numpy(), counts["pairs"].to_numpy(), counts["subject"].to_numpy())
+        for rule in ("paper", "strict")
+    )
     total = {name: int(counts[name].sum()) for name in ("pairs", "paper", "strict", "expressed")}
     return {
         "facts": counts["fact"].n_unique(),
         "subjects": counts["subject"].n_unique(),
         **total,
-        "paper_rate": total["paper"] / total["pairs"] if total["pairs"] else None,
+        "paper_rate": paper.estimate,
+        "paper_low": paper.low,
+        "paper_high": paper.high,
         **spread("strict_rate", strict, ".1g", prefix="strict"),
         **span("strict_vs_kn", UNKNOWN if role == "kn" else rate_lead(own, counts, "strict", "pairs"), ".1g"),
         **{name: int(counts[name].sum()) if role == "kn" else None for name in ("degenerate", "redundant")},
@@ -158,7 +163,7 @@ _SCHEMA = {
     "lang": pl.String,
     "neurons": pl.String,
     **dict.fromkeys(("facts", "subjects", "pairs", "paper", "strict", "expressed"), pl.Int64),
-    "paper_rate": pl.Float64,
+    **dict.fromkeys(("paper_rate", "paper_low", "paper_high"), pl.Float64),
     **spread_columns("strict_rate", prefix="strict"),
     **span_columns("strict_vs_kn"),
     **dict.fromkeys(("degenerate", "redundant"), pl.Int64),

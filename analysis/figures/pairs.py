@@ -22,7 +22,7 @@ SHADES = (OURS, CONTROLS, COLOURS[5])
 
 
 def dkn(table: pl.DataFrame) -> Figure:
-    """Of the table `dkn`: the paper's rule to the left, the strict one with its interval to the right; three bars a language."""
+    """Of the table `dkn`: the paper's rule to the left, the strict one to the right; three bars a language, each with its interval."""
     figure, axes = panels(2, PAGE, 2.3)
     langs = table["lang"].unique(maintain_order=True).to_list()
     sources = table["neurons"].unique(maintain_order=True).to_list()
@@ -31,18 +31,15 @@ def dkn(table: pl.DataFrame) -> Figure:
     for turn, source in enumerate(sources):
         part = table.filter(neurons=source)
         at = np.array([langs.index(lang) for lang in part["lang"]]) + width * (turn - (len(sources) - 1) / 2)
-        paper, strict, low, high = (
-            numbers(part[name], 100) for name in ("paper_rate", "strict_rate", "strict_low", "strict_high")
-        )
-        known = np.isfinite(strict)
-        for panel, values in zip(axes, (paper, strict), strict=True):
-            drawn = np.isfinite(values)
+        for panel, rule in zip(axes, ("paper", "strict"), strict=True):
+            values, low, high = (numbers(part[f"{rule}_{name}"], 100) for name in ("rate", "low", "high"))
+            known = np.isfinite(values)
             colour = SHADES[turn % len(SHADES)]
-            panel.bar(at[drawn], values[drawn], width=width, color=colour, label=source if drawn.any() else None)
-        ends = errors(strict, low, high)[:, known]
-        axes[1].errorbar(
-            at[known], strict[known], yerr=ends, fmt="none", ecolor=COLOURS[1], elinewidth=1.0, capsize=1.5
-        )
+            panel.bar(at[known], values[known], width=width, color=colour, label=source if known.any() else None)
+            ends = errors(values, low, high)[:, known]
+            panel.errorbar(
+                at[known], values[known], yerr=ends, fmt="none", ecolor=COLOURS[1], elinewidth=1.0, capsize=1.5
+            )
         missing += [f"{source}, {lang}" for lang in part.filter(~pl.Series(known))["lang"]]
     say_missing(figure, missing)
     for panel, title in zip(axes, ("the paper's rule", "strict: less together than apart"), strict=True):

@@ -52,6 +52,8 @@ DKN = pl.DataFrame(
         "lang": ["en", "en", "zh", "zh"],
         "neurons": ["knowledge neurons", "others"] * 2,
         "paper_rate": [0.02, 0.01, 0.04, None],
+        "paper_low": [0.01, 0.0, 0.03, None],
+        "paper_high": [0.03, 0.02, 0.06, None],
         "strict_rate": [0.01, 0.0, 0.02, None],
         "strict_low": [0.005, 0.0, 0.01, None],
         "strict_high": [0.02, 0.0, 0.03, None],
@@ -123,6 +125,7 @@ def test_rates_of_pairs_are_bars_in_percent_side_by_side_with_the_controls() -> 
     at = [round(bar.get_x() + bar.get_width() / 2, 6) for bar in paper.patches]
     assert at == [-0.2, 0.8, 0.2], "languages in order, the two kinds beside each other"
     assert [sorted(y for _, y in segment) for segment in bars(strict)[:2]] == [[0.5, 2.0], [1.0, 3.0]]
+    assert [sorted(y for _, y in segment) for segment in bars(paper)] == [[1.0, 3.0], [3.0, 6.0], [0.0, 2.0]]
 
 
 def test_two_layers_are_points_and_three_are_a_line() -> None:
