@@ -11,7 +11,7 @@ from knscope.analysis.api.progress import Progress
 from knscope.analysis.engine.sources import absolute_source
 from knscope.analysis.runs import experiment
 from knscope.analysis.runs.config import ModelSource, RunConfig
-from knscope.analysis.runs.facts import absolute_data, load_facts, load_sets
+from knscope.analysis.runs.facts import absolute_data, check_sets, load_facts
 from knscope.analysis.runs.protocol import cancel_job, start_job
 from knscope.analysis.runs.status import Observer, RunStatus
 from knscope.store import open as open_store
@@ -48,8 +48,8 @@ def run(
     """
     asked = _asked(models, data, options)
     experiment.check_dataset(asked, load_facts(asked.config).hash)
-    load_sets(asked.config)
     place = Path(store)
+    check_sets(place, asked.config)
     name = start_job(place, asked.config)
     if wait:
         _follow(place, name, progress or Progress())

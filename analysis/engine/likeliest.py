@@ -7,7 +7,7 @@ first with the token, then one after the other. p is the product of the tokens' 
 from __future__ import annotations
 
 import unicodedata
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -71,11 +71,17 @@ def likeliest(
     return [tuple(sorted(of_query, key=lambda word: -word.p)) for of_query in words]
 
 
-def continued(engine: Engine, query: EncodedQuery, edit: Edit | None = None, most: int = GOES_ON) -> str:
+def continued(
+    engine: Engine,
+    query: EncodedQuery,
+    edit: Edit | None = None,
+    most: int = GOES_ON,
+    cancelled: Callable[[], bool] = lambda: False,
+) -> str:
     """What the model goes on with, token by token the likeliest: `most` tokens, or as many as an encoder has masks; under an edit at
-    each of their tokens."""
+    each of their tokens. It ends early, maybe with nothing, once `cancelled` says so."""
     one = _Begun(query, [], 1.0, query.steps[0])
-    while not one.done:
+    while not one.done and not cancelled():
         ((_, (token,)),) = _next(engine, [query], [one.step], 1, edit)
         if engine.loaded.kind == "encoder":
             _take(engine, one, token, 1.0)

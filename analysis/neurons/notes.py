@@ -12,10 +12,11 @@ from pathlib import Path
 
 import polars as pl
 
-from knscope.analysis.api.neuron_set import NeuronSet
+from knscope.analysis.api.neuron_set import PICKLES, NeuronSet
 from knscope.analysis.statistics.table import Table
 from knscope.store.address import Addresses
 from knscope.store.errors import UserError
+from knscope.store.layout import expanded
 from knscope.store.reader import Reader
 from knscope.store.shards import write_shard
 from knscope.store.view import sql_literal
@@ -77,13 +78,19 @@ def lists(reader: Reader, model: str) -> dict[str, int]:
     return dict(reader.sql(sql).iter_rows())
 
 
+def names_file(text: Path | str) -> bool:
+    """Whether a set is named by its file, and not as a list."""
+    place = expanded(text)
+    return place.suffix in (".json", ".safetensors", *PICKLES) or place.exists()
+
+
 def set_of(reader: Reader, model: str, text: str) -> NeuronSet:
     """The neurons of a list, or of a file of neurons, that `text` names.
 
     :raises UserError: neither of them, a file that holds no set, or one of another model
     """
     known = lists(reader, model)
-    if text not in known and not Path(text).suffix:
+    if text not in known and not names_file(text):
         there = (
             f"the lists of {model} are {', '.join(known)}" if known else f"{model} has no list yet: tag neurons with w"
         )

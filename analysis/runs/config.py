@@ -56,7 +56,7 @@ class RunConfig:
     signs: tuple[Sign, ...] = ("positive",)
     """Which neurons are edited: those of highest score, and those of lowest."""
     sets: tuple[str, ...] = ()
-    """Files of neuron sets that are edited, in place of N; none named: N."""
+    """Files of neuron sets, or lists of the store, that are edited in place of N; none named: N."""
     size: int = 3
     """Neurons of the largest degenerate sets that are looked for."""
     table_langs: tuple[str, ...] = ()

@@ -16,9 +16,8 @@ from knscope.analysis.factcheck import choose as factcheck_choose
 from knscope.analysis.factcheck.claims import split_subjects
 from knscope.analysis.prompts.encode import Query
 from knscope.analysis.runs.config import RunConfig
-from knscope.analysis.runs.facts import absolute_data
+from knscope.analysis.runs.facts import absolute_data, absolute_set
 from knscope.store.errors import UserError
-from knscope.store.layout import expanded
 from knscope.store.runs import RunRecord
 
 HASH = "dataset_hash"
@@ -38,7 +37,7 @@ NOTES = {
     "methods": "Attribution methods.",
     "what": "What is computed: attribution, dkn, sets, edit, factcheck, neurons.",
     "scan_methods": "Methods whose neurons are scanned for pairs; none named: all of them.",
-    "sets": "Files of neuron sets that are edited; none named: N of every fact.",
+    "sets": "Files of neuron sets, or lists of the store, that are edited; none named: N of every fact.",
     "size": "Largest number of neurons of a degenerate set that is looked for.",
     "suppress": "What a suppressed neuron becomes in edits: zero, mean, resample.",
     "signs": "Neurons that edits are of: positive, negative.",
@@ -97,7 +96,7 @@ def read(path: Path) -> Experiment:
     if not given.get("data"):
         raise UserError(f'{path}: data is missing; name the facts, as in data = "demo"')
     given["data"] = absolute_data(given["data"], path.parent)
-    given["sets"] = [str((path.parent / expanded(one)).resolve()) for one in given.get("sets", ())]
+    given["sets"] = [absolute_set(one, path.parent) for one in given.get("sets", ())]
     try:
         return Experiment(RunConfig.from_json(given), expected)
     except UserError as error:

@@ -11,10 +11,13 @@ import polars as pl
 
 from knscope.analysis.api.neuron_set import NeuronSet
 from knscope.analysis.engine.sources import is_decoder
+from knscope.analysis.neurons import notes
 from knscope.analysis.prompts.encode import Query
 from knscope.analysis.runs.config import RunConfig, parse_part
+from knscope.store import open as open_store
 from knscope.store.errors import UserError
 from knscope.store.layout import expanded
+from knscope.store.reader import Reader
 
 Templates = tuple[tuple[str, str, str], ...]
 """Relation, language and template of each."""
@@ -169,12 +172,33 @@ def _demo_facts(config: RunConfig) -> tuple[str, str, pl.DataFrame, Templates]:
     return "demo", hashlib.sha256(FACTS_CSV.read_bytes()).hexdigest(), frame, _templates(load_facts())
 
 
-def load_sets(config: RunConfig) -> dict[str, NeuronSet]:
-    """The neuron sets that a run edits, by file.
+def check_sets(store: Path, config: RunConfig) -> None:
+    """Raise UserError for a set of a run that is no file that can be read, and no list of any model of the store."""
+    for name in config.sets:
+        if notes.names_file(name):
+            NeuronSet.load(name)
+            continue
+        with open_store(store) as reader:
+            known = {tag for model in reader.models() for tag in notes.lists(reader, model)}
+        if name not in known:
+            there = f"; its lists are {', '.join(sorted(known))}" if known else ""
+            raise UserError(f"--set {name}: no file of that name, and no list of {store}{there}")
 
-    :raises UserError: a file that cannot be read, or that holds no neuron
+
+def load_sets(reader: Reader, model: str, config: RunConfig) -> dict[str, NeuronSet]:
+    """The neuron sets that a run edits in a model, by file or list; a list that only other models have is left out.
+
+    :raises UserError: a file that cannot be read, or that holds no set
     """
-    return {name: NeuronSet.load(name) for name in config.sets}
+    here = notes.lists(reader, model)
+    files = {name: NeuronSet.load(name) for name in config.sets if notes.names_file(name)}
+    return files | {name: notes.set_of(reader, model, name) for name in config.sets if name in here}
+
+
+def absolute_set(text: str, folder: Path = Path()) -> str:
+    """A set's file with its path, which begins at `folder`, made absolute; the name of a list as it is."""
+    place = folder / expanded(text)
+    return str(place.resolve()) if notes.names_file(place) else text
 
 
 def absolute_data(data: str, folder: Path = Path()) -> str:

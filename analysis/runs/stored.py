@@ -121,7 +121,7 @@ class RunStored(ReaderStored):
             return set_units(*given, self._config.size)
         if phase == "edit" and self._config.sets:
             given = (self.reader, source, row, view.with_(facts=self._config.fact_ids), self._config.seed)
-            return given_units(*given, load_sets(self._config), self._config.suppress)
+            return given_units(*given, load_sets(self.reader, label, self._config), self._config.suppress)
         if phase == "edit":
             return edit_units(*given, self._config.suppress, self._config.signs)
         return claim_units(*given, gpus=self._gpus)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -33,11 +34,13 @@ class Tries:
         self._begun: dict[str, Begun] = {}
         self._says: dict[str, str] = {}
 
-    def tried(self, unit: Unit) -> Mapping[str, Any]:
-        """The unit's readings, as `runs.whatif.answers` reads them; or, of a unit that goes on, as `runs.whatif.goes_on` does."""
+    def tried(self, unit: Unit, cancelled: Callable[[], bool] = lambda: False) -> Mapping[str, Any] | None:
+        """The unit's readings, as `runs.whatif.answers` reads them; or, of a unit that goes on, as `runs.whatif.goes_on` does: None
+        where that was `cancelled`, which is asked before each of its tokens."""
         edits = {name: self._edit(unit, queries) for name, queries in unit.payload["put_in"].items()}
-        answer = self._goes_on if unit.payload["goes_on"] else self._tried
-        return {"rows": [self._row(read, edits, answer) for read in unit.payload["reads"]]}
+        answer = partial(self._goes_on, cancelled) if unit.payload["goes_on"] else self._tried
+        rows = [self._row(read, edits, answer) for read in unit.payload["reads"]]
+        return None if unit.payload["goes_on"] and cancelled() else {"rows": rows}
 
     def _edit(self, unit: Unit, queries: Sequence[Mapping[str, Any]]) -> Edit:
         neurons, factor = np.unique(np.asarray(unit.payload["neurons"], np.int64)), unit.payload["factor"]
@@ -68,11 +71,14 @@ class Tries:
     def _named(self, side: Side) -> Mapping[str, Any]:
         return {**asdict(side), "tokens": texts(self._engine.loaded, np.array(side.ids))}
 
-    def _goes_on(self, begun: Begun, edit: Edit) -> Mapping[str, Any]:
+    def _goes_on(self, cancelled: Callable[[], bool], begun: Begun, edit: Edit) -> Mapping[str, Any]:
         query = begun.query.query.id
         if query not in self._says:
-            self._says[query] = continued(self._engine, begun.query)
-        return {"goes_on": [self._says[query], continued(self._engine, begun.query, edit)]}
+            before = continued(self._engine, begun.query, cancelled=cancelled)
+            if cancelled():
+                return {}
+            self._says[query] = before
+        return {"goes_on": [self._says[query], continued(self._engine, begun.query, edit, cancelled=cancelled)]}
 
 
 def texts(loaded: LoadedModel, ids: NDArray[np.int64]) -> list[str]:

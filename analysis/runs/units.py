@@ -81,8 +81,8 @@ class Unit:
         return replace(self, payload={**self.payload, "reads": list(rows), "size": len(edits), "sources": sources})
 
     def halves(self) -> tuple[Unit, ...]:
-        """The unit cut in two, to corner a row that makes it fail; none when it cannot be cut."""
-        middle = len(self.rows) // 2
+        """The unit cut in two, to corner a row that makes it fail; none when it cannot be cut, as a try that is answered at once."""
+        middle = 0 if self.phase == "try" else len(self.rows) // 2
         return (self.of(self.rows[:middle]), self.of(self.rows[middle:])) if middle else ()
 
     def to_json(self) -> dict[str, Any]:

@@ -111,7 +111,8 @@ class Worker:
         if unit.phase == "load":
             return 1, held.row
         if unit.phase == "try":
-            return unit.size, self._tries_of(held).tried(unit)
+            answer = self._tries_of(held).tried(unit, cancelled)
+            return (0 if answer is None else unit.size), answer
         steps: Mapping[str, Callable[[Held, Unit], Iterable[int]]] = {
             "predict": self._predict,
             "attribute": self._attribute,

@@ -150,10 +150,19 @@ async def test_what_if_asks_how_the_model_goes_on_once_the_keys_rest() -> None:
 
 async def test_what_if_says_why_a_try_failed_and_asks_again_with_the_next_key() -> None:
     async def story(app: Shown, pilot: Pilot[None]) -> None:
-        app.dialog.failed("no memory left")
+        app.dialog.failed(0.0, "no memory left")
         await pilot.pause()
         assert "no memory left" in app.text("state")
         await pilot.press("2")
+        assert app.asked == [0.0, 2.0]
+
+    await shown(story)
+
+
+async def test_what_if_asks_for_a_newer_change_at_once_when_the_one_before_fails() -> None:
+    async def story(app: Shown, pilot: Pilot[None]) -> None:
+        await pilot.press("2")
+        app.dialog.failed(0.0, "no memory left")
         assert app.asked == [0.0, 2.0]
 
     await shown(story)

@@ -71,6 +71,12 @@ DataRelations = Annotated[str | None, typer.Option("--relations", help="Relation
 FactIds = Annotated[
     list[str] | None, typer.Option("--fact", metavar="ID", help="Only the fact of this id; repeat for several.")
 ]
+SetOrList = Annotated[
+    Path | None,
+    typer.Option(
+        "--set", metavar="SET", help="A neuron set: .json or .safetensors, or a list of STORE: a tag of knscope note."
+    ),
+]
 SetFile = Annotated[
     Path | None,
     typer.Option("--set", metavar="FILE", help="A neuron set: .json or .safetensors; whoever made it."),

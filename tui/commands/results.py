@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 from functools import partial
-from typing import Annotated, Any, cast
+from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import typer
 
 from knscope.tui.commands import shown
-from knscope.tui.commands.options import Format, Json, Output, SetFile, Store
+from knscope.tui.commands.options import Format, Json, Output, SetOrList, Store
 from knscope.tui.commands.shown import Shown, shows
+
+if TYPE_CHECKING:
+    from knscope.analysis.statistics.table import Table
+    from knscope.store.reader import Reader
+    from knscope.store.view import View
 
 Sign = Annotated[
     str, typer.Option(help="positive, or negative: neurons that push the answer down, as sets of their own.")
@@ -105,17 +110,23 @@ def edits(
         ),
     ] = False,
     sign: Sign = "positive",
-    neurons: SetFile = None,
+    neurons: SetOrList = None,
 ) -> None:
     """Success rates of suppressing and enhancing neurons, with intervals (equation 11, tables 1 and 2)."""
-    from knscope.analysis.api.neuron_set import NeuronSet
     from knscope.analysis.edits import others as edits_others
     from knscope.analysis.edits import table as edits_table
     from knscope.analysis.edits.lookup import Judging
+    from knscope.analysis.neurons.notes import names_file, set_of
 
-    given = None if neurons is None else (neurons.stem, NeuronSet.load(neurons))
-    judging = Judging(cast(Any, change), cast(Any, exclude), per_token, cast(Any, suppress), shown.sign(sign), given)
-    asked.show(partial((edits_others if others else edits_table).build, judging=judging))
+    build = edits_others.build if others else edits_table.build
+    named = "" if neurons is None else neurons.stem if names_file(neurons) else str(neurons)
+
+    def table(reader: Reader, view: View) -> Table:
+        given = None if neurons is None else (named, set_of(reader, view.model, str(neurons)))
+        judged = cast(Any, change), cast(Any, exclude), per_token, cast(Any, suppress), shown.sign(sign), given
+        return build(reader, view, judging=Judging(*judged))
+
+    asked.show(table)
 
 
 @shows("t_low", "t_high", "dkn_share", "lam")

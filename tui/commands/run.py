@@ -89,8 +89,9 @@ def run(
         list[Path] | None,
         typer.Option(
             "--set",
-            metavar="FILE",
-            help="Edit the neurons of this set in every fact, in place of N; repeat for several.",
+            metavar="SET",
+            help="Edit the neurons of this set in every fact, in place of N: a file, or a list of STORE (a tag of knscope "
+            "note); repeat for several.",
         ),
     ] = None,
     size: Annotated[int, typer.Option(help="Neurons of the largest degenerate sets of --what sets: 3 to 6.")] = 3,
@@ -124,8 +125,7 @@ def _options(asked: Mapping[str, Any]) -> Mapping[str, Any]:
     """The options of the command line as a configuration has them."""
     from knscope.analysis.engine.sources import absolute_source, with_site
     from knscope.analysis.runs.config import ModelSource
-    from knscope.analysis.runs.facts import absolute_data
-    from knscope.store.layout import expanded
+    from knscope.analysis.runs.facts import absolute_data, absolute_set
 
     model = asked["model"] or ()
     return {
@@ -139,7 +139,7 @@ def _options(asked: Mapping[str, Any]) -> Mapping[str, Any]:
         "methods": common.methods(asked["method"]),
         "what": common.words("--what", asked["what"]),
         "suppress": common.words("--suppress", asked["suppress"]),
-        "sets": tuple(str(expanded(str(one)).resolve()) for one in asked["neurons"] or ()),
+        "sets": tuple(absolute_set(str(one)) for one in asked["neurons"] or ()),
         "size": asked["size"],
         "signs": common.words("--sign", asked["sign"]),
         "device": asked["device"],
@@ -183,14 +183,14 @@ def _asked(file: Path | None, options: Mapping[str, Any], given: Collection[str]
 def _start(store: Path, asked: Experiment, follow: bool, as_json: bool) -> None:
     """Start the run, and follow it if asked to."""
     from knscope.analysis.runs import experiment, protocol
-    from knscope.analysis.runs.facts import load_facts, load_sets
+    from knscope.analysis.runs.facts import check_sets, load_facts
     from knscope.store.errors import UserError
     from knscope.tui.printing import output
 
     config = asked.config
     facts = load_facts(config)  # whatever is wrong with the data is said here, before anything is started
     experiment.check_dataset(asked, facts.hash)
-    load_sets(config)
+    check_sets(store, config)
     lacking = sorted(set(config.fact_ids) - {row.fact for row in facts.rows})
     if lacking and not config.part:
         raise UserError(f"--fact {lacking[0]}: {config.data} holds no fact of that id, or none that is asked for")

@@ -128,19 +128,19 @@ class WhatIfScreen(ModalScreen[None]):
         """Ask for the change that is shown, once the model is free: held keys ask for the last one alone."""
         if self._asked is None and self.at not in self.tried:
             self._asked, self._since = self.at, time.monotonic()
-            self._say("the model computes …")
+            self.say("the model computes …")
             self._ask(self.at)
 
     def _say_waiting(self) -> None:
         waited = time.monotonic() - self._since
         if self._asked is not None and waited > 1:
             what = "computes" if self.tried else "is loaded, then computes"
-            self._say(f"the model {what} … {waited:.0f} s")
+            self.say(f"the model {what} … {waited:.0f} s")
 
     def answered(self, change: Change, answers: Sequence[Answer], seconds: float, whole: bool = True) -> None:
         """Take what a change led to; not `whole`: more rows of it come."""
         self.tried[change] = (*self.tried.get(change, ()), *answers)
-        self._say(f"answered in {seconds:.2f} s")
+        self.say(f"answered in {seconds:.2f} s")
         if whole:
             self._asked = None
         if change == self.at:
@@ -152,12 +152,15 @@ class WhatIfScreen(ModalScreen[None]):
         self.says[change, row] = says
         self._paint_row()
 
-    def failed(self, why: str) -> None:
-        """Say why there is no answer; the next key asks again."""
+    def failed(self, change: Change, why: str) -> None:
+        """Say why there is no answer to a change; the next key asks again. A newer change is asked for at once."""
         self._asked = None
-        self._say(why)
+        self.say(why)
+        if change != self.at:
+            self._next()
 
-    def _say(self, text: str) -> None:
+    def say(self, text: str) -> None:
+        """Put a line below the slider."""
         self.query_one("#state", PlainText).update(text)
 
     # --- what came of it

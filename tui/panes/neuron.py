@@ -146,7 +146,7 @@ class NeuronPane(Pane):
             self._lines = lines_of(f"{place.layer}:{place.neuron}", frame, result.page)
             self._fit()
             table.show(frame, ONE, ("fact", "lang"))
-            self.entitle(below=f"{frame.height:,} facts and languages")
+            self.entitle(below="1 fact and language" if frame.height == 1 else f"{frame.height:,} facts and languages")
         else:
             from knscope.analysis.report import sentences
 

@@ -49,6 +49,8 @@ class ModelDesk:
         """Seconds and results of the task when its model was loaded."""
         self._computes: Lacking | None = None
         """What is computed here, which a run could compute instead."""
+        self._dropped = False
+        """The task under way gives place to another one, of which nobody is told."""
 
     @property
     def run(self) -> str:
@@ -66,6 +68,12 @@ class ModelDesk:
         self._desk.cancel()
         self._bench.waits.stopping("desk")
         return True
+
+    def drop(self) -> None:
+        """Let what the desk computes give place to the task that is given next."""
+        if self._desk is not None and self._desk.busy:
+            self._dropped = True
+            self._desk.cancel()
 
     def close(self) -> None:
         """End the model worker."""
@@ -296,11 +304,14 @@ class ModelDesk:
         if state.task is not None:
             self._tell(state, state.task)
             return
+        dropped, self._dropped = self._dropped, False
         self._began, self._computes = None, None
         bench.waits.end("desk")
         bench.worker_text = "model worker: warm" if state.warm else ""
         if state.outcome == "done" and state.done > 2 and state.seconds > 1.0:
             bench.say(f"computed: {state.done:,} results in {duration(state.seconds)}", "information")
+        elif state.outcome == "cancelled" and dropped:
+            return
         elif state.outcome == "cancelled":
             bench.say(f"stopped; {state.done:,} results are stored", "information")
             self._wanted = None

@@ -68,7 +68,7 @@ class WhatIf:
 
         return self._bench.query_one("#queries FrameTable", FrameTable).current
 
-    def _show(self, reader: Reader, view: View, label: str, found: _Found) -> None:
+    def _show(self, reader: Reader, view: View, label: str, found: Found) -> None:
         from knscope.analysis.runs.whatif import FACTORS
 
         if not found.neurons:
@@ -77,17 +77,18 @@ class WhatIf:
         screen = WhatIfScreen(
             f"what if · {found.name} of {label}",
             FACTORS,
-            lambda change: self._ask(screen, reader, view, found, change),
+            lambda change: self.ask(screen, reader, view, found, change),
             lambda change, row: self._go_on(screen, reader, view, found, change, row),
             partial(self._export, found),
             partial(self._save, view, found),
         )
         self._bench.app.push_screen(screen)
 
-    def _ask(self, screen: WhatIfScreen, reader: Reader, view: View, found: _Found, change: Change) -> None:
-        """The fact's own languages first: they are what one waits for."""
+    def ask(self, screen: WhatIfScreen, reader: Reader, view: View, found: Found, change: Change) -> None:
+        """Ask for one change. The fact's own languages first: they are what one waits for."""
         from knscope.analysis.runs import whatif
 
+        self._desk.drop()  # how the model goes on with the change before
         began = time.monotonic()
         own = [one for one in found.readings if one.kind == whatif.OWN]
         parts = [part for part in (own, found.readings[len(own) :]) if part]
@@ -106,9 +107,10 @@ class WhatIf:
             view,
             [partial(whatif.unit, reader, view, part, found.neurons, change) for part in parts],
             answer,
+            partial(screen.failed, change),
         )
 
-    def _go_on(self, screen: WhatIfScreen, reader: Reader, view: View, found: _Found, change: Change, row: int) -> None:
+    def _go_on(self, screen: WhatIfScreen, reader: Reader, view: View, found: Found, change: Change, row: int) -> None:
         from knscope.analysis.runs import whatif
 
         def answer(document: Mapping[str, Any]) -> None:
@@ -117,7 +119,7 @@ class WhatIf:
 
         if not self._desk.busy:
             unit = partial(whatif.unit, reader, view, [found.readings[row]], found.neurons, change, goes_on=True)
-            self._give(screen, reader, view, [unit], answer)
+            self._give(screen, reader, view, [unit], answer, screen.say)
 
     def _give(
         self,
@@ -126,28 +128,38 @@ class WhatIf:
         view: View,
         units: Sequence[Callable[[], Unit]],
         answer: Callable[[Mapping[str, Any]], None],
+        failed: Callable[[str], None],
     ) -> None:
-        """Ask the model worker for units; `answer` receives what each answers while the dialog is there."""
+        """Ask the model worker for units; `answer` receives what each answers while the dialog is there, up to the first that fails."""
         from knscope.analysis.runs.desk import Task
         from knscope.analysis.runs.missing import model_row
+        from knscope.store.errors import UserError
 
         stages = iter([units])
+        errors: list[str] = []
 
         def heard(document: Mapping[str, Any]) -> None:
             """Runs in the desk's thread."""
-            if not screen.is_attached:
+            if not screen.is_attached or errors:
                 return
             if "error" in document:
-                screen.app.call_from_thread(screen.failed, str(document["error"]))
+                errors.append(str(document["error"]))
+                screen.app.call_from_thread(failed, errors[0])
             elif "rows" in document:
                 answer(document)
 
-        dtype = str(model_row(reader, view.model)["dtype"])
-        task = Task("what if", lambda: [unit() for unit in next(stages, ())], 0, dtype=dtype, answer=heard)
-        if not self._desk.give(task):
-            screen.failed("the model worker could not start")
+        def wanted() -> list[Unit]:
+            try:
+                return [unit() for unit in next(stages, ())]
+            except UserError as error:
+                heard({"error": str(error)})
+                return []
 
-    def _save(self, view: View, found: _Found) -> None:
+        dtype = str(model_row(reader, view.model)["dtype"])
+        if not self._desk.give(Task("what if", wanted, 0, dtype=dtype, answer=heard)):
+            failed("the model worker could not start")
+
+    def _save(self, view: View, found: Found) -> None:
         """Write the set with what it is of, so that it can be sent, edited and judged."""
         from knscope.analysis.api.neuron_set import NeuronSet
 
@@ -161,7 +173,7 @@ class WhatIf:
         }
         self._written("set.json", NeuronSet(found.neurons, (), view.model, about).save)
 
-    def _export(self, found: _Found, frame: pl.DataFrame, ending: str) -> None:
+    def _export(self, found: Found, frame: pl.DataFrame, ending: str) -> None:
         """The rows of `WhatIfScreen.action_export`, with the set that they are of."""
         import polars as pl
 
@@ -185,14 +197,14 @@ class WhatIf:
             self._bench.say(f"{path} written", "information")
 
 
-class _Found:
+class Found:
     """A set and what it is read on."""
 
     def __init__(self, name: str, neurons: Sequence[Neuron], readings: Sequence[Reading]) -> None:
         self.name, self.neurons, self.readings = name, tuple(neurons), tuple(readings)
 
 
-def found_in_file(reader: Reader, view: View, fact: str, lang: str, file: str) -> _Found:
+def found_in_file(reader: Reader, view: View, fact: str, lang: str, file: str) -> Found:
     """The neurons of a file, or of a list of this store. Runs in a thread.
 
     :raises UserError: neither of them, a file that holds no set, or one of another model
@@ -201,24 +213,24 @@ def found_in_file(reader: Reader, view: View, fact: str, lang: str, file: str) -
     from knscope.analysis.runs.whatif import readings
 
     neurons = set_of(reader, view.model, file)
-    return _Found(
+    return Found(
         f"the {several(len(neurons), 'neuron')} of {Path(file).name}", list(neurons), readings(reader, view, fact, lang)
     )
 
 
-def _found(reader: Reader, view: View, fact: str, lang: str, named: Sequence[Neuron], shared: bool) -> _Found:
+def _found(reader: Reader, view: View, fact: str, lang: str, named: Sequence[Neuron], shared: bool) -> Found:
     """The neurons named, or else the fact's: N in its language, or what all languages share. Runs in a thread."""
     from knscope.analysis.runs.whatif import readings
 
     wanted = readings(reader, view, fact, lang)
     if named:
         what = " and ".join(f"{layer}:{neuron}" for layer, neuron in named)
-        return _Found(f"neuron {what} on the fact" if len(named) == 1 else f"the pair {what}", named, wanted)
+        return Found(f"neuron {what} on the fact" if len(named) == 1 else f"the pair {what}", named, wanted)
     kn = reader.kn(view.with_(facts=(fact,), relations=(), queries=()))
     if shared:
         every = kn.group_by("layer", "neuron").len().filter(len=len(view.langs))
         rows = every.select("layer", "neuron").sort("layer", "neuron").rows()
     if shared and rows:
-        return _Found(f"the {several(len(rows), 'neuron')} shared by {'+'.join(view.langs)}", rows, wanted)
+        return Found(f"the {several(len(rows), 'neuron')} shared by {'+'.join(view.langs)}", rows, wanted)
     rows = kn.filter(lang=lang).select("layer", "neuron").sort("layer", "neuron").rows()
-    return _Found(f"the {several(len(rows), f'{lang} neuron')}", rows, wanted)
+    return Found(f"the {several(len(rows), f'{lang} neuron')}", rows, wanted)

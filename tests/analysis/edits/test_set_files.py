@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -12,7 +13,9 @@ import knscope
 from knscope import NeuronSet
 from knscope.analysis.edits import choose as edits_choose
 from knscope.analysis.edits import lookup as edits_lookup
+from knscope.analysis.neurons import notes
 from knscope.analysis.runs.config import ModelSource, RunConfig
+from knscope.analysis.runs.facts import absolute_set, check_sets
 from knscope.store.errors import UserError
 from knscope.store.view import View
 from knscope.tui.cli import run_app
@@ -90,6 +93,38 @@ def test_edits_of_a_set_are_what_the_model_answers_with_it_ablated_and_doubled(
                 expected = model.predict(prompt, query.object, edit=model.edit(neurons, scale))
                 assert read.after == pytest.approx(expected.p, rel=1e-5)
                 assert read.rank_after == expected.rank
+
+
+def test_edits_and_runs_take_a_list_of_the_store_by_its_name(
+    place: Path, tiny_models: Mapping[str, Path], tiny_facts: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    mine = Path(shutil.copytree(place, tmp_path / "mine.knstore"))
+    with knscope.open(mine) as reader:
+        (model,) = reader.models()
+        fact = reader.table("query")["fact"].min()
+    for neuron in (1, 3):
+        notes.write(mine, model, 0, neuron, notes.Note(tags=("capitals",)))
+    asked = ("edits", str(mine), "--all", "--fact", fact, "--langs", "en", "--set")
+    assert table(capsys, *asked, "capitals")[0]["facts"] == 0, "nothing is computed yet"
+    with pytest.raises(
+        UserError, match=r"--set towns: no file of that name, and no list of .*; its lists are capitals"
+    ):
+        check_sets(mine, config(tiny_models, tiny_facts, what=("edit",), sets=("towns",)))
+    wanted = config(tiny_models, tiny_facts, what=("edit",), sets=("capitals",), fact_ids=(fact,))
+    check_sets(mine, wanted)
+    execute(mine, wanted)
+    file = NeuronSet.of([(0, 1), (0, 3)], model).save(tmp_path / "capitals.json")
+    by_name, by_file = table(capsys, *asked, "capitals"), table(capsys, *asked, str(file))
+    assert by_name[0]["facts"] == 1 and by_name[0]["neurons"] == 2 and by_name == by_file
+    assert run_app([*asked, "towns"]) == 2
+    assert "'towns' is no list of neurons" in " ".join(capsys.readouterr().err.split())
+
+
+def test_a_run_keeps_the_name_of_a_list_and_makes_the_path_of_a_file_absolute(tmp_path: Path) -> None:
+    (tmp_path / "plain").write_text("[[0, 1]]", encoding="utf-8")
+    assert [absolute_set(one, tmp_path) for one in ("capitals", "v1.2", "gone.json", "plain")] == [
+        "capitals", "v1.2", str(tmp_path.resolve() / "gone.json"), str(tmp_path.resolve() / "plain"),
+    ]  # fmt: skip
 
 
 def test_a_set_without_facts_named_is_edited_in_those_that_its_file_names(place: Path) -> None:

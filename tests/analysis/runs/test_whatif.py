@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal, cast
 
 import numpy as np
 import pytest
@@ -18,11 +18,14 @@ from knscope.analysis.engine.replay import Engine
 from knscope.analysis.prompts.encode import Query, encode
 from knscope.analysis.runs import whatif
 from knscope.analysis.runs.config import ModelSource, RunConfig
+from knscope.analysis.runs.desk import Task
 from knscope.analysis.runs.protocol import WorkerSettings
 from knscope.analysis.runs.worker import Worker
 from knscope.analysis.stored.facts import stored_facts
+from knscope.store.errors import UserError
 from knscope.store.reader import Reader
 from knscope.store.view import View
+from knscope.tui.workbench import whatif as bench_whatif
 from tests.analysis.runs.inline_job import execute
 
 FACTOR = 3.0
@@ -111,6 +114,82 @@ def test_what_if_goes_on_greedily_without_and_with_the_change(place: Path, tiny_
             if ids[-1] in loaded.tokenizer.all_special_ids:
                 break
         assert found == loaded.tokenizer.decode(ids[start:]).strip()
+
+
+def test_how_the_model_goes_on_is_given_up_between_tokens_and_read_whole_when_asked_again(
+    place: Path, tiny_models: Mapping[str, Path]
+) -> None:
+    with Reader(place) as reader:
+        (model,) = reader.models()
+        view = View(model, "amig", tuple(reader.langs(model)))
+        fact, lang = reader.sql("SELECT fact, lang FROM query JOIN prediction USING (query) ORDER BY ALL").row(0)
+        wanted = whatif.readings(reader, view, fact, lang)[:1]
+        unit = whatif.unit(reader, view, wanted, [(0, 1), (1, 2)], 30.0, goes_on=True)
+    worker = Worker(stores.create(place), "none", WorkerSettings())
+    for tokens in (0, 2, GOES_ON + 2):  # of both sides
+        asked = iter([False] * tokens)
+        assert worker.compute(unit, lambda: next(asked, True)) == (0, None)  # noqa: B023 - computed at once
+    again = worker.compute(unit, lambda: False)
+    assert again == Worker(stores.create(place), "none", WorkerSettings()).compute(unit, lambda: False)
+    assert again[0] == 1
+
+
+class Listener:
+    """What the dialog is told, and the desk that its tasks are given to."""
+
+    is_attached, busy = True, False
+
+    def __init__(self) -> None:
+        self.said: list[tuple[object, ...]] = []
+        self.tasks: list[Task] = []
+        self.drops = 0
+        self.app = self
+
+    def call_from_thread(self, what, *given) -> None:
+        what(*given)
+
+    def answered(self, change, answers, seconds, whole) -> None:
+        self.said.append(("answered", change, len(answers), whole))
+
+    def failed(self, change, why) -> None:
+        self.said.append(("failed", change, why))
+
+    def say(self, text) -> None:
+        self.said.append(("said", text))
+
+    def drop(self) -> None:
+        self.drops += 1
+
+    def give(self, task: Task) -> bool:
+        self.tasks.append(task)
+        return True
+
+
+def test_a_try_that_fails_in_the_worker_or_before_it_is_told_to_the_dialog_once(
+    place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    heard = Listener()
+    with Reader(place) as reader:
+        (model,) = reader.models()
+        view = View(model, "amig", tuple(reader.langs(model)))
+        fact, lang = reader.sql("SELECT fact, lang FROM query JOIN prediction USING (query) ORDER BY ALL").row(0)
+        found = bench_whatif.Found("x", [(0, 1)], whatif.readings(reader, view, fact, lang))
+        asking = bench_whatif.WhatIf(cast(Any, None), cast(Any, heard))
+        asking.ask(cast(Any, heard), reader, view, found, 0.0)
+        (task,) = heard.tasks
+        own, rest = task.units()
+        assert len(own.rows) > 1 and own.halves() == () == rest.halves(), "a half would not be what is waited for"
+        task.answer({"error": "it broke"})
+        task.answer({"rows": [{"why": "too long"}] * len(rest.rows)})
+        assert heard.said == [("failed", 0.0, "it broke")]
+
+        def refuse(*given: object, **named: object) -> None:
+            raise UserError("no such neuron")
+
+        monkeypatch.setattr(whatif, "unit", refuse)
+        asking.ask(cast(Any, heard), reader, view, found, 2.0)
+        assert heard.tasks[1].units() == [] and heard.said[1:] == [("failed", 2.0, "no such neuron")]
+        assert heard.drops == 2, "what the model goes on with gives place to a try"
 
 
 def literal(loaded, query, changes):
