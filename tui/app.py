@@ -80,7 +80,8 @@ class Knscope(OneKeyAtATime):
             from knscope.store.processes import when_the_caller_ends
 
             when_the_caller_ends(lambda: os.kill(os.getpid(), signal.SIGHUP))
-        self.call_after_refresh(gc.enable)  # which was put off until the first paint
+        if not gc.isenabled():
+            self.call_after_refresh(_collect)
         remap, unknown = keymap.remapped(self.settings.keys)
         self.set_keymap(remap)
         if self.session.path is None:
@@ -157,6 +158,13 @@ class Knscope(OneKeyAtATime):
 
     def on_unmount(self) -> None:
         self.session.close()
+
+
+def _collect() -> None:
+    """Collect garbage, which was put off until the first paint, but not among what is there by then and stays: a key that falls on a
+    collection waits for it."""
+    gc.freeze()
+    gc.enable()
 
 
 def run_workbench(store: Path | None, flags: Mapping[str, Any] | None = None) -> None:

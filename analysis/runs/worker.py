@@ -98,9 +98,8 @@ class Worker:
         cancelled: Callable[[], bool],
         progress: Callable[[int], None] = lambda done: None,
     ) -> tuple[int, Mapping[str, Any] | None]:
-        """Do a unit and commit it. Returns how many of its results are stored (fewer when cancelled), and what a load
-        (the model's row) or a try answers.
-        """
+        """Do a unit and commit it: how many of its results are stored (fewer when cancelled), and what a load (the model's row) or a
+        try answers."""
         self.keys = []
         held = self.load(unit.source)
         if unit.model not in ("", held.hash):
@@ -111,8 +110,7 @@ class Worker:
         if unit.phase == "load":
             return 1, held.row
         if unit.phase == "try":
-            answer = self._tries_of(held).tried(unit, cancelled)
-            return (0 if answer is None else unit.size), answer
+            return unit.size if (found := self._tries_of(held).tried(unit, cancelled)) else 0, found
         steps: Mapping[str, Callable[[Held, Unit], Iterable[int]]] = {
             "predict": self._predict,
             "attribute": self._attribute,
