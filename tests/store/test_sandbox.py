@@ -102,7 +102,7 @@ def test_sandbox_ends_every_bomb(published: Path, kind: str) -> None:
     with Sandbox(published, memory_limit="200MB") as sandbox:
         for bomb in statements.BOMBS[kind]:
             started = time.monotonic()
-            with pytest.raises(UserError, match=r"stopped after|memory|[Dd]epth|nested|syntax") as ended:
+            with pytest.raises(UserError, match=r"stopped after|memory|[Dd]epth|nested|syntax|Malformed") as ended:
                 sandbox.run(bomb, limit=100_000, seconds=limit)
             took = time.monotonic() - started
             assert took < 10, f"{bomb[:80]} took {took:.1f} s: {ended.value}"
