@@ -174,6 +174,22 @@ async def test_enter_leads_from_a_bin_to_neurons_to_facts_to_the_query_row(workb
         assert (driver.table("queries").current or {})["fact"] == wanted
 
 
+async def test_a_neuron_opened_from_one_fact_shows_all_facts_that_it_serves_and_marks_that_one(workbench: Make) -> None:
+    async with workbench().run_test(size=WIDE) as pilot:
+        driver = await Driver(pilot).ready()
+        await driver.do("cursor.down", "go.in", "go.in", "tab.neuron")
+        await driver.until(lambda: "layer" in driver.table("neuron").frame.columns, "the list of neurons")
+        shown = driver.app.session.shown()
+        assert shown is not None and shown.selection.level == "fact"
+        marked = driver.table("neuron").current or {}
+        await driver.do("go.in")
+        await driver.until(lambda: "fact" in driver.table("neuron").frame.columns, "one neuron")
+        kn = driver.app.session.reader.kn(shown.view).filter(layer=marked["layer"], neuron=marked["neuron"])
+        table = driver.table("neuron")
+        assert set(table.frame.select("fact", "lang").iter_rows()) == set(kn.select("fact", "lang").iter_rows())
+        assert table.frame["fact"].n_unique() > 1 and (table.current or {})["fact"] == shown.selection.fact
+
+
 async def test_the_neuron_pane_shows_what_neurons_promote_at_any_width(
     workbench: Make, made_store: Path, tmp_path: Path
 ) -> None:

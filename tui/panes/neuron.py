@@ -96,7 +96,8 @@ class NeuronPane(Pane):
     CONTEXT = "neuron"
     HELP = (
         "First the neurons of what is selected, those that serve the most facts on top (hub: the share of facts of other relations that"
-        " it serves besides one that it serves); Enter opens one: the tokens that its output vector promotes and suppresses, its"
+        " it serves besides one that it serves); Enter opens one, over all facts of the view: the tokens that its output vector promotes"
+        " and suppresses, its"
         " activation over all queries by language with the strongest and the weakest, the share of other facts by kind that it serves"
         " too, the tokens that it reads, its company; then its facts, its score as a share of each fact's maximum (of max), its place"
         " in the fact's set, what the answer loses when it alone is removed, and the degenerate pairs it is in. "
@@ -122,7 +123,7 @@ class NeuronPane(Pane):
         if place.layer is None or place.neuron is None:
             return Loaded(place, frame)
         one = place.layer, place.neuron
-        return Loaded(place, frame, page_of(reader, shown.narrowed, *one))
+        return Loaded(place, frame, page_of(reader, shown.view, *one))
 
     def sql(self, reader: Reader, shown: Shown) -> str:
         return self._sql(reader, shown, self.place)
@@ -133,19 +134,24 @@ class NeuronPane(Pane):
 
         if place.neuron is None or place.layer is None:
             return list_sql(reader, shown.narrowed, place.layer, place.column, place.last)
-        return one_sql(reader, shown.narrowed, place.layer, place.neuron)
+        return one_sql(reader, shown.view, place.layer, place.neuron)
 
     def paint(self, result: Any, shown: Shown) -> None:
         place, frame = result.place, result.frame
-        self.entitle(f"{place.trail} · {shown.subject}")
         one = place.neuron is not None
+        everything = ", ".join(shown.view.relations) or "everything"
+        self.entitle(f"{place.trail} · {everything if one else shown.subject}")
         summary, table = self.query_one(".summary", PlainText), self.query_one(FrameTable)
         summary.display = one
         if one:
             self.tell("")
             self._lines = lines_of(f"{place.layer}:{place.neuron}", frame, result.page)
             self._fit()
-            table.show(frame, ONE, ("fact", "lang"))
+            opened = table.current is None or "fact" not in table.current
+            at = (
+                {"fact": shown.selection.fact, "lang": ""} if opened and shown.selection.level != "everything" else None
+            )
+            table.show(frame, ONE, ("fact", "lang"), at, ("fact",))
             self.entitle(below="1 fact and language" if frame.height == 1 else f"{frame.height:,} facts and languages")
         else:
             from knscope.analysis.report import sentences
