@@ -32,10 +32,11 @@ GLYPHS = {
     "stopping": "■",
 }
 TONES = {"failed": "bad", "lost": "bad", "silent": "bad", "done": "good"}
-SCHEMA = ("run", "status", "progress", "done", "total", "rate", "left", "failures")
+SCHEMA = ("run", "status", "about", "progress", "done", "total", "rate", "left", "failures")
 COLUMNS = (
     Column("status", "status", lambda status: f"{GLYPHS.get(status, ' ')} {status}", tone=lambda status: TONES.get(status, "")),
-    Column("run", "started (UTC)", lambda run: began(run), grow=True),
+    Column("run", "started (UTC)", lambda run: began(run), most=24),
+    Column("about", "computes", grow=True, least=10, most=80, drop=4),
     Column("progress", "progress", lambda share: bar(share, 8), drop=3),
     Column("done", "done", cells.count, right=True),
     Column("total", "of", cells.count, right=True),
@@ -131,6 +132,7 @@ class RunsPane(Pane):
             (
                 one.run,
                 self._status(one),
+                about(one),
                 share(one),
                 one.record.done,
                 one.record.total,
@@ -170,6 +172,12 @@ class RunsPane(Pane):
         if (text := describe(self.marked())) != self._text:
             self._text = text
             self.query_one("#run-text", PlainText).update(text)
+
+
+def about(one: RunStatus) -> str:
+    """The models of a run and what it computes of them."""
+    models = [str(model.get("source", "?")).rsplit("/", 1)[-1] for model in one.record.config.get("models", ())]
+    return f"{', '.join(models)} · {', '.join(one.record.config.get('what', ()))}" if models else "questions and views"
 
 
 def describe(one: RunStatus | None) -> str:

@@ -139,16 +139,16 @@ class EditsPane(TablePane):
     COLUMNS = (
         Column("table", "", lambda name: name.replace(" held-out", "h"), most=10),
         Column("lang", "lang", most=8),
-        Column("edited", "edited", grow=True, least=18, most=24),
+        Column("edited", "edited", grow=True, least=14, most=24),
         Column("neurons", "n", lambda n: cells.NOTHING if n is None else f"{n:.1f}", right=True, drop=6),
-        Column("_specific", "specific, 95 %", most=24),
+        Column("_specific", "specific, 95 %", most=24, drop=3),
         Column("d", "own-other", lambda d: cells.NOTHING if d is None else f"{d:+.2f}", right=True),
-        Column("d_interval", "its 95 %", interval, drop=3),
-        Column("vs_random_interval", "- random", interval, drop=2),
+        Column("d_interval", "its 95 %", interval, drop=4),
+        Column("vs_random_interval", "- random", interval, drop=1),
         Column(
-            "verdict", "specific to", cells.plain, most=13, drop=3, tone=lambda word: "good" if word == "own" else ""
+            "verdict", "specific to", cells.plain, most=13, drop=2, tone=lambda word: "good" if word == "own" else ""
         ),
-        Column("vs_first", "- first", interval, drop=4),
+        Column("vs_first", "- first", interval, drop=5),
         Column("_sr", "SR (eq. 11), 95 %", most=24, drop=5),
         *_figures(("kl", "KL", 6)),
         Column("facts", "facts", cells.count, right=True, drop=7),

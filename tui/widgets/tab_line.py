@@ -20,7 +20,8 @@ class TabLine(Widget):
 
     def render(self) -> RenderResult:
         shown = [(number, name) for number, name in enumerate(TABS, 1) if self.narrow or number > 1]
-        wide = self.content_size.width >= sum(len(name) + 4 for _, name in shown)
+        room = self.content_size.width - sum(len(name) for _, name in shown)
+        wide, dense = room >= 4 * len(shown), room < 3 * len(shown) - 1
         items = []
         for number, name in shown:
             style = (
@@ -28,7 +29,7 @@ class TabLine(Widget):
                 if name.lower() == self.active
                 else "$text-muted"
             )
-            text = f" {number} {name} " if wide else f"{number} {name}"
+            text = f" {number} {name} " if wide else f"{number}{'' if dense else ' '}{name}"
             item = Content.from_markup(f"[{style}]$text[/]", text=text)
             items.append(item.stylize(f"@click=screen.tab('{name.lower()}')"))
         return Content("" if wide else " ").join(items)
