@@ -9,6 +9,7 @@ import numpy.typing as npt
 import polars as pl
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 from knscope.analysis.figures.palette import COLOURS, places
 from knscope.analysis.figures.style import (
@@ -86,3 +87,5 @@ def _finish(axes: Axes, table: pl.DataFrame, ylabel: str) -> None:
     layers = table["layer"].unique().sort().to_list()
     if len(layers) <= 12:
         axes.set_xticks(layers)
+    else:
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))

@@ -30,7 +30,7 @@ LOW = 14
 KINDS = ("paper", "strict", "sets")
 ROLES = {"kn": "knowledge neurons", "layer_control": "same layers", "drop_control": "matched drops"}
 COLUMNS = (
-    Column("pair", "fact", grow=True, least=16, most=40),
+    Column("pair", "fact", grow=True, least=12, most=40),
     Column("lang", "lang", most=8),
     Column("a", "a", right=True),
     Column("b", "b", right=True),
