@@ -97,8 +97,8 @@ class NeuronPane(Pane):
     HELP = (
         "First the neurons of what is selected, those that serve the most facts on top (hub: the share of facts of other relations that"
         " it serves besides one that it serves); Enter opens one, over all facts of the view: the tokens that its output vector promotes"
-        " and suppresses, its"
-        " activation over all queries by language with the strongest and the weakest, the share of other facts by kind that it serves"
+        " and suppresses, its activation over all queries by language with the strongest and the weakest, the share of other facts by"
+        " kind that it serves"
         " too, the tokens that it reads, its company; then its facts, its score as a share of each fact's maximum (of max), its place"
         " in the fact's set, what the answer loses when it alone is removed, and the degenerate pairs it is in. "
         "Enter on a fact goes to it in the query table. Neurons are written layer:neuron, both from 0. A bin of the layers pane"
