@@ -238,6 +238,8 @@ class DknPane(Pane):
         self._result = result
         if not result.rates["pairs"].sum():
             self.entitle("DKN", "")
+            self.tell("")
+            self.query_one(".summary").display = False
             self.say("No ablation of this selection is stored. r says what computing it takes.")
             return
         self._tell_rates()
