@@ -187,6 +187,7 @@ class LiknPane(Pane):
         if len(result.langs) < 2:
             self.entitle(below="")
             self.tell("")
+            summary.display = False
             self.say("One language only: there is nothing to share. L chooses languages, m another model.")
             return
         below = f"in {result.covered} of {result.facts} facts · {LEGEND}"
