@@ -13,7 +13,6 @@ from knscope.analysis.factcheck import table as factcheck_table
 from knscope.analysis.layers import table as layers_table
 from knscope.analysis.likn import table as likn_table
 from knscope.analysis.report import facts_known
-from knscope.analysis.statistics.columns import told_in_text
 from knscope.analysis.statistics.table import Table
 from knscope.analysis.stored.neuron_sets import pair_of
 from knscope.analysis.stored.standing import knows_any, said_below, with_standing
@@ -24,7 +23,7 @@ from knscope.store.view import View
 def build(reader: Reader) -> list[Table]:
     """Facts known, neurons per layer and language, shared neurons, and degenerate pairs, over all models and methods."""
     known = facts_known.build(reader)
-    shared, degenerate, notes = [], [], {}
+    shared, degenerate, notes, aside = [], [], {}, {}
     tables = [known]
     standing: list[str] = []
     for view in default_views(reader):
@@ -35,28 +34,19 @@ def build(reader: Reader) -> list[Table]:
         if len(pair := pair_of(view.langs)) > 1:
             table = likn_table.build(reader, view.with_(langs=pair))
             shared.append(table.frame.head(4).select(*names, pl.all()))
-            notes["likn"] = table.notes
+            notes["likn"], aside["likn"] = table.notes, table.aside
         table = dkn_table.build(reader, view)
         if not table.frame.is_empty():
             last = table.frame["lang"][-1]
             rows = table.frame.filter(pl.col("lang") == last)
             degenerate.append(rows.select(*names, pl.all()))
-            notes["dkn"] = table.notes[2:]
+            notes["dkn"], aside["dkn"] = table.notes[2:], table.aside
     if shared:
-        aside = told_in_text(shared[0].schema)
-        tables.append(
-            Table("likn", "neurons shared by the languages", pl.concat(shared), (*notes["likn"], *standing), aside)
-        )
+        below = (*notes["likn"], *standing)
+        tables.append(Table("likn", "neurons shared by the languages", pl.concat(shared), below, aside["likn"]))
     if degenerate:
-        tables.append(
-            Table(
-                "dkn",
-                "degenerate pairs and their controls",
-                pl.concat(degenerate),
-                (*notes["dkn"], *standing),
-                told_in_text(degenerate[0].schema),
-            )
-        )
+        below = (*notes["dkn"], *standing)
+        tables.append(Table("dkn", "degenerate pairs and their controls", pl.concat(degenerate), below, aside["dkn"]))
     return tables
 
 
