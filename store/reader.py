@@ -359,10 +359,9 @@ class Reader:
                 return True
             addresses = Addresses.of(cursor.execute(SITES, {"model": view.model}).fetchall())
             steps = self._dense_steps(missing)
-            total = len(missing)
-            table = f"{self._intake.large}score_row"
+            table, report = f"{self._intake.large}score_row", lambda done: progress(done, len(missing))
             try:
-                return extension.extend(cursor, table, steps, addresses, lambda done: progress(done, total), cancelled)
+                return extension.extend(cursor, table, steps, addresses, report, cancelled)
             finally:
                 self.extended += 1
 
@@ -375,10 +374,8 @@ class Reader:
         step: list[tuple[extension.Missing, Scores]] = []
         for one in ordered:
             step.append((one, self.dense(one.key)))
-            if (
-                len(step) == extension.QUERIES_AT_ONCE
-                or sum(scores.nbytes for _, scores in step) > extension.BYTES_AT_ONCE
-            ):
+            large = sum(scores.nbytes for _, scores in step) > extension.BYTES_AT_ONCE
+            if large or len(step) == extension.QUERIES_AT_ONCE:
                 yield step
                 step = []
         if step:
@@ -388,9 +385,8 @@ class Reader:
         """What to say beside a missing result when shards cannot be read; empty when all can."""
         if not self.damaged:
             return ""
-        why = next(iter(self.damaged.values()))
         return (
-            f"; {len(self.damaged)} of its shards cannot be read ({why}): "
+            f"; {len(self.damaged)} of its shards cannot be read ({next(iter(self.damaged.values()))}): "
             f"knscope store verify {self.path} names them, and running again computes anew what they held"
         )
 

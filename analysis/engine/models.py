@@ -247,6 +247,34 @@ def wrap_model(
     """
     if not ours:
         adapted.check_adapted(model, source if source != "memory" else name)
+    _check_tokens(model, tokenizer, kind, source)
+    model.eval().requires_grad_(False)
+    architecture = type(model).__name__
+    if kind == "encoder-decoder":
+        model = Sourced(model)
+    dtype = str(next(model.parameters()).dtype).removeprefix("torch.")
+    attention = str(getattr(model.config, "_attn_implementation", None) or "eager")
+    identity = ModelIdentity(
+        name,
+        source,
+        revision,
+        architecture,
+        dtype,
+        attention,
+        weights_hash(model, site_pattern),
+        tokenizer_hash(tokenizer),
+    )
+    probe = probe_ids(model, tokenizer, rows=1, tokens=7)
+    if ours:
+        open_experts(model, probe)
+    within = f"{model.decoder}." if isinstance(model, Sourced) else ""
+    return LoadedModel(
+        model, tokenizer, kind, identity, find_sites(model, probe, site_pattern, within), _context(model, tokenizer)
+    )
+
+
+def _check_tokens(model: Any, tokenizer: Any, kind: str, source: str) -> None:
+    """Raises ModelError where the tokenizer lacks what a model of this kind needs of it, or has tokens that the model lacks."""
     if not getattr(tokenizer, "is_fast", False):
         raise ModelError(
             f"{source}: its tokenizer has no fast version, so tokens cannot be traced to characters; convert it first"
@@ -271,29 +299,6 @@ def wrap_model(
             f"{source}: {beyond[0]} was added to its tokenizer and not to the model, which knows {_embedded(model)} tokens; "
             "name one of these in the tokenizer's configuration"
         )
-    model.eval().requires_grad_(False)
-    architecture = type(model).__name__
-    if kind == "encoder-decoder":
-        model = Sourced(model)
-    dtype = str(next(model.parameters()).dtype).removeprefix("torch.")
-    attention = str(getattr(model.config, "_attn_implementation", None) or "eager")
-    identity = ModelIdentity(
-        name,
-        source,
-        revision,
-        architecture,
-        dtype,
-        attention,
-        weights_hash(model, site_pattern),
-        tokenizer_hash(tokenizer),
-    )
-    probe = probe_ids(model, tokenizer, rows=1, tokens=7)
-    if ours:
-        open_experts(model, probe)
-    within = f"{model.decoder}." if isinstance(model, Sourced) else ""
-    return LoadedModel(
-        model, tokenizer, kind, identity, find_sites(model, probe, site_pattern, within), _context(model, tokenizer)
-    )
 
 
 def _embedded(model: Any) -> int:

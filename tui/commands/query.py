@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from knscope.tui.commands import common
 from knscope.tui.commands.options import Chat, Device, Dtype, Json, ModelArgument, Prefix, SetFile, Site
+
+if TYPE_CHECKING:
+    from knscope.analysis.statistics.table import Table
 
 
 def query(
@@ -41,12 +45,9 @@ def query(
     """Show the likeliest answers of MODEL to a prompt, and the neurons that contribute to given answers."""
     import json
 
-    import polars as pl
-
     from knscope.analysis.api.neuron_set import NeuronSet
     from knscope.analysis.engine.sources import absolute_source, with_site
     from knscope.analysis.prompts.open_prompt import with_answer
-    from knscope.analysis.prompts.words import WITHOUT_PATH
     from knscope.store.errors import UserError
     from knscope.tui.commands.inspect import check_options
     from knscope.tui.printing import output
@@ -71,19 +72,26 @@ def query(
     if edited is not None:
         how |= {"neurons": edited.neurons, "made_for": edited.model, "scale": scale}
     found = common.child("question", json.dumps({**about, **how, "answers": answers}))
-    name = found["model"]
-    tables = [output.one_table("likeliest", f"likeliest answers: {name}", pl.DataFrame(found["likeliest"]))]
-    if edited is not None:
-        title = f"likeliest answers with {len(edited):,} neurons × {scale:g}"
-        tables.append(output.one_table("edited", title, pl.DataFrame(found["edited"]), *found["edited_notes"]))
-    if answers:
-        tables += [
-            output.one_table("prediction", "what the model answers", pl.DataFrame(found["prediction"]), WITHOUT_PATH),
-            output.one_table(
-                "neurons", f"neurons of highest score ({label})", pl.DataFrame(found["neurons"]), *found["notes"]
-            ),
-        ]
-    output.emit(tables, "json" if as_json else "table", hint="--json")
+    edit = "" if edited is None else f"{len(edited):,} neurons × {scale:g}"
+    output.emit(list(_tables(found, label, edit)), "json" if as_json else "table", hint="--json")
+
+
+def _tables(found: dict[str, Any], label: str, edit: str) -> Iterator[Table]:
+    """What the model's process found, as tables: with a set also under its edit, with answers also their neurons."""
+    import polars as pl
+
+    from knscope.analysis.prompts.words import WITHOUT_PATH
+    from knscope.tui.printing import output
+
+    def table(name: str, title: str, *notes: str) -> Table:
+        return output.one_table(name, title, pl.DataFrame(found[name]), *notes)
+
+    yield table("likeliest", f"likeliest answers: {found['model']}")
+    if edit:
+        yield table("edited", f"likeliest answers with {edit}", *found["edited_notes"])
+    if found.get("prediction"):
+        yield table("prediction", "what the model answers", WITHOUT_PATH)
+        yield table("neurons", f"neurons of highest score ({label})", *found["notes"])
 
 
 def _solved(prompt: str, subject: str, examples: list[str]) -> str:

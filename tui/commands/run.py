@@ -49,17 +49,28 @@ FIELDS = {
 }
 """Options that RunConfig calls otherwise."""
 
+ExperimentFile = Annotated[
+    Path | None,
+    typer.Argument(
+        metavar="EXPERIMENT",
+        help="A file that says the rest, as status STORE RUN --config prints it; options beside it replace what it says.",
+    ),
+]
+Sets = Annotated[
+    list[Path] | None,
+    typer.Option(
+        "--set",
+        metavar="SET",
+        help="Edit the neurons of this set in every fact, in place of N: a file, or a list of STORE (a tag of knscope note); "
+        "repeat for several.",
+    ),
+]
+
 
 def run(
     context: typer.Context,
     store: Store,
-    file: Annotated[
-        Path | None,
-        typer.Argument(
-            metavar="EXPERIMENT",
-            help="A file that says the rest, as status STORE RUN --config prints it; options beside it replace what it says.",
-        ),
-    ] = None,
+    file: ExperimentFile = None,
     model: Annotated[
         list[str] | None,
         typer.Option("--model", help="A folder, a hub id or the name of a bundled model. Repeat for several."),
@@ -85,15 +96,7 @@ def run(
     sign: Annotated[
         str, typer.Option(help="Neurons that edits are of: positive, negative (they push the answer down), or both.")
     ] = "positive",
-    neurons: Annotated[
-        list[Path] | None,
-        typer.Option(
-            "--set",
-            metavar="SET",
-            help="Edit the neurons of this set in every fact, in place of N: a file, or a list of STORE (a tag of knscope "
-            "note); repeat for several.",
-        ),
-    ] = None,
+    neurons: Sets = None,
     size: Annotated[int, typer.Option(help="Neurons of the largest degenerate sets of --what sets: 3 to 6.")] = 3,
     site: Site = None,
     device: Device = "auto",
