@@ -1,10 +1,15 @@
-"""The controls of the LIKN pane fold into groups; folded or not, no line is lost."""
+"""The controls of the LIKN pane fold into groups; folded or not, no line is lost. They have room at any height."""
 
 from __future__ import annotations
 
-import polars as pl
+from collections.abc import Callable
 
+import polars as pl
+import pytest
+
+from knscope.tui.app import Knscope
 from knscope.tui.panes.likn_groups import GROUPS, grouped, label_of
+from tests.tui.driver import Driver
 
 SETS = (
     "at the thresholds", "top 6 of each", "shared answer token", "no shared token", "relation P36", "relation P37",
@@ -24,3 +29,14 @@ def test_grouped_folds_and_unfolds_every_line() -> None:
     assert unfolded["label"].to_list()[2:6] == ["▾ relations (2)", "  P36", "  P36, top 6", "  P37"]
     assert label_of("top 7, en + fr") == "  en + fr, top 7"
     assert grouped(frame.clear(), ()).is_empty()
+
+
+@pytest.mark.parametrize(("size", "shown"), [((80, 20), False), ((120, 40), True)])
+async def test_matrix_gives_way_where_the_controls_would_have_no_rows(
+    workbench: Callable[..., Knscope], size: tuple[int, int], shown: bool
+) -> None:
+    async with workbench().run_test(size=size) as pilot:
+        driver = await Driver(pilot).ready()
+        await driver.do("tab.likn")
+        await driver.until(lambda: driver.table("likn").row_count, "the controls are drawn")
+        assert driver.pane("likn").query_one(".summary").display is shown

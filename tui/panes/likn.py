@@ -33,6 +33,8 @@ if TYPE_CHECKING:
 
 BAR = 5
 """Cells of the bars of one fact's neurons, where there is room."""
+BESIDE = 5
+"""Lines that stand beside the matrix's languages: its head, the sentence, the head and two rows of the controls."""
 QUIET = 0.25
 """Seconds without a change before the controls are drawn: drawing them at every repeat of a held key would take too long."""
 REST = 8
@@ -192,12 +194,16 @@ class LiknPane(Pane):
             return
         below = f"in {result.covered} of {result.facts} facts · {LEGEND}"
         self.entitle(below=below)
-        summary.display = True
+        self._make_room(shown)
         self.summarise(matrix_text(result))
         self._asked = Asked(shown, time.monotonic(), below)
         if self._drawn_for(self._asked) is None:
             self._tell_shared(result)
         self._advance()
+
+    def _make_room(self, shown: Shown) -> None:
+        """The matrix gives way where it would leave the controls fewer than two rows."""
+        self.query_one(".summary", PlainText).display = self.size.height >= len(shown.view.langs) + BESIDE
 
     @staticmethod
     def _neuron_columns(langs: Sequence[str], wide: int) -> tuple[Column, ...]:
@@ -265,7 +271,9 @@ class LiknPane(Pane):
         return set(GROUPS) if fits else set()
 
     def on_resize(self) -> None:
-        """Other groups may fit. Textual calls this beside `Pane`'s own."""
+        """The matrix and other groups may fit. Textual calls this beside `Pane`'s own."""
+        if self._asked is not None:
+            self._make_room(self._asked.shown)
         if self._open is None and self._asked is not None and (drawn := self._drawn_for(self._asked)) is not None:
             self.call_after_refresh(self._show_controls, drawn)
 
