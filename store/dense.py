@@ -22,14 +22,16 @@ import numpy.typing as npt
 from knscope.store import files, sixteen
 from knscope.store.errors import UserError
 
-Form = Literal["none", "float16", "float32"]
-"""How dense scores are stored; `none`: not at all, so only neurons from the floor up are kept. No part of what a result means."""
+Form = Literal["auto", "none", "float16", "float32"]
+"""How dense scores are stored; `none`: not at all, so only neurons from the floor up are kept. `auto`: in 16 bits from `MANY_NEURONS` on,
+below in 32, where half of a few KiB is not worth a rounding. No part of what a result means."""
 FORMS: tuple[Form, ...] = get_args(Form)
 DENSE_FILE, SIXTEEN_FILE = "dense.npy", "dense.bin"
 Scores = npt.NDArray[np.float32]
 T = TypeVar("T")
 _FLOAT = np.dtype("<f4")
 MOST_NEURONS = 1 << 28
+MANY_NEURONS = 1 << 13
 _HEADER_BYTES = 256
 _HEADER = re.compile(
     rb"\x93NUMPY\x01\x00..\{'descr': '<f4', 'fortran_order': False, 'shape': \((\d{1,15}), (\d{1,15})\), \} *\n",

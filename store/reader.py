@@ -265,11 +265,11 @@ class Reader:
 
     def kn(self, view: View) -> pl.DataFrame:
         """Eq. 6-7. Columns fact, relation, lang, layer, neuron, rel (highest over its queries), share (of its queries)."""
-        return self._ask("kn", view)
+        return self._ask("kn", view, " ORDER BY fact, lang, rel DESC, layer, neuron")
 
     def likn(self, view: View) -> pl.DataFrame:
         """Eq. 8. Columns fact, relation, layer, neuron, rel and rel_max (lowest and highest over languages)."""
-        return self._ask("likn", view)
+        return self._ask("likn", view, " ORDER BY fact, rel DESC, layer, neuron")
 
     def layer_hist(self, view: View) -> pl.DataFrame:
         """Columns kind (a language, or LIKN), layer, n (pooled), share (mean over facts of the fact's own share)."""
@@ -280,7 +280,7 @@ class Reader:
 
         Columns lang_a, lang_b, shared (neurons, pooled over facts), facts (with neurons in both), facts_that_share.
         """
-        return self._ask("overlap", view)
+        return self._ask("overlap", view, " ORDER BY lang_a, lang_b")
 
     def dkn(self, view: View) -> pl.DataFrame:
         """Eq. 9-10: the degenerate pairs, of knowledge neurons and of the controls.

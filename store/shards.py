@@ -30,6 +30,7 @@ import pyarrow as pa
 from knscope.store import files, ledger, neurons, parquet, schema, sixteen
 from knscope.store.dense import (
     DENSE_FILE,
+    MANY_NEURONS,
     SIXTEEN_FILE,
     DamagedShardError,
     Dense,
@@ -118,7 +119,7 @@ def write_shard(
 
 def _dense_file(scores: Scores, form: Form) -> tuple[str, Callable[[Path], None], dict[str, Any]]:
     """The name of a file of dense scores, what writes it, and what the manifest says of it."""
-    if form == "float32":
+    if form == "float32" or (form == "auto" and scores.shape[1] < MANY_NEURONS):
         return DENSE_FILE, partial(np.save, arr=scores, allow_pickle=False), {"dense_sums": row_sums(scores)}
     rows = [sixteen.encode(row) for row in scores]
     about = {"dense_sums": [zlib.crc32(row) for row in rows], "dense_ends": list(accumulate(map(len, rows)))}

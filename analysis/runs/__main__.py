@@ -34,7 +34,7 @@ def main() -> int:
     worker.add_argument("--dtype", default="float32")
     worker.add_argument("--memory", type=int)
     worker.add_argument("--threads", type=int, default=1)
-    worker.add_argument("--dense", default="float16")
+    worker.add_argument("--dense", default="auto")
     look = parts.add_parser("inspect", help="print what a model is, as JSON")
     check = parts.add_parser("check", help="print what a model can do with some facts, as JSON")
     for part in (look, check):

@@ -67,7 +67,7 @@ class RunConfig:
     dtype: str = "float32"
     memory: int | None = None
     seed: int = 0
-    dense: Form = "float16"
+    dense: Form = "auto"
     """How scores below the floor are stored. No key names it: a result that is stored is not computed again in another form."""
     prefix: str = ""
     shots: int = 0

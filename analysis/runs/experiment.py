@@ -47,7 +47,7 @@ NOTES = {
     "device": "auto, cpu, cuda:0, cuda:0,cuda:1. From here on: where it is computed.",
     "engine": "process, inline or ray.",
     "processes": "Processes where there is no GPU; 0: a processor each, at most 8.",
-    "dense": "How scores below the floor are stored: none, float16, float32.",
+    "dense": "How scores below the floor are stored: auto, none, float16, float32.",
     "memory": "Bytes that one process may fill with a batch; 0: as many as are free.",
 }
 """Every key of the file but the models, in its order, with what it means."""

@@ -48,7 +48,7 @@ class WorkerSettings:
     dtype: str = "float32"
     memory: int | None = None
     threads: int = 1
-    dense: Form = "float16"
+    dense: Form = "auto"
 
     def arguments(self) -> list[str]:
         memory = [] if self.memory is None else ["--memory", str(self.memory)]

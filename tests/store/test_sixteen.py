@@ -17,6 +17,7 @@ from hypothesis.extra import numpy as arrays
 
 from knscope import store
 from knscope.store import compaction, runs, shards, sixteen
+from knscope.store.dense import MANY_NEURONS
 from knscope.store.errors import UserError
 from knscope.store.view import View
 from tests.store import synthetic
@@ -93,6 +94,13 @@ def test_tables_are_the_same_from_either_form_before_and_after_compaction(tmp_pa
             assert (reader.dense(key) == before).all()
     assert found["float32"] == found["float16"] and found["float16"][1]
     assert list(places["float16"].rglob("dense.bin")) and not list(places["float16"].rglob("dense.npy"))
+
+
+@pytest.mark.parametrize(("neurons", "file"), [(MANY_NEURONS - 1, "dense.npy"), (MANY_NEURONS, "dense.bin")])
+def test_auto_stores_scores_of_many_neurons_in_16_bits(tmp_path: Path, neurons: int, file: str) -> None:
+    place = store.create(tmp_path / "auto")
+    shards.write_shard(place, runs.new_run(place, {}), {}, np.ones((1, neurons), np.float32), form="auto")
+    assert [path.name for path in place.rglob("dense.*")] == [file]
 
 
 def test_without_dense_scores_rows_from_the_floor_up_are_there_and_the_rest_is_refused(tmp_path: Path) -> None:

@@ -107,8 +107,11 @@ def run(
     dtype: Dtype = "float32",
     memory: Annotated[str | None, typer.Option(help="Memory that a process may use for a batch, as in 8GiB.")] = None,
     dense: Annotated[
-        str, typer.Option(help="How scores below the floor are stored: none, float16 or float32.")
-    ] = "float16",
+        str,
+        typer.Option(
+            help="How scores below the floor are stored: auto (float16 from 8,192 neurons on), none, float16, float32."
+        ),
+    ] = "auto",
     prefix: Prefix = "",
     chat: Chat = "",
     shots: Shots = 0,
