@@ -26,11 +26,15 @@ def load_csv(
     except pl.exceptions.PolarsError as error:
         _explain(path, separator, given)
         raise UserError(f"{path}: cannot be read as CSV: {first_line(error)}") from error
-    table = table.rename(lambda column: column.strip().lower()).filter(pl.any_horizontal(pl.all().is_not_null()))
-    found = _check_header(path, table.columns, given)
+    names = [column.strip().lower() for column in table.columns]
+    found = _check_header(path, names, given)
+    for name in found.values():
+        if names.count(name) > 1 or f"{name}_duplicated_0" in names:  # as Polars calls the second of two alike
+            raise UserError(f"{path}, line 1: the column {name} stands twice in the header; rename one of the two")
+    table = table.filter(pl.any_horizontal(pl.all().is_not_null()))
     if table.is_empty():
         raise UserError(f"{path}: has a header but no rows")
-    table = table.select(pl.col(theirs).alias(ours) for ours, theirs in found.items())
+    table = table.select(pl.col(table.columns[names.index(theirs)]).alias(ours) for ours, theirs in found.items())
     if "alternatives" in table.columns:
         table = table.with_columns(
             pl.col("alternatives").str.split("|").list.eval(pl.element().str.strip_chars()).list.drop_nulls()

@@ -105,7 +105,7 @@ def json_array(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
 def json_value(text: str, path: Path, first: int = 1) -> Any:
     """A text of `path` that begins on line `first`, as JSON. Raises UserError with line and column where it is none."""
     try:
-        return json.loads(text)
+        return json.loads(text, object_pairs_hook=_with_keys_once)
     except json.JSONDecodeError as error:
         line, what = first + error.lineno - 1, error.msg.removesuffix(" at")  # "Unterminated string starting at"
         if what == "Extra data" and path.suffix != ".jsonl":
@@ -113,6 +113,14 @@ def json_value(text: str, path: Path, first: int = 1) -> Any:
         raise UserError(f"{path}, line {line}: not valid JSON: {what} at column {error.colno}") from error
     except (ValueError, RecursionError) as error:  # a number of thousands of digits, brackets nested as deep
         raise UserError(f"{path}, line {first}: this JSON cannot be read: {first_line(error)}") from error
+
+
+def _with_keys_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        keys = [key for key, _ in pairs]
+        raise ValueError(f"the key {next(key for key in found if keys.count(key) > 1)!r} stands twice in one object")
+    return found
 
 
 def _object(value: Any, place: str) -> dict[str, Any]:

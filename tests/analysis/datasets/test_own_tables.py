@@ -178,6 +178,8 @@ BROKEN_CSV = {
     "no header": (f"{TZ}\n{KE}\n", r"line 1: columns fact_id, .* missing; the header needs fact_id,"),
     "empty": ("", r"facts\.csv is empty"),
     "header only": (HEADER + "\n", r"has a header but no rows"),
+    "a column twice": (f"{HEADER},object\n{TZ},Arusha\n", r"line 1: the column object stands twice in the header"),
+    "a column twice in other letters": (f"{HEADER},Object\n{TZ},Arusha\n", r"line 1: the column object stands twice"),
     "too many cells": (f"{HEADER}\n{TZ}\n{KE},more\n", r"line 3: 7 cells, the header has 6"),
     "open quote": (
         f'{HEADER}\ntz,P36,en,"The capital of [X] is [Y],Tanzania,Dodoma\n',
@@ -267,6 +269,7 @@ BROKEN_JSONL = {
         records(*[{}] * 6) + '{"fact_id": "x"\n',
         r"line 7: not valid JSON: .* at column \d+; mend this line, or take it out$",
     ),
+    "a key twice": (records({}) + '{"object": "x", "object": "y"}\n', r"line 2: .*the key 'object' stands twice"),
     "no object": (records({}) + "[1, 2]\n", r"line 2: expected a JSON object, found list"),
     "missing column": (records({}) + '\n{"fact_id": "x"}\n', r"line 3: 'relation' is missing"),
     "a number": (records({}, {"object": 5}), r"line 2: object must be a string, not 5"),
