@@ -25,7 +25,7 @@ from knscope.store import compaction, processes
 from knscope.store import runs as run_files
 from knscope.store.errors import ProcessFailed, UserError
 from knscope.tui.cli import run_app
-from knscope.tui.commands import common, reference, run
+from knscope.tui.commands import common, inspect, reference, run
 from knscope.tui.commands.query import _solved
 from knscope.tui.printing import output
 
@@ -350,6 +350,14 @@ def test_data_check_puts_the_text_of_a_file_before_every_template(
     found = {table["name"]: table["rows"] for table in json.loads(capsys.readouterr().out)["tables"]}
     assert {row["reason"] for row in found["unusable"]} == {"too-long"}
     assert sum(row["usable_prompts"] for row in found["model"]) == 0
+
+
+def test_data_check_writes_the_prompts_a_model_knows_and_drops_alternatives_that_none_has(tmp_path: Path) -> None:
+    rows = [{"fact_id": "a", "alternatives": ""}, {"fact_id": "b", "alternatives": ""}]
+    inspect._write_known(tmp_path / "known.csv", rows, "model")
+    assert (tmp_path / "known.csv").read_text().splitlines() == ["fact_id", "a", "b"]
+    inspect._write_known(tmp_path / "more.csv", [rows[0], rows[1] | {"alternatives": "x|y"}], "model")
+    assert (tmp_path / "more.csv").read_text().splitlines() == ["fact_id,alternatives", 'a,""', "b,x|y"]
 
 
 def test_an_error_with_json_is_one_json_line_on_stderr(
