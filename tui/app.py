@@ -182,11 +182,15 @@ def run_workbench(store: Path | None, flags: Mapping[str, Any] | None = None) ->
         )
         raise UserError(f"the workbench needs a terminal{term}; for text use knscope kn, likn, dkn or sql")
     path, settings = store or state.last_store(), config.load(flags)
-    if in_browser:
-        fatal, code = _run(Knscope(path, settings))
-    else:
-        with drawing_alone(state.file("workbench.log")) as driver:
-            fatal, code = _run(Knscope(path, settings, driver))
+    gc.disable()  # until the first paint (`_collect`): nothing that loads before is garbage, and looking for it takes a tenth of that time
+    try:
+        if in_browser:
+            fatal, code = _run(Knscope(path, settings))
+        else:
+            with drawing_alone(state.file("workbench.log")) as driver:
+                fatal, code = _run(Knscope(path, settings, driver))
+    finally:
+        gc.enable()
     if fatal:
         raise UserError(fatal)
     if code:

@@ -8,12 +8,13 @@ Modules are imported where they are used: `main` has to take the working folder 
 from __future__ import annotations
 
 import gc
+import signal
 import sys
 
 
 def main() -> None:
     """Run the command line and leave with its exit code; a person's error is a message, never a traceback."""
-    from knscope.store import safe_path
+    from knscope.store import ending, safe_path
 
     safe_path.clean()
     import contextlib
@@ -23,6 +24,8 @@ def main() -> None:
     from knscope.tui.printing import streams
 
     streams.take_over()
+    # A shell that starts a command in the background has it ignore SIGINT; who sends it one all the same means to end it.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
         code = run_app(sys.argv[1:])
     except Exception:  # noqa: BLE001 - a fault of the program; its traceback may quote data, so it is printed as data are
@@ -32,20 +35,7 @@ def main() -> None:
         code = 1
     with contextlib.suppress(ReaderGone, UserError):  # of a command that failed: its exit code says so already
         sys.stdout.flush()
-    _end(code)
-
-
-def _end(code: int) -> None:
-    """End at once. Python itself would wait for threads that still load what nobody sees any more, and take all modules apart."""
-    import atexit
-    import contextlib
-    import os
-
-    atexit._run_exitfuncs()
-    for stream in (sys.stdout, sys.stderr):
-        with contextlib.suppress(Exception):
-            stream.flush()
-    os._exit(code)
+    ending.end(code)
 
 
 def run_app(arguments: list[str]) -> int:
@@ -145,17 +135,12 @@ def _asks_in_sql(arguments: list[str]) -> bool:
 
 
 def _open(store: str | None) -> None:
-    """Nothing that loads before the first paint is garbage: looking for it takes a tenth of that time. The workbench
-    collects again once it has painted."""
-    gc.disable()
-    try:
-        from pathlib import Path
+    gc.disable()  # for `run_workbench`, which enables it again, as early as can be
+    from pathlib import Path
 
-        from knscope.tui.app import run_workbench
+    from knscope.tui.app import run_workbench
 
-        run_workbench(Path(store) if store else None)
-    finally:
-        gc.enable()
+    run_workbench(Path(store) if store else None)
 
 
 if __name__ == "__main__":

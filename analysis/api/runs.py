@@ -11,7 +11,7 @@ from knscope.analysis.api.progress import Progress
 from knscope.analysis.engine.sources import absolute_source
 from knscope.analysis.runs import experiment
 from knscope.analysis.runs.config import ModelSource, RunConfig
-from knscope.analysis.runs.facts import absolute_data, check_sets, load_facts
+from knscope.analysis.runs.facts import absolute_data, check_store, load_facts
 from knscope.analysis.runs.protocol import cancel_job, start_job
 from knscope.analysis.runs.status import Observer, RunStatus
 from knscope.store import open as open_store
@@ -47,9 +47,9 @@ def run(
     :raises ProcessFailed: the run failed or was cancelled; what it has stored is kept
     """
     asked = _asked(models, data, options)
-    experiment.check_dataset(asked, load_facts(asked.config).hash)
-    place = Path(store)
-    check_sets(place, asked.config)
+    place, dataset_hash = Path(store), load_facts(asked.config).hash
+    experiment.check_dataset(asked, dataset_hash)
+    check_store(place, asked.config, dataset_hash)
     name = start_job(place, asked.config)
     if wait:
         _follow(place, name, progress or Progress())

@@ -94,10 +94,7 @@ class LoadedModel:
         found = self.tokenizer.convert_tokens_to_ids(token)
         unknown = found is None or (found == self.tokenizer.unk_token_id and token != self.tokenizer.unk_token)
         if unknown or found >= self.vocabulary:
-            raise ModelError(
-                f"method option substitute={token}: {self.label} has no token of that name; write one of its vocabulary "
-                "as its tokenizer does, or leave the option out"
-            )
+            raise sources.no_token(token, self.label)
         return int(found)
 
     @property

@@ -134,6 +134,29 @@ def check_tokenizer(folder: Path) -> None:
         )
 
 
+def check_token(source: str, token: str) -> None:
+    """Raise ModelError for a token that the tokenizer of a model which is here has not: before the model is loaded."""
+    folder = local_folder(source)
+    if folder is None or not (folder / "tokenizer.json").is_file():
+        return
+    from tokenizers import Tokenizer
+
+    try:
+        known = Tokenizer.from_file(str(folder / "tokenizer.json")).token_to_id(token) is not None
+    except Exception:  # noqa: BLE001 - one that cannot be read: loading says why
+        return
+    if not known:
+        raise no_token(token, source)
+
+
+def no_token(token: str, model: str) -> ModelError:
+    """Of a `substitute` that a model does not have."""
+    return ModelError(
+        f"method option substitute={token}: {model} has no token of that name; write one of its vocabulary as its tokenizer does, or "
+        "leave the option out"
+    )
+
+
 def check_adapter(folder: Path) -> None:
     """Raise ModelError where a folder holds an adapter, which would be left out beside the weights that it changes."""
     if found := sorted([*folder.glob("adapter_config.json"), *folder.glob("adapter_model.*")]):

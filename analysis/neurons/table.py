@@ -155,13 +155,14 @@ WITH w AS (
     SELECT layer, neuron, promotes, seen, list_position(list_transform(promotes, lambda t: trim(t)), {wanted}) AS rank, promotes_by
     FROM promoted JOIN vocabulary USING (key) WHERE model = {sql_literal(view.model)}
 ),
-k AS (SELECT layer, neuron, count(DISTINCT fact) AS facts FROM ({reader.macro_sql("kn", view)}) GROUP BY ALL)
+k AS (SELECT layer, neuron, count(DISTINCT fact) AS facts FROM ({reader.macro_sql("kn", _whole(view))}) GROUP BY ALL)
 SELECT layer, neuron, rank, promotes_by[rank] AS "by", coalesce(facts, 0) AS facts, promotes, seen
 FROM w LEFT JOIN k USING (layer, neuron) WHERE rank > 0 ORDER BY "by" DESC, layer, neuron"""
 
 
 def list_sql(reader: Reader, view: View, layer: int | None = None, column: str = "", last: int | None = None) -> str:
-    """The knowledge neurons of a layer (None: of all), those that serve the most facts first.
+    """The knowledge neurons of a layer (None: of all), those that serve the most facts first. `facts` and the shares of other facts count
+    all facts of the View's relations, also where the View is narrowed to some.
 
     :param column: only those of a language, those shared by all languages (`LIKN`), or those in degenerate pairs (`DKN`)
     :param last: the layers from `layer` to this one
@@ -169,25 +170,31 @@ def list_sql(reader: Reader, view: View, layer: int | None = None, column: str =
     conditions = [] if layer is None else [f"layer BETWEEN {layer} AND {layer if last is None else last}"]
     if column in view.langs:
         conditions.append(f"lang = {sql_literal(column)}")
+    whole = _whole(view)
+    every = "k" if whole == view else f"({reader.macro_sql('kn', whole)})"
     having = {"LIKN": "WHERE all_langs > 0", "DKN": "WHERE pairs > 0"}.get(column, "")
     where = f"WHERE {' AND '.join(conditions)}" if conditions else ""
     return f"""\
 WITH k AS MATERIALIZED ({reader.macro_sql("kn", view)}),
 shared AS (SELECT fact, layer, neuron FROM k GROUP BY ALL HAVING count(*) = {len(view.langs)} AND {len(view.langs)} > 1),
 d AS MATERIALIZED ({_degenerate(reader, view)}),
-n AS (SELECT layer, neuron, count(DISTINCT fact) AS facts, string_agg(DISTINCT lang, ' ' ORDER BY lang) AS langs,
-          count(DISTINCT lang) AS n_langs, avg(rel) AS rel
+n AS (SELECT layer, neuron, string_agg(DISTINCT lang, ' ' ORDER BY lang) AS langs, count(DISTINCT lang) AS n_langs, avg(rel) AS rel
       FROM k {where} GROUP BY ALL),
+f AS (SELECT layer, neuron, count(DISTINCT fact) AS facts FROM {every} {where} GROUP BY ALL),
 l AS (SELECT layer, neuron, count(*) AS all_langs FROM shared GROUP BY ALL),
 p AS (SELECT layer, neuron, count(*) AS pairs FROM d GROUP BY ALL),
 w AS (SELECT layer, neuron, promotes, seen FROM promoted JOIN vocabulary USING (key) WHERE model = {sql_literal(view.model)}),
 o AS ({latest_sql(view.model)}),
-h AS ({kinds_sql(reader, view)})
+h AS ({kinds_sql(reader, whole)})
 SELECT n.layer, n.neuron, facts, langs, n_langs, coalesce(all_langs, 0) AS all_langs, rel, coalesce(pairs, 0) AS pairs,
     same_answer, same_relation, other_relation, promotes, seen, name, tags
-FROM n LEFT JOIN h USING (layer, neuron) LEFT JOIN l USING (layer, neuron) LEFT JOIN p USING (layer, neuron)
+FROM n JOIN f USING (layer, neuron) LEFT JOIN h USING (layer, neuron) LEFT JOIN l USING (layer, neuron) LEFT JOIN p USING (layer, neuron)
 LEFT JOIN w USING (layer, neuron) LEFT JOIN o USING (layer, neuron) {having}
 ORDER BY facts DESC, rel DESC, n.layer, n.neuron"""
+
+
+def _whole(view: View) -> View:
+    return view.with_(facts=(), queries=())
 
 
 def one_sql(reader: Reader, view: View, layer: int, neuron: int) -> str:

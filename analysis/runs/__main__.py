@@ -19,6 +19,7 @@ from typing import Any, TextIO
 from knscope.analysis.runs.config import RunConfig
 from knscope.analysis.runs.process_pool import Executor
 from knscope.analysis.runs.protocol import ERROR, PROGRAM
+from knscope.store import ending
 from knscope.store import runs as run_files
 
 
@@ -263,4 +264,4 @@ def _answer(request: Mapping[str, Any], worker: Any, cancelled: Callable[[], boo
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    ending.end(main())

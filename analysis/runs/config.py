@@ -13,7 +13,7 @@ from knscope.analysis.attribution.method import parse_method
 from knscope.analysis.attribution.others import needs_others
 from knscope.analysis.dkn.sets import check_size
 from knscope.analysis.edits.sets import ABLATIONS, Ablation
-from knscope.analysis.engine.sources import weight_bytes
+from knscope.analysis.engine.sources import check_token, weight_bytes
 from knscope.analysis.stored.negative import SIGNS, Sign
 from knscope.store.dense import FORMS, Form
 from knscope.store.errors import UserError
@@ -86,6 +86,9 @@ class RunConfig:
                 raise UserError(f"{text!r} is not UTF-8, and a run writes down what it is asked for; rename the file")
         object.__setattr__(self, "models", _once(self.models))
         for method in self.methods:
+            if substitute := parse_method(method).substitute:
+                for model in self.models:
+                    check_token(model.source, substitute)
             if needs_others(parse_method(method)) and "factcheck" in self.what:
                 raise UserError(
                     f"--method {method} starts from other facts, which claims have not; leave factcheck out of --what"

@@ -10,6 +10,8 @@ from pathlib import Path
 import polars as pl
 
 from knscope.analysis.api.neuron_set import NeuronSet
+from knscope.analysis.attribution.method import parse_method
+from knscope.analysis.attribution.others import needs_others
 from knscope.analysis.engine.sources import is_decoder
 from knscope.analysis.neurons import notes
 from knscope.analysis.prompts.encode import Query
@@ -18,6 +20,7 @@ from knscope.store import open as open_store
 from knscope.store.errors import UserError
 from knscope.store.layout import expanded
 from knscope.store.reader import Reader
+from knscope.store.runs import read_runs
 
 Templates = tuple[tuple[str, str, str], ...]
 """Relation, language and template of each."""
@@ -172,8 +175,22 @@ def _demo_facts(config: RunConfig) -> tuple[str, str, pl.DataFrame, Templates]:
     return "demo", hashlib.sha256(FACTS_CSV.read_bytes()).hexdigest(), frame, _templates(load_facts())
 
 
-def check_sets(store: Path, config: RunConfig) -> None:
-    """Raise UserError for a set of a run that is no file that can be read, and no list of any model of the store."""
+def check_store(store: Path, config: RunConfig, dataset_hash: str) -> None:
+    """Raise UserError for what a run cannot ask of a store.
+
+    That is a set that is no file that can be read and no list of any model of the store; and a method that starts from other facts where
+    the store has its scores from those of other data: one prompt would have two scores by one method.
+    """
+    starting = {method for method in config.methods if needs_others(parse_method(method))}
+    models = {model.source for model in config.models}
+    for record in read_runs(store) if starting else ():
+        same = starting.intersection(record.config.get("methods", ()))
+        same = same if models.intersection(model["source"] for model in record.config.get("models", ())) else set()
+        if same and record.computed and record.provenance.get("dataset_hash", dataset_hash) != dataset_hash:
+            raise UserError(
+                f"--method {min(same)} starts from other facts of the data, and {store} holds its scores from those of "
+                f"{record.config.get('data')} (run {record.run}); name another store"
+            )
     for name in config.sets:
         if notes.names_file(name):
             NeuronSet.load(name)

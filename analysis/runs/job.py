@@ -94,7 +94,7 @@ class Job:
 
     def __init__(self, config: RunConfig, facts: Facts, reader: Reader, executor: Executor, run: str = "") -> None:
         gpus = executor.gpus()
-        stored = RunStored(reader, config, gpus, run, facts.templates)
+        stored = RunStored(reader, config, facts, gpus, run)
         drawing = any(needs_others(parse_method(method)) for method in config.methods)
         pool = other_facts(config) if drawing else ()
         self.schedule = Schedule(config, facts.rows, stored, too_large_together(config), gpus, pool)

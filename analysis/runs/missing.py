@@ -174,7 +174,7 @@ def _asked(reader: Reader, view: View, seed: int) -> _Asked:
 
 def _attributions(asked: _Asked) -> tuple[list[Unit], set[str], dict[str, int], int]:
     queries = [Query(*row) for row in asked.rows.select(FIELDS).iter_rows()]
-    pool = _pool(asked.reader) if needs_others(parse_method(asked.view.method)) else ()
+    pool = _pool(asked.reader, asked.view.method) if needs_others(parse_method(asked.view.method)) else ()
     given = asked.source, asked.hash, asked.view.method, queries, UNIT_ROWS, pool
     units, wanted, stored = planner.attribution_units(asked.stored, *given)
     facts = {query.fact for unit in units for query in unit.queries}
@@ -182,12 +182,13 @@ def _attributions(asked: _Asked) -> tuple[list[Unit], set[str], dict[str, int], 
     return units, facts, {"attributions": lacking} if lacking else {}, round(_passes_of_one(asked) * lacking)
 
 
-def _pool(reader: Reader) -> Sequence[Query]:
-    """The data of the newest run that names any.
+def _pool(reader: Reader, method: str) -> Sequence[Query]:
+    """The data of the newest run of a method, else of the newest that names any.
 
     :raises UserError: they cannot be read any more
     """
-    named = [record.config for record in run_files.read_runs(reader.path) if record.config.get("data")]
+    found = [record.config for record in run_files.read_runs(reader.path) if record.config.get("data")]
+    named = sorted(found, key=lambda config: method in config.get("methods", ()))
     return other_facts(RunConfig.from_json(named[-1])) if named else ()
 
 

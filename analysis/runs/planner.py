@@ -63,8 +63,7 @@ TABLES = {
 """Where the results of a unit's phase are stored."""
 Planned = tuple[list[Unit], int, int]
 """Units of what is missing, how many results are wanted, how many of these are stored."""
-Place = tuple[str, str]
-"""A fact in a language."""
+Place = tuple[str, str]  # a fact in a language
 
 
 class Stored(Protocol):
@@ -184,12 +183,11 @@ def edit_units(
     seed: int,
     suppress: Sequence[Ablation] = ("zero",),
     signs: Sequence[Sign] = ("positive",),
+    facts: Collection[str] = (),
 ) -> Planned:
-    """Every edit that tables 1 and 2 show for a View, grouped by the query it is read on."""
-    new = edits_choose.irrelevant(reader, view, seed).filter("new")
-    aside = new.select("fact", "other", "same_relation", "kind").rows()
+    """Every edit that tables 1 and 2 show for a View, grouped by the query it is read on; of `facts` alone where some are named."""
     wanted = edits_choose.wanted(reader, view, seed, suppress, signs)
-    return _edits(reader, source, row, wanted, seed, aside)
+    return _edits(reader, source, row, wanted, seed, facts, _new_others(reader, view, seed))
 
 
 def given_units(
@@ -200,17 +198,16 @@ def given_units(
     seed: int,
     sets: Mapping[str, NeuronSet],
     suppress: Sequence[Ablation] = ("zero",),
+    facts: Collection[str] = (),
 ) -> Planned:
-    """Every edit of sets of one's own, those of other models left out."""
-    new = edits_choose.irrelevant(reader, view, seed).filter("new")
-    aside = new.select("fact", "other", "same_relation", "kind").rows()
+    """Every edit of sets of one's own, those of other models left out; `facts` as for `edit_units`."""
     mine = {name: one for name, one in sets.items() if one.is_of(view.model)}
     wanted = [
         edit
         for name, one in mine.items()
         for edit in edits_choose.wanted_of_set(reader, view, name, one, seed, suppress)
     ]
-    return _edits(reader, source, row, wanted, seed, aside)
+    return _edits(reader, source, row, wanted, seed, facts, _new_others(reader, view, seed))
 
 
 def edits_of(config: RunConfig, langs: Sequence[str]) -> int:
@@ -231,9 +228,22 @@ def edits_of(config: RunConfig, langs: Sequence[str]) -> int:
     return round(len(langs) * sets * reads * (1 + len(config.suppress)))
 
 
-def set_units(reader: Reader, source: str, row: Mapping[str, Any], view: View, seed: int, size: int = SIZE) -> Planned:
-    """Every set of three and more neurons that is ablated to find degenerate ones."""
-    return _edits(reader, source, row, dkn_larger.wanted(reader, view, size, seed), seed)
+def set_units(
+    reader: Reader,
+    source: str,
+    row: Mapping[str, Any],
+    view: View,
+    seed: int,
+    size: int = SIZE,
+    facts: Collection[str] = (),
+) -> Planned:
+    """Every set of three and more neurons that is ablated to find degenerate ones; `facts` as for `edit_units`."""
+    return _edits(reader, source, row, dkn_larger.wanted(reader, view, size, seed), seed, facts)
+
+
+def _new_others(reader: Reader, view: View, seed: int) -> Sequence[tuple[Any, ...]]:
+    new = edits_choose.irrelevant(reader, view, seed).filter("new")
+    return new.select("fact", "other", "same_relation", "kind").rows()
 
 
 def _edits(
@@ -242,9 +252,11 @@ def _edits(
     row: Mapping[str, Any],
     wanted: Sequence[WantedEdit],
     seed: int,
+    facts: Collection[str],
     aside: Sequence[tuple[Any, ...]] = (),
 ) -> Planned:
     """`aside`: rows of table irrelevant that are not stored."""
+    wanted = [edit for edit in wanted if not facts or edit.fact in facts]
     model, have = model_hash(row), reader.keys("edit")
     sources = {name: queries for edit in wanted for name, queries in edit.operations.items() if queries}
     wrong = wrong_objects(wanted)

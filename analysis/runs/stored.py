@@ -9,7 +9,7 @@ import numpy as np
 
 from knscope.analysis.prompts.encode import Query
 from knscope.analysis.runs.config import RunConfig
-from knscope.analysis.runs.facts import Templates, load_sets
+from knscope.analysis.runs.facts import Facts, load_sets
 from knscope.analysis.runs.planner import (
     Planned,
     activation_units,
@@ -56,16 +56,15 @@ class ReaderStored:
 class RunStored(ReaderStored):
     """`schedule.Stored`: what a run sees of the store while it runs.
 
-    :param templates: of the run's data, in their order
+    :param facts: the run's data
     """
 
-    def __init__(
-        self, reader: Reader, config: RunConfig, gpus: int = 0, run: str = "", templates: Templates = ()
-    ) -> None:
+    def __init__(self, reader: Reader, config: RunConfig, facts: Facts, gpus: int = 0, run: str = "") -> None:
         super().__init__(reader, run)
         self._config = config
         self._gpus = gpus
-        self._templates = templates
+        self._templates = facts.templates
+        self._facts = frozenset(row.fact for row in facts.rows)
         self._opened = reader.generation
 
     @property
@@ -104,7 +103,7 @@ class RunStored(ReaderStored):
 
     def late(self, phase: str, source: str, row: Mapping[str, Any], method: str) -> Planned:
         """At the default thresholds, over the languages of the run that the model has: of known facts, as tables show them, unless
-        it knows none."""
+        it knows none. Edits are those of the run's own facts, chosen among all as the tables choose them."""
         self.reader.poll()
         label = str(row["model"])
         if phase == "wiring":
@@ -118,10 +117,11 @@ class RunStored(ReaderStored):
         view = View(label, method, langs, relations=self._config.relations, known=bool(self.known(label)))
         given = (self.reader, source, row, view, self._config.seed)
         if phase == "sets":
-            return set_units(*given, self._config.size)
+            return set_units(*given, self._config.size, self._facts)
         if phase == "edit" and self._config.sets:
             given = (self.reader, source, row, view.with_(facts=self._config.fact_ids), self._config.seed)
-            return given_units(*given, load_sets(self.reader, label, self._config), self._config.suppress)
+            sets = load_sets(self.reader, label, self._config)
+            return given_units(*given, sets, self._config.suppress, self._facts)
         if phase == "edit":
-            return edit_units(*given, self._config.suppress, self._config.signs)
+            return edit_units(*given, self._config.suppress, self._config.signs, self._facts)
         return claim_units(*given, gpus=self._gpus)

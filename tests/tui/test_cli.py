@@ -24,6 +24,7 @@ from knscope.analysis.runs.status import RunStatus
 from knscope.store import compaction, processes
 from knscope.store import runs as run_files
 from knscope.store.errors import ProcessFailed, UserError
+from knscope.tui import cli
 from knscope.tui.cli import run_app
 from knscope.tui.commands import common, inspect, reference, run
 from knscope.tui.commands.query import _solved
@@ -506,6 +507,8 @@ def test_examples_and_a_chat_message_of_a_question_are_checked_before_anything_i
     models = ["--model", "bert-en", "--model", "gpt2-en"]
     assert run_app(["run", "a.knstore", *models, "--data", "demo", "--chat", "Go on."]) == 2
     assert "one model" in capsys.readouterr().err
+    assert run_app(["run", "a.knstore", *models, "--data", "demo", "--method", "amig+substitute=xyzzy"]) == 2
+    assert "bert-en has no token of that name" in " ".join(capsys.readouterr().err.split())
     assert _solved("The capital of [X] is [Y]", "Kenya", ["Germany=Berlin", "Spain = Madrid"]) == (
         "The capital of Germany is Berlin\nThe capital of Spain is Madrid\n"
     )
@@ -546,6 +549,19 @@ def test_exit_codes_are_an_interface_documented_alike_everywhere(capsys: pytest.
     page = (Path(__file__).parents[2] / "docs" / "programs.md").read_text(encoding="utf-8")
     assert "Exit codes are stable: 0 done, 1 failed, 2 bad input, 130 cancelled" in page
     assert all(f"`{code}`: {meaning}" in reference.page([]) for code, meaning in told.items())
+
+
+def test_sigint_ends_a_command_that_a_shell_started_in_the_background(monkeypatch: pytest.MonkeyPatch) -> None:
+    taken: list[object] = []
+    monkeypatch.setattr("knscope.tui.printing.streams.take_over", lambda: None)
+    monkeypatch.setattr("knscope.store.ending.end", taken.append)
+    monkeypatch.setattr(cli, "run_app", lambda arguments: taken.append(signal.getsignal(signal.SIGINT)))
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        cli.main()
+    finally:
+        signal.signal(signal.SIGINT, before)
+    assert taken[0] is signal.default_int_handler
 
 
 @pytest.mark.parametrize(

@@ -189,14 +189,14 @@ def _asked(file: Path | None, options: Mapping[str, Any], given: Collection[str]
 def _start(store: Path, asked: Experiment, follow: bool, as_json: bool) -> None:
     """Start the run, and follow it if asked to."""
     from knscope.analysis.runs import experiment, protocol
-    from knscope.analysis.runs.facts import check_sets, load_facts
+    from knscope.analysis.runs.facts import check_store, load_facts
     from knscope.store.errors import UserError
     from knscope.tui.printing import output
 
     config = asked.config
     facts = load_facts(config)  # whatever is wrong with the data is said here, before anything is started
     experiment.check_dataset(asked, facts.hash)
-    check_sets(store, config)
+    check_store(store, config, facts.hash)
     lacking = sorted(set(config.fact_ids) - {row.fact for row in facts.rows})
     if lacking and not config.part:
         raise UserError(f"--fact {lacking[0]}: {config.data} holds no fact of that id, or none that is asked for")

@@ -15,7 +15,7 @@ from knscope.analysis.edits import choose as edits_choose
 from knscope.analysis.edits import lookup as edits_lookup
 from knscope.analysis.neurons import notes
 from knscope.analysis.runs.config import ModelSource, RunConfig
-from knscope.analysis.runs.facts import absolute_set, check_sets
+from knscope.analysis.runs.facts import absolute_set, check_store
 from knscope.store.errors import UserError
 from knscope.store.view import View
 from knscope.tui.cli import run_app
@@ -109,15 +109,32 @@ def test_edits_and_runs_take_a_list_of_the_store_by_its_name(
     with pytest.raises(
         UserError, match=r"--set towns: no file of that name, and no list of .*; its lists are capitals"
     ):
-        check_sets(mine, config(tiny_models, tiny_facts, what=("edit",), sets=("towns",)))
+        check_store(mine, config(tiny_models, tiny_facts, what=("edit",), sets=("towns",)), "")
     wanted = config(tiny_models, tiny_facts, what=("edit",), sets=("capitals",), fact_ids=(fact,))
-    check_sets(mine, wanted)
+    check_store(mine, wanted, "")
     execute(mine, wanted)
     file = NeuronSet.of([(0, 1), (0, 3)], model).save(tmp_path / "capitals.json")
     by_name, by_file = table(capsys, *asked, "capitals"), table(capsys, *asked, str(file))
     assert by_name[0]["facts"] == 1 and by_name[0]["neurons"] == 2 and by_name == by_file
     assert run_app([*asked, "towns"]) == 2
     assert "'towns' is no list of neurons" in " ".join(capsys.readouterr().err.split())
+
+
+def test_a_run_edits_the_facts_that_it_names_as_the_tables_of_all_facts_show_them(
+    place: Path, tiny_models: Mapping[str, Path], tiny_facts: Path, tmp_path: Path
+) -> None:
+    mine, edited = Path(shutil.copytree(place, tmp_path / "mine.knstore")), 'SELECT DISTINCT query, "set" FROM edit'
+    with knscope.open(mine) as reader:
+        fact, before = reader.table("query")["fact"].min(), reader.sql(edited).rows()
+    execute(mine, config(tiny_models, tiny_facts, what=("edit",), fact_ids=(fact,)))
+    with knscope.open(mine) as reader:
+        (model,) = reader.models()
+        edits = edits_choose.wanted(reader, View(model, "bkn+nodes=4", ("en", "fr")))
+        own = {(query.id, edit.neurons) for edit in edits if edit.fact == fact for query in edit.reads}
+        names = edits_lookup.set_ids(reader, model, edits)
+        stored = reader.sql(edited).rows()
+    assert len({edit.fact for edit in edits}) > 1
+    assert set(stored) - set(before) == {(query, names[neurons]) for query, neurons in own}
 
 
 def test_a_run_keeps_the_name_of_a_list_and_makes_the_path_of_a_file_absolute(tmp_path: Path) -> None:

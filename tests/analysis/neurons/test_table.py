@@ -72,6 +72,10 @@ def test_the_list_of_neurons_shows_what_each_promotes(place: Path) -> None:
         mine = {(fact, lang) for fact, lang, *address in kn if address == [first["layer"], first["neuron"]]}
         beside = Counter(tuple(address) for fact, lang, *address in kn if (fact, lang) in mine)
         del beside[first["layer"], first["neuron"]]
+        one = table.neurons(reader, view.with_(facts=(next(fact for fact, *_ in mine),))).frame
+        assert one.height < listed.frame.height, "those of one fact, each with all the facts that it serves"
+        counts = ["layer", "neuron", "facts", "other_relation"]
+        assert one.select(counts).join(listed.frame.select(counts), on=counts, how="anti", nulls_equal=True).is_empty()
         found = {(row["layer"], row["neuron"]): row["together"] for row in company.frame.iter_rows(named=True)}
         assert list(found.values()) == [count for _, count in beside.most_common(20)]
         assert all(beside[address] == count for address, count in found.items())
