@@ -19,7 +19,7 @@ from knscope.analysis.runs.config import RunConfig, too_large_together
 from knscope.analysis.runs.facts import Facts, load_facts, other_facts
 from knscope.analysis.runs.process_pool import Executor, Outcome
 from knscope.analysis.runs.schedule import Schedule
-from knscope.analysis.runs.speed import ENDS, KEPT, Speed
+from knscope.analysis.runs.speed import ENDS, KEPT, Speed, kept, publishing
 from knscope.analysis.runs.stored import RunStored
 from knscope.store import compaction, processes, snapshot
 from knscope.store import runs as run_files
@@ -251,12 +251,13 @@ def _drive(
     executor = make_executor(config, asked)
     try:
         job = Job(config, facts, reader, executor, file.run)
+        job.speed = Speed(kept(run_files.read_runs(reader.path)))
 
         def report(schedule: Schedule) -> None:
             models = {source: dict(model.row) for source, model in schedule.models.items()}
             layers = {source: int(row["n_layers"]) for source, row in models.items()}
             left = job.speed.seconds_with(executor.partly(), schedule.left, len(executor.slots()), layers)
-            ends = None if left is None else time.time() + left
+            ends = None if left is None else time.time() + left + publishing(schedule.total)
             file.update(
                 total=schedule.total,
                 done=schedule.done + job.under_way,

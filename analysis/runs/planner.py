@@ -39,7 +39,7 @@ from knscope.analysis.runs.keys import (
     vocabulary_key,
     wiring_key,
 )
-from knscope.analysis.runs.units import ROLES, ScanItem, Unit, unit_rows
+from knscope.analysis.runs.units import ROLES, ROWS, ScanItem, Unit, unit_rows
 from knscope.analysis.stored.facts import stored_facts
 from knscope.analysis.stored.negative import Sign
 from knscope.analysis.types import Floats
@@ -47,7 +47,6 @@ from knscope.store.errors import UserError
 from knscope.store.reader import Reader
 from knscope.store.view import FLOOR, View
 
-EDITS_A_UNIT = 256
 WIRED_A_UNIT = 4096
 """Neurons: each unit passes over all output vectors of the model."""
 TABLES = {
@@ -276,7 +275,7 @@ def _edits(
     for query, edits in missing.items():
         part.append({"query": asdict(query), "wrong": wrong.get(query), "edits": edits})
         size += len(edits)
-        if size >= EDITS_A_UNIT:
+        if size >= ROWS["edit"]:
             units.append(_edit_unit(source, part, size, sources, seed))
             part, size = [], 0
     if part:

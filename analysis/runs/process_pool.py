@@ -47,7 +47,7 @@ class Outcome:
     """Of the error."""
     slot: int = 0
     seconds: float = 0.0
-    """What computing took, without loading the model; 0 where that is not known."""
+    """What computing took, without loading the model (of a load: what that took); 0 where it is not known."""
 
 
 class Executor(Protocol):
@@ -118,7 +118,8 @@ class InlineExecutor(Slots[Slot]):
         except Exception as error:  # noqa: BLE001 - whatever a unit does, the run goes on and reports it
             return [failed(unit, 0, fault(error, unit.source not in self._worker.loaded))]
         slot.sources = {unit.source}
-        return [Outcome(unit, stored=stored, model=model, seconds=self._clock() - began if warm else 0.0)]
+        timed = warm or unit.phase == "load"
+        return [Outcome(unit, stored=stored, model=model, seconds=self._clock() - began if timed else 0.0)]
 
     def under_way(self) -> int:
         """A unit is done within one call, so nobody can ask in between."""
@@ -144,7 +145,7 @@ class _Process(Slot):
     ready: bool = False
     """The worker has begun to wait for units."""
     began: float | None = None
-    """When the present unit was begun by a worker that holds its model."""
+    """When the present unit was begun by a worker that holds its model, or a load."""
 
     @property
     def doing(self) -> str:
@@ -189,7 +190,7 @@ class ProcessExecutor(Slots[_Process]):
         if held.worker is None:
             held.worker = self._start(slot)
             held.sources, held.ready = set(), False
-        held.began = self._clock() if unit.source in held.sources else None
+        held.began = self._clock() if unit.source in held.sources or unit.phase == "load" else None
         held.worker.compute(unit, held.number)
 
     def outcomes(self, timeout: float) -> list[Outcome]:
@@ -212,6 +213,10 @@ class ProcessExecutor(Slots[_Process]):
                 slot.worker.cancel()
 
     def close(self) -> None:
+        """All at once: a process takes a while to end."""
+        for slot in self._slots:
+            if slot.worker:
+                slot.worker.hang_up()
         for slot in self._slots:
             if slot.worker:
                 slot.worker.close()

@@ -118,9 +118,13 @@ class ModelWorker:
         """Free the models and the device's memory."""
         self._send({"request": "unload"})
 
+    def hang_up(self) -> None:
+        """End the process by end of file, and wait for nothing."""
+        self._requests.put(None)
+
     def close(self, timeout: float = 5.0) -> None:
         """End the process: politely by end of file, then by SIGTERM and SIGKILL."""
-        self._requests.put(None)
+        self.hang_up()
         for end in (None, self._process.terminate, self._process.kill):
             if end is not None:
                 end()

@@ -21,9 +21,8 @@ from knscope.analysis.runs.config import RunConfig
 from knscope.analysis.runs.facts import known_rows
 from knscope.analysis.runs.keys import model_hash, prediction_key
 from knscope.analysis.runs.planner import cut, remaining
-from knscope.analysis.runs.units import ROLES, UNIT_ROWS, Unit, unit_rows
+from knscope.analysis.runs.units import ROLES, ROWS, UNIT_ROWS, Unit, unit_rows
 
-PREDICT_ROWS = 64
 SETS_A_PLACE, CLAIMS_A_PLACE = 30, 0.8
 """Larger sets and claims a fact and language, as in the demo; claims are read of two fifths of the facts, right and wrong."""
 
@@ -126,9 +125,11 @@ class Schedule:
 
     @property
     def left(self) -> dict[tuple[str, str, str], int]:
-        """Results not stored yet by source, phase and method; of edits and claims a guess, until they are planned."""
+        """Results not stored yet by source, phase and method, the load of a model among them; of edits and claims a guess, until they
+        are planned."""
         counted = {place: max(0, total - self._done[place]) for place, total in self._totals.items()}
-        return counted | {place: guess for place, guess in self._guessed.items() if guess}
+        loads = {(source, "load", ""): 1 for source, *_ in counted if source not in self.models}
+        return loads | counted | {place: guess for place, guess in self._guessed.items() if guess}
 
     @property
     def exhausted(self) -> bool:
@@ -271,7 +272,7 @@ class Schedule:
         have = {keys[key].id for key in self._stored.keys("prediction", keys)} | self._stored.unusable(model.label)
         missing = [query for query in model.rows if query.id not in have]
         self._done[source, "predict", ""] = len(model.rows) - len(missing)
-        size = max(PREDICT_ROWS, unit_rows(len(missing), self._gpus))
+        size = max(ROWS["predict"], unit_rows(len(missing), self._gpus))
         units = [Unit("predict", source, queries=tuple(part)) for part in cut(missing, size)]
         self._add(f"predict {source}", (2,), units, lambda: self._predicted(source))
 

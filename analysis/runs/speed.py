@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from types import MappingProxyType
 
-from knscope.analysis.runs.units import Unit
+from knscope.analysis.attribution.method import parse_method
+from knscope.analysis.runs.units import ROWS, Unit
 from knscope.store.runs import RunRecord
 
 KEPT = "speed"
@@ -14,13 +16,26 @@ LEAST = 1.0
 """Seconds of a kind from which on its rate is told."""
 ENDS = "ends"
 """In a run's provenance: when it ends by its own clock, in seconds since 1970; None as long as it cannot tell."""
-RELATIVE = {"predict": (0.02, 0.0), "scan": (0.0, 3.5), "edit": (0.0, 0.05), "claim": (0.5, 0.0)}
-"""What a result takes of an attribution's time until its own kind was timed, a part of it over the number of layers, each of which an
-attribution integrates over: a scan took 0.13 of it with 30 layers and 0.8 with 4. Others count as one."""
+RELATIVE = {"predict": (0.02, 0.0), "scan": (0.0, 3.5), "edit": (0.0, 0.05)}
+"""What a result takes of the time of an `amig` attribution until its own kind was timed, a part of it over the number of layers, each of
+which an attribution integrates over: a scan took 0.13 of it with 30 layers and 0.8 with 4. Others count as one."""
+CLAIM = 0.5
+"""What a claim takes of an attribution by its method: those of right claims are stored."""
+APART = ("load", "predict")
+"""What says little of the pace of other kinds."""
+PASSES = 30
+"""Nodes of all paths of an `amig` attribution of six words."""
+MEMORY = 120.0
+"""Worker seconds after which what a kind took counts little beside what it takes now: first results wait for libraries to wake up, and
+other processes come and go."""
+PUBLISHED = (0.4, 2e-5)
+"""Seconds that results.duckdb takes at the end, whatever it holds, and for each result."""
 LAYERS = 4
 """Of a model that is not loaded yet."""
 Left = Mapping[tuple[str, str, str], int]
 """Results that are not stored yet, by model source, phase and method."""
+Sums = Mapping[str, Sequence[float]]
+"""Results and worker seconds of each kind."""
 KINDS = {"attributions": "attribute", "scans": "scan", "edits": "edit", "claims": "claim"}
 """What `Missing.counts` counts, as phases of units."""
 
@@ -31,22 +46,27 @@ def kind_of(phase: str, method: str) -> str:
 
 
 class Speed:
-    """Results and worker seconds, summed by model source and kind; loading a model does not count."""
+    """Results and worker seconds by model source and kind, later ones counting more.
 
-    def __init__(self) -> None:
+    :param kept: the same of earlier runs
+    """
+
+    def __init__(self, kept: Mapping[str, Sums] = MappingProxyType({})) -> None:
         self._summed: dict[str, dict[str, list[float]]] = {}
+        self._kept = kept
 
     def add(self, unit: Unit, results: int, seconds: float) -> None:
         """:param seconds: 0 where they are not known"""
-        if results and seconds > 0 and unit.phase != "load":
+        if results and seconds > 0:
             held = self._summed.setdefault(unit.source, {}).setdefault(kind_of(unit.phase, unit.method), [0.0, 0.0])
-            held[0], held[1] = held[0] + results, held[1] + seconds
+            less = math.exp(-seconds / MEMORY)
+            held[:] = held[0] * less + results, held[1] * less + seconds
 
     def seconds_with(
         self, partly: Iterable[tuple[Unit, int, float]], left: Left, workers: int, layers: Mapping[str, int]
     ) -> float | None:
         """`seconds_for` with the units under way counted too: (unit, results so far, seconds)."""
-        found, rest = Speed(), dict(left)
+        found, rest = Speed(self._kept), dict(left)
         found._summed = {
             source: {kind: [*held] for kind, held in kinds.items()} for source, kinds in self._summed.items()
         }
@@ -57,55 +77,91 @@ class Speed:
         return found.seconds_for(rest, workers, layers)
 
     def seconds_for(self, left: Left, workers: int, layers: Mapping[str, int] = MappingProxyType({})) -> float | None:
-        """Seconds that so many workers take for what is left: each kind of work at its own pace on its model; one that was not
-        timed yet at that of the others, by RELATIVE (`layers` by model source).
+        """Seconds that so many workers take for what is left, each kind of work at its own pace on its model (`layers` by source). What
+        is left of a phase is shared by as many workers as it makes units; all load a model at once.
 
-        None before anything but predictions was timed, where more than these is left: prompts predicted together say little of the rest.
+        None where nothing tells the pace of a kind that is left.
         """
-        timed = [each for kinds in self._summed.values() for each in kinds.items()]
-        every = [(layers.get(source, LAYERS), kinds.items()) for source, kinds in self._summed.items()]
-        whole = _pace(every)
-        more = any(results > 0 and phase != "predict" for (_, phase, _), results in left.items())
-        only = more and all(kind == "predict" for kind, _ in timed)
-        if whole is None or only:
-            return None
-        total = 0.0
+        by_phase: dict[str, list[float]] = {}
         for (source, phase, method), results in left.items():
-            kinds = self._summed.get(source, {})
-            done, seconds = kinds.get(kind_of(phase, method), (0.0, 0.0))
-            deep = layers.get(source, LAYERS)
-            pace = seconds / done if done else (_pace([(deep, kinds.items())]) or whole) * _relative(phase, deep)
-            total += max(0, results) * pace
-        return total / max(1, workers)
+            if results > 0:
+                pace = self._pace(source, kind_of(phase, method), layers)
+                if pace is None:
+                    return None
+                held = by_phase.setdefault(phase, [0.0, 0.0])
+                held[0] += results * pace
+                held[1] += math.inf if phase not in ROWS else math.ceil(results / ROWS[phase])
+        return sum(
+            spent / max(1, min(workers, units if name != "load" else 1)) for name, (spent, units) in by_phase.items()
+        )
+
+    def _pace(self, source: str, kind: str, layers: Mapping[str, int]) -> float | None:
+        """Worker seconds of a result: as timed in this run; else as in earlier ones, by how much slower the other kinds are now; else
+        what it is worth in the other kinds of the model, or of other models. Loads, and prompts predicted together, say little of them."""
+        own, kept = self._summed.get(source, {}), self._kept.get(source, {})
+        if kind in own:
+            return own[kind][1] / own[kind][0]
+        if kind in kept:
+            paces = {each: seconds / results for each, (results, seconds) in kept.items()}
+            slower = _rate((own[each], paces[each]) for each in own if each in paces and each not in APART)
+            return paces[kind] * (slower or 1.0)
+        for models in ({source: own}, {source: kept}, self._summed):
+            rate = _rate(
+                (held, _worth(each, layers.get(name, LAYERS)))
+                for name, kinds in models.items()
+                for each, held in kinds.items()
+                if each not in APART
+            )
+            if rate is not None and kind != "load":
+                return rate * _worth(kind, layers.get(source, LAYERS))
+        return None
 
     def to_json(self) -> dict[str, dict[str, list[float]]]:
         return {source: {kind: list(sums) for kind, sums in kinds.items()} for source, kinds in self._summed.items()}
 
 
-def _relative(phase: str, layers: int) -> float:
-    fixed, shared = RELATIVE.get(phase, (1.0, 0.0))
-    return fixed + shared / max(1, layers)
+def _worth(kind: str, layers: int) -> float:
+    """In attributions by `amig`."""
+    phase, _, label = kind.partition(" ")
+    if phase in RELATIVE or not label:
+        fixed, shared = RELATIVE.get(phase, (1.0, 0.0))
+        return fixed + shared / max(1, layers)
+    method = parse_method(label)
+    passes = method.nodes * (6 if method.baseline == "per_word" else 1) if method.kind == "integrated_gradients" else 1
+    return passes / PASSES * (CLAIM if phase == "claim" else 1.0)
 
 
-def _pace(models: Iterable[tuple[int, Iterable[tuple[str, Sequence[float]]]]]) -> float | None:
-    """Seconds of one attribution's worth of work, from kinds of work by the number of layers."""
-    timed = [
-        (_relative(kind.partition(" ")[0], layers) * done, seconds)
-        for layers, kinds in models
-        for kind, (done, seconds) in kinds
-    ]
-    work = sum(done for done, _ in timed)
-    return sum(seconds for _, seconds in timed) / work if work else None
+def _rate(timed: Iterable[tuple[Sequence[float], float]]) -> float | None:
+    """Seconds of one unit of worth, from results and seconds, and what a result is worth; None where nothing was timed."""
+    work = seconds = 0.0
+    for (results, took), worth in timed:
+        work, seconds = work + results * worth, seconds + took
+    return seconds / work if work else None
+
+
+def publishing(results: int) -> float:
+    """Seconds that a store of so many results takes at the end of a run."""
+    fixed, each = PUBLISHED
+    return fixed + each * results
+
+
+def kept(records: Iterable[RunRecord]) -> dict[str, dict[str, list[float]]]:
+    """What these runs have kept of each model source, together."""
+    found: dict[str, dict[str, list[float]]] = {}
+    for record in records:
+        for source, kinds in record.provenance.get(KEPT, {}).items():
+            for kind, (results, seconds) in kinds.items():
+                if not results:
+                    continue
+                held = found.setdefault(source, {}).setdefault(kind, [0.0, 0.0])
+                held[0], held[1] = held[0] + results, held[1] + seconds
+    return found
 
 
 def seconds_for(records: Iterable[RunRecord], source: str, method: str, counts: Mapping[str, int]) -> float | None:
     """Seconds one worker takes for so many results of `Missing.counts`, at the rate of the same kinds of work on the same model in
     these runs; None where a kind of it was not timed yet."""
-    summed: dict[str, list[float]] = {}
-    for record in records:
-        for kind, (results, seconds) in record.provenance.get(KEPT, {}).get(source, {}).items():
-            held = summed.setdefault(kind, [0.0, 0.0])
-            held[0], held[1] = held[0] + results, held[1] + seconds
+    summed = kept(records).get(source, {})
     total = 0.0
     for name, number in counts.items():
         results, seconds = summed.get(kind_of(KINDS[name], method), (0.0, 0.0))

@@ -12,6 +12,9 @@ ROLES = ("kn", "layer_control", "drop_control")
 UNIT_ROWS, UNIT_ROWS_GPU = 32, 256
 """Queries of a unit: few, so that every pane has something early; a GPU fills its passes only with many
 (`attribution.WINDOW_GPU`)."""
+ROWS = {"predict": 64, "attribute": UNIT_ROWS, "scan": UNIT_ROWS, "edit": 256, "claim": UNIT_ROWS}
+"""Results of a unit on processors: more of a phase than this are computed by several workers. A scan has fewer facts than its chunk has
+queries, and three roles of each."""
 UNITS_A_GPU = (
     4  # at least, of a model's queries, so that progress is seen and no GPU waits long for another's last unit
 )
