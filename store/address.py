@@ -4,16 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
 import polars as pl
-
-if TYPE_CHECKING:
-    from knscope.store.reader import Reader
-
-SITES = 'SELECT layer, "offset", width FROM site WHERE model = $model'
 
 
 @dataclass(frozen=True)
@@ -29,11 +23,6 @@ class Addresses:
         """From (layer, offset, width) of each site."""
         rows = np.array(sorted(sites), dtype=np.int64).reshape(-1, 3)
         return cls(rows[:, 0].astype(np.int16), rows[:, 1], rows[:, 2])
-
-    @classmethod
-    def stored(cls, reader: Reader, model: str) -> Addresses:
-        """Those of a stored model; none where it is not stored."""
-        return cls.of(reader.sql(SITES, {"model": model}).iter_rows())
 
     @property
     def n_neurons(self) -> int:

@@ -18,9 +18,9 @@ import duckdb
 from knscope.store import schema
 from knscope.store.attached import CONFIG, MEND, UnusableError, attach, check_macros, held_shards, lock
 from knscope.store.database import LARGE, NUMBERED, comments, prepare
-from knscope.store.dense import DamagedShardError
+from knscope.store.dense import DamagedShardError, DenseRow
 from knscope.store.errors import UserError
-from knscope.store.intake import DenseRow, Intake
+from knscope.store.intake import Intake
 from knscope.store.layout import SNAPSHOT, list_shards, place_of
 from knscope.store.neurons import NAMED, StrangeRowsError, extents
 from knscope.store.shards import read_manifest

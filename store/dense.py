@@ -148,6 +148,10 @@ class Dense:
             raise DamagedShardError(f"{self.path} cannot be read ({error.strerror})") from error
 
 
+DenseRow = tuple[Dense, int]
+"""A dense matrix and the row of it that belongs to a key."""
+
+
 def _stretches(rows: Sequence[int]) -> list[tuple[int, int]]:
     """Neighbouring rows together: the first of them, and how many."""
     found: list[tuple[int, int]] = []

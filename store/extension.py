@@ -14,7 +14,7 @@ import numpy as np
 import pyarrow as pa
 
 from knscope.store.address import Addresses
-from knscope.store.dense import Scores
+from knscope.store.dense import DenseRow, Scores, only_rows
 from knscope.store.errors import UserError
 from knscope.store.ingest import registered
 
@@ -46,6 +46,23 @@ def missing_rows(cursor: duckdb.DuckDBPyConnection, chosen: str, taus: Mapping[s
         for aq, key, floor, best, lang in rows
         if lang in taus and floor > taus[lang]
     ]
+
+
+def steps(
+    missing: Sequence[Missing], places: Mapping[str, Sequence[DenseRow]], read: Callable[[str], Scores]
+) -> Iterator[Step]:
+    """Dense scores in the order in which they lie on disk. `places`: where they lie, by key."""
+    if lost := [one.key for one in missing if one.key not in places]:
+        raise only_rows(len(lost))
+    step: list[tuple[Missing, Scores]] = []
+    for one in sorted(missing, key=lambda one: (str(places[one.key][-1][0].path), places[one.key][-1][1])):
+        step.append((one, read(one.key)))
+        large = sum(scores.nbytes for _, scores in step) > BYTES_AT_ONCE
+        if large or len(step) == QUERIES_AT_ONCE:
+            yield step
+            step = []
+    if step:
+        yield step
 
 
 def extend(

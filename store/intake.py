@@ -9,7 +9,7 @@ import duckdb
 import pyarrow as pa
 
 from knscope.store import parquet, versions
-from knscope.store.dense import DamagedShardError, Dense, MissingShardError, Scores
+from knscope.store.dense import DamagedShardError, DenseRow, MissingShardError, Scores
 from knscope.store.ingest import (
     KEYED,
     NATURAL,
@@ -29,8 +29,6 @@ from knscope.store.shards import Shard
 
 ROWS_AT_ONCE = 1_000_000
 SHARDS_AT_ONCE = 2_500
-DenseRow = tuple[Dense, int]
-"""A dense matrix and the row of it that belongs to a key."""
 
 
 def portions(shards: Iterable[Shard]) -> Iterator[list[Shard]]:

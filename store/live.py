@@ -7,9 +7,11 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, Protocol, TypeVar
 
+import duckdb
 import numpy as np
 import polars as pl
 
@@ -19,10 +21,7 @@ from knscope.store.held import Held, Ints, hold
 from knscope.store.held_pairs import HeldPairs, candidates, hold_pairs
 from knscope.store.pairs import Scanned
 from knscope.store.sets import BelowFloorError, Sets
-from knscope.store.view import View, validate
-
-if TYPE_CHECKING:
-    from knscope.store.reader import Reader
+from knscope.store.view import View
 
 T = TypeVar("T")
 
@@ -62,10 +61,20 @@ class _Holding:
     sets: _Recent = field(default_factory=lambda: _Recent(_SETS))
 
 
+class Store(Protocol):
+    """The part of a Reader that is asked here."""
+
+    def validate(self, view: View) -> None: ...
+    def extend(self, view: View) -> bool: ...
+    def cursor(self) -> AbstractContextManager[duckdb.DuckDBPyConnection]: ...
+    def stamp(self, model: str) -> tuple[int, int]: ...
+    def ask(self, macro: str, view: View, pairs: View | None = None) -> pl.DataFrame: ...
+
+
 class Live:
     """Of one reader. Any thread may ask: what one computes the others wait for."""
 
-    def __init__(self, reader: Reader) -> None:
+    def __init__(self, reader: Store) -> None:
         self._reader = reader
         self._lock = threading.RLock()
         self._holdings: dict[tuple[str, str], _Holding] = {}
@@ -75,7 +84,7 @@ class Live:
         with self._lock:
             found = self._sets(view)
             if found is None:
-                return self._reader.queries(view)
+                return self._reader.ask("queries", view)
             same = view.with_(taus=(), template_share=0.5)
             base, at = self._holding(view).frames.get(_choice(view), lambda: self._asked(same, found.held))
         n, stays = np.append(sets.counts(found), 0)[at], np.append(sets.stays(found, view), np.nan)[at]
@@ -86,46 +95,42 @@ class Live:
 
     def layer_hist(self, view: View) -> pl.DataFrame:
         """As Reader.layer_hist."""
-        return self._of_sets(view, sets.layer_hist, self._reader.layer_hist)
+        return self._of_sets("layer_hist", view, sets.layer_hist)
 
     def overlap(self, view: View) -> pl.DataFrame:
         """As Reader.overlap."""
-        return self._of_sets(view, sets.overlap, self._reader.overlap)
+        return self._of_sets("overlap", view, sets.overlap)
 
     def dkn_rate(self, view: View) -> pl.DataFrame:
         """As Reader.dkn_rate."""
-        return self._of_scans(view, pairs.rate, self._reader.dkn_rate)
+        return self._of_scans("dkn_rate", view, pairs.rate)
 
     def dkn_layers(self, view: View) -> pl.DataFrame:
         """As Reader.dkn_layers."""
-        return self._of_scans(view, pairs.layers, self._reader.dkn_layers)
+        return self._of_scans("dkn_layers", view, pairs.layers)
 
     def dkn_service(self, view: View, narrow: View | None = None) -> pl.DataFrame:
         """As Reader.dkn_service."""
         with self._lock:
             found, wide = self._scanned(narrow or view), self._sets(view.with_(queries=()))
         frame = None if found is None or wide is None else pairs.service(found, wide)
-        return self._reader.dkn_service(view, narrow) if frame is None else frame
+        return self._reader.ask("dkn_service", view, narrow) if frame is None else frame
 
-    def _of_sets(
-        self, view: View, count: Callable[[Sets], pl.DataFrame], macro: Callable[[View], pl.DataFrame]
-    ) -> pl.DataFrame:
+    def _of_sets(self, macro: str, view: View, count: Callable[[Sets], pl.DataFrame]) -> pl.DataFrame:
         with self._lock:
             found = self._sets(view)
-        return macro(view) if found is None else count(found)
+        return self._reader.ask(macro, view) if found is None else count(found)
 
-    def _of_scans(
-        self, view: View, count: Callable[[Scanned], pl.DataFrame], macro: Callable[[View], pl.DataFrame]
-    ) -> pl.DataFrame:
+    def _of_scans(self, macro: str, view: View, count: Callable[[Scanned], pl.DataFrame]) -> pl.DataFrame:
         with self._lock:
             found = self._scanned(view)
-        return macro(view) if found is None else count(found)
+        return self._reader.ask(macro, view) if found is None else count(found)
 
     # --- what is held
 
     def _sets(self, view: View) -> Sets | None:
         """N of a View; None where there is too much to hold."""
-        validate(self._reader, view)
+        self._reader.validate(view)
         for _ in range(_TRIES):
             self._reader.extend(view)
             holding = self._holding(view)
@@ -155,7 +160,7 @@ class Live:
     def _holding(self, view: View) -> _Holding:
         """What is held of the View's model and method, after a look at what is new."""
         name = view.model, view.method
-        stamp = self._reader.changed.get(view.model, 0), self._reader.extended
+        stamp = self._reader.stamp(view.model)
         before = self._holdings.pop(name, None)
         if before is None or before.stamp != stamp:
             with self._reader.cursor() as cursor:
@@ -174,7 +179,7 @@ class Live:
 
     def _asked(self, same: View, held: Held) -> tuple[pl.DataFrame, Ints]:
         """The macro's rows, whose n_kn is of another τ, and which of the attributed queries each row is; -1 where it is none."""
-        frame = self._reader.queries(same)
+        frame = self._reader.ask("queries", same)
         at = {query: row for row, query in enumerate(held.queries["query"])}
         return frame, np.array([at.get(query, -1) for query in frame["query"]], np.int64)
 

@@ -20,18 +20,19 @@ import numpy.typing as npt
 import polars as pl
 
 from knscope.store import base, extension, schema
-from knscope.store.address import SITES, Addresses
+from knscope.store.address import Addresses
 from knscope.store.arrivals import Arrivals
 from knscope.store.attached import CONFIG
+from knscope.store.catalog import Catalog
 from knscope.store.database import prepare
-from knscope.store.dense import DamagedShardError, Scores, gone_or_damaged, only_rows
+from knscope.store.dense import DamagedShardError, gone_or_damaged, only_rows
 from knscope.store.errors import UserError
 from knscope.store.frames import frame_of
 from knscope.store.intake import portions
 from knscope.store.layout import check
 from knscope.store.live import Live
 from knscope.store.shards import Shard
-from knscope.store.view import View, arguments, validate
+from knscope.store.view import View, arguments
 
 MEMORY = "2GB"
 KEPT = 4  # answers at once
@@ -59,7 +60,7 @@ class Reader:
         """Why results.duckdb is of no use, and what to do; empty where it is used or not there."""
         self._lock = threading.Lock()
         self._extending = threading.Lock()
-        self._known_catalog: tuple[int, dict[str, list[Any]]] = (-1, {})
+        self._known_catalog: tuple[int, Catalog | None] = (-1, None)
         self._kept: tuple[int, dict[tuple[str, ...], Any]] = (-1, {})
         self._spill = TemporaryDirectory(prefix="knscope-", ignore_cleanup_errors=True)
         self._instance = duckdb.connect(
@@ -158,6 +159,10 @@ class Reader:
         """Keys stored of `prediction`, `attribution`, `scan`, `edit` or `claim`."""
         return frozenset(self._intake.keys[table])
 
+    def stamp(self, model: str) -> tuple[int, int]:
+        """Another one whenever rows of the model were added."""
+        return self.changed.get(model, 0), self.extended
+
     def has_dense(self, key: str) -> bool:
         """Whether all scores of an attribution are stored, or only the rows from the floor up."""
         return key in self._intake.dense
@@ -178,47 +183,38 @@ class Reader:
             self.poll(afresh=True)  # a compaction may have moved it
         raise gone_or_damaged(trouble) from trouble
 
+    @property
+    def catalog(self) -> Catalog:
+        """What there is to choose from; asked once a generation, since every View is checked against it."""
+        generation, catalog = self._known_catalog
+        if catalog is None or generation != self.generation:
+            generation = self.generation  # as of before the questions: what comes between them makes it old
+            with self.cursor() as cursor:
+                catalog = Catalog.of(cursor)
+            self._known_catalog = (generation, catalog)
+        return catalog
+
     def models(self) -> list[str]:
-        return sorted({model for model, _, _ in self.catalog()["attributed"]} | set(self.catalog()["models"]))
+        return self.catalog.models()
 
     def methods(self, model: str | None = None) -> list[str]:
         """Methods with stored attributions, of one model or of any."""
-        return sorted({method for name, method, _ in self.catalog()["attributed"] if model in (None, name)})
+        return self.catalog.methods(model)
 
     def langs(self, model: str | None = None) -> list[str]:
         """Languages with stored predictions, English first."""
-        found = {lang for name, lang in self.catalog()["langs"] if model in (None, name)}
-        return sorted(found, key=lambda lang: (not lang.startswith("en"), lang))
+        return self.catalog.langs(model)
 
     def relations(self) -> list[str]:
-        return sorted(self.catalog()["relations"])
+        return sorted(self.catalog.relations)
+
+    def addresses(self, model: str) -> Addresses:
+        """The layers of a model; none where it is not stored."""
+        return Addresses.of(self.sql('SELECT layer, "offset", width FROM site WHERE model = $1', [model]).iter_rows())
 
     def depth(self, model: str) -> int:
         """Layers of a model; 0 where it is not stored."""
-        found: int = next((layers for name, layers in self.catalog()["depth"] if name == model), 0)
-        return found
-
-    def catalog(self) -> dict[str, list[Any]]:
-        """What there is to choose from; asked once a generation, since every View is checked against it."""
-        generation, catalog = self._known_catalog
-        if generation != self.generation:
-            generation = self.generation  # as of before the questions: what comes between them makes it old
-            with self.cursor() as cursor:
-                catalog = {
-                    "models": [row[0] for row in cursor.execute("SELECT model FROM model").fetchall()],
-                    "depth": cursor.execute("SELECT model, max(layer) + 1 FROM site GROUP BY ALL").fetchall(),
-                    "relations": [row[0] for row in cursor.execute("SELECT DISTINCT relation FROM query").fetchall()],
-                    "facts": [row[0] for row in cursor.execute("SELECT DISTINCT fact FROM query").fetchall()],
-                    "floor": [cursor.execute("SELECT coalesce(max(floor), 0) FROM attribution").fetchall()[0][0]],
-                    "attributed": cursor.execute(
-                        "SELECT model, method, count(*) FROM attribution GROUP BY ALL"
-                    ).fetchall(),
-                    "langs": cursor.execute(
-                        "SELECT DISTINCT p.model, q.lang FROM prediction p JOIN query q USING (query)"
-                    ).fetchall(),
-                }
-            self._known_catalog = (generation, catalog)
-        return catalog
+        return self.catalog.depth.get(model, 0)
 
     def kept(self, name: tuple[str, ...], make: Callable[[], T]) -> T:
         """What `make` answers, made again only when the store has changed; the few asked for last are held."""
@@ -256,8 +252,12 @@ class Reader:
         langs = tuple(langs or self.langs(chosen))
         given = dict.fromkeys(langs, taus) if isinstance(taus, int | float) else dict(taus or {})
         view = View(chosen, method or _only("method", self.methods(chosen)), langs, tuple(given.items()), **others)
-        validate(self, view)
+        self.validate(view)
         return view
+
+    def validate(self, view: View) -> None:
+        """Raises UserError, listing what there is, where a View names what is not stored."""
+        self.catalog.validate(view, self.unreadable())
 
     def macro_sql(self, name: str, view: View, pairs: View | None = None) -> str:
         """The exact SQL that `name`, a method of this class, runs for a View."""
@@ -265,22 +265,22 @@ class Reader:
 
     def kn(self, view: View) -> pl.DataFrame:
         """Eq. 6-7. Columns fact, relation, lang, layer, neuron, rel (highest over its queries), share (of its queries)."""
-        return self._ask("kn", view, " ORDER BY fact, lang, rel DESC, layer, neuron")
+        return self.ask("kn", view)
 
     def likn(self, view: View) -> pl.DataFrame:
         """Eq. 8. Columns fact, relation, layer, neuron, rel and rel_max (lowest and highest over languages)."""
-        return self._ask("likn", view, " ORDER BY fact, rel DESC, layer, neuron")
+        return self.ask("likn", view)
 
     def layer_hist(self, view: View) -> pl.DataFrame:
         """Columns kind (a language, or LIKN), layer, n (pooled), share (mean over facts of the fact's own share)."""
-        return self._ask("layer_hist", view, " ORDER BY kind, layer")
+        return self.ask("layer_hist", view)
 
     def overlap(self, view: View) -> pl.DataFrame:
         """What languages share, two by two, each with itself, and all together (LIKN).
 
         Columns lang_a, lang_b, shared (neurons, pooled over facts), facts (with neurons in both), facts_that_share.
         """
-        return self._ask("overlap", view, " ORDER BY lang_a, lang_b")
+        return self.ask("overlap", view)
 
     def dkn(self, view: View) -> pl.DataFrame:
         """Eq. 9-10: the degenerate pairs, of knowledge neurons and of the controls.
@@ -288,15 +288,15 @@ class Reader:
         Columns role (kn, layer_control, drop_control), fact, relation, lang, query, layer_a, neuron_a, layer_b, neuron_b,
         p, p_a, p_b, p_ab, drop_a, drop_b, drop_ab, interaction (in logits), paper (true), strict, expressed.
         """
-        return self._ask("dkn", view, " ORDER BY role, fact, lang, drop_ab DESC")
+        return self.ask("dkn", view)
 
     def dkn_rate(self, view: View) -> pl.DataFrame:
         """Columns role, lang, facts (with an eligible pair), pairs (eligible), paper, strict, expressed, facts_with (a pair)."""
-        return self._ask("dkn_rate", view, " ORDER BY role DESC, lang")
+        return self.ask("dkn_rate", view)
 
     def dkn_layers(self, view: View) -> pl.DataFrame:
         """Members of degenerate pairs. Columns layer, n (pooled), share (mean over facts of the fact's own share)."""
-        return self._ask("dkn_layers", view, " ORDER BY layer")
+        return self.ask("dkn_layers", view)
 
     def dkn_service(self, view: View, pairs: View | None = None) -> pl.DataFrame:
         """The degenerate pairs of knowledge neurons (of `pairs`, a narrower View), and whom they serve among the facts of `view`.
@@ -304,7 +304,7 @@ class Reader:
         Columns as of dkn without role, then a_only and b_only (other facts that one of the two serves alone) and serves
         (degenerate, redundant or one-sided).
         """
-        return self._ask("dkn_service", view, " ORDER BY fact, lang, drop_ab DESC", pairs)
+        return self.ask("dkn_service", view, pairs)
 
     def edits(self, view: View) -> pl.DataFrame:
         """Eq. 11's raw rows: stored edits of each fact's N and L at these thresholds, read on the fact and on irrelevant ones.
@@ -312,7 +312,7 @@ class Reader:
         Columns edited (kn, likn), fact, relation, lang (LIKN for L), neurons, set, operation, relevant, query, fact_read,
         lang_read, p_before, p_after, change.
         """
-        return self._ask("edits", view)
+        return self.ask("edits", view)
 
     def factcheck(self, view: View) -> pl.DataFrame:
         """Table 3's raw rows: every stored claim, and what the View's degenerate neurons say of it.
@@ -320,20 +320,22 @@ class Reader:
         Columns fact, relation, lang, query, object (claimed), correct, part (neurons, threshold, test), neurons (degenerate
         ones read), attribution (their mean; null without any), judged_true (above lam), p, p_root, rank, is_argmax.
         """
-        return self._ask("factcheck", view, " ORDER BY relation, fact, lang, correct DESC, object")
+        return self.ask("factcheck", view)
 
     def queries(self, view: View) -> pl.DataFrame:
         """One row a stored (model, query). Columns query, fact, relation, lang, template, subject, object, p, p_root, rank,
         known, n_kn and residual (these two null where not attributed with the View's method), stays (of the neurons above τ on
         one of the fact's templates in the language, the share that is so on another; null without two templates or neurons)."""
-        return self._ask("queries", view, " ORDER BY relation, fact, lang, template")
+        return self.ask("queries", view)
 
-    def _ask(self, name: str, view: View, ending: str = "", pairs: View | None = None) -> pl.DataFrame:
-        validate(self, view)
+    def ask(self, macro: str, view: View, pairs: View | None = None) -> pl.DataFrame:
+        """The ordered rows of a macro for a View, once its scores reach down to every τ."""
+        order = f" ORDER BY {_ORDER[macro]}" if macro in _ORDER else ""
+        self.validate(view)
         for _ in range(_TRIES):
             self.extend(view)
             try:
-                return self.sql(self.macro_sql(name, view, pairs) + ending)
+                return self.sql(self.macro_sql(macro, view, pairs) + order)
             except duckdb.InvalidInputException as error:
                 if "the floor" not in str(error):
                     raise
@@ -350,36 +352,19 @@ class Reader:
         `progress` is called with queries done and to do. False when cancelled: what was added stays, and the rest comes when
         it is next asked for. Raises UserError where dense scores cannot be read.
         """
-        if min(view.tau.values()) >= self.catalog()["floor"][0]:
+        if min(view.tau.values()) >= self.catalog.floor:
             return True
         with self._extending, self.cursor() as cursor:
             chosen = f"chosen({arguments('chosen', view.with_(queries=()))})"
             missing = extension.missing_rows(cursor, chosen, view.tau)
             if not missing:
                 return True
-            addresses = Addresses.of(cursor.execute(SITES, {"model": view.model}).fetchall())
-            steps = self._dense_steps(missing)
+            addresses, steps = self.addresses(view.model), extension.steps(missing, self._intake.dense, self.dense)
             table, report = f"{self._intake.large}score_row", lambda done: progress(done, len(missing))
             try:
                 return extension.extend(cursor, table, steps, addresses, report, cancelled)
             finally:
                 self.extended += 1
-
-    def _dense_steps(self, missing: Sequence[extension.Missing]) -> Iterator[extension.Step]:
-        """Dense scores in the order in which they lie on disk."""
-        if lost := [one.key for one in missing if one.key not in self._intake.dense]:
-            raise only_rows(len(lost))
-        place = {one.aq: self._intake.dense[one.key][-1] for one in missing}
-        ordered = sorted(missing, key=lambda one: (str(place[one.aq][0].path), place[one.aq][1]))
-        step: list[tuple[extension.Missing, Scores]] = []
-        for one in ordered:
-            step.append((one, self.dense(one.key)))
-            large = sum(scores.nbytes for _, scores in step) > extension.BYTES_AT_ONCE
-            if large or len(step) == extension.QUERIES_AT_ONCE:
-                yield step
-                step = []
-        if step:
-            yield step
 
     def unreadable(self) -> str:
         """What to say beside a missing result when shards cannot be read; empty when all can."""
@@ -392,6 +377,18 @@ class Reader:
 
 
 _TRIES = 5
+_ORDER = {
+    "kn": "fact, lang, rel DESC, layer, neuron",
+    "likn": "fact, rel DESC, layer, neuron",
+    "overlap": "lang_a, lang_b",
+    "layer_hist": "kind, layer",
+    "dkn": "role, fact, lang, drop_ab DESC",
+    "dkn_rate": "role DESC, lang",
+    "dkn_layers": "layer",
+    "dkn_service": "fact, lang, drop_ab DESC",
+    "factcheck": "relation, fact, lang, correct DESC, object",
+    "queries": "relation, fact, lang, template",
+}
 
 
 def _only(what: str, there: Sequence[str]) -> str:

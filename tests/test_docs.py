@@ -17,7 +17,7 @@ from knscope.store import schema
 from knscope.store.view import View
 from knscope.tui.cli import run_app
 from knscope.tui.commands import reference
-from knscope.tui.commands.tree import app
+from knscope.tui.commands.reference import app
 from knscope.tui.config import Settings
 from tests.store import small
 

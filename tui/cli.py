@@ -95,7 +95,7 @@ def _command(arguments: list[str]) -> int:
             store, statement = (word for word in arguments[1:] if word != "--json")
             print_answer(Path(store), statement, as_json="--json" in arguments)
             return 0
-        from knscope.tui.commands.tree import app
+        from knscope.tui.commands.reference import app
 
         return app(arguments, prog_name="knscope", standalone_mode=False) or 0
     except SystemExit as leave:

@@ -76,7 +76,7 @@ class Larger:
 def larger(reader: Reader, view: View, size: int = SIZE, seed: int = 0) -> list[Larger]:
     """Every scan that counts at a View's thresholds and has a candidate of three neurons."""
     reader.extend(view)
-    addresses = Addresses.stored(reader, view.model)
+    addresses = reader.addresses(view.model)
     # a relative drop of at most T_low, or one in p: that is decided in `screen`, this only leaves out what is sure to be no part
     bar = view.t_low if view.drop == "relative" else 1.0
     rows = reader.sql(_PAIRS.format(scans=reader.macro_sql("scan_mask", view)), {"bar": bar})

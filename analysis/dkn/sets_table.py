@@ -44,7 +44,7 @@ def build(reader: Reader, view: View, size: int = SIZE, seed: int = 0) -> Table:
     found = larger(reader, view, size, seed)
     subject = subject_of(reader)
     stored = {(name, query): p for name, query, p in reader.sql(_AFTER, {"model": view.model}).iter_rows()}
-    addresses = Addresses.stored(reader, view.model)
+    addresses = reader.addresses(view.model)
     counts = [row for one in found for row in _counted(one, view, stored, addresses, subject[one.fact])]
     frame = pl.DataFrame(counts, schema=_COUNTED)
     rows = []

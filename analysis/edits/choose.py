@@ -32,7 +32,6 @@ from knscope.analysis.stored.facts import FIELDS, StoredFacts, stored_facts
 from knscope.analysis.stored.negative import Sign, negative_neurons
 from knscope.analysis.stored.neuron_sets import Neurons, gather, pair_of
 from knscope.analysis.types import Bools, Ints
-from knscope.store.address import Addresses
 from knscope.store.reader import Reader
 from knscope.store.view import View
 
@@ -154,7 +153,7 @@ def wanted_of_set(
     :raises UserError: neurons of another model, or that this one does not have
     """
     facts, asked = _facts_and_others(reader, view, seed)
-    addresses = Addresses.stored(reader, view.model)
+    addresses = reader.addresses(view.model)
     flat = neurons.flat(addresses, view.model)
     rows = facts.frame.filter(pl.col("lang").is_in(view.langs))
     made_for = [fact for fact in neurons.about.get("facts", ()) if fact in facts.relation]
@@ -237,7 +236,7 @@ def _table_1(by_method: Mapping[str, Neurons], asked: _Asked, seed: int) -> Iter
 def _negative(reader: Reader, view: View, positive: Neurons, asked: _Asked, seed: int) -> Iterator[WantedEdit]:
     """N⁻ of the View's method, and as many random neurons of the same layers that are in neither set."""
     place = {fact: i for i, fact in enumerate(positive.facts)}
-    addresses = Addresses.stored(reader, view.model)
+    addresses = reader.addresses(view.model)
     rows = negative_neurons(reader, view)
     for (fact, lang), some in rows.group_by("fact", "lang", maintain_order=True):
         fact, lang = str(fact), str(lang)
@@ -277,7 +276,7 @@ def _halved(reader: Reader, view: View, methods: Sequence[str], facts: StoredFac
             fit += rows.filter(pl.col("template").is_in(first))["query"].to_list()
             row = rows.filter(pl.col("template") == rest[0]).row(0, named=True)
             read[str(fact), str(lang)] = Query(*(row[name] for name in FIELDS))
-    addresses = Addresses.stored(reader, view.model)
+    addresses = reader.addresses(view.model)
     sets: dict[str, dict[tuple[str, str], Ints]] = {method: {} for method in methods}
     for method in methods if fit else ():
         kn = reader.kn(view.with_(method=method, queries=tuple(fit)))

@@ -14,7 +14,6 @@ from knscope.analysis.edits.judge import Changes, Delta, Exclude, SuccessRate, s
 from knscope.analysis.edits.sets import ABLATIONS, N_IRRELEVANT, Ablation, set_id
 from knscope.analysis.stored.facts import subject_of
 from knscope.analysis.stored.negative import Sign
-from knscope.store.address import Addresses
 from knscope.store.errors import UserError
 from knscope.store.reader import Reader
 from knscope.store.view import View
@@ -145,7 +144,7 @@ def stored(reader: Reader, model: str, per_token: bool) -> dict[Key, Reading]:
 
 
 def set_ids(reader: Reader, model: str, edits: Sequence[WantedEdit]) -> dict[tuple[int, ...], str]:
-    addresses = Addresses.stored(reader, model)
+    addresses = reader.addresses(model)
     return {neurons: set_id(*addresses.split(neurons)) for neurons in {edit.neurons for edit in edits}}
 
 

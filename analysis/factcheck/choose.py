@@ -14,7 +14,6 @@ from knscope.analysis.factcheck.claims import claim_neurons, derange, split_subj
 from knscope.analysis.prompts.encode import Query
 from knscope.analysis.prompts.questions import ASKED
 from knscope.analysis.stored.facts import StoredFacts, stored_facts
-from knscope.store.address import Addresses
 from knscope.store.reader import Reader
 from knscope.store.runs import read_runs
 from knscope.store.view import View
@@ -64,7 +63,7 @@ def scanned_neurons(reader: Reader, view: View) -> dict[tuple[str, str], list[in
     """Flat neurons whose ablations are stored, by relation and language: all that 𝒟 can hold at any threshold."""
     found: dict[tuple[str, str], list[int]] = {}
     rows = reader.sql(_SCANNED, {"model": view.model, "method": view.method})
-    placed = Addresses.stored(reader, view.model).with_flat(rows)
+    placed = reader.addresses(view.model).with_flat(rows)
     for relation, lang, flat in placed.select("relation", "lang", "flat").iter_rows():
         found.setdefault((relation, lang), []).append(flat)
     return found
@@ -74,7 +73,7 @@ def wanted(reader: Reader, view: View, seed: int = 0) -> list[WantedClaim]:
     """Right and wrong claims of every fact with a main query in the View's languages, where neurons were scanned."""
     facts = stored_facts(reader, view.model)
     part = _parts(facts, seed)
-    widths = Addresses.stored(reader, view.model).width
+    widths = reader.addresses(view.model).width
     scanned = scanned_neurons(reader, view)
     groups: dict[tuple[str, str, str], list[Query]] = {}
     main = facts.main_without({fact for fact, name in part.items() if name == "test"})

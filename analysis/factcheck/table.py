@@ -126,7 +126,7 @@ def _asked(reader: Reader, view: View, seed: int, share_of: ShareOf = "most") ->
     for lang in view.langs:
         of_lang = claims.filter(pl.col("lang") == lang)
         if of_lang.height:
-            values = Addresses.stored(reader, view.model).with_flat(reader.sql(_VALUES, {**names, "lang": lang}))
+            values = reader.addresses(view.model).with_flat(reader.sql(_VALUES, {**names, "lang": lang}))
             asked.append(_Asked(reader, view, lang, of_lang, values, seed, share_of, first))
     lacking = needed.unique().join(claims, on=["query", "object"], how="anti")
     return asked, lacking.height
@@ -197,7 +197,7 @@ def _members(asked: _Asked, relations: Sequence[str]) -> tuple[Members, Members,
     """
     part = parts(asked.reader, asked.view.model, asked.seed)
     view = asked.view.with_(langs=(asked.lang,))
-    addresses = Addresses.stored(asked.reader, view.model)
+    addresses = asked.reader.addresses(view.model)
     pairs = asked.reader.dkn(view).filter(pl.col("role") == "kn")
     in_pairs: dict[str, dict[int, set[str]]] = {}
     for row in pairs.iter_rows(named=True):

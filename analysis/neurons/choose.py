@@ -8,7 +8,6 @@ from collections.abc import Iterable, Mapping
 import numpy as np
 
 from knscope.analysis.types import Ints
-from knscope.store.address import Addresses
 from knscope.store.reader import Reader
 
 LEAST = 0.1
@@ -26,7 +25,7 @@ _READ = """
 def chosen(reader: Reader, model: str) -> Ints:
     """Flat neurons, ascending, with rel of at least `LEAST` on a query, by any method, or with a note."""
     rows = reader.sql(_CHOSEN, {"model": model})
-    flat = Addresses.stored(reader, model).flat(rows["layer"].to_numpy(), rows["neuron"].to_numpy())
+    flat = reader.addresses(model).flat(rows["layer"].to_numpy(), rows["neuron"].to_numpy())
     return np.unique(np.asarray(flat, np.int64))
 
 
@@ -53,7 +52,7 @@ def _sets(reader: Reader, model: str) -> dict[str, Ints]:
         SELECT "set", layers, neurons FROM edited_set
         WHERE model = $model AND "set" IN (SELECT "set" FROM activation WHERE model = $model)
     """
-    addresses = Addresses.stored(reader, model)
+    addresses = reader.addresses(model)
     return {
         name: np.asarray(addresses.flat(np.array(layers), np.array(neurons)), np.int64)
         for name, layers, neurons in reader.sql(sql, {"model": model}).iter_rows()

@@ -14,7 +14,6 @@ import polars as pl
 
 from knscope.analysis.api.neuron_set import PICKLES, NeuronSet
 from knscope.analysis.statistics.table import Table
-from knscope.store.address import Addresses
 from knscope.store.errors import UserError
 from knscope.store.layout import expanded
 from knscope.store.reader import Reader
@@ -97,7 +96,7 @@ def set_of(reader: Reader, model: str, text: str) -> NeuronSet:
         raise UserError(f"{text!r} is no list of neurons, and no file .json or .safetensors; {there}")
     if text not in known:
         found = NeuronSet.load(text)
-        found.flat(Addresses.stored(reader, model), model)
+        found.flat(reader.addresses(model), model)
         return found
     rows = reader.sql(
         f"SELECT layer, neuron FROM ({latest_sql(model)}) WHERE list_contains(tags, $tag) ORDER BY layer, neuron",

@@ -19,7 +19,6 @@ from knscope.analysis.runs.keys import model_hash
 from knscope.analysis.runs.missing import model_row, source_of
 from knscope.analysis.runs.units import Unit
 from knscope.analysis.stored.facts import FIELDS, stored_facts
-from knscope.store.address import Addresses
 from knscope.store.reader import Reader
 from knscope.store.view import View
 
@@ -99,7 +98,7 @@ def unit(
     """
     row = model_row(reader, view.model)
     layers, places = np.array(list(neurons), dtype=np.int64).reshape(-1, 2).T
-    flat = Addresses.stored(reader, view.model).flat(layers, places)
+    flat = reader.addresses(view.model).flat(layers, places)
     ways = Suppressions(stored_facts(reader, view.model), 0) if isinstance(change, str) else None
     named = [_put_in(ways, one.query, change) for one in wanted]
     payload = {

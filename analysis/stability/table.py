@@ -83,7 +83,7 @@ def build(reader: Reader, view: View, seed: int = 0, draws: int = DRAWS) -> Tabl
     asked = asked.filter(pl.col("lang").is_in(view.langs))
     if view.facts:
         asked = asked.filter(pl.col("fact").is_in(view.facts))
-    place = _Place(reader, view, tuple(asked["fact"].unique(maintain_order=True)), Addresses.stored(reader, view.model))
+    place = _Place(reader, view, tuple(asked["fact"].unique(maintain_order=True)), reader.addresses(view.model))
     subject = subject_of(reader)
     labels = [subject[fact] for fact in place.facts]
     rows = []

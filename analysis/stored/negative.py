@@ -13,7 +13,6 @@ from typing import Literal
 import numpy as np
 import polars as pl
 
-from knscope.store.address import Addresses
 from knscope.store.reader import Reader
 from knscope.store.view import View
 
@@ -32,7 +31,7 @@ def negative_neurons(reader: Reader, view: View) -> pl.DataFrame:
     queries: dict[tuple[str, str, str], list[str]] = defaultdict(list)
     for query, fact, relation, lang in asked.select("query", "fact", "relation", "lang").iter_rows():
         queries[fact, relation, lang].append(query)
-    addresses = Addresses.stored(reader, view.model)
+    addresses = reader.addresses(view.model)
     parts = []
     for (fact, relation, lang), those in queries.items():
         rel = np.stack([_rel(reader.dense(keys[query])) for query in those])

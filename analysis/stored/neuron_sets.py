@@ -66,7 +66,7 @@ def gather(reader: Reader, view: View) -> Neurons:
     if view.known:
         known = reader.queries(view).select("fact", "lang").unique()
         attributed = attributed.join(known, on=["fact", "lang"], how="semi")
-    addresses = Addresses.stored(reader, view.model)
+    addresses = reader.addresses(view.model)
     facts = tuple(dict.fromkeys(attributed.sort("fact")["fact"].to_list()))
     place = {fact: number for number, fact in enumerate(facts)}
     lang_place = {lang: number for number, lang in enumerate(view.langs)}

@@ -12,7 +12,6 @@ import numpy as np
 import polars as pl
 
 from knscope.analysis.types import Floats
-from knscope.store.address import Addresses
 from knscope.store.reader import Reader
 from knscope.store.view import View
 
@@ -66,7 +65,7 @@ def _ranked(reader: Reader, names: Mapping[str, object]) -> pl.DataFrame:
 
 def _completed(reader: Reader, rows: pl.DataFrame, names: Mapping[str, object]) -> pl.DataFrame:
     """The same with the mean over all templates where only some have a row."""
-    wanted = Addresses.stored(reader, str(names["model"])).with_flat(rows.with_row_index("at").filter("partly"))
+    wanted = reader.addresses(str(names["model"])).with_flat(rows.with_row_index("at").filter("partly"))
     means = rows["rel"].to_numpy().copy()
     keys = {(fact, lang): (keys, highest) for fact, lang, keys, highest in reader.sql(_KEYS, names).iter_rows()}
     for (fact, lang), part in wanted.group_by("fact", "lang"):
@@ -91,7 +90,7 @@ def rel(reader: Reader, key: str) -> Floats:
     rows = reader.sql(
         "SELECT model, layer, neuron, rel FROM attribution LEFT JOIN score USING (key) WHERE key = $key", {"key": key}
     )
-    addresses = Addresses.stored(reader, rows["model"][0])
+    addresses = reader.addresses(rows["model"][0])
     rows = addresses.with_flat(rows.drop_nulls())
     found = np.zeros(addresses.n_neurons)
     found[rows["flat"].to_numpy()] = rows["rel"].to_numpy()

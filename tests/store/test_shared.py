@@ -305,5 +305,5 @@ def test_catalog_includes_results_that_came_during_the_last_one(
             reader.generation += 1
 
         monkeypatch.setattr(reader, "cursor", later)
-        first = reader.catalog()
-        assert reader.catalog() is not first and reader.catalog() is reader.catalog()
+        first = reader.catalog
+        assert reader.catalog is not first and reader.catalog is reader.catalog

@@ -11,6 +11,7 @@ from typing import Annotated, Any
 import typer
 
 from knscope.tui.commands.options import Json
+from knscope.tui.commands.tree import app
 
 EXIT_CODES = {
     0: "done, and all output was written",
@@ -29,6 +30,7 @@ Results go to standard output, messages to standard error. Exit codes:
 """
 
 
+@app.command(name="help")
 def help_command(
     name: Annotated[
         str | None, typer.Argument(metavar="[COMMAND]", help="One command, as in run. Default: all.")
@@ -50,8 +52,6 @@ def help_command(
 
 def commands() -> list[dict[str, Any]]:
     """A document for each command: command (without `knscope`), help, arguments, options."""
-    from knscope.tui.commands.tree import app
-
     return [
         {
             "command": name,

@@ -14,7 +14,6 @@ from knscope.tui.commands import (
     measure,
     neurons,
     query,
-    reference,
     report,
     results,
     run,
@@ -61,7 +60,6 @@ app.add_typer(models_app, name="models")
 app.add_typer(data_app, name="data")
 app.add_typer(store_app, name="store")
 app.command()(inspect.doctor)
-app.command(name="help")(reference.help_command)
 
 
 def _version(show: bool) -> None:

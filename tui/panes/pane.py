@@ -12,6 +12,7 @@ from rich.text import Text
 from textual.containers import Vertical
 from textual.content import Content
 from textual.geometry import Region
+from textual.screen import Screen
 from textual.worker import Worker, WorkerState
 
 from knscope.store.errors import UserError
@@ -50,6 +51,12 @@ def side_by_side(*questions: Callable[[], pl.DataFrame]) -> list[pl.DataFrame]:
     """Put several questions to the store at the same time; it answers each mostly on one core."""
     with ThreadPoolExecutor(len(questions)) as pool:
         return list(pool.map(lambda question: question(), questions))
+
+
+def focused_pane(screen: Screen[Any]) -> Pane | None:
+    """The pane that has the focus."""
+    above = screen.focused.ancestors_with_self if screen.focused is not None else ()
+    return next((node for node in above if isinstance(node, Pane)), None)
 
 
 class Pane(Vertical):

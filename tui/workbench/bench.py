@@ -21,7 +21,7 @@ from knscope.tui.panes.dkn import DknPane
 from knscope.tui.panes.layers import LayersPane
 from knscope.tui.panes.likn import LiknPane
 from knscope.tui.panes.neuron import NeuronPane
-from knscope.tui.panes.pane import FINISHED, Pane
+from knscope.tui.panes.pane import FINISHED, Pane, focused_pane
 from knscope.tui.panes.queries import QueriesPane
 from knscope.tui.panes.runs import RunsPane
 from knscope.tui.panes.sql import SqlPane
@@ -213,8 +213,7 @@ class Bench(Screen[None]):
 
     def pane(self) -> Pane | None:
         """The pane that has the focus."""
-        focused = self.focused
-        return next((node for node in focused.ancestors_with_self if isinstance(node, Pane)), None) if focused else None
+        return focused_pane(self)
 
     def seen_panes(self) -> list[Pane]:
         """Every pane on the screen, in reading order."""

@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
+from textual.screen import Screen
 from textual.widgets import Input
 
-from knscope.tui.panes.pane import Pane
+from knscope.tui.panes.pane import Pane, focused_pane
 from knscope.tui.panes.queries import QueriesPane
 from knscope.tui.widgets.line import Line
-
-if TYPE_CHECKING:
-    from knscope.tui.workbench.bench import Bench
 
 FIELD = "pane-filter"
 
@@ -19,30 +15,30 @@ FIELD = "pane-filter"
 class Filtering:
     """Opens the line, filters the pane's table while one types, and closes it."""
 
-    def __init__(self, bench: Bench) -> None:
-        self._bench = bench
+    def __init__(self, screen: Screen[None]) -> None:
+        self._screen = screen
         self._pane: Pane | None = None
         """The pane that is filtered while one types."""
 
     @property
     def _line(self) -> Line:
-        return self._bench.query_one(f"#{FIELD}", Line)
+        return self._screen.query_one(f"#{FIELD}", Line)
 
     def open(self) -> None:
         """What the key does: filter the pane one is in, or the queries where it has no table."""
-        pane = self._bench.pane()
+        pane = focused_pane(self._screen)
         if pane is None or isinstance(pane, QueriesPane) or (table := pane.table()) is None:
-            self._bench.query_one(QueriesPane).open_filter()
+            self._screen.query_one(QueriesPane).open_filter()
             return
         self._pane = pane
         line = self._line
-        with self._bench.prevent(Input.Changed):
+        with self._screen.prevent(Input.Changed):
             line.value = table.filter_text
         line.placeholder = (
             f"{pane.TITLE}: words to look for; !word excludes; =en+zh: in exactly these languages; facts>5"
         )
         line.display = True
-        self._bench.set_focus(line)
+        self._screen.set_focus(line)
 
     def typed(self, text: str) -> None:
         if self._pane is not None:
@@ -53,11 +49,11 @@ class Filtering:
         pane, self._pane = self._pane, None
         self._line.display = False
         if pane is not None:
-            self._bench.set_focus(pane.table())
+            self._screen.set_focus(pane.table())
 
     def close(self) -> bool:
         """What escape does: clear the filter that is typed, or that of the pane one is in; False where there is none."""
-        pane = self._pane or self._bench.pane()
+        pane = self._pane or focused_pane(self._screen)
         if pane is None or isinstance(pane, QueriesPane):
             return False
         typing = self._pane is not None

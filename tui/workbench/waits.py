@@ -5,15 +5,12 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
 
+from textual.screen import Screen
 from textual.timer import Timer
 
 from knscope.store.text import duration
 from knscope.tui.widgets.header_line import HeaderLine
-
-if TYPE_CHECKING:
-    from knscope.tui.workbench.bench import Bench
 
 EVERY = 1.0
 """Seconds between two drawings of the line; nothing is drawn while nobody waits."""
@@ -38,8 +35,8 @@ class Wait:
 class Waits:
     """The newest one is told, with how many others there are."""
 
-    def __init__(self, bench: Bench) -> None:
-        self._bench = bench
+    def __init__(self, screen: Screen[None]) -> None:
+        self._screen = screen
         self._waits: dict[str, Wait] = {}
         self._timer: Timer | None = None
 
@@ -79,9 +76,9 @@ class Waits:
         return list(self._waits.values())[-1].text(time.monotonic()) + more
 
     def _show(self) -> None:
-        self._bench.query_one(HeaderLine).wait = self.text()
+        self._screen.query_one(HeaderLine).wait = self.text()
         if self._waits and self._timer is None:
-            self._timer = self._bench.set_interval(EVERY, self._show)
+            self._timer = self._screen.set_interval(EVERY, self._show)
         elif not self._waits and self._timer is not None:
             self._timer.stop()
             self._timer = None

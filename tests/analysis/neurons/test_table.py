@@ -20,7 +20,6 @@ from knscope.analysis.prompts.encode import encode
 from knscope.analysis.runs.config import ModelSource, RunConfig
 from knscope.analysis.stored.facts import stored_facts
 from knscope.store import compaction, runs
-from knscope.store.address import Addresses
 from knscope.store.errors import UserError
 from knscope.store.reader import Reader
 from knscope.store.view import View
@@ -89,7 +88,7 @@ def test_activations_are_stored_of_neurons_that_matter_on_every_query(
         view = view_of(reader)
         score = reader.sql("SELECT DISTINCT layer, neuron FROM score WHERE rel >= 0.1").sort("layer", "neuron").rows()
         flat = choose.chosen(reader, view.model)
-        layers, places = Addresses.stored(reader, view.model).split(flat)
+        layers, places = reader.addresses(view.model).split(flat)
         assert list(zip(layers.tolist(), places.tolist(), strict=True)) == score
         queries = {query.id: query for query in stored_facts(reader, view.model).queries}
         found = activations.activations(reader, view.with_(known=False), *score[3]).frame
@@ -111,7 +110,7 @@ def test_a_neuron_with_a_note_is_read_on_the_queries_by_the_next_run_and_no_othe
         view, flat = view_of(reader), choose.chosen(reader, view_of(reader).model)
         new = next(one for one in range(1, 99) if one not in flat)
         before = reader.sql("FROM activation").height
-        (layer,), (place_in,) = Addresses.stored(reader, view.model).split([new])
+        (layer,), (place_in,) = reader.addresses(view.model).split([new])
     notes.write(mine, view.model, int(layer), int(place_in), notes.Note("mine"))
     with Reader(mine) as reader:
         queries = [query.id for query in stored_facts(reader, view.model).queries]
@@ -129,7 +128,7 @@ def test_a_run_stores_what_neurons_read_and_lie_near_to(place: Path, tiny_models
     with Reader(place) as reader:
         view = view_of(reader)
         flat = choose.chosen(reader, view.model)
-        addresses = Addresses.stored(reader, view.model)
+        addresses = reader.addresses(view.model)
         stored = {(row["layer"], row["neuron"]): row for row in reader.sql("FROM wiring").iter_rows(named=True)}
         assert len(stored) == len(flat)
         for found in wired(engine, flat):
