@@ -1,12 +1,16 @@
-"""What real models cost: load and proof, a question, a known fact by two methods, beside one full pass a number and the package.
+"""What real models cost: load and proof, a known fact by two methods, beside one full pass a number and the package; and three commands.
 
 `KNSCOPE_REAL_MODELS=FOLDER python -m benchmarks.real [ROUNDS]`: every folder in FOLDER that holds a config.json. CPU seconds at one thread,
-a process each. One full pass a number: one forward and backward of all tokens for each path, layer and node, timed on some of them.
+a process each. One full pass a number: one forward and backward of all tokens for each path, layer and node, timed on some of them. The
+commands, with all their processes: `query`, `data check`, and `faithfulness` of facts whose attributions are stored.
 """
 
 from __future__ import annotations
 
+import json
 import os
+import resource
+import subprocess
 import sys
 import tempfile
 import time
@@ -18,7 +22,7 @@ from typing import Any
 import torch
 
 from benchmarks._flops import Flops
-from benchmarks._rounds import child, rounds, show, timed, verdict
+from benchmarks._rounds import ROOT, child, rounds, show, timed, verdict
 
 NAMED = "KNSCOPE_REAL_MODELS"
 METHODS = ("amig", "bkn")
@@ -28,6 +32,10 @@ TIMED = 3
 PROMPT, SUBJECT, ANSWER = "The capital of [X] is the city of [Y]", "France", "Paris"
 PACKAGE = 20
 """Steps of the package, as it has them by default."""
+FACTS = str(ROOT / "docs" / "findings" / "gemma3.csv")
+LANGS = "en,zh"
+CURVES = ("--langs", "en", "--facts", "4", "--method", ",".join(METHODS))
+"""Facts and methods of `faithfulness`."""
 
 
 def folders() -> dict[str, Path]:
@@ -127,12 +135,63 @@ def package(source: Path, _folder: Path) -> Mapping[str, Any]:
     return found
 
 
+def knscope(cache: Path, *words: str) -> tuple[float, str]:
+    """CPU seconds of a command and all processes it waits for, and what it printed; proofs are remembered in `cache`."""
+    environment = {**os.environ, "XDG_CACHE_HOME": str(cache)}
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    done = subprocess.run(
+        [sys.executable, "-m", "knscope.tui.cli", *words],
+        env=environment,
+        stdout=subprocess.PIPE,
+        text=True,
+        check=True,
+    )
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime, done.stdout
+
+
+def question(source: Path, remembered: bool, folder: Path) -> Mapping[str, Any]:
+    words = ("query", str(source), PROMPT, "--subject", SUBJECT, "--object", ANSWER)
+    with tempfile.TemporaryDirectory(dir=folder) as cache:
+        for _ in range(2 if remembered else 1):
+            cpu, _ = knscope(Path(cache), *words)
+    return {"cpu": cpu}
+
+
+def check(source: Path, folder: Path) -> Mapping[str, Any]:
+    words = ("data", "check", FACTS, "--langs", LANGS, "--model", str(source), "--facts", "all", "--json")
+    cpu, told = knscope(folder, *words)
+    return {"cpu": cpu, "prompts": sum(row["usable_prompts"] for row in rows_of(told, "model"))}
+
+
+def curves(source: Path, folder: Path) -> Mapping[str, Any]:
+    """`faithfulness` with attributions from a store: the deletion curves alone."""
+    with tempfile.TemporaryDirectory(dir=folder) as made:
+        store = str(Path(made) / "facts.knstore")
+        knscope(
+            folder, "run", store, "--model", str(source), "--data", FACTS, *CURVES, "--what", "attribution", "--follow"
+        )
+        words = ("--store", store, "--singles", "none", "--group", "0", "--processes", "1", "--json")
+        cpu, told = knscope(folder, "faithfulness", str(source), "--data", FACTS, *CURVES, *words)
+    return {"cpu": cpu, "facts": max(row["facts"] for row in rows_of(told, "faithfulness_by_kind"))}
+
+
+def rows_of(document: str, name: str) -> list[dict[str, Any]]:
+    """The rows of one table of what a command printed."""
+    return next(table["rows"] for table in json.loads(document)["tables"] if table["name"] == name)
+
+
 def contenders() -> dict[str, Callable[[Path], Mapping[str, Any]]]:
     found: dict[str, Callable[[Path], Mapping[str, Any]]] = {}
     for name, source in folders().items():
         found |= {f"{name}:first": partial(load, source, False), f"{name}:again": partial(load, source, True)}
         found |= {f"{name}:{method}": partial(fact, source, method) for method in METHODS}
         found |= {f"{name}:pass": partial(full_pass, source), f"{name}:package": partial(package, source)}
+        found |= {
+            f"{name}:query": partial(question, source, False),
+            f"{name}:query again": partial(question, source, True),
+        }
+        found |= {f"{name}:check": partial(check, source), f"{name}:curves": partial(curves, source)}
     return found
 
 
@@ -163,6 +222,25 @@ def main() -> int:
         why = of["package"].told.get("why", "")
         ratio = "" if why else f"{of['package'].median / of['bkn'].median:.1f}x of bkn"
         rows.append([f"knowledge-neurons 0.0.2, {PACKAGE} steps", why or str(of["package"]), ratio])
+        rows += [
+            ["query with an answer, nothing remembered", str(of["query"]), ""],
+            ["the same, the proof remembered", str(of["query again"]), ""],
+        ]
+        asked, facts = of["check"].told["prompts"], of["curves"].told["facts"]
+        rows.append(
+            [
+                f"data check, {asked} prompts",
+                str(of["check"]),
+                f"{(of['check'].median - of['again'].median) / asked:.2f} s a prompt",
+            ]
+        )
+        rows.append(
+            [
+                f"faithfulness of {facts} facts, stored attributions",
+                str(of["curves"]),
+                f"{of['curves'].median / facts:.1f} s a fact",
+            ]
+        )
         told = of["amig"].told
         title = f"{name}: {told['neurons']:,} neurons, a prompt of {told['tokens']} tokens, known: {told['known']}"
         show(title, ("what", "CPU seconds, one thread", "beside"), rows)
