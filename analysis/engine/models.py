@@ -300,7 +300,10 @@ def _check_tokens(model: Any, tokenizer: Any, kind: str, source: str) -> None:
 
 def _embedded(model: Any) -> int:
     """Tokens that the model has an embedding of."""
-    return int(model.get_input_embeddings().weight.shape[0])
+    weight = getattr(model.get_input_embeddings(), "weight", None)
+    if weight is None:
+        raise ModelError(f"{type(model).__name__} has no table of token embeddings, by which a prompt would enter")
+    return int(weight.shape[0])
 
 
 def _check_vocabulary(model: Any, tokenizer: Any, source: str) -> None:

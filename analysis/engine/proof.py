@@ -165,6 +165,10 @@ class _Literal:
         finally:
             for handle in handles:
                 handle.remove()
+        if not logits.requires_grad:
+            raise ModelError(
+                f"no gradient leads from the logits of {type(loaded.model).__name__} to its neurons: it computes without"
+            )
         if layer == 0:
             self.token = max(1, int(_ROOM * saved.bytes / (len(rows) * _TOKENS)))
         return logits.detach(), self._gradients(logits, [leaf])[0]

@@ -97,7 +97,8 @@ def find_sites(model: nn.Module, ids: Tensor, pattern: str | None = None, within
             + (
                 "a model in memory stays as it is; save it with its tokenizer, and name the folder"
                 if any(map(is_closed, model.modules()))
-                else "their weights do not lie in one tensor, as those of mixtral, qwen3_moe, olmoe, gpt_oss and deepseek_v3 do"
+                else "their module is not of the common kind (as in mixtral, qwen3_moe, olmoe, gpt_oss, deepseek_v3), which is given "
+                "the router's choice and weights and says how its tensors lie, so that the choice can be held fixed"
             )
         )
     if any(_block_of(name) is None for name in candidates):  # such as beside a vision tower's blocks
@@ -107,7 +108,7 @@ def find_sites(model: nn.Module, ids: Tensor, pattern: str | None = None, within
     blocks = _blocks(model, candidates, linears)
     events = _trace(model, ids, blocks, set(candidates), linears)
     opened = {f"{name}.down_proj": one for name, one in model.named_modules() if isinstance(one, Experts)}
-    return _anatomy(events, linears, type(model).__name__, "decoder" if within else "", opened)
+    return _anatomy(events, linears, type(model).__name__, "decoder" if within else "", opened, ids.numel())
 
 
 def _ran(model: nn.Module, ids: Tensor, names: list[str]) -> list[str]:
@@ -173,7 +174,7 @@ def _trace(model: nn.Module, ids: Tensor, blocks: set[str], sites: set[str], lin
                 again = _apply_linear(module, args[0])
                 slack = _slack(output.dtype)
                 note("site", name, args[0], torch.allclose(again, output, rtol=10 * slack, atol=slack))
-            else:
+            elif isinstance(output, Tensor):  # a router may be a linear that gives out more
                 note("linear", name, output)
 
         return hook
@@ -197,9 +198,9 @@ def _apply_linear(module: nn.Module, x: Tensor) -> Tensor:
 
 
 def _anatomy(
-    events: list[_Event], linears: dict[str, Any], family: str, stack: str, opened: dict[str, Experts]
+    events: list[_Event], linears: dict[str, Any], family: str, stack: str, opened: dict[str, Experts], asked: int
 ) -> Anatomy:
-    """`opened`: experts by the path of the second linear that serves them all."""
+    """`opened`: experts by the path of the second linear that serves them all; `asked`: tokens of the probe."""
     blocks: list[Block] = []
     sites: list[Site] = []
     feeders: list[_Event] = []
@@ -212,6 +213,11 @@ def _anatomy(
             feeders.append(event)
         else:
             _check_site(event, linears, family, tokens, hidden)
+            if tokens != asked:
+                raise ModelError(
+                    f"{family} computes on {tokens} positions where the prompt has {asked} tokens, so none of its activations is a "
+                    "prompt token's own"
+                )
             if sites and sites[-1].block == len(blocks) - 1 and sites[-1].module == event.module:
                 raise ModelError(
                     f"{event.module} of {family} runs several times within one block (chunked feed-forward?); "

@@ -29,8 +29,8 @@ HEAD = """# All types of models
 Every type that transformers {version} has for causal and masked language models, made by
 `python -m tests.analysis.engine.all_types`: a random model of it, as small as its configuration lets it be made here, in
 float64. *Proven*: its neurons were found, and edits of them by the way named equal full forwards to 1e-9, in logits and
-gradients. {proven} of {tried} are proven. The families of [models.md](models.md) are held to more: attributions, and
-suppression against zeroed weights.
+gradients (*in float32*, to 1e-4, where the model's own code takes no float64). {proven} of {tried} are proven. The families of
+[models.md](models.md) are held to more: attributions, and suppression against zeroed weights.
 
 | type | kind | what | neurons: the input of, and the way; or why not |
 |---|---|---|---|
@@ -45,11 +45,45 @@ _SIZES: dict[str, Any] = {
     **dict.fromkeys(("moe_intermediate_size", "shared_expert_intermediate_size"), 24),
     **dict.fromkeys(("qk_nope_head_dim", "qk_rope_head_dim", "rotary_dim"), 4),
     **dict.fromkeys(("kv_lora_rank", "hidden_size_per_layer_input", "mamba_d_state", "v_head_dim", "head_dim"), 8),
-    **dict.fromkeys(("num_experts_per_tok", "num_key_value_heads", "bos_token_id", "cls_token_id"), 2),
+    **dict.fromkeys(("num_experts_per_tok", "num_experts_per_token", "num_key_value_heads", "bos_token_id", "cls_token_id"), 2),
     **dict.fromkeys(("eos_token_id", "sep_token_id"), 3),
     "vocab_size": 320, "pad_token_id": 0, "q_lora_rank": 16, "sliding_window": 12, "first_k_dense_replace": 1,
-    "n_group": 1, "topk_group": 1,
+    "n_group": 1, "topk_group": 1, "num_expert_group": 1, "entity_vocab_size": 20, "entity_emb_size": 32, "default_language": "en_XX",
+    **dict.fromkeys(("attn_layer_period", "layer_group_size", "num_dense_layers", "mamba_d_conv", "linear_num_heads"), 2),
+    **dict.fromkeys(("attn_layer_offset", "expert_layer_offset", "num_kv_shared_layers", "zero_expert_num"), 1),
+    **dict.fromkeys(("mamba_n_heads", "n_shared_experts"), 4), "mamba_d_head": 16, "linear_head_dim": 8,
+    "mamba_chunk_size": 8, "chunk_size": 8,
+    "ffn_hidden_size": 48, "expert_ffn_hidden_size": 24, "moe_topk": 2,
 }  # fmt: skip
+_ALSO: dict[str, dict[str, Any]] = {
+    "cohere_compass_text": {"rope_parameters": {"full_attention": {"rope_type": "default", "rope_theta": 1e4}}},
+    "bamba": {"attn_layer_indices": [1, 3]},
+    "granitemoehybrid": {"layer_types": ["linear_attention", "full_attention"] * 2},
+    "kimi_linear": {"layer_types": ["linear_attention", "full_attention"] * 2},
+    "bailing_hybrid": {"layer_types": ["linear_attention", "full_attention"] * 2},
+    "gemma3n_text": {"layer_types": ["sliding_attention", "full_attention"] * 2, "num_kv_shared_layers": 0},
+    "lfm2_moe": {"layer_types": ["conv", "full_attention"] * 2},
+    "mamba2": {"head_dim": 16, "num_heads": 4},
+    "reformer": {
+        "is_decoder": True,
+        "axial_pos_embds_dim": [16, 16],
+        "axial_pos_shape": [8, 8],
+        "attention_head_size": 8,
+        "feed_forward_size": 48,
+    },
+    "zaya": {"num_experts_per_tok": 1},
+    "dots3_note_text": {"num_key_value_heads": 4},
+    "falcon_h1": {"mamba_d_ssm": 64},
+    "perceiver": {"d_latents": 32, "num_latents": 8, "num_self_attends_per_block": 4},
+    "zamba2": {
+        "mamba_headdim": 16,
+        "n_mamba_heads": 4,
+        "hybrid_layer_ids": [1, 3],
+        "adapter_rank": 4,
+        "layer_types": ["linear_attention", "hybrid"] * 2,
+    },
+}
+"""What a type's configuration needs beside the sizes."""
 _LESS = ((), ("num_key_value_heads",), ("num_key_value_heads", "head_dim"), ("num_layers",), tuple(_SIZES)[5:])
 """What is left out of the sizes, step by step, until a configuration accepts them."""
 
@@ -62,8 +96,10 @@ def small(kind: type, inner: bool = False) -> Any:
     if "kv_lora_rank" in known:  # whose heads all have keys of their own
         sizes["num_key_value_heads"] = _SIZES["num_attention_heads"]
         sizes |= {"head_dim": _SIZES["qk_rope_head_dim"]} if "head_dim" in sizes else {}
-    if not inner and hasattr(base, "text_config"):
-        sizes["text_config"] = small(type(base.text_config), True).to_dict()
+    for part in ("text_config", "vision_config", "audio_config"):
+        if not inner and hasattr(base, part) and not isinstance(getattr(base, part), dict | type(None)):
+            sizes[part] = small(type(getattr(base, part)), True).to_dict()
+    sizes |= _ALSO.get(base.model_type, {})
     raised: Exception | None = None
     for less in _LESS:
         try:
@@ -85,9 +121,18 @@ def look(name: str, decodes: bool) -> tuple[str, str]:
                 size = sum(parameter.numel() for parameter in auto.from_config(config).parameters())
             if size > PARAMETERS:
                 return "not tried", f"{size / 1e6:.0f} M parameters are the fewest that it was made with here"
-            model = auto.from_config(config).double()
+            model = auto.from_config(config)
     except Exception as error:  # noqa: BLE001
         return "not tried", f"could not be made small here: {_line(error)}"
+    what, how = _proof(name, decodes, model.double())
+    if what != "proven":  # some give out float32 wherever they are
+        in_float32 = _proof(name, decodes, model.float())
+        if in_float32[0] == "proven":
+            return "proven", f"{in_float32[1]}; in float32"
+    return what, how
+
+
+def _proof(name: str, decodes: bool, model: Any) -> tuple[str, str]:
     try:
         with _within(SECONDS):
             loaded = wrap_model(
@@ -98,7 +143,7 @@ def look(name: str, decodes: bool) -> tuple[str, str]:
         first = loaded.sites[0].module
         return "proven", f"`{first}`{' (gated)' if loaded.sites[0].gated else ''}: {recipe}"
     except ModelError as error:
-        return "refused", _line(error).partition(", and these cannot")[0].partition("; its linear modules")[0]
+        return "refused", _line(error).partition("; its linear modules")[0]
     except Exception as error:  # noqa: BLE001 - what a person would see, too
         return "fails", _line(error)
 
@@ -128,7 +173,7 @@ def page() -> str:
 def _line(error: BaseException) -> str:
     lines = [line.strip() for line in str(error).splitlines() if line.strip()] or [type(error).__name__]
     text = lines[-1] if "validation error" in lines[0] else lines[0]
-    return text.replace("|", "/")[:200]
+    return text.replace("|", "/")[:400]
 
 
 @contextmanager
