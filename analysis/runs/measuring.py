@@ -86,7 +86,7 @@ class Measurement:
         self.cancelled = False
 
     def run(self) -> Iterator[Progress]:
-        """Progress as it comes; afterwards `documents` holds rows and groups by model.
+        """Progress as it comes; afterwards `documents` holds rows and groups by model. A first interrupt cancels, a second is raised.
 
         :raises UserError: with what a process says is wrong
         :raises ProcessFailed: where a process ends without a result
@@ -95,8 +95,14 @@ class Measurement:
             while self._waiting or self._running:
                 while self._waiting and len(self._running) < self._size:
                     self._start(self._waiting.pop(0))
-                number, event = self._events.get()
-                self._take(number, event)
+                try:
+                    number, event = self._events.get()
+                except KeyboardInterrupt:
+                    if self.cancelled:
+                        raise
+                    self.cancel()
+                else:
+                    self._take(number, event)
                 yield Progress(sum(p.done for p in self._seen.values()), sum(p.total for p in self._seen.values()))
         finally:
             self.cancel()

@@ -136,17 +136,11 @@ def _follow(work: Any) -> None:
 
     with output.progress_bar() as bar:
         bar.show(0, 0, "loading models")
-        steps: Iterator[Any] = work.run()
-        while True:
-            try:
-                seen = next(steps, None)
-                if seen is None:
-                    return
-                bar.show(seen.done, seen.total, "facts measured")
-            except KeyboardInterrupt:
-                if work.cancelled:
-                    raise
-                work.cancel()
+        told = False
+        for seen in work.run():
+            bar.show(seen.done, seen.total, "facts measured")
+            if work.cancelled and not told:
+                told = True
                 output.say("stopping after the facts in progress; press ctrl+c again to stop at once")
 
 

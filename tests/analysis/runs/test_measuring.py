@@ -3,6 +3,7 @@
 import io
 import json
 import os
+import subprocess
 from dataclasses import replace
 from pathlib import Path
 
@@ -328,3 +329,32 @@ def test_the_stability_table_names_a_rule_with_the_tolerance_that_is_not_the_usu
 def test_every_compared_method_has_a_name_and_measuring_loads_no_torch():
     assert [parse_method(name).label for name in COMPARED] == list(COMPARED)
     assert "torch" not in vars(measuring)
+
+
+@pytest.mark.parametrize("interrupts", [1, 2])
+def test_a_first_interrupt_lets_the_facts_in_progress_arrive_and_a_second_one_ends(
+    interrupts: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    document = {"model": "m", "rows": [{"fact": "f"}], "groups": []}
+    said: list[object] = [KeyboardInterrupt()] * interrupts
+    said += [(0, {"event": "result", "document": document}), (0, {"event": "ended", "code": 0})]
+
+    class Events:
+        def get(self) -> object:
+            one = said.pop(0)
+            if isinstance(one, KeyboardInterrupt):
+                raise one
+            return one
+
+    def start(task: object) -> None:
+        work._running[0] = subprocess.Popen(["true"], stdin=subprocess.PIPE)
+
+    work = measuring.Measurement([None], 1)
+    monkeypatch.setattr(work, "_events", Events())
+    monkeypatch.setattr(work, "_start", start)
+    if interrupts == 1:
+        list(work.run())
+        assert work.cancelled and work.documents["m"]["rows"] == document["rows"]
+    else:
+        with pytest.raises(KeyboardInterrupt):
+            list(work.run())
