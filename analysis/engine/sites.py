@@ -26,7 +26,7 @@ _ROLE = re.compile(
     r"(^|\.)(output\.dense|ffn_output|lin2|Wo|c_proj|fc_out|dense_4h_to_h|fc2|down_proj|wo"
     r"|feed_forward\.w2|ff\.layer_2|ffn\.linear_2|ffn\.2)$"
 )
-_NOT_MLP = re.compile(r"attn|attention|adapter|pooler|router|cross", re.IGNORECASE)
+_NOT_MLP = re.compile(r"attn|attention|adapter|pooler|router|cross|\.gate\.", re.IGNORECASE)
 _EXPERTS = re.compile(r"experts?(\.|$)|moe", re.IGNORECASE)
 
 

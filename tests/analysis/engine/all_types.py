@@ -50,7 +50,7 @@ _SIZES: dict[str, Any] = {
     "vocab_size": 320, "pad_token_id": 0, "q_lora_rank": 16, "sliding_window": 12, "first_k_dense_replace": 1,
     "n_group": 1, "topk_group": 1, "num_expert_group": 1, "entity_vocab_size": 20, "entity_emb_size": 32, "default_language": "en_XX",
     **dict.fromkeys(("attn_layer_period", "layer_group_size", "num_dense_layers", "mamba_d_conv", "linear_num_heads"), 2),
-    **dict.fromkeys(("attn_layer_offset", "expert_layer_offset", "num_kv_shared_layers", "zero_expert_num"), 1),
+    **dict.fromkeys(("attn_layer_offset", "expert_layer_offset", "zero_expert_num"), 1),
     **dict.fromkeys(("mamba_n_heads", "n_shared_experts"), 4), "mamba_d_head": 16, "linear_head_dim": 8,
     "mamba_chunk_size": 8, "chunk_size": 8,
     "ffn_hidden_size": 48, "expert_ffn_hidden_size": 24, "moe_topk": 2,
@@ -65,7 +65,6 @@ _ALSO: dict[str, dict[str, Any]] = {
     "lfm2_moe": {"layer_types": ["conv", "full_attention"] * 2},
     "mamba2": {"head_dim": 16, "num_heads": 4},
     "reformer": {
-        "is_decoder": True,
         "axial_pos_embds_dim": [16, 16],
         "axial_pos_shape": [8, 8],
         "attention_head_size": 8,
@@ -179,15 +178,15 @@ def _line(error: BaseException) -> str:
 @contextmanager
 def _within(seconds: int) -> Iterator[None]:
     def late(*_: object) -> None:
-        raise TimeoutError(f"took more than {seconds} s")
+        raise TimeoutError(f"took more than {seconds} s of processor time")
 
-    before = signal.signal(signal.SIGALRM, late)
-    signal.alarm(seconds)
+    before = signal.signal(signal.SIGPROF, late)
+    signal.setitimer(signal.ITIMER_PROF, seconds)
     try:
         yield
     finally:
-        signal.alarm(0)
-        signal.signal(signal.SIGALRM, before)
+        signal.setitimer(signal.ITIMER_PROF, 0)
+        signal.signal(signal.SIGPROF, before)
 
 
 if __name__ == "__main__":
