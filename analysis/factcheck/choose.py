@@ -5,6 +5,7 @@ The run computes what of this is not stored; the table looks it up.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 
@@ -13,7 +14,7 @@ import numpy as np
 from knscope.analysis.factcheck.claims import claim_neurons, derange, split_subjects
 from knscope.analysis.prompts.encode import Query
 from knscope.analysis.prompts.questions import ASKED
-from knscope.analysis.stored.facts import StoredFacts, stored_facts
+from knscope.analysis.stored.facts import StoredFacts, join_subjects, stored_facts
 from knscope.store.reader import Reader
 from knscope.store.runs import read_runs
 from knscope.store.view import View
@@ -103,6 +104,18 @@ def judged(claims: Iterable[WantedClaim]) -> list[WantedClaim]:
     needed = [claim for claim in claims if claim.part != "neurons"]
     langs = {claim.query.lang for claim in needed if claim.part == "test"}
     return [claim for claim in needed if claim.query.lang in langs]
+
+
+def expected(queries: Iterable[Query], seed: int = 0) -> int:
+    """About how many claims are read of these facts, before any neuron is known: two of each that is judged, where another fact of its
+    relation, language and part has an object for its wrong one."""
+    asked = {(query.fact, query.lang): query for query in queries}
+    subject = join_subjects((query.fact, query.lang, query.subject) for query in asked.values())
+    part = split_subjects(subject.values(), seed)
+    groups = Counter((query.relation, query.lang, part[subject[query.fact]]) for query in asked.values())
+    several = {group: facts for group, facts in groups.items() if facts > 1}
+    judged = {lang for _, lang, name in several if name == "test"}
+    return sum(2 * facts for (_, lang, name), facts in several.items() if name != "neurons" and lang in judged)
 
 
 def unjudged(places: Iterable[tuple[str, str]]) -> str:

@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from itertools import count
 from typing import Any, Protocol
 
+from knscope.analysis.factcheck import choose as factcheck_choose
 from knscope.analysis.prompts.encode import Query
 from knscope.analysis.runs import planner
 from knscope.analysis.runs.config import RunConfig
@@ -23,8 +24,8 @@ from knscope.analysis.runs.keys import model_hash, prediction_key
 from knscope.analysis.runs.planner import cut, remaining
 from knscope.analysis.runs.units import ROLES, ROWS, UNIT_ROWS, Unit, unit_rows
 
-SETS_A_PLACE, CLAIMS_A_PLACE = 30, 0.8
-"""Larger sets and claims a fact and language, as in the demo; claims are read of two fifths of the facts, right and wrong."""
+SETS_A_PLACE = 30
+"""Larger sets a fact and language, as in the demo."""
 
 Entry = tuple[tuple[int, ...], int, str, Unit]
 """Rank, order among equals, group and unit."""
@@ -251,17 +252,18 @@ class Schedule:
                 self._totals[source, "attribute", method] = len(rows)
             if self._scans(method):
                 self._totals[source, "scan", method] = len({(row.fact, row.lang) for row in rows}) * len(ROLES)
-        self._guess(source, {(row.fact, row.lang) for row in rows})
+        self._guess(source, rows)
 
-    def _guess(self, source: str, places: Collection[tuple[str, str]]) -> None:
-        """About how many edits and claims (fact, language) places will ask for, which only their neurons will tell."""
-        langs = self.config.table_langs
-        asked = sum(not langs or lang in langs for _, lang in places)
-        edits = planner.edits_of(self.config, [lang for _, lang in places if not langs or lang in langs])
-        if found := edits * ("edit" in self.config.what) + SETS_A_PLACE * asked * ("sets" in self.config.what):
+    def _guess(self, source: str, rows: Sequence[Query]) -> None:
+        """About how many edits and claims these prompts will ask for, which only their neurons will tell."""
+        wanted = self.config.table_langs
+        rows = [row for row in rows if not wanted or row.lang in wanted]
+        langs = [lang for _, lang in {(row.fact, row.lang) for row in rows}]
+        edits = planner.edits_of(self.config, langs)
+        if found := edits * ("edit" in self.config.what) + SETS_A_PLACE * len(langs) * ("sets" in self.config.what):
             self._guessed[source, "edit", ""] = found
         for method in self.config.methods if "factcheck" in self.config.what else ():
-            self._guessed[source, "claim", method] = round(CLAIMS_A_PLACE * asked)
+            self._guessed[source, "claim", method] = factcheck_choose.expected(rows, self.config.seed)
 
     def _scans(self, method: str) -> bool:
         return "dkn" in self.config.what and method in (self.config.scan_methods or self.config.methods)
@@ -290,7 +292,7 @@ class Schedule:
         for place in [p for p in self._totals if p[0] == source and p[1] != "predict"]:
             self._totals[place] = len(usable) if place[1] == "attribute" else len(model.mains) * len(ROLES)
             self._done[place] = 0
-        self._guess(source, {(row.fact, row.lang) for chunk in model.chunks for row in chunk})
+        self._guess(source, usable)
         for number in range(len(model.chunks)):
             self._chunk(source, number)
 

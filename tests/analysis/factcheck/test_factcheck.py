@@ -17,7 +17,7 @@ from knscope.analysis.attribution.integrate import attribute
 from knscope.analysis.attribution.method import parse_method
 from knscope.analysis.engine.replay import Engine
 from knscope.analysis.factcheck.auroc import area
-from knscope.analysis.factcheck.choose import WantedClaim, judged, seed_of, unjudged
+from knscope.analysis.factcheck.choose import WantedClaim, expected, judged, seed_of, unjudged
 from knscope.analysis.factcheck.claims import claim_neurons, derange, split_subjects
 from knscope.analysis.factcheck.judge import (
     Claims,
@@ -403,6 +403,15 @@ def test_the_split_of_stored_claims_is_that_of_the_run_that_read_them(tmp_path):
         runs.new_run(place, {"what": what, "seed": seed}, f"20260101-00000{number}-000000")
     with store.open(place) as reader:
         assert seed_of(reader) == 7
+
+
+def test_claims_are_counted_beforehand_by_the_split_of_the_subjects():
+    def facts(relations):
+        rows = [(f"f{i}", f"P{i % relations}", f"subject {i}") for i in range(20)]
+        return [Query(fact, relation, "en", t, subject, fact) for fact, relation, subject in rows for t in ("a", "b")]
+
+    assert expected(facts(1)) == 2 * (4 + 4)
+    assert expected(facts(20)) == 0, "no other fact has an object for a wrong claim"
 
 
 def test_claims_are_read_only_where_a_split_can_judge_them():

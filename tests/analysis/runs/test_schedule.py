@@ -147,17 +147,22 @@ def test_only_known_prompts_of_facts_known_in_every_language_or_in_one_are_attri
 @pytest.mark.parametrize(
     ("layers", "pace"),
     [
-        (4, {"predict": 0.01, "attribute": 0.088, "scan": 0.083, "edit": 0.001, "claim": 0.034}),
-        (30, {"predict": 0.4, "attribute": 13.3, "scan": 1.73, "edit": 0.038, "claim": 6.0}),
+        (4, {"predict": 0.0048, "attribute": 0.032, "scan": 0.028, "edit": 0.0005, "claim": 0.021}),
+        (30, {"predict": 0.48, "attribute": 7.57, "scan": 0.758, "edit": 0.0307, "claim": 4.0}),
     ],
-    ids=["bert-multi", "smollm2"],
+    ids=["gpt2-multi", "smollm2"],
 )
 def test_time_left_is_within_half_of_what_it_takes_from_a_tenth_of_the_run_on(
     layers: int, pace: dict[str, float]
 ) -> None:
-    """Each kind of work has a pace of its own (as timed of these models, but for the second's claims), and edits come last."""
+    """Each kind of work has a pace of its own (as timed of these models, but for the second's claims and `bkn`), and edits come last."""
+
+    def seconds(unit: Unit) -> float:
+        less = 2 / 3 if unit.method == "bkn" and unit.phase in ("attribute", "claim") else 1.0
+        return pace[unit.phase] * less * unit.size
+
     shelf, speed = Shelf(), Speed()
-    shelf.size_of_late = {"edit": 180 * 36, "claim": 25}
+    shelf.size_of_late = {"edit": 180 * 36, "claim": 32}
     schedule = Schedule(
         config(models=(ModelSource("multi"),), what=("attribution", "dkn", "edit", "factcheck")), rows(), shelf
     )
@@ -165,8 +170,8 @@ def test_time_left_is_within_half_of_what_it_takes_from_a_tenth_of_the_run_on(
     while (unit := schedule.next()) is not None:
         schedule.finish(unit, model=shelf.compute(unit))
         if unit.phase != "load":
-            spent += pace[unit.phase] * unit.size
-            speed.add(unit, unit.size, pace[unit.phase] * unit.size)
+            spent += seconds(unit)
+            speed.add(unit, unit.size, seconds(unit))
         said.append((spent, speed.seconds_for(schedule.left, 1, {"multi": layers})))
     late = [(spent - at, left) for at, left in said if spent / 10 <= at < spent]
     assert len(late) > 10

@@ -45,10 +45,10 @@ def test_time_left_is_unknown_until_more_than_predictions_was_timed() -> None:
     assert _paced(*loaded).seconds_for(left, 1) is None
     assert _paced(*loaded).seconds_for({("a", "predict", ""): 10}, 1) == 1.0
     timed = _paced(*loaded, (ATTRIBUTE, 1, 5.0))
-    assert timed.seconds_for(left, 1) == pytest.approx(1 + 4 * 5 + 100 * 0.05 / 4 * 5)
-    assert timed.seconds_for(left, 1, {"a": 20}) == pytest.approx(1 + 4 * 5 + 100 * 0.05 / 20 * 5)
+    assert timed.seconds_for(left, 1) == pytest.approx(1 + 4 * 5 + 100 * 0.01575 * 5)
+    assert timed.seconds_for(left, 1, {"a": 20}) == pytest.approx(1 + 4 * 5 + 100 * 0.00475 * 5)
     assert timed.seconds_for({("a", "attribute", "bkn"): 3}, 1) == pytest.approx(3 * 5 * 20 / 30)
-    assert timed.seconds_for({("b", "edit", ""): 4}, 1) == pytest.approx(4 * 0.05 / 4 * 5)
+    assert timed.seconds_for({("b", "edit", ""): 4}, 1) == pytest.approx(4 * 0.01575 * 5)
     assert timed.seconds_for({("b", "load", ""): 1}, 1) is None
 
 
@@ -58,7 +58,7 @@ def test_kinds_not_timed_yet_go_as_in_earlier_runs_by_how_much_slower_the_others
     assert _paced(**earlier).seconds_for(left, 1) == pytest.approx(10 + 4 + 10)
     assert _paced((ATTRIBUTE, 5, 15.0), **earlier).seconds_for(left, 1) == pytest.approx(3 * (10 + 4 + 10))
     assert _paced((EDIT, 10, 2.0), **earlier).seconds_for({("a", "scan", "amig"): 10}, 1) == pytest.approx(
-        10 * 3.5 / 4 * 2.0 / (10 * 0.05 / 4)
+        10 * 3.5 / 4 * 2.0 / (10 * 0.01575)
     )
 
 
