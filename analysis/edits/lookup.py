@@ -100,7 +100,7 @@ class Lookup:
         """A note on the readings that are not stored, if any."""
         if not (missing := self.missing(edits)):
             return []
-        how = "; compute them with: knscope run STORE --what edit --set FILE …" if self.judging.given else ""
+        how = "; compute them with: knscope run STORE --what edit --set SET …" if self.judging.given else ""
         return [f"{missing:,} of the readings these thresholds ask for are not computed yet{how}"]
 
     def readings(self, edit: WantedEdit, direction: int) -> Iterator[Reading]:

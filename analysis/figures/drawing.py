@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from io import BytesIO
 from pathlib import Path
@@ -40,24 +41,34 @@ _CHECKS = Forest(
 )  # fmt: skip
 _FAITHFULNESS = Forest("method", "area (reported)", "low", "high", "area under the deletion curve, above other facts'")
 _STABILITY = Forest(
-    "variant", "jaccard", "low", "high", "neurons in common (Jaccard)", panel=("what",), nothing=None, ends=(0.0, 1.0)
-)
+    "variant", "jaccard", "low", "high", "neurons in common (Jaccard)", heading=("against",), nothing=None, ends=(0.0, 1.0)
+)  # fmt: skip
 
-_SETS = Forest(
-    "neurons", "rate", "rate_low", "rate_high", "degenerate sets in candidates", panel=("size",), ends=(0.0, None)
-)
+
+def _edits(table: pl.DataFrame) -> Figure:
+    return forest(table.with_columns(table=pl.format("table {}", "table")), _EDITS)
+
+
+def _stability(table: pl.DataFrame) -> Figure:
+    form = replace(_STABILITY, panel=("model",)) if "model" in table.columns else _STABILITY
+    return forest(table.with_columns(against=pl.format("{}, against {}", "what", "reference")), form)
+
+
+def _faithfulness(table: pl.DataFrame) -> Figure:
+    return forest(table, _FAITHFULNESS, table.filter("control")["method"].to_list())
+
 
 _DRAWN: Mapping[str, Callable[[pl.DataFrame], Figure]] = {
     "activations": neurons.activations,
     "enrichment": layers.enrichment,
     "likn": shared.likn,
     "dkn": pairs.dkn,
-    "dkn_sets": partial(forest, form=_SETS),
-    "edits": partial(forest, form=_EDITS),
+    "dkn_sets": pairs.sets,
+    "edits": _edits,
     "factcheck": partial(forest, form=_CHECKS, controls=CONTROLS),
-    "faithfulness": partial(forest, form=_FAITHFULNESS),
+    "faithfulness": _faithfulness,
     "sql": chart,
-    "stability": partial(forest, form=_STABILITY),
+    "stability": _stability,
 }
 
 

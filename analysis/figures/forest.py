@@ -3,17 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
+import numpy as np
 import polars as pl
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from knscope.analysis.figures.palette import COLOURS, places
 from knscope.analysis.figures.style import CONTROLS, OURS, PAGE, errors, numbers, panels, say_missing
 
 ROW = 0.17  # inches
 NAMES = 1.5  # inches of the names beside the rows
 ACROSS = 4  # panels side by side
+ALL = "all"
+"""What a table calls the row of all its languages."""
+SOURCES = "model", "method"
+"""Columns of a table of several models or methods: each of these then has a block of its own."""
+REACH = 3
+"""Where a figure's values have no upper end, an interval is drawn to this many times the largest value; an arrow says that it goes on."""
 Row = tuple[tuple[object, ...], str]
 """A block, and a name in it; empty: the block's heading."""
 
@@ -39,23 +47,32 @@ class Forest:
 
 def forest(table: pl.DataFrame, form: Forest, controls: Sequence[str] = ()) -> Figure:
     """One panel for each value of `form.panel`, and the names once beside them; rows in the table's order. `controls`: names drawn
-    paler."""
+    paler. Where a panel or a block is a language, its points have the language's colour."""
+    several = [
+        name
+        for name in SOURCES
+        if name in table.columns and name not in (form.name, *form.panel) and table[name].n_unique() > 1
+    ]
+    form = replace(form, heading=(*several, *form.heading))
+    table = table.with_columns(pl.Series(name, numbers(table[name])) for name in (form.value, form.low, form.high))
     parts = table.partition_by(form.panel, maintain_order=True) if form.panel else [table]
     across = min(len(parts), ACROSS)
     down = -(-len(parts) // across)
     rows = _rows(table, form)
     width = PAGE if across > 2 else min(PAGE, NAMES + 2.75 * across)
     figure, axes = panels(across, width, 0.6 + down * (0.25 + ROW * len(rows)), down, sharex=True, sharey=True)
-    figure.supxlabel(form.xlabel, fontsize="medium")
     missing = []
     for panel in axes[len(parts) :]:
         panel.set_visible(False)
+    beyond = _limits(axes[0], table, form)
+    goes_on = " (▸: its interval goes on)" if (table[form.high] > beyond).any() else ""
+    figure.supxlabel(form.xlabel + goes_on, fontsize="medium")
+    colours = _colours(table, form)
     for panel, part in zip(axes, parts, strict=False):
-        _panel(panel, part, form, controls, rows)
-        title = ", ".join(str(part[column][0]) for column in form.panel)
-        panel.set_title(title, loc="left")
-        without = part.filter(pl.Series(numbers(part[form.value])).is_nan())[form.name]
-        missing += [f"{name}, {title}" if title else str(name) for name in without]
+        _panel(panel, part, form, beyond, {**colours, **dict.fromkeys(controls, CONTROLS)}, rows)
+        panel.set_title(", ".join(str(part[column][0]) for column in form.panel), loc="left")
+        without = part.filter(pl.col(form.value).is_nan()).select(form.name, *form.heading, *form.panel)
+        missing += [", ".join(map(str, row)) for row in without.iter_rows()]
     _name_rows(axes[0], rows)
     say_missing(figure, missing)
     return figure
@@ -74,28 +91,54 @@ def _rows(table: pl.DataFrame, form: Forest) -> dict[Row, int]:
 
 
 def _name_rows(axes: Axes, rows: Mapping[Row, int]) -> None:
-    labels = [name or "table " + ", ".join(map(str, block)) for block, name in rows]
-    axes.set_yticks(list(rows.values()), labels)
-    for label, (_, name) in zip(axes.get_yticklabels(), rows, strict=True):
-        label.set_fontweight("normal" if name else "bold")
+    """Names at the left of the axis; headings in their own empty lines, where a long one takes no room from the points."""
+    axes.set_yticks([line for (_, name), line in rows.items() if name], [name for _, name in rows if name])
+    for (block, name), line in rows.items():
+        if not name:
+            heading, across = ", ".join(map(str, block)), axes.get_yaxis_transform()
+            axes.text(0.02, line, heading, transform=across, fontsize=7, fontweight="bold", verticalalignment="center")
     axes.set_ylim(len(rows) - 0.5, -0.5)
 
 
-def _panel(axes: Axes, part: pl.DataFrame, form: Forest, controls: Sequence[str], rows: Mapping[Row, int]) -> None:
-    drawn = part.with_columns(pl.Series(name, numbers(part[name])) for name in (form.value, form.low, form.high))
-    for row in drawn.iter_rows(named=True):
-        value = row[form.value]
-        if value == value:  # not NaN
-            line = rows[tuple(row[column] for column in form.heading), str(row[form.name])]
-            colour = CONTROLS if row[form.name] in controls else OURS
-            ends = errors([value], [row[form.low]], [row[form.high]])
-            axes.errorbar([value], [line], xerr=ends, fmt="o", color=colour, markersize=3, elinewidth=0.9)
-    if form.nothing is not None:
+def _colours(table: pl.DataFrame, form: Forest) -> Mapping[str, str]:
+    """The colour of each language where panels or blocks are languages; `all` of them together have none."""
+    if "lang" not in (*form.panel, *form.heading):
+        return {}
+    found = places(lang for lang in table["lang"] if lang != ALL)
+    return {lang: COLOURS[place % len(COLOURS)] for lang, place in found.items()}
+
+
+def _limits(axes: Axes, table: pl.DataFrame, form: Forest) -> float:
+    """Set both ends of the axis, so that a point on the edge is seen whole, and one wide interval of a rate of 0 flattens no other;
+    where intervals end that go on beyond."""
+    if form.ends is None:
+        return np.inf
+    low, high = form.ends
+    if high is None:
+        most = float(np.nanmax(table.select(form.value, form.low).to_numpy(), initial=low))
+        widest = float(np.nanmax(table[form.high].to_numpy(), initial=most))
+        high = min(widest, REACH * most) if most > low else widest
+    room = 0.02 * (high - low) or 1.0
+    axes.set_xlim(low - room, high + room)
+    return high + room if form.ends[1] is None else np.inf
+
+
+def _panel(
+    axes: Axes,
+    part: pl.DataFrame,
+    form: Forest,
+    beyond: float,
+    colours: Mapping[str, str],
+    rows: Mapping[Row, int],
+) -> None:
+    for row in part.filter(pl.col(form.value).is_not_nan()).iter_rows(named=True):
+        value, high = row[form.value], row[form.high]
+        line = rows[tuple(row[column] for column in form.heading), str(row[form.name])]
+        colour = colours.get(row[form.name], colours.get(str(row.get("lang")), OURS))
+        ends = errors([value], [row[form.low]], [min(high, beyond)])
+        axes.errorbar([value], [line], xerr=ends, fmt="o", color=colour, markersize=3, elinewidth=0.9, clip_on=False)
+        if high > beyond:
+            axes.plot([beyond], [line], ">", color=colour, markersize=3, clip_on=False)
+    if form.nothing is not None and (form.ends is None or form.nothing > form.ends[0]):
         axes.axvline(form.nothing, color="#bbbbbb", linewidth=0.8, zorder=0)
-    if form.ends is not None:
-        low, high = form.ends
-        room = 0.02 * (
-            (high if high is not None else axes.get_xlim()[1]) - low
-        )  # so that a point on the edge is seen whole
-        axes.set_xlim(low - room if high is not None else low, high + room if high is not None else None)
     axes.tick_params(axis="y", length=0)

@@ -6,13 +6,14 @@ import numpy as np
 import polars as pl
 from matplotlib.figure import Figure
 
-from knscope.analysis.figures.palette import COLOURS
 from knscope.analysis.figures.style import CONTROLS, HIGH, OURS, PAGE, numbers, panels, say_missing
 
 ROW, AROUND = 0.26, 0.9
 """Inches of a row, and of axis and legend."""
 MOST = int((HIGH - AROUND) / ROW)
 """Rows that fit a page."""
+BESIDE = 0.12
+"""Of a row: how far the two intervals stand above and below its points, so that both are seen."""
 REPEATED = r"^top \d+, "
 
 
@@ -27,22 +28,33 @@ def likn(table: pl.DataFrame) -> Figure:
     table = table.filter(~pl.col("sets").str.contains(REPEATED)).head(MOST)
     figure, (axes,) = panels(1, PAGE * 0.75, AROUND + ROW * table.height)
     at = np.arange(table.height)
-    for control, style in (("a", "solid"), ("c", "dotted")):
+    for control, style, aside in (("a", "solid", -BESIDE), ("c", "dotted", BESIDE)):
         mean, low, high = (numbers(table[name]) for name in (control, f"vs_{control}_low", f"vs_{control}_high"))
         lead = np.isfinite(mean + low + high)
         axes.hlines(
-            at[lead], (mean + low)[lead], (mean + high)[lead], color="#bbbbbb", linewidth=3, linestyle=style, zorder=0
-        )
+            (at + aside)[lead], (mean + low)[lead], (mean + high)[lead], color="#bbbbbb", linewidth=3, linestyle=style,
+            zorder=0,
+        )  # fmt: skip
     missing = []
     for name, label, mark, colour, face in (
         ("chance", "by chance", "x", CONTROLS, CONTROLS),
-        ("a", "another fact of the relation (a)", "o", COLOURS[1], "none"),
-        ("b", "a fact of another relation (b)", "s", COLOURS[0], "none"),
-        ("c", "another fact with the same answer (c)", "^", COLOURS[2], "none"),
+        ("a", "another fact of the relation (a)", "o", CONTROLS, "none"),
+        ("b", "a fact of another relation (b)", "s", CONTROLS, "none"),
+        ("c", "another fact with the same answer (c)", "^", CONTROLS, "none"),
         ("observed", "observed, 95 % of its lead over (a), dotted: (c)", "D", OURS, OURS),
     ):
         values = numbers(table[name])
-        axes.plot(values, at, mark, color=colour, markerfacecolor=face, markersize=5, linestyle="none", label=label)
+        axes.plot(
+            values,
+            at,
+            mark,
+            color=colour,
+            markerfacecolor=face,
+            markersize=5,
+            linestyle="none",
+            label=label,
+            clip_on=False,
+        )
         without = table.filter(~pl.Series(np.isfinite(values)))["sets"].to_list()
         if name == "b":  # of one relation alone there is no fact of another
             without = [one for one in without if not one.startswith("relation ")]

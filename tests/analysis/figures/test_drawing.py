@@ -114,18 +114,60 @@ def test_what_languages_share_stands_beside_chance_and_all_mismatches() -> None:
     assert drawn["another fact of the relation (a)"][0] == [1.0, 1.5]
     assert drawn["a fact of another relation (b)"][0][0] == 0.75
     assert drawn["another fact with the same answer (c)"][0][0] == 1.25
-    over = [[(1.5, 0), (2.5, 0)], [(1.0, 0), (2.0, 0)]]
+    over = [[(1.5, -0.12), (2.5, -0.12)], [(1.0, 0.12), (2.0, 0.12)]]
     assert bars(axes) == over, "intervals of the lead, measured from (a) and from (c); none where they are unknown"
 
 
-def test_rates_of_pairs_are_bars_in_percent_side_by_side_with_the_controls() -> None:
+def points(axes: Axes) -> list[tuple[float, float]]:
+    return [(line.get_xdata()[0], line.get_ydata()[0]) for line in axes.get_lines() if line.get_marker() == "o"]
+
+
+def texts(axes: Axes) -> list[str]:
+    """Names at the axis, and headings above blocks of them."""
+    return [text.get_text() for text in (*axes.get_yticklabels(), *axes.texts)]
+
+
+def test_rates_of_pairs_are_a_block_a_language_with_intervals_of_both_rules() -> None:
     paper, strict = axes_of("dkn", DKN)
-    assert [bar.get_height() for bar in paper.patches] == [2.0, 4.0, 1.0], "a rate that is not known is not a rate of 0"
-    assert [bar.get_height() for bar in strict.patches] == [1.0, 2.0, 0.0]
-    at = [round(bar.get_x() + bar.get_width() / 2, 6) for bar in paper.patches]
-    assert at == [-0.2, 0.8, 0.2], "languages in order, the two kinds beside each other"
-    assert [sorted(y for _, y in segment) for segment in bars(strict)[:2]] == [[0.5, 2.0], [1.0, 3.0]]
-    assert [sorted(y for _, y in segment) for segment in bars(paper)] == [[1.0, 3.0], [3.0, 6.0], [0.0, 2.0]]
+    assert points(paper) == [(2.0, 1), (1.0, 2), (4.0, 4)], "a rate that is not known is not a rate of 0"
+    assert points(strict) == [(1.0, 1), (0.0, 2), (2.0, 4)]
+    assert bars(strict) == [[(0.5, 1), (2.0, 1)], [(0.0, 2), (0.0, 2)], [(1.0, 4), (3.0, 4)]]
+    assert texts(paper) == ["knowledge neurons", "others", "knowledge neurons", "others", "en", "zh"]
+    assert paper.get_lines()[0].get_color() != paper.get_lines()[2].get_color(), "a language has its colour"
+
+
+def test_wide_interval_of_a_rate_of_0_ends_in_an_arrow_and_flattens_no_other() -> None:
+    frame = DKN.with_columns(paper_high=pl.when(neurons="others").then(0.9).otherwise("paper_high"))
+    figure = draw(Table("dkn", "dkn", frame))
+    paper = figure.axes[0]
+    assert 6.0 < paper.get_xlim()[1] < 13.0 and paper.get_xlim()[0] > -0.5, "three times the largest value"
+    arrows = [line.get_ydata()[0] for line in paper.get_lines() if line.get_marker() == ">"]
+    assert arrows == [2] and "goes on" in figure.get_supxlabel()
+
+
+def test_larger_sets_are_a_panel_a_size_and_a_block_a_method() -> None:
+    frame = pl.DataFrame(
+        {
+            "method": ["amig", "amig", "bkn"],
+            "size": [3, 4, 3],
+            "neurons": ["knowledge neurons"] * 3,
+            "rate": [0.01, 0.0, 0.02],
+            "rate_low": [0.0, 0.0, 0.01],
+            "rate_high": [0.02, 0.01, 0.03],
+        }
+    )
+    three, four = axes_of("dkn_sets", frame)
+    assert (three.get_title(loc="left"), four.get_title(loc="left")) == ("3 neurons", "4 neurons")
+    assert points(three) == [(1.0, 1), (2.0, 3)] and points(four) == [(0.0, 1)]
+    assert texts(three)[-2:] == ["amig", "bkn"]
+
+
+def test_stability_is_a_block_a_kind_and_a_panel_a_model() -> None:
+    models = [STABILITY.select(pl.lit(name).alias("model"), pl.all()) for name in ("one", "two")]
+    one, two = axes_of("stability", pl.concat(models))
+    assert points(one) == points(two) == [(0.5, 1), (0.9, 3)]
+    assert texts(one) == ["a", "b", "nodes, against x", "seed, against y"]
+    assert axes_of("stability", STABILITY)[0].get_title(loc="left") == ""
 
 
 def test_two_layers_are_points_and_three_are_a_line() -> None:
@@ -179,10 +221,8 @@ def test_result_of_sql_is_drawn_as_the_bars_line_or_histogram_that_its_columns_m
 
 def test_edits_are_a_panel_a_language_with_a_row_a_set_under_its_table() -> None:
     english, chinese = axes_of("edits", EDITS)
-    names = [label.get_text() for label in english.get_yticklabels()]
-    assert names == ["table 1", "amig", "bkn", "table 2", "LIKN"]
-    points = [(line.get_xdata()[0], line.get_ydata()[0]) for line in english.get_lines() if line.get_marker() == "o"]
-    assert points == [(0.5, 1), (1.5, 2)], "a set without a figure has a row and no point"
+    assert texts(english) == ["amig", "bkn", "LIKN", "table 1", "table 2"]
+    assert points(english) == [(0.5, 1), (1.5, 2)], "a set without a figure has a row and no point"
     assert bars(english) == [[(0.25, 1.0), (1.0, 1.0)], [(1.5, 2.0), (1.5, 2.0)]]
     assert bars(chinese) == [[(-1.0, 1.0), (0.0, 1.0)]]
 
@@ -197,10 +237,23 @@ FACTCHECK = pl.DataFrame(
     }
 )
 FAITHFULNESS = pl.DataFrame(
-    {"method": ["amig", "bkn"], "area (reported)": [1.0, 2.0], "low": [0.5, 1.5], "high": [1.5, 2.5]}
+    {
+        "method": ["amig", "bkn"],
+        "control": [False, True],
+        "area (reported)": [1.0, 2.0],
+        "low": [0.5, 1.5],
+        "high": [1.5, 2.5],
+    }
 )
 STABILITY = pl.DataFrame(
-    {"what": ["nodes", "seed"], "variant": ["a", "b"], "jaccard": [0.5, 0.9], "low": [0.4, None], "high": [0.6, None]}
+    {
+        "what": ["nodes", "seed"],
+        "reference": ["x", "y"],
+        "variant": ["a", "b"],
+        "jaccard": [0.5, 0.9],
+        "low": [0.4, None],
+        "high": [0.6, None],
+    }
 )
 DRAWN = {
     "enrichment": ENRICHMENT, "likn": LIKN, "dkn": DKN, "edits": EDITS, "factcheck": FACTCHECK,
@@ -229,13 +282,13 @@ def test_figure_without_values_says_so(name: str) -> None:
 
 
 def test_figure_draws_known_values_and_names_missing_ones() -> None:
-    assert said("dkn", DKN) == "no value: others, zh"
+    assert said("dkn", DKN) == "no value: others, zh, the paper's rule; others, zh, strict: less together than apart"
     assert said("likn", LIKN) == "no value: b of en + zh; c of en + zh"
-    assert said("edits", EDITS) == "no value: LIKN, en"
+    assert said("edits", EDITS) == "no value: LIKN, table 2, en"
     gap = ENRICHMENT.with_columns(enrichment=pl.when(pl.col("layer") == 0).then(None).otherwise("enrichment"))
     assert said("enrichment", gap) == "no value: enrichment of LIKN in layer 0"
     many = pl.concat([EDITS.filter(edited="LIKN").with_columns(edited=pl.lit(f"set {n}")) for n in range(9)])
-    assert said("edits", many).endswith("set 5, en and 3 more")
+    assert said("edits", many).endswith("set 5, table 2, en and 3 more")
 
 
 @pytest.mark.parametrize("odd", [r"_$x_1$ \frac <b>&", r"$\frac{1}{$", "a\x1b[31mb\x00\nc--d->"])
