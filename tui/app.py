@@ -27,7 +27,7 @@ from knscope.tui.printing.format import visible
 from knscope.tui.printing.streams import on_screen
 from knscope.tui.session import Session
 from knscope.tui.terminal.driver import HARMLESS, drawing_alone, end_by_signal
-from knscope.tui.terminal.themes import THEMES
+from knscope.tui.terminal.themes import SIXTEEN, THEMES
 from knscope.tui.terminal.typeahead import OneKeyAtATime
 from knscope.tui.workbench.places import Places
 from knscope.tui.workbench.screen import WorkbenchScreen
@@ -67,9 +67,10 @@ class Knscope(OneKeyAtATime):
         """Before the first style is parsed: a theme taken later parses all of them anew, and the first paint waits."""
         for theme in THEMES:
             self.register_theme(theme)
-        chosen = self.settings.theme or str(state.read("theme").get("name", THEMES[0].name))
+        first = SIXTEEN if self.console.color_system == "standard" else THEMES[0].name
+        chosen = self.settings.theme or str(state.read("theme").get("name", first))
         self.strange_theme = "" if chosen in self.available_themes else chosen
-        self.set_reactive(App.theme, THEMES[0].name if self.strange_theme else chosen)
+        self.set_reactive(App.theme, first if self.strange_theme else chosen)
         self.stylesheet.set_variables(self.get_css_variables())
 
     def on_mount(self) -> None:

@@ -19,6 +19,8 @@ class Threshold:
     low: float
     high: float
     help: str
+    brief: str
+    """The same in at most 24 cells, where there is no room for it."""
     decades: bool = False
     """Steps are factors (1, 2, 5, 10 …) instead of differences."""
 
@@ -39,13 +41,16 @@ class Threshold:
         return text[:-1] if text.endswith("0") else text
 
 
+_TAU = "counts above this share of the maximum", "share of the maximum"
 _OTHERS = (
-    Threshold("template_share", "s", 0.05, 0.0, 1.0, "on at least this share of the templates"),
-    Threshold("t_low", "T_low", 0.01, -1.0, 1.0, "a single drop up to this is none"),
-    Threshold("t_high", "T_high", 0.01, -1.0, 1.0, "a pair's drop above this is one"),
-    Threshold("delta", "δ", 0.05, 0.0, 10.0, "strict: interaction below -δ, in logits"),
-    Threshold("lam", "λ", 1.0, 1e-12, 10.0, "a claim above this is judged true", decades=True),
-    Threshold("dkn_share", "t", 0.05, 0.0, 1.0, "share of the highest count that checks"),
+    Threshold(
+        "template_share", "s", 0.05, 0.0, 1.0, "on at least this share of the templates", "share of the templates"
+    ),
+    Threshold("t_low", "T_low", 0.01, -1.0, 1.0, "a single drop up to this is none", "largest single drop"),
+    Threshold("t_high", "T_high", 0.01, -1.0, 1.0, "a pair's drop above this is one", "least drop of a pair"),
+    Threshold("delta", "δ", 0.05, 0.0, 10.0, "strict: interaction below -δ, in logits", "least interaction"),
+    Threshold("lam", "λ", 1.0, 1e-12, 10.0, "a claim above this is judged true", "above: judged true", decades=True),
+    Threshold("dkn_share", "t", 0.05, 0.0, 1.0, "share of the highest count that checks", "share of the top count"),
 )
 
 
@@ -53,7 +58,7 @@ def thresholds(view: View) -> tuple[Threshold, ...]:
     """All thresholds of a view, one τ a language first."""
     return (
         *(
-            Threshold(f"tau:{lang}", f"τ {one_line(lang)}", 0.01, 0.0, 0.99, "counts above this share of the maximum")
+            Threshold(f"tau:{lang}", f"τ {one_line(lang)}", 0.01, 0.0, 0.99, *_TAU)
             for lang in view.langs
         ),
         *_OTHERS,

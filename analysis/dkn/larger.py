@@ -5,7 +5,7 @@ A run computes what of this is not stored, as edits that suppress a set on the f
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -32,10 +32,15 @@ _PAIRS = """
     SELECT m.scan_no, m.role, l.fact, l.lang, m.query, f.p, f.position_a, f.position_b, f.layer_a, f.neuron_a, f.layer_b, f.neuron_b,
         f.p_a, f.p_b, f.p_ab
     FROM pair f JOIN ({scans}) m USING (scan_no) JOIN place l USING (place)
-    WHERE m.n > 2 AND (m.inside >> f.position_a::INTEGER) & 1 = 1 AND (m.inside >> f.position_b::INTEGER) & 1 = 1
+    WHERE list_contains($chosen, m.scan_no) AND (m.inside >> f.position_a::INTEGER) & 1 = 1 AND (m.inside >> f.position_b::INTEGER) & 1 = 1
       AND greatest(f.drop_a, f.drop_b, f.drop_ab) <= $bar
     ORDER BY m.scan_no, f.position_a, f.position_b
 """
+
+
+_SCANS = "SELECT scan_no, inside::VARCHAR FROM ({scans}) WHERE n > 2 ORDER BY scan_no"
+Counting = dict[int, str]
+"""By number of a scan which of its neurons count, as bits."""
 
 
 @dataclass(frozen=True)
@@ -45,6 +50,7 @@ class Larger:
     `chosen` and `audited`: rows of each level that are ablated because they are flagged, and all the same.
     """
 
+    number: int
     role: str
     fact: str
     lang: str
@@ -73,13 +79,21 @@ class Larger:
         return tuple(sorted(self.neurons[list(members)].tolist()))
 
 
-def larger(reader: Reader, view: View, size: int = SIZE, seed: int = 0) -> list[Larger]:
-    """Every scan that counts at a View's thresholds and has a candidate of three neurons."""
+def counting(reader: Reader, view: View) -> Counting:
+    """The scans of which three neurons or more count at a View's thresholds."""
     reader.extend(view)
+    return dict(reader.sql(_SCANS.format(scans=reader.macro_sql("scan_mask", view))).iter_rows())
+
+
+def larger(
+    reader: Reader, view: View, size: int = SIZE, seed: int = 0, scans: Collection[int] | None = None
+) -> list[Larger]:
+    """Every scan that counts at a View's thresholds and has a candidate of three neurons; of `scans` only, where given."""
+    scans = counting(reader, view) if scans is None else scans
     addresses = reader.addresses(view.model)
     # a relative drop of at most T_low, or one in p: that is decided in `screen`, this only leaves out what is sure to be no part
     bar = view.t_low if view.drop == "relative" else 1.0
-    rows = reader.sql(_PAIRS.format(scans=reader.macro_sql("scan_mask", view)), {"bar": bar})
+    rows = reader.sql(_PAIRS.format(scans=reader.macro_sql("scan_mask", view)), {"bar": bar, "chosen": list(scans)})
     found, start = [], 0
     for length in rows["scan_no"].rle().struct.field("len"):
         made = _of_scan(rows.slice(start, length), view, addresses, size, seed)
@@ -110,7 +124,7 @@ def _of_scan(rows: pl.DataFrame, view: View, addresses: Addresses, size: int, se
     chosen = tuple(_strongest(level) for level in levels)
     audited = tuple(_drawn(level, label_seed(seed, f"{first['query']} {first['role']}")) for level in levels)
     neurons = np.array([flat[place] for place in positions.tolist()], dtype=np.int64)
-    about = first["role"], first["fact"], first["lang"], first["query"]
+    about = first["scan_no"], first["role"], first["fact"], first["lang"], first["query"]
     return Larger(*about, neurons, scan, levels, chosen, audited)
 
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import polars as pl
 
-from knscope.analysis.dkn.larger import SIZE, Larger, larger
+from knscope.analysis.dkn.larger import SIZE, Larger, counting, larger
 from knscope.analysis.dkn.sets import check_size, judge
 from knscope.analysis.dkn.table import ROLES, rate_lead
 from knscope.analysis.edits.sets import set_id
@@ -20,6 +20,8 @@ from knscope.store.address import Addresses
 from knscope.store.reader import Reader
 from knscope.store.view import View
 
+HELD = 8
+"""Of how many thresholds the counts of scans are held."""
 _COUNTS = ("candidates", "flagged", "ablated", "missing", "sets", "strict", "audited", "missed")
 _AFTER = "SELECT \"set\", query, p_after FROM edit WHERE model = $model AND operation = 'suppress'"
 NOTES = (
@@ -41,12 +43,7 @@ def build(reader: Reader, view: View, size: int = SIZE, seed: int = 0) -> Table:
     :raises UserError: for a size that is not from 3 to 6
     """
     check_size(size)
-    found = larger(reader, view, size, seed)
-    subject = subject_of(reader)
-    stored = {(name, query): p for name, query, p in reader.sql(_AFTER, {"model": view.model}).iter_rows()}
-    addresses = reader.addresses(view.model)
-    counts = [row for one in found for row in _counted(one, view, stored, addresses, subject[one.fact])]
-    frame = pl.DataFrame(counts, schema=_COUNTED)
+    frame = pl.DataFrame(_counts_of(reader, view, size, seed), schema=_COUNTED)
     rows = []
     for level in range(3, size + 1):
         parts = {role: frame.filter(size=level, role=role) for role in ROLES}
@@ -59,6 +56,26 @@ def build(reader: Reader, view: View, size: int = SIZE, seed: int = 0) -> Table:
     limits = f"T_low {view.t_low:g}, T_high {view.t_high:g} ({view.drop}), delta {view.delta:g}"
     title = f"degenerate sets: {view.model}, {view.method}"
     return Table("dkn_sets", title, table, (*notes, limits, *NOTES, RULE), told_in_text(_SCHEMA))
+
+
+def _counts_of(reader: Reader, view: View, size: int, seed: int) -> list[dict[str, object]]:
+    """Counts of every scan, a row a size. Those of a scan of which the same neurons count at the same limits are held: another tau
+    changes few of them."""
+    held: dict[tuple[object, ...], list[dict[str, object]]] = reader.kept(("larger sets", view.model), dict)
+    limits = view.t_low, view.t_high, view.delta, view.drop, size, seed
+    keys = {number: (number, inside, *limits) for number, inside in counting(reader, view).items()}
+    lacking = [number for number, key in keys.items() if key not in held]
+    if lacking:
+        if len(held) > HELD * len(keys):
+            held.clear()
+            lacking = list(keys)
+        held.update({keys[number]: [] for number in lacking})
+        subject = subject_of(reader)
+        stored = {(name, query): p for name, query, p in reader.sql(_AFTER, {"model": view.model}).iter_rows()}
+        addresses = reader.addresses(view.model)
+        for one in larger(reader, view, size, seed, lacking):
+            held[keys[one.number]] = _counted(one, view, stored, addresses, subject[one.fact])
+    return [row for key in keys.values() for row in held[key]]
 
 
 def _counted(
@@ -99,13 +116,20 @@ def _error(one: Larger, seen: Sequence[tuple[int, ...]], after: Mapping[tuple[in
 
 def _row(counts: pl.DataFrame, own: pl.DataFrame, role: str) -> dict[str, object]:
     totals = {name: int(counts[name].sum()) for name in _COUNTS}
-    rate = share_interval(counts["sets"].to_numpy(), counts["candidates"].to_numpy(), counts["subject"].to_numpy())
+    unread = (
+        bool(totals["missing"]) and not totals["ablated"]
+    )  # what no set was ablated of has no rate, not a rate of 0
+    rate = (
+        UNKNOWN
+        if unread
+        else share_interval(counts["sets"].to_numpy(), counts["candidates"].to_numpy(), counts["subject"].to_numpy())
+    )
     return {
         "facts": counts["fact"].n_unique(),
         "subjects": counts["subject"].n_unique(),
         **totals,
         **spread("rate", rate, ".1g"),
-        **span("vs_kn", UNKNOWN if role == "kn" else rate_lead(own, counts, "sets", "candidates"), ".1g"),
+        **span("vs_kn", UNKNOWN if role == "kn" or unread else rate_lead(own, counts, "sets", "candidates"), ".1g"),
         "error": counts["error"].max(),
     }
 

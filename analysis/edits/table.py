@@ -21,7 +21,8 @@ from knscope.store.view import View
 NOTES = (
     "1: N of each method; 2: what two languages share (LIKN), the other language's N (Mono-KN), one after the other "
     "(Seq-KN), each once (Union); held-out: the same with N from half of a fact's templates, read on one of the others; lang: the one read",
-    "set (--set SET): the neurons of a file or of a list of the store, edited in every fact of the View, or in those that a file says it is made for",
+    "set (--set SET): the neurons of a file or of a list of the store, edited in every fact of the View, or in those "
+    "that a file says it is made for",
     "1 negative (--sign negative): the neurons of lowest score; there suppressing is meant to raise p, and enhancing to lower it",
     "sr: eq. 11, |mean change of the fact| / |mean change of irrelevant ones|, both directions added up; it grows with the number "
     "of facts, and is shown for comparison only",

@@ -46,7 +46,8 @@ _STABILITY = Forest(
 
 
 def _edits(table: pl.DataFrame) -> Figure:
-    return forest(table.with_columns(table=pl.format("table {}", "table")), _EDITS)
+    controls = [name for name in table["edited"].unique() if "random" in name or name == "mismatched"]
+    return forest(table.with_columns(table=pl.format("table {}", "table")), _EDITS, controls)
 
 
 def _stability(table: pl.DataFrame) -> Figure:

@@ -11,7 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from knscope.analysis.figures.palette import COLOURS, places
-from knscope.analysis.figures.style import CONTROLS, OURS, PAGE, errors, numbers, panels, say_missing
+from knscope.analysis.figures.style import CONTROLS, OURS, PAGE, errors, numbers, panels, reach, say_missing
 
 ROW = 0.17  # inches
 NAMES = 1.5  # inches of the names beside the rows
@@ -20,8 +20,6 @@ ALL = "all"
 """What a table calls the row of all its languages."""
 SOURCES = "model", "method"
 """Columns of a table of several models or methods: each of these then has a block of its own."""
-REACH = 3
-"""Where a figure's values have no upper end, an interval is drawn to this many times the largest value; an arrow says that it goes on."""
 Row = tuple[tuple[object, ...], str]
 """A block, and a name in it; empty: the block's heading."""
 
@@ -115,9 +113,7 @@ def _limits(axes: Axes, table: pl.DataFrame, form: Forest) -> float:
         return np.inf
     low, high = form.ends
     if high is None:
-        most = float(np.nanmax(table.select(form.value, form.low).to_numpy(), initial=low))
-        widest = float(np.nanmax(table[form.high].to_numpy(), initial=most))
-        high = min(widest, REACH * most) if most > low else widest
+        high = reach(table[form.value].to_numpy(), table[form.high].to_numpy(), low)
     room = 0.02 * (high - low) or 1.0
     axes.set_xlim(low - room, high + room)
     return high + room if form.ends[1] is None else np.inf

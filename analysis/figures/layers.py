@@ -21,6 +21,7 @@ from knscope.analysis.figures.style import (
     legend_below,
     numbers,
     panels,
+    reach,
     say_missing,
 )
 
@@ -35,6 +36,8 @@ def enrichment(table: pl.DataFrame) -> Figure:
     _finish(axes[0], table, "share of a fact's neurons")
     if subsets:
         axes[1].axhline(1.0, color="#bbbbbb", linewidth=0.8, zorder=0)
+        ends = [numbers(table[name]) for name in ("enrichment", "enrichment_high")]
+        axes[1].set_ylim(top=1.04 * max(1.0, reach(*ends)))
         missing += _with_intervals(axes[1], table, "enrichment", subsets)
         _finish(axes[1], table, "enrichment over N")
     say_missing(figure, missing)
@@ -52,7 +55,12 @@ def _with_intervals(axes: Axes, table: pl.DataFrame, name: str, kinds: Sequence[
         at = part["layer"].to_numpy() + 0.3 * (turn / max(len(kinds) - 1, 1) - 0.5)
         missing += _missing(f"{name} of {kind}", part.select("layer", pl.Series("value", values)), "value")
         _line(axes, kind, looks[kind], at, values)
-        axes.errorbar(at, values, yerr=errors(values, lows, highs), fmt="none", ecolor=looks[kind][0], elinewidth=0.8)
+        top = axes.get_ylim()[1] if name == "enrichment" else np.inf
+        over = highs > top
+        if over.any():  # an arrow where the interval goes on
+            axes.plot(at[over], np.full(over.sum(), top), "^", color=looks[kind][0], markersize=3, clip_on=False)
+        ends = errors(values, lows, np.minimum(highs, top))
+        axes.errorbar(at, values, yerr=ends, fmt="none", ecolor=looks[kind][0], elinewidth=0.8)
     return missing
 
 

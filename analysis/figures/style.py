@@ -23,6 +23,8 @@ OURS, CONTROLS = "#000000", "#7f7f7f"
 LINE = 0.15
 """Inches of a line of small text."""
 MARKS = "osD^vP*X"
+REACH = 3
+"""Where a figure's values have no upper end, intervals are drawn to this many times the largest value; an arrow says that one goes on."""
 NAMED = 6
 """Missing values named one by one; the others are counted."""
 RULES: Any = {
@@ -81,6 +83,13 @@ def errors(values: npt.ArrayLike, lows: npt.ArrayLike, highs: npt.ArrayLike) -> 
     value, low, high = (np.asarray(each, dtype=float) for each in (values, lows, highs))
     ends: Floats = np.nan_to_num(np.stack([value - low, high - value]).clip(min=0.0))
     return ends
+
+
+def reach(values: Floats, highs: Floats, least: float = 0.0) -> float:
+    """How far an axis goes, so that one wide interval flattens no other."""
+    most = float(np.nanmax(values, initial=least))
+    widest = float(np.nanmax(highs, initial=most))
+    return min(widest, REACH * most) if most > least else widest
 
 
 def say_missing(figure: Figure, names: Sequence[str], left_out: int = 0) -> None:

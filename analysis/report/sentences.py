@@ -15,13 +15,13 @@ LANGUAGES = {
 }  # fmt: skip
 """Names of common language codes; any other code stands for itself."""
 _SHARED = {
-    "own": "what is shared belongs to the fact",
-    "of the answer": "what is shared belongs to the answer, not to the fact",
-    "relation": "what is shared belongs to the relation, not to the fact",
-    "generic": "nothing of it belongs to the fact",
-    "chance": "no more than chance would share",
+    "own": "they are the fact's own",
+    "of the answer": "they belong to the answer, not to the fact",
+    "relation": "they belong to the relation, not to the fact",
+    "generic": "none of them is the fact's own",
+    "chance": "no more than by chance",
     "empty": "no neuron is in all of them",
-    "undecided": "too few facts to say whose it is",
+    "undecided": "too few facts to say whose they are",
 }
 _EDITED = {
     "own": "the effect is the fact's own",
@@ -42,6 +42,11 @@ def together(codes: Sequence[str]) -> str:
     if len(named) > 3:
         return f"{len(named)} languages"
     return " and ".join(filter(None, (", ".join(named[:-1]), named[-1])))
+
+
+def every(codes: Sequence[str]) -> str:
+    """`both English and Chinese`, `all of English, German and Chinese`, `all 5 languages`."""
+    return f"{'both' if len(codes) == 2 else 'all of' if len(codes) == 3 else 'all'} {together(codes)}"
 
 
 def number(value: float) -> str:
@@ -78,7 +83,7 @@ def of_neurons(neurons: int, everywhere: int, langs: Sequence[str]) -> str:
     """Of one fact: how many neurons it has, and in how many languages."""
     if len(langs) < 2:
         return f"{neurons:,} neurons of this fact in {together(langs)}."
-    return f"{everywhere:,} of this fact's {neurons:,} neurons are found in all of {together(langs)}."
+    return f"{everywhere:,} of this fact's {neurons:,} neurons are found in {every(langs)}."
 
 
 def of_pairs(rates: pl.DataFrame, kind: str) -> str:
@@ -124,8 +129,9 @@ def of_edits(frame: pl.DataFrame) -> str:
         return ""
     judged = [row for row in rows if row.get("verdict")]
     row = next((row for row in judged if row["verdict"] != "undecided"), (judged or rows)[0])
-    moved = f"moves its fact in {language(row['lang'])} by {number(row['d'])} in log p more than other facts"
-    said = f"Editing the neurons of {row['edited']} {moved}"
+    moved = f"moves their fact in {language(row['lang'])} by {number(row['d'])} in log p more than other facts"
+    name, _, size = row["edited"].partition(", ")
+    said = f"Editing the neurons of {name}{f' ({size})' if size else ''} {moved}"
     meant = _EDITED.get(str(row.get("verdict")))
     return f"{said}{f': {meant}' if meant else ''}{_interval(row, 'vs_random')}."
 
@@ -178,7 +184,7 @@ def of_serving(frame: pl.DataFrame, langs: Sequence[str]) -> str:
     facts = f"{first['facts']:,} fact{'' if first['facts'] == 1 else 's'}"
     said = f"Of {frame.height:,} neurons {first['layer']}:{first['neuron']} serves the most facts, {facts}"
     if len(langs) > 1:
-        said += f"; {int((frame['all_langs'] > 0).sum()):,} serve a fact in all of {together(langs)}"
+        said += f"; {int((frame['all_langs'] > 0).sum()):,} serve a fact in {every(langs)}"
     return f"{said}."
 
 

@@ -16,7 +16,9 @@ LEAST = 1.0
 """Seconds of a kind from which on its rate is told."""
 ENDS = "ends"
 """In a run's provenance: when it ends by its own clock, in seconds since 1970; None as long as it cannot tell."""
-RELATIVE = {"predict": (0.02, 0.0), "scan": (0.0, 3.5), "edit": (0.002, 0.055)}
+RELATIVE = {
+    "predict": (0.02, 0.0), "scan": (0.0, 3.5), "edit": (0.002, 0.055), "activate": (0.05, 0.0), "wiring": (0.005, 0.0),
+}  # fmt: skip
 """What a result takes of the time of an `amig` attribution until its own kind was timed, a part of it over the number of layers, each of
 which an attribution integrates over: a scan took 0.13 of it with 30 layers and 0.8 with 4. Others count as one."""
 CLAIM = 0.6

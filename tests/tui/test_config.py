@@ -9,6 +9,16 @@ import pytest
 
 from knscope.store.errors import UserError
 from knscope.tui import config, state
+from knscope.tui.app import Knscope
+
+
+def test_terminal_of_sixteen_colours_begins_with_their_theme(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert Knscope(None).theme == "knscope"
+    monkeypatch.delenv("COLORTERM")
+    monkeypatch.setenv("TERM", "xterm-16color")
+    assert Knscope(None).theme == "knscope-16"
+    state.write("theme", {"name": "nord"})
+    assert Knscope(None).theme == "nord"
 
 
 def test_a_flag_beats_the_environment_which_beats_the_file_which_beats_the_default(tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import polars as pl
 import pytest
@@ -43,8 +44,9 @@ async def test_refused_export_says_why_and_leaves_no_file(workbench: Make, tmp_p
         await pilot.pause()
         pilot.app.screen.query_one("#field-file").value = str(tmp_path / "none" / "out.csv")  # type: ignore[attr-defined]
         await pilot.press("enter")
-        await driver.until(driver.said, "it is told")
-        assert "cannot be written" in driver.said()[-1]
+        bad: Any = pilot.app.screen.query_one(".bad")
+        await driver.until(lambda: "there is no folder" in str(bad.render()), "it is told, and the form stays")
+        assert not list(tmp_path.iterdir())
 
 
 async def test_export_writes_the_figure_of_a_pane_that_has_one(workbench: Make, tmp_path: Path) -> None:
@@ -57,8 +59,9 @@ async def test_export_writes_the_figure_of_a_pane_that_has_one(workbench: Make, 
             pilot.app.screen.query_one("#field-file").value = str(tmp_path / name)  # type: ignore[attr-defined]
             driver.app.clear_notifications()
             await pilot.press("enter")
-            await driver.until(driver.said, "it is told")
-            return driver.said()[-1]
+            refused = pilot.app.screen.query(".bad")
+            await driver.until(lambda: driver.said() or any(str(each.render()) for each in refused), "it is told")
+            return (driver.said() or [str(each.render()) for each in refused])[-1]
 
         assert "no figure of queries" in await export("queries.pdf")
         for tab in ("layers", "likn", "dkn"):

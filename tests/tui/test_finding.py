@@ -131,7 +131,7 @@ async def test_lists_of_choices_apply_as_one_moves_and_give_all_back_when_left(w
 
 
 async def test_comparison_lists_the_neurons_of_a_of_both_and_of_b(workbench: Make) -> None:
-    async with workbench().run_test(size=(120, 40)) as pilot:
+    async with workbench().run_test(size=(80, 24)) as pilot:
         driver = await Driver(pilot).ready()
         driver.bench.set_threshold("tau:en", 0.6)
         await driver.do("go.in", "go.in")
@@ -142,6 +142,7 @@ async def test_comparison_lists_the_neurons_of_a_of_both_and_of_b(workbench: Mak
         await pilot.pause()
         screen = pilot.app.screen
         table = screen.query_one(FrameTable)
+        assert table.region.height > 4 and screen.region.contains_region(table.region), "some of them are seen"
         every, kn = table.frame, driver.app.session.reader.kn  # type: ignore[union-attr]
         shown = driver.app.session.shown()
         assert shown is not None

@@ -35,6 +35,20 @@ def _bins(layers: int) -> LayerBins:
     )
 
 
+async def test_narrow_columns_stand_under_their_titles() -> None:
+    app = GridApp()
+    async with app.run_test(size=(46, 6)) as pilot:
+        grid = app.query_one(LayerGrid)
+        names = ("en", "de", "es", "fr", "zh", "LIKN", "DKN")
+        share = {(name, layer): 0.0 if layer == 1 else 0.5 for name in names for layer in range(4)}
+        grid.show(LayerBins(names, 4, {place: int(2 * value) for place, value in share.items()}, share))
+        await pilot.pause()
+        title, first, second = (grid.render_line(y).text for y in range(3))
+        assert not grid.hidden_columns() and "DKN" in title
+        assert first.index("50%") + 2 == title.index("en") + 1 == second.index("·")
+        assert first.rindex("50%") + 2 == title.index("DKN") + 2 == second.rindex("·")
+
+
 async def test_layer_grid_shows_every_layer_once_and_all_of_the_mass_at_every_size() -> None:
     app = GridApp()
     async with app.run_test(size=(80, 24)) as pilot:

@@ -15,7 +15,7 @@ from knscope.tui.selection import Selection
 from knscope.tui.thresholds import changed, reset, thresholds, value_of, with_value
 from knscope.tui.widgets.bars import bar, spark
 from knscope.tui.widgets.cells import Column, power, prob
-from knscope.tui.widgets.fitting import align, fit, holding
+from knscope.tui.widgets.fitting import align, clauses, fit, holding, leading_parts, wrapped
 
 VIEW = View("m@1", "amig", ("en", "zh"))
 
@@ -45,6 +45,20 @@ def test_fit_drops_optional_columns_first_and_lets_the_growing_one_take_the_rest
     narrow = fit(columns, natural, 14)
     assert [column.name for column, _ in narrow] == ["a", "text", "b"]
     assert sum(width + 1 for _, width in narrow) - 1 == 14
+
+
+def test_sentence_loses_whole_clauses_and_a_border_whole_parts_where_there_is_no_room() -> None:
+    said = "7 of 9 pairs (0.1%) do so; so do 2 others (rough)."
+    assert clauses(said, 80, 1) == said and clauses(said, 48, 1) == "7 of 9 pairs (0.1%) do so; so do 2 others."
+    assert clauses(said, 30, 1) == "7 of 9 pairs (0.1%) do so." and clauses(said, 30, 2) == said
+    assert clauses(said, 5, 1) == said, "not even the first clause fits"
+    assert (wrapped("", 9), wrapped("one two", 7), wrapped("one two", 6), wrapped("东京 东京", 9)) == (0, 1, 2, 1)
+    assert leading_parts("8 facts · 2 languages · more", 21) == "8 facts · 2 languages"
+    assert leading_parts("8 facts · 2 languages", 3) == "8 facts"
+
+
+def test_every_threshold_is_explained_in_few_cells() -> None:
+    assert all(cell_len(one.brief) <= 24 < cell_len(one.help) + 10 for one in thresholds(VIEW))
 
 
 def test_fit_drops_columns_of_one_rank_together() -> None:

@@ -425,6 +425,11 @@ async def test_jump_key_goes_to_a_pane_by_letter_and_zoom_maximises_it(workbench
         assert driver.bench.pane() is driver.pane("likn")
         await driver.do("go.out", "tab.likn", "pane.zoom")
         assert driver.bench.maximized is driver.pane("likn")
+        assert "z all panes" in str(driver.bench.query_one("FooterLine").render())
+        await driver.do("queries.filter")
+        seen = [driver.bench.query_one(name).region for name in ("HeaderLine", "#pane-filter", "FooterLine")]
+        assert all(region.height == 1 for region in seen) and seen[0].y == 0, "what is typed and waited for is seen"
+        await pilot.press("escape")
         await driver.do("go.out")
         assert driver.bench.maximized is None
 
@@ -590,4 +595,8 @@ async def test_runs_pane_and_header_tell_for_how_long_a_run_has_been_silent() ->
     record = runs.RunRecord("20261123-090600-a", "running", total=9, done=3)
     silent = RunStatus(record, "running", None, None, unheard=150.0)
     assert "silent for 2 min" in headline([silent]) and "not been heard for 2 min" in describe(silent)
+    failures = tuple(f"row {number} failed" for number in range(6))
+    failed = replace(silent, record=replace(record, failures=failures, started=100.0, heartbeat=160.0, computed=2))
+    assert "row 2" in describe(failed) and "and 3 more" in describe(failed) and "row 5" in describe(failed, 20)
+    assert "took 60 s" in describe(failed) and "2 computed, 1 found stored" in describe(failed)
     assert "silent" not in headline([replace(silent, unheard=20.0)]) + describe(replace(silent, unheard=20.0))

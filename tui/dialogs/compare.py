@@ -26,10 +26,10 @@ COLUMNS = (
     Column("lang", "lang", most=8),
     Column("layer", "layer", right=True),
     Column("neuron", "neuron", right=True),
-    Column("facts_a", "facts in A", cells.count, right=True),
-    Column("rel_a", "of max in A", _SHARE, right=True),
-    Column("facts_b", "facts in B", cells.count, right=True),
-    Column("rel_b", "of max in B", _SHARE, right=True),
+    Column("facts_a", "facts A", cells.count, right=True),
+    Column("rel_a", "of max A", _SHARE, right=True),
+    Column("facts_b", "facts B", cells.count, right=True),
+    Column("rel_b", "of max B", _SHARE, right=True),
 )
 
 

@@ -51,7 +51,7 @@ SET_COLUMNS = (
     Column("candidates", "candidates", cells.count, right=True, drop=6),
     Column("sets", "degenerate", cells.count, right=True),
     Column("strict", "strict", cells.count, right=True, tone=lambda n: "good" if n else ""),
-    Column("rate", "share", lambda share: cells.NOTHING if share is None else f"{share:.1e}", right=True, drop=3),
+    Column("rate", "share", cells.power, right=True, drop=3),
     Column("rate_interval", "its 95 %", cells.plain, drop=1),
     Column("missing", "missing", cells.count, right=True, drop=2),
     Column("missed", "missed", cells.count, right=True, drop=5),

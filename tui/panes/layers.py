@@ -5,6 +5,7 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from rich.cells import cell_len
 from textual.app import ComposeResult
 
 from knscope.tui.panes.pane import Pane, side_by_side
@@ -19,19 +20,26 @@ if TYPE_CHECKING:
 
 AROUND = 3
 """Lines of the box and of the titles."""
+BELOW = 24
+"""Lines that the panes below it need to be read well."""
 
 
-def where_most(grid: LayerGrid) -> str:
-    """In words, on which line each column has the most."""
+def where_most(grid: LayerGrid, room: int) -> str:
+    """In words, on which line each column has the most; without the shares where the room in cells is too small for them."""
     bins = grid.bins
     if bins is None or not bins.columns:
         return ""
     found: dict[str, list[str]] = {}
+    bare: dict[str, list[str]] = {}
     for column in bins.columns:
         layers, share = grid.fullest(column)
         if share:
             found.setdefault(grid.name_of(layers), []).append(f"{column} {100 * share:.0f}%")
-    return "most in " + "; ".join(f"{line}: {', '.join(columns)}" for line, columns in found.items()) if found else ""
+            bare.setdefault(grid.name_of(layers), []).append(column)
+    told = [
+        "most in " + "; ".join(f"{line}: {', '.join(names)}" for line, names in each.items()) for each in (found, bare)
+    ]
+    return "" if not found else told[0] if cell_len(told[0]) <= room else told[1]
 
 
 class LayersPane(Pane):
@@ -106,12 +114,14 @@ class LayersPane(Pane):
             self.retitle(self.painted)
 
     def place(self) -> None:
-        """As high as its lines, up to half of the screen, where the pane stands above others; all of it when maximised."""
+        """As high as its lines, where the pane stands above others: up to half of the screen, or all of a high one but BELOW; the whole
+        screen when maximised."""
         alone = self.screen.maximized is self
         if alone or self.screen.has_class("-narrow") or not self._depth:
             self.styles.height = "1fr" if alone else None
             return
-        most = self.screen.size.height // 2 - AROUND
+        high = self.screen.size.height
+        most = max(high // 2, high - BELOW) - AROUND
         self.styles.height = -(-self._depth // to_a_line(self._depth, most)) + AROUND
 
     def retitle(self, shown: Shown) -> None:
@@ -119,7 +129,8 @@ class LayersPane(Pane):
         hidden = grid.hidden_columns()
         self.entitle(f"layers · {grid.unit} · {shown.subject}")
         more = f"{cells.several(hidden, 'more column')}: ← →" if hidden else ""
-        self.entitle(below=" · ".join(filter(None, (where_most(grid), more))))
+        room = self.size.width - len(more) - 4  # of the border
+        self.entitle(below=" · ".join(filter(None, (where_most(grid, room), more))))
 
     def turn_unit(self) -> None:
         grid = self.query_one(LayerGrid)

@@ -218,7 +218,11 @@ class LiknPane(Pane):
             Column("layer", "layer", right=True),
             Column("neuron", "neuron", right=True),
             *(Column(lang, one_line(lang).rjust(4), share, least=5) for lang in langs),
-            Column("in", "found in", everywhere, right=True, tone=lambda n: "good" if n == len(langs) else ""),
+            *(
+                (Column("in", "found in", everywhere, right=True, tone=lambda n: "good" if n == len(langs) else ""),)
+                if len(langs) > 1
+                else ()
+            ),
         )
 
     # --- the controls, once the keys rest
@@ -253,7 +257,7 @@ class LiknPane(Pane):
         from knscope.analysis.report import sentences
 
         if not result.facts:
-            self.tell(f"No fact has neurons in all of {sentences.together(result.langs)}.")
+            self.tell(f"No fact has neurons in {sentences.every(result.langs)}.")
         else:
             mean = sentences.number(result.shared / result.facts)
             self.tell(f"{sentences.together(result.langs)} share {mean} neurons a fact; the controls follow.")

@@ -138,7 +138,7 @@ def _kinds(kinds: pl.DataFrame) -> str:
         return ""
     row = kinds.row(0, named=True)
     shares = f"same answer {cells.percent(row['same_answer'])} · same relation {cells.percent(row['same_relation'])}"
-    return f"serves too {shares} · other relations {cells.percent(row['other_relation'])}"
+    return f"also in N  {shares} · other relations {cells.percent(row['other_relation'])}"
 
 
 def _read(reads: pl.DataFrame) -> tuple[str, ...]:
@@ -160,4 +160,4 @@ def _company(page: Page) -> tuple[str, str]:
         f"{a}:{b} ({n:,})" for a, b, n in page.company.select("layer", "neuron", "together").iter_rows()
     )
     near = " · ".join(f"{other} ({by:.2f})" for other, by in page.reads.select("near", "near_by").head(4).iter_rows())
-    return beside and f"beside     {beside}", near and f"near       {near} by output vector"
+    return beside and f"beside     {beside}", near and f"writes as  {near}"

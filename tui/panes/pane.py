@@ -19,6 +19,7 @@ from knscope.store.errors import UserError
 from knscope.tui.host import host_of
 from knscope.tui.printing.format import one_line
 from knscope.tui.selection import Shown
+from knscope.tui.widgets.fitting import clauses, leading_parts, wrapped
 from knscope.tui.widgets.frame_table import FrameTable
 from knscope.tui.widgets.line import PlainText
 
@@ -33,7 +34,7 @@ if TYPE_CHECKING:
 LOW = 12
 """Height of a pane below which its sentence has one line."""
 ROOMY = 18
-"""Height from which on it has three."""
+"""Height from which on it has three; from twice LOW on four."""
 SLOW = 0.4
 """Seconds after which a pane says that it is still loading."""
 BUSY = "reading …"
@@ -95,6 +96,7 @@ class Pane(Vertical):
         self.sentence = PlainText("", classes="sentence")
         """What is looked at and what it means, in plain words: a subclass that says it yields this above its table."""
         self.sentence.display = False
+        self._whole_sentence = ""
         self._told: tuple[Any, ...] = ("", 0, 0, "")
         """The sentence, its lines, and the height and the subject they were counted for."""
         self.foot = PlainText("", classes="foot")
@@ -142,8 +144,8 @@ class Pane(Vertical):
         return self.table() or self
 
     def help_text(self) -> str:
-        """HELP, and what applies only to the result shown."""
-        return "\n\n".join(filter(None, (self.HELP, self._standing)))
+        """The sentence, HELP, and what applies only to the result shown."""
+        return "\n\n".join(filter(None, (self._whole_sentence, self.HELP, self._standing)))
 
     def go_out(self) -> bool:
         """One level up within the pane; False at the top."""
@@ -237,7 +239,8 @@ class Pane(Vertical):
         return self._entitled["border_title"]
 
     def entitle(self, above: str | None = None, below: str | None = None) -> None:
-        """Change the texts in the border. Draws only the border's lines, and only those that change."""
+        """Change the texts in the border; of the lower one the last parts go where there is no room. Draws only the border's lines, and
+        only those that change."""
         if above is not None:
             self._above, table = above, self.table()
             if self.PARTIAL and self.session.partial:
@@ -249,9 +252,14 @@ class Pane(Vertical):
         for name, text in (("border_title", above), ("border_subtitle", below)):
             if text is not None and self._entitled.get(name) != text:
                 self._entitled[name] = text
-                setattr(self, f"_{name}", Content(one_line(text)))
-                line = -1 if name == "border_title" else self.size.height
-                self.refresh(Region(-2, line, self.outer_size.width, 1))
+                self._write_border(name)
+
+    def _write_border(self, name: str) -> None:
+        text, wide = one_line(self._entitled.get(name, "")), self.outer_size.width
+        if name == "border_subtitle" and wide:
+            text = leading_parts(text, wide - 6)
+        setattr(self, f"_{name}", Content(text))
+        self.refresh(Region(-2, -1 if name == "border_title" else self.size.height, wide, 1))
 
     def label(self, letter: str) -> None:
         """Show in the title the letter that jumps here; empty: none."""
@@ -281,11 +289,12 @@ class Pane(Vertical):
             )
 
     def tell(self, text: str) -> None:
-        """Say what is looked at in one plain sentence, in at most three lines (one in a low pane). The layout is computed again only
-        when the number of lines changes."""
-        text = one_line(text)
-        room = max(1, self.size.width - 2)
-        lines = min(1 if self.size.height < LOW else 2 if self.size.height < ROOMY else 3, -(-cell_len(text) // room))
+        """Say what is looked at in one plain sentence, in at most four lines (one in a low pane): as many of its clauses as fit; the help
+        has all of it. The layout is computed again only when the number of lines changes."""
+        self._whole_sentence = text = one_line(text)
+        room, high = max(1, self.size.width), self.size.height
+        text = clauses(text, room, 1 if high < LOW else 2 if high < ROOMY else 3 if high < 2 * LOW else 4)
+        lines = wrapped(text, room)
         before, held, *place = self._told
         here = [self.size.height, self.painted.subject if self.painted is not None else ""]
         if text and place == here:  # a shorter one leaves its lines empty: no layout for every key
@@ -307,10 +316,10 @@ class Pane(Vertical):
     def on_resize(self) -> None:
         """The sentence takes other lines in another room. Textual calls this beside a subclass's own."""
         self._place_foot()
-        text, _, high, _ = self._told
-        if text and high != self.size.height:
+        self._write_border("border_subtitle")
+        if self._whole_sentence:
             self._told = ("", 0, 0, "")
-            self.tell(text)
+            self.tell(self._whole_sentence)
 
     def say(self, text: str) -> None:
         """Show a text in place of the content; an empty text brings the content back."""

@@ -172,11 +172,11 @@ class QueriesPane(Pane):
         self.show_rows()
 
     def _columns(self, frame: pl.DataFrame) -> tuple[Column, ...]:
-        """Columns chosen by hand are all shown, by scrolling if need be; the usual ones as far as there is room, the template only
-        where rows would look alike without it."""
+        """Columns chosen by hand are all shown, by scrolling if need be; the usual ones as far as there is room, the template the first
+        to go unless rows would look alike without it."""
         if self.chosen == tuple(column.name for column in COLUMNS):
             alike = frame.select("fact", "lang").is_duplicated().any()
-            return tuple(column for column in COLUMNS if alike or column.name != "template")
+            return tuple(replace(one, drop=9) if one.name == "template" and not alike else one for one in COLUMNS)
         return tuple(replace(column, drop=0) for column in (*COLUMNS, *MORE) if column.name in self.chosen)
 
     @property

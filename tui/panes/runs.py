@@ -9,7 +9,8 @@ from textual.binding import BindingType
 
 from knscope.store.text import duration
 from knscope.tui import keymap
-from knscope.tui.panes.pane import Pane
+from knscope.tui.panes.pane import ROOMY, Pane
+from knscope.tui.printing.format import one_line
 from knscope.tui.widgets import cells
 from knscope.tui.widgets.bars import bar
 from knscope.tui.widgets.cells import Column
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
 
     from knscope.analysis.runs.status import RunStatus
 
+FEW, MANY = 3, 20
+"""Failures told in full: in a low pane, and in one of ROOMY lines."""
 GLYPHS = {
     "running": "▶",
     "queued": "…",
@@ -149,6 +152,7 @@ class RunsPane(Pane):
             table.show(frame, COLUMNS, ("run",), {"run": self._wanted_run} if there else None)
             self._wanted_run = "" if there else self._wanted_run
         self.entitle(below=worker_state)
+        self._place()
         self.describe()
 
     def mark(self, run: str) -> None:
@@ -164,12 +168,22 @@ class RunsPane(Pane):
         row = self.query_one(FrameTable).current
         return next((one for one in self.statuses if row is not None and one.run == row["run"]), None)
 
+    def _place(self) -> None:
+        """The table as high as its rows, up to half of the pane; what the marked run is stands right below."""
+        rows = self.query_one(FrameTable).row_count
+        self.query_one(FrameTable).styles.height = max(2, min(rows + 1, self.size.height // 2))
+
+    def on_resize(self) -> None:
+        """Textual calls this beside `Pane`'s own."""
+        self._place()
+        self.describe()
+
     def on_row_moved(self) -> None:
         self.describe()
 
     def describe(self) -> None:
         """Show the marked run's message, configuration and failures below the table."""
-        if (text := describe(self.marked())) != self._text:
+        if (text := describe(self.marked(), FEW if self.size.height < ROOMY else MANY)) != self._text:
             self._text = text
             self.query_one("#run-text", PlainText).update(text)
 
@@ -180,23 +194,47 @@ def about(one: RunStatus) -> str:
     return f"{', '.join(models)} · {', '.join(one.record.config.get('what', ()))}" if models else "questions and views"
 
 
-def describe(one: RunStatus | None) -> str:
+def describe(one: RunStatus | None, most: int = FEW) -> str:
+    """What a run was asked to do, how it went with its first failures, and then what its results depend on.
+
+    :param most: failures told in full
+    """
     if one is None:
         return ""
     record = one.record
     config: dict[str, Any] = dict(record.config)
     if not config.get("models"):
-        return "\n".join([f"{record.run}: questions (n) and views (r) computed in a workbench", *_outcome(one)])
-    models = ", ".join(str(model.get("source", "?")).rsplit("/", 1)[-1] for model in config.get("models", ()))
-    methods = ", ".join(config.get("methods", ()))
-    facts = config.get("facts") or "all"
-    lines = [
-        f"{record.run}: {models} · {methods} · {facts} facts of {config.get('data', '?')} · {', '.join(config.get('what', ()))}"
-    ]
-    return "\n".join([*lines, *_outcome(one)])
+        first = f"{record.run}: questions (n) and views (r) computed in a workbench"
+    else:
+        facts = config.get("facts") or "all"
+        methods = ", ".join(config.get("methods", ()))
+        first = f"{about(one)} · {methods} · {facts} facts of {config.get('data', '?')}"
+    return "\n".join([first, *_outcome(one, most), *_details(one)])
 
 
-def _outcome(one: RunStatus) -> list[str]:
+def _details(one: RunStatus) -> list[str]:
+    """Line by line, as far as it is known: what was chosen, where and with what it ran, and how long that took."""
+    record = one.record
+    config, run = record.config, record.provenance
+    took = duration(record.heartbeat - record.started) if record.started and record.heartbeat > record.started else ""
+    libraries = run.get("libraries", {})
+    told = (
+        ("run", f"{record.run}{f', took {took}' if took else ''}"),
+        ("results", f"{record.computed:,} computed, {max(0, record.done - record.computed):,} found stored"),
+        ("languages", ", ".join(config.get("langs") or ()) or (config.get("models") and "all")),
+        ("relations", ", ".join(config.get("relations") or ()) or (config.get("models") and "all")),
+        ("templates", config.get("templates")),
+        ("precision", config.get("dtype")),
+        ("device", run.get("device")),
+        ("host", run.get("host")),
+        ("seed", run.get("seed")),
+        ("knscope", run.get("code")),
+        *((name, libraries.get(name)) for name in ("torch", "transformers")),
+    )
+    return [f"{name:<13}{one_line(str(value))}" for name, value in told if value not in (None, "", ())]
+
+
+def _outcome(one: RunStatus, most: int) -> list[str]:
     """The message of a run, and its first failures."""
     failures = list(one.record.failures)
     lines = [one.record.message] if one.record.message and one.record.message not in failures else []
@@ -204,7 +242,7 @@ def _outcome(one: RunStatus) -> list[str]:
         lines.append(
             f"It has not been heard for {duration(one.silent)}: a row takes long, or it does not answer any more; ^x ends it."
         )
-    lines += [f"✗ {failure}" for failure in failures[:3]]
-    if len(failures) > 3:
-        lines.append(f"… and {len(failures) - 3} more: knscope status --json lists them all")
+    lines += [f"✗ {failure}" for failure in failures[:most]]
+    if len(failures) > most:
+        lines.append(f"… and {len(failures) - most} more: knscope status --json lists them all")
     return lines

@@ -46,7 +46,11 @@ def interval(text: str | None) -> str:
     if text is None or "…" not in text:
         return cells.NOTHING if text is None else text
     rough, ends = ("~", text[1:]) if text.startswith("~") else ("", text)
-    return f"{rough}[" + "…".join(f"{float(end):.2g}" for end in ends.split("…")) + "]"
+    return (
+        f"{rough}["
+        + "…".join(f"{float(end):.1g}" if abs(float(end)) < 1e-3 else f"{float(end):.2g}" for end in ends.split("…"))
+        + "]"
+    )
 
 
 def figure(value: float | None) -> str:
@@ -130,8 +134,8 @@ class EditsPane(TablePane):
     STORED = "edit"
     HELP = (
         "What suppressing (0) and enhancing (×2) a set of neurons does to its own facts and to irrelevant ones, in each language: success "
-        "rates with intervals, size-matched, one row a kind of set (1, 1h: held-out, 2: across languages). Specific SR and own-other (D: "
-        "the change of the fact less that of others, in log p), less that of a random set (- random), decide. Specific to: own (it moves "
+        "rates with intervals, size-matched, one row a kind of set (1, 1h: held-out, 2: across languages). Specific SR and lead (D: the "
+        "change of the fact less that of others, in log p), less that of a random set (- random), decide. Specific to: own (it moves "
         "its fact more than others, also those of the same answer), of the answer, relation, generic. Eq. 11 as written (SR) is shown for "
         "comparison. Enter on a row shows its facts one by one: p and rank before, suppressed and enhanced."
     )
@@ -139,14 +143,14 @@ class EditsPane(TablePane):
     COLUMNS = (
         Column("table", "", lambda name: name.replace(" held-out", "h"), most=10),
         Column("lang", "lang", most=8),
-        Column("edited", "edited", grow=True, least=14, most=24),
+        Column("edited", "edited", grow=True, least=18, most=24),
         Column("neurons", "n", lambda n: cells.NOTHING if n is None else f"{n:.1f}", right=True, drop=6),
         Column("_specific", "specific, 95 %", most=24, drop=3),
-        Column("d", "own-other", lambda d: cells.NOTHING if d is None else f"{d:+.2f}", right=True),
+        Column("d", "lead", lambda d: cells.NOTHING if d is None else f"{d:+.2f}", right=True),
         Column("d_interval", "its 95 %", interval, drop=4),
-        Column("vs_random_interval", "- random", interval, drop=1),
+        Column("vs_random_interval", "- random", interval, drop=2),
         Column(
-            "verdict", "specific to", cells.plain, most=13, drop=2, tone=lambda word: "good" if word == "own" else ""
+            "verdict", "specific to", cells.plain, most=13, drop=1, tone=lambda word: "good" if word == "own" else ""
         ),
         Column("vs_first", "- first", interval, drop=5),
         Column("_sr", "SR (eq. 11), 95 %", most=24, drop=5),

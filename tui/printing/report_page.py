@@ -33,7 +33,8 @@ h2 { margin-top: 3rem; border-bottom: 1px solid #ccc } h3 { margin-top: 2rem }
 table { border-collapse: collapse; font-size: 13px; font-variant-numeric: tabular-nums }
 th, td { padding: 2px 10px 2px 0; text-align: left; vertical-align: top } th { border-bottom: 1px solid #999 }
 .number { text-align: right } .wide { overflow-x: auto } .notes { color: #666; font-size: 13px }
-.found { background: #f6f6f4; padding: .5rem 1rem } .failed { color: #b00 } figure { margin: 1rem 0 } img { max-width: 100%; height: auto }
+td:first-child { white-space: nowrap } .failed { color: #b00 } figure { margin: 1rem 0; overflow-x: auto } img { max-width: none }
+.found { background: #f6f6f4; padding: .5rem 1rem } .found h2 { margin-top: .5rem }
 """
 
 

@@ -73,4 +73,28 @@ THEMES = (
             "text-muted": "#a0a0a0",
         },
     ),
+    Theme(  # the sixteen colours themselves: others would all become grey
+        name="knscope-16",
+        primary="#5555ff",
+        secondary="#ff55ff",
+        accent="#55ffff",
+        foreground="#ffffff",
+        background="#000000",
+        surface="#000000",
+        panel="#000000",
+        success="#55ff55",
+        warning="#ffff55",
+        error="#ff5555",
+        dark=True,
+        variables={
+            **_QUIET,
+            "border": "#5555ff",
+            "border-blurred": "#555555",
+            "block-cursor-background": "#0000aa",
+            "block-cursor-foreground": "#ffffff",
+            "text-muted": "#aaaaaa",
+        },
+    ),
 )
+SIXTEEN = THEMES[-1].name
+"""What a terminal of sixteen colours begins with."""

@@ -16,8 +16,10 @@ if TYPE_CHECKING:
     import polars as pl
 
 GAP = 1
+PART = " · "
 NO_TITLES: Mapping[str, str] = MappingProxyType({})
 _COMPARED = re.compile(r"([^<>=!]+)([<>]=?)(-?\d*\.?\d+)")
+_CLAUSE = re.compile(r"[;:.] | \(")
 _ORDER = MappingProxyType({"<": operator.lt, "<=": operator.le, ">": operator.gt, ">=": operator.ge})
 PADDING = 24
 """Cells that a growing column takes at most beyond its content."""
@@ -62,6 +64,35 @@ def align(text: str, width: int, right: bool) -> str:
     if length > width:
         return set_cell_size(text, width - 1) + "…" if width > 1 else set_cell_size(text, width)
     return " " * (width - length) + text if right else text + " " * (width - length)
+
+
+def wrapped(text: str, room: int) -> int:
+    """How many lines of `room` cells a text takes, broken between words."""
+    lines, used = int(bool(text)), 0
+    for word in text.split():
+        wide = cell_len(word)
+        if used and used + 1 + wide > room:
+            lines, used = lines + 1, 0
+        used += wide + bool(used)
+        lines, used = lines + used // (room + 1), used % (room + 1)
+    return lines
+
+
+def clauses(text: str, room: int, lines: int) -> str:
+    """As much of a sentence as fits into so many lines, up to the end of a clause; all of it where not even the first one does."""
+    for end in (len(text), *(found.start() for found in reversed([*_CLAUSE.finditer(text)]))):
+        part = text[:end] + ("" if end == len(text) else ".")
+        if wrapped(part, room) <= lines:
+            return part
+    return text
+
+
+def leading_parts(text: str, room: int) -> str:
+    """The first of the parts, set off by `·`, that stand in so many cells; at least one."""
+    parts = text.split(PART)
+    while len(parts) > 1 and cell_len(PART.join(parts)) > room:
+        parts.pop()
+    return PART.join(parts)
 
 
 def holding(

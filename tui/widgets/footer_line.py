@@ -87,14 +87,16 @@ class FooterLine(Widget):
                 for key, pane in self.targets.items()
             ]
             return Content.assemble("jump to  ", Content("  ").join(parts))
+        alone = self.screen.maximized is not None
         line = Content("")
-        for action in map(keymap.find, wanted):
+        for action in map(keymap.find, dict.fromkeys(("pane.zoom", *wanted)) if alone else wanted):
             keys = keymap.keys_of(action, self._remap)
             free = [key for key in keys if self.context != "sql" or not keymap.typeable(key)]
             key = keymap.glyph((free or keys)[0])
             call = action.call if action.call.startswith("app.") else f"screen.do('{action.id}')"
+            label = "all panes" if alone and action.id == "pane.zoom" else action.label
             item = Content.from_markup(
-                "[bold $accent]$key[/] [$text-muted]$label[/]", key=key, label=action.label
+                "[bold $accent]$key[/] [$text-muted]$label[/]", key=key, label=label
             ).stylize(f"@click={call}")  # fmt: skip
             gap = 2 if line.cell_length else 0
             if line.cell_length + gap + item.cell_length > room:

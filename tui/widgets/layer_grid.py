@@ -24,8 +24,8 @@ from knscope.tui.widgets.bars import bar, two_bars
 NUMBER = 4
 HALVES = 10
 """Cells of a bar from which on the halves of a line say more than one bar in eighths."""
-LEAST = 7
-"""Narrowest column: its number and a bar of a few cells."""
+LEAST = 6
+"""Narrowest column: its number and a bar of one cell."""
 HUES = 6
 """Colours that languages take in turn; the title says which it is."""
 
@@ -173,7 +173,7 @@ class LayerGrid(Widget, can_focus=True):
         base, width = self.rich_style, self.size.width
         found = bins.share if self.unit == "share" else bins.n
         indices, wide = self._columns()
-        room = wide - NUMBER - 2
+        room = max(1, wide - NUMBER - 2)
         halves = self.together == 2 and room >= HALVES
         top = self._top(bins, halves=halves)
         segments = [Segment(self.name_of(layers).ljust(self._label), base + self._style("label"))]
@@ -188,7 +188,7 @@ class LayerGrid(Widget, can_focus=True):
             parts = [value / top for value in values]
             drawn = two_bars(parts[0], parts[1], room) if halves and len(parts) == 2 else bar(sum(parts), room)
             segments.append(Segment(f"{self._text(sum(values)):>{NUMBER}}", base + self._style("number") + most + over))
-            segments.append(Segment(f" {drawn} ", base + hue))
+            segments.append(Segment(f" {drawn}".ljust(wide - NUMBER), base + hue))
         return Strip(segments).extend_cell_length(width, base).crop(0, width)
 
     def _text(self, value: float) -> str:

@@ -21,8 +21,6 @@ from knscope.tui.thresholds import Threshold, changed, thresholds, value_of
 GAP = 2
 CHANGED = "*"
 """Follows a value that is not its default; stands in the gap."""
-READABLE = 20
-"""Cells of an explanation that still say something."""
 TYPED = "0123456789.-e"
 
 
@@ -181,13 +179,14 @@ class ThresholdBar(Widget, can_focus=True):
     def _explain(self, lines: list[Text], current: Threshold | None) -> None:
         """Into the room that the lines leave: at the end of the first what the marked threshold means, of the last how drops are
         measured."""
-        drops = f"drops {self.view.drop}" if self.view is not None else ""
-        for line, said in ((lines[-1], drops), (lines[0], f"{current.symbol}: {current.help}" if current else "")):
+        meant = (f"{current.symbol}: {current.help}", current.help, current.brief) if current else ()
+        for line, said in (
+            (lines[-1], (f"drops {self.view.drop}",) if self.view is not None else ()),
+            (lines[0], meant),
+        ):
             room = self.content_size.width - line.cell_len - GAP
-            if said and room >= min(cell_len(said), READABLE):
-                text = Text(said, style=self._style("bar--symbol"))
-                text.truncate(room, overflow="ellipsis")
-                line.append(" " * (room - text.cell_len + GAP)).append_text(text)
+            if text := next((each for each in said if cell_len(each) <= room), ""):
+                line.append(" " * (room - cell_len(text) + GAP)).append(text, style=self._style("bar--symbol"))
 
     def _style(self, component: str) -> Style:
         return self.get_component_rich_style(component, partial=True)

@@ -52,6 +52,7 @@ class Bench(Screen[None]):
     and none of each other's; `WorkbenchScreen` owns them and adds the actions."""
 
     BINDINGS: ClassVar[list[BindingType]] = list(keymap.bindings("workbench"))
+    ALLOW_IN_MAXIMIZED_VIEW = f"HeaderLine, FooterLine, #{FIELD}"
 
     def __init__(self) -> None:
         super().__init__()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Mapping
 from functools import partial
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from knscope.tui.workbench.bench import Bench
 
 
+_CODE = re.compile(r"[A-Za-z]{2,3}([-_][A-Za-z0-9]+)*")
 _PREFIXES = """
     SELECT DISTINCT coalesce(q.prompt_note, '') AS prefix FROM prediction p JOIN query q USING (query) WHERE p.model = $model LIMIT 2
 """
@@ -213,7 +215,15 @@ class ModelDesk:
         if not self.busy:
             self._load_model(reader, view)
         title = f"ask {view.model.partition('@')[0]}, attribute with {view.method}"
-        self._bench.app.push_screen(FormScreen(title, fields), self._typed)
+        stored = reader.langs(view.model)
+
+        def check(values: Mapping[str, str]) -> tuple[str, str] | None:
+            lang = values["lang"]
+            if lang in stored or _CODE.fullmatch(lang):
+                return None
+            return "lang", f"{lang} is no language of this store, and no code such as {stored[0]} or zh-hans"
+
+        self._bench.app.push_screen(FormScreen(title, fields, check=check), self._typed)
 
     def _prefix(self, reader: Reader, view: View) -> str:
         """What was typed last; else what stands before all stored prompts of the model, if it is the same before all."""

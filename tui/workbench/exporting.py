@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -55,6 +56,7 @@ class Exporting:
             f"export {what}",
             [Field("file", "file", named, "a name, or a path", complete=path_of)],
             f"The ending says what: {endings}{figures}\nA name without a folder is written into {Path.cwd()}",
+            _unwritable,
         )
         self._bench.app.push_screen(form, write)
 
@@ -145,6 +147,19 @@ class Exporting:
 
         answers = (("y", "copy", "copies"), ("o", "open", "opens it in the SQL pane"))
         self._bench.app.push_screen(TextScreen(f"the SQL of {pane.TITLE}", text, answers), answer)
+
+
+def _unwritable(values: Mapping[str, str]) -> tuple[str, str] | None:
+    """Why a file cannot be written where the form says, as far as can be told beforehand."""
+    from knscope.tui.printing.output import check
+
+    try:
+        check("table", expanded(values["file"]))
+    except UserError as error:
+        return "file", str(error)
+    except OSError as error:
+        return "file", f"{values['file']} cannot be written ({error.strerror}); choose another path"
+    return None
 
 
 def unused(path: Path) -> Path:

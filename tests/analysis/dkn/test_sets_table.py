@@ -30,6 +30,7 @@ def test_the_table_counts_the_sets_that_a_literal_search_finds(made):
     with made.reader() as reader:
         before = sets_table.build(reader, view_of(made), 4)
         assert before.frame.filter(neurons="knowledge neurons")["ablated"].to_list() == [0, 0]
+        assert before.frame["rate"].null_count() == before.frame["rate_interval"].null_count() == before.frame.height
         assert "not computed yet" in before.notes[0]
     made.ablate_sets(view_of(made), 4)
     with made.reader() as reader:

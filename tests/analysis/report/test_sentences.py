@@ -17,11 +17,11 @@ def _likn(**changes: Any) -> pl.DataFrame:
 
 def test_likn_sentence_says_what_is_shared_beside_its_controls() -> None:
     assert sentences.of_likn(_likn(), ("en", "fr")) == (
-        "English and French share 1.38 neurons a fact: what is shared belongs to the relation, not to the fact; mismatched facts share "
+        "English and French share 1.38 neurons a fact: they belong to the relation, not to the fact; mismatched facts share "
         "0.96 of the same relation (difference ~−0.25 … 1.93)."
     )
     own = sentences.of_likn(_likn(c=1.2, verdict="own", vs_a="too few"), ("en", "de", "zh-hans"))
-    assert own.startswith("English, German and Chinese share 1.38 neurons a fact: what is shared belongs to the fact;")
+    assert own.startswith("English, German and Chinese share 1.38 neurons a fact: they are the fact's own;")
     assert own.endswith("0.96 of the same relation, 1.20 of the same answer.")
     assert "share 0.00" in sentences.of_likn(_likn(observed=0.0, verdict="empty"), ("en", "xx", "fr", "de"))
     assert sentences.of_likn(_likn(observed=None), ("en", "xx")) == "No fact has neurons in English and xx."
@@ -77,16 +77,15 @@ def test_edits_and_neurons_sentences_name_the_first_row() -> None:
         "vs_random_interval": "-0.2…0.1",
     }
     assert sentences.of_edits(pl.DataFrame([row])) == (
-        "Editing the neurons of N moves its fact in English by −0.40 in log p more than other facts: facts of any kind move as much "
+        "Editing the neurons of N moves their fact in English by −0.40 in log p more than other facts: facts of any kind move as much "
         "(difference −0.2 … 0.1)."
     )
     listed = pl.DataFrame({"layer": [17, 3], "neuron": [345, 2], "facts": [23, 1], "all_langs": [1, 0]})
     assert sentences.of_serving(listed, ("en", "fr")) == (
-        "Of 2 neurons 17:345 serves the most facts, 23 facts; 1 serve a fact in all of English and French."
+        "Of 2 neurons 17:345 serves the most facts, 23 facts; 1 serve a fact in both English and French."
     )
     assert (
-        sentences.of_neurons(40, 3, ("en", "fr"))
-        == "3 of this fact's 40 neurons are found in all of English and French."
+        sentences.of_neurons(40, 3, ("en", "fr")) == "3 of this fact's 40 neurons are found in both English and French."
     )
 
 
