@@ -233,7 +233,9 @@ def _verdict(
     if _cannot_tell(p_answer, partners[0], alpha):
         return "undecided"
     if p_answer is not None and p_answer > alpha:
-        return "relation" if p_relation is not None and p_relation <= alpha else "generic"
+        if p_relation is None:
+            return "undecided"
+        return "relation" if p_relation <= alpha else "generic"
     if _cannot_tell(p_same, partners[1], alpha):
         return "undecided"
     return "own" if p_same is not None and p_same <= alpha else "of the answer"
@@ -257,7 +259,8 @@ def overlap(
     The first language is the one whose set stays in place when facts are mismatched. `keys` describes the same facts.
     Verdicts: `own` above (a) and (c), the only one that may be called language-independent neurons of this fact; `of the
     answer` above (a), not above (c); `relation` above (b) but not (a); `generic` above chance only; `chance`; `empty`;
-    `undecided` where no partner of (a), or of (c), shares as much, but there are none or too few of them for p ≤ alpha.
+    `undecided` where no partner of (a), or of (c), shares as much, but there are none or too few of them for p ≤ alpha, and where
+    facts are not above (a) and there is no other relation for (b).
     """
     facts = np.flatnonzero(sets.present.all(axis=1)).astype(np.int64)
     sets, keys = sets.select(facts), keys.select(facts)

@@ -202,7 +202,7 @@ def verdict(found: Overlap, subject: Ints, seed: int = 0) -> Verdict:
     if found.same_relation.above is None:
         return "undecided"
     if not found.same_relation.above:
-        return "relation" if found.other_relation.above else "generic"
+        return {True: "relation", False: "generic", None: "undecided"}[found.other_relation.above]
     if found.same_answer.above is None:
         return "undecided"
     return "own" if found.same_answer.above else "of the answer"

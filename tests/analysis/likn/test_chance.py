@@ -13,6 +13,7 @@ from scipy import stats
 from knscope.analysis.likn.chance import benjamini_hochberg, intersection_sizes, layer_pmf, shared_pmf, uniform_chance
 from knscope.analysis.likn.mismatch import FactKeys, mismatch, overlap, share_tokens, shared_with
 from knscope.analysis.likn.neuron_sets import NeuronSets, equal_size
+from knscope.analysis.likn.table import verdict
 
 
 def random_sets(rng, n_facts, sizes, widths):
@@ -187,10 +188,15 @@ def test_without_own_neurons_overlap_far_above_chance_is_not_called_language_ind
     assert result.other_relation.interval.estimate > 1.8
 
 
-def test_hubs_alone_are_called_generic():
+def test_hubs_alone_are_called_generic_and_undecided_without_another_relation():
     sets = _planted_sets(np.random.default_rng(2), 60, own=False, relation_size=0, hubs=5)
-    result = overlap(sets, keys_for(60))
+    keys = keys_for(60)
+    result = overlap(sets, keys)
     assert set(result.verdicts) == {"generic"}
+    alone = overlap(sets, FactKeys(np.zeros_like(keys.relation), keys.subject, keys.answer))
+    assert (
+        set(alone.verdicts) == {verdict(alone, keys.subject)} == {"undecided"}
+    )  # no other relation to be generic beside
 
 
 def test_few_partners_leave_a_fact_undecided_instead_of_claimed():
