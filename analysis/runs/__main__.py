@@ -12,7 +12,6 @@ import threading
 import traceback
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
-from dataclasses import replace
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -31,25 +30,13 @@ def main() -> int:
     for part in (job, worker):
         part.add_argument("store", type=Path)
         part.add_argument("run")
-    worker.add_argument("--device", default="auto")
-    worker.add_argument("--dtype", default="float32")
-    worker.add_argument("--memory", type=int)
-    worker.add_argument("--threads", type=int, default=1)
-    worker.add_argument("--dense", default="auto")
+    worker.add_argument("settings", help="an analysis.runs.protocol.WorkerSettings, as JSON")
     look = parts.add_parser("inspect", help="print what a model is, as JSON")
+    look.add_argument("model")
+    look.add_argument("--device", default="auto")
+    look.add_argument("--dtype", default="float32")
     check = parts.add_parser("check", help="print what a model can do with some facts, as JSON")
-    for part in (look, check):
-        part.add_argument("model")
-        part.add_argument("--device", default="auto")
-        part.add_argument("--dtype", default="float32")
-    check.add_argument("--data", required=True)
-    check.add_argument("--facts", default="all")
-    check.add_argument("--column", action="append", default=[])
-    check.add_argument("--langs", default="")
-    check.add_argument("--relations", default="")
-    check.add_argument("--prefix", default="")
-    check.add_argument("--known", default="every")
-    check.add_argument("--shots", type=int, default=0)
+    check.add_argument("config", help="an analysis.runs.config.RunConfig, as JSON")
     chat = parts.add_parser("chat", help="print a message in a model's own chat template, as JSON")
     chat.add_argument("model")
     chat.add_argument("text")
@@ -124,19 +111,7 @@ def report(options: argparse.Namespace) -> int:
 
                 document = measure.measure(measure.Task.from_json(options.task), progress)
             else:
-                facts = None if options.facts == "all" else int(options.facts)
-                langs, relations = (tuple(filter(None, text.split(","))) for text in (options.langs, options.relations))
-                config = inspection.check_config(options.model, options.data, facts, langs, relations)
-                asked = replace(
-                    config,
-                    columns=tuple(options.column),
-                    device=options.device,
-                    dtype=options.dtype,
-                    prefix=options.prefix,
-                    known=options.known,
-                    shots=options.shots,
-                )
-                document = inspection.check_data(asked, progress)
+                document = inspection.check_data(RunConfig.from_json(json.loads(options.config)), progress)
         except USER_ERRORS as error:
             sys.stderr.write(f"{ERROR}{error}\n")
             return 2
@@ -212,8 +187,7 @@ def serve(options: argparse.Namespace) -> int:
         from knscope.analysis.runs.protocol import WorkerSettings
 
         room.lower_priority()
-        settings = WorkerSettings(options.device, options.dtype, options.memory, options.threads, options.dense)
-        worker = room.Worker(options.store, options.run, settings)
+        worker = room.Worker(options.store, options.run, WorkerSettings(**json.loads(options.settings)))
         send("state", state="idle", loaded=[])
         with suppress(BrokenPipeError):  # nobody listens any more
             _serve(requests, worker, send)

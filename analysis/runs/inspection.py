@@ -16,7 +16,7 @@ from knscope.analysis.engine import inspection, models, replay
 from knscope.analysis.errors import UnusableQuery
 from knscope.analysis.prompts import encode
 from knscope.analysis.prompts.encode import EncodedQuery, Query
-from knscope.analysis.runs.config import ModelSource, RunConfig
+from knscope.analysis.runs.config import RunConfig
 from knscope.analysis.runs.facts import QUERY_COLUMNS, known_rows, load_facts
 from knscope.analysis.runs.worker import resolve_device
 
@@ -162,9 +162,3 @@ def _unpaired(
         }
         for (relation, lang), facts in found.items()
     ]  # fmt: skip
-
-
-def check_config(
-    source: str, data: str, facts: int | None, langs: tuple[str, ...], relations: tuple[str, ...]
-) -> RunConfig:
-    return RunConfig((ModelSource(source),), data, langs=langs, relations=relations, facts=facts, templates="all")

@@ -15,7 +15,7 @@ import subprocess
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import IO, Any
 
@@ -50,20 +50,6 @@ class WorkerSettings:
     threads: int = 1
     dense: Form = "auto"
 
-    def arguments(self) -> list[str]:
-        memory = [] if self.memory is None else ["--memory", str(self.memory)]
-        return [
-            "--device",
-            self.device,
-            "--dtype",
-            self.dtype,
-            "--threads",
-            str(self.threads),
-            "--dense",
-            self.dense,
-            *memory,
-        ]
-
 
 class ModelWorker:
     """A child process that holds models and computes units into the store; ends when this end of its stdin closes.
@@ -85,7 +71,7 @@ class ModelWorker:
         self.log = log
         self._on_event = on_event
         self._requests: queue.SimpleQueue[bytes | None] = queue.SimpleQueue()
-        arguments = "worker", str(store_path), run, *settings.arguments()
+        arguments = "worker", str(store_path), run, json.dumps(asdict(settings))
         pipe, threads = subprocess.PIPE, settings.threads
         with _log(log) as output:
             self._process = processes.start(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.metadata
+import json
 import os
 import platform
 import shutil
@@ -137,21 +138,27 @@ def check(
     """Count the facts in PATH, and list the rows that cannot be used, with the reason."""
     from knscope.analysis.datasets import check_table
     from knscope.analysis.engine.sources import absolute_source, with_site
+    from knscope.analysis.runs.config import ModelSource, RunConfig
     from knscope.analysis.runs.facts import absolute_data
     from knscope.tui.printing import output
 
     facts = facts or ("all" if out else "200")
-    common.facts_count(facts)
+    count = common.facts_count(facts)
     if out is not None:
         _check_output(out, model)
-    wanted = common.words("--langs", langs), common.words("--relations", relations)
-    tables = check_table.build(absolute_data(data), *wanted, tuple(column or ()))
+    chosen = {
+        "langs": common.words("--langs", langs),
+        "relations": common.words("--relations", relations),
+        "columns": tuple(column or ()),
+    }
+    tables = check_table.build(absolute_data(data), **chosen)
     if model is not None:
         check_options(model, device, dtype)
-        options = ["--facts", facts, "--langs", langs or "", "--relations", relations or "", "--device", device]
-        options += [*(f"--column={one}" for one in column or ()), "--dtype", dtype, "--shots", str(shots)]
-        options += [f"--prefix={common.prefix(prefix, chat, [model])}", "--known", "any" if known_any else "every"]
-        report = common.child("check", absolute_source(with_site(model, site)), "--data", absolute_data(data), *options)
+        text, known = common.prefix(prefix, chat, [model]), "any" if known_any else "every"
+        how = {"device": device, "dtype": dtype, "prefix": text, "known": known}
+        source = ModelSource(absolute_source(with_site(model, site)))
+        config = RunConfig((source,), absolute_data(data), **chosen, **how, facts=count, shots=shots)
+        report = common.child("check", json.dumps(config.to_json()))
         tables = [*tables, *check_table.of_model(report)]
         if out is not None:
             _write_known(out, report["known"], str(report["model"]))

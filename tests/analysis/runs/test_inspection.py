@@ -10,8 +10,9 @@ import pytest
 
 from knscope.analysis.datasets import check_table
 from knscope.analysis.runs import inspection
+from knscope.analysis.runs.config import ModelSource, RunConfig
 from knscope.analysis.runs.facts import load_facts
-from knscope.analysis.runs.inspection import check_config, check_data
+from knscope.analysis.runs.inspection import check_data
 from knscope.analysis.statistics.table import Table
 from knscope.tui.printing.writing import content
 
@@ -31,7 +32,10 @@ ROWS = (
 def reports(tiny_models: Mapping[str, Path], tmp_path_factory: pytest.TempPathFactory) -> Mapping[str, dict[str, Any]]:
     data = tmp_path_factory.mktemp("check") / "facts.csv"
     data.write_text("fact_id,relation,lang,template,subject,object\n" + "\n".join(ROWS) + "\n", encoding="utf-8")
-    return {kind: check_data(check_config(str(folder), str(data), 99, (), ())) for kind, folder in tiny_models.items()}
+    return {
+        kind: check_data(RunConfig((ModelSource(str(folder)),), str(data), facts=99))
+        for kind, folder in tiny_models.items()
+    }
 
 
 def counts(report: Mapping[str, Any]) -> dict[str, tuple[int, ...]]:
@@ -83,7 +87,7 @@ def test_known_prompts_are_facts_in_the_projects_own_format(
     """Those of facts known in every language, or in one."""
     data = tmp_path / "facts.csv"
     data.write_text("fact_id,relation,lang,template,subject,object\n" + "\n".join(ROWS) + "\n", encoding="utf-8")
-    config = check_config(str(tiny_models["encoder"]), str(data), None, (), ())
+    config = RunConfig((ModelSource(str(tiny_models["encoder"])),), str(data))
 
     def answered(engine: Any, usable: Any, progress: Any) -> list[Any]:
         return [one.query for one in usable if (one.query.fact, one.query.lang) != ("2", "fr")]
@@ -107,6 +111,6 @@ def test_known_prompts_are_facts_in_the_projects_own_format(
 
 def test_progress_of_a_check_reaches_all_prompts(tiny_models: Mapping[str, Path], tiny_facts: Path) -> None:
     seen: list[tuple[int, int]] = []
-    config = check_config(str(tiny_models["decoder"]), str(tiny_facts), None, (), ())
+    config = RunConfig((ModelSource(str(tiny_models["decoder"])),), str(tiny_facts))
     report = check_data(config, lambda done, total: seen.append((done, total)))
     assert seen[0][0] == 0 and seen[-1][0] == seen[-1][1] == sum(row["usable_prompts"] for row in report["table"])
