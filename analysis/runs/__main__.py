@@ -16,8 +16,8 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from knscope.analysis.runs.config import RunConfig
-from knscope.analysis.runs.process_pool import Executor
 from knscope.analysis.runs.protocol import ERROR, PROGRAM
+from knscope.analysis.runs.slots import Executor
 from knscope.store import ending
 from knscope.store import runs as run_files
 
@@ -67,7 +67,7 @@ def do_job(store_path: Path, run: str) -> int:
     return {"done": 0, "cancelled": 130}.get(status, 1)
 
 
-def make_executor(store_path: Path, run: str, config: RunConfig, cancelled: Callable[[], bool]) -> Executor:
+def make_executor(store_path: Path, run: str, config: RunConfig, cancelled: Callable[[], bool]) -> Executor[Any]:
     """Child processes, one a device; for `ray`, its actors; for `inline`, this process (which then imports torch)."""
     if config.engine == "ray":
         from knscope.analysis.runs.ray_pool import RayExecutor

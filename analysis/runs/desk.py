@@ -20,8 +20,9 @@ from typing import Any
 
 from knscope.analysis.attribution.method import NUMERICS_VERSION
 from knscope.analysis.runs.job import RunFile
-from knscope.analysis.runs.process_pool import Outcome, ProcessExecutor
+from knscope.analysis.runs.process_pool import ProcessExecutor
 from knscope.analysis.runs.protocol import WorkerSettings
+from knscope.analysis.runs.slots import Outcome
 from knscope.analysis.runs.speed import KEPT, Speed
 from knscope.analysis.runs.units import Unit
 from knscope.store import processes

@@ -17,8 +17,8 @@ from knscope.analysis.attribution.method import NUMERICS_VERSION, parse_method
 from knscope.analysis.attribution.others import needs_others
 from knscope.analysis.runs.config import RunConfig, too_large_together
 from knscope.analysis.runs.facts import Facts, load_facts, other_facts
-from knscope.analysis.runs.process_pool import Executor, Outcome
 from knscope.analysis.runs.schedule import Schedule
+from knscope.analysis.runs.slots import Executor, Outcome
 from knscope.analysis.runs.speed import ENDS, KEPT, Speed, kept, publishing
 from knscope.analysis.runs.stored import RunStored
 from knscope.store import compaction, processes, snapshot
@@ -33,7 +33,7 @@ LAST_PAUSES = (0.1, 0.3, 1.0)  # seconds between tries to write how a run has en
 LIBRARIES = ("torch", "transformers", "tokenizers", "numpy", "polars", "pyarrow", "duckdb")
 
 
-MakeExecutor = Callable[[RunConfig, Callable[[], bool]], Executor]
+MakeExecutor = Callable[[RunConfig, Callable[[], bool]], Executor[Any]]
 """From a configuration, and what says whether somebody wants the run to stop."""
 
 
@@ -92,7 +92,7 @@ class RunFile:
 class Job:
     """Drives a schedule over an executor until nothing is left or somebody cancels."""
 
-    def __init__(self, config: RunConfig, facts: Facts, reader: Reader, executor: Executor, run: str = "") -> None:
+    def __init__(self, config: RunConfig, facts: Facts, reader: Reader, executor: Executor[Any], run: str = "") -> None:
         gpus = executor.gpus()
         stored = RunStored(reader, config, facts, gpus, run)
         drawing = any(needs_others(parse_method(method)) for method in config.methods)

@@ -20,71 +20,12 @@ import psutil
 from knscope.analysis.engine.sources import weight_bytes
 from knscope.analysis.runs.config import RunConfig
 from knscope.analysis.runs.protocol import ModelWorker, WorkerSettings
-from knscope.analysis.runs.slots import Cause, Slot, Slots, fault
+from knscope.analysis.runs.slots import MAX_DEATHS, Executor, Outcome, Slot, failed, fault
 from knscope.analysis.runs.units import Unit
 from knscope.store import processes
 from knscope.store.processes import cpu_count
 
 MAX_CPU_WORKERS = 8
-MAX_DEATHS = 3  # of workers on one unit, before the unit counts as failed
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """What became of a submitted unit: `error` is None when it is committed; `stored` counts results, `model` is
-    what a load or a try answers.
-    """
-
-    unit: Unit
-    error: str | None = None
-    stored: int = 0
-    model: Mapping[str, Any] | None = None
-    fatal: bool = False
-    """The error is one that a person can put right, or no part of the unit would do better."""
-    cut: bool = False
-    """Its worker was told to stop, though not by `cancel`: what is left is to be done elsewhere."""
-    cause: Cause = "unit"
-    """Of the error."""
-    slot: int = 0
-    seconds: float = 0.0
-    """What computing took, without loading the model (of a load: what that took); 0 where it is not known."""
-
-
-class Executor(Protocol):
-    """Takes units while it has a free slot and hands back outcomes in any order."""
-
-    rest: Callable[[Unit], Unit | None]
-    """What is left to do of a unit whose worker has died; None: nothing. Whoever has a schedule says so."""
-
-    def free(self) -> list[int]: ...
-
-    def holds(self, slot: int) -> frozenset[str]:
-        """Sources of the models the slot has loaded."""
-
-    def slots(self) -> list[str]:
-        """What each slot computes on, free or not; slots of one name are alike."""
-
-    def submit(self, slot: int, unit: Unit) -> None: ...
-
-    def outcomes(self, timeout: float) -> list[Outcome]: ...
-
-    def busy(self) -> bool: ...
-
-    def gpus(self) -> int:
-        """Slots that compute on a GPU; 0 where one of them does not."""
-
-    def under_way(self) -> int:
-        """Results that units not finished yet have computed so far."""
-
-    def partly(self) -> list[tuple[Unit, int, float]]:
-        """Of each of these that is timed: what it has computed, and in how many seconds."""
-
-    def silence(self) -> float:
-        """Seconds without a word of the busy worker that has been silent for longest; 0 where that is not known."""
-
-    def cancel(self) -> None: ...
-
-    def close(self) -> None: ...
 
 
 class Computes(Protocol):
@@ -96,7 +37,7 @@ class Computes(Protocol):
     def compute(self, unit: Unit, cancelled: Callable[[], bool]) -> tuple[int, Mapping[str, Any] | None]: ...
 
 
-class InlineExecutor(Slots[Slot]):
+class InlineExecutor(Executor[Slot]):
     """One slot, in this process: for debugging, and for a GPU box where one process is all there should be."""
 
     def __init__(self, worker: Computes, cancelled: Callable[[], bool], settings: WorkerSettings) -> None:
@@ -120,13 +61,6 @@ class InlineExecutor(Slots[Slot]):
         slot.sources = {unit.source}
         timed = warm or unit.phase == "load"
         return [Outcome(unit, stored=stored, model=model, seconds=self._clock() - began if timed else 0.0)]
-
-    def under_way(self) -> int:
-        """A unit is done within one call, so nobody can ask in between."""
-        return 0
-
-    def partly(self) -> list[tuple[Unit, int, float]]:
-        return []
 
     def cancel(self) -> None:
         """Nothing to do: `cancelled` is asked between rows."""
@@ -153,7 +87,7 @@ class _Process(Slot):
         return "" if self.unit is None else "starting" if not self.ready else "loading" if self.loads else "computing"
 
 
-class ProcessExecutor(Slots[_Process]):
+class ProcessExecutor(Executor[_Process]):
     """One child process a slot; a child that dies is replaced, and its unit tried again a few times."""
 
     def __init__(self, store_path: Path, run: str, settings: list[WorkerSettings], logs: Path) -> None:
@@ -279,12 +213,6 @@ class ProcessExecutor(Slots[_Process]):
         said = processes.last_words(self._log(slot))
         message = f"the worker process {times} ({how}){': ' if said else ''}{said}; see {self._log(slot)}"
         return [failed(left, slot, {"message": message, "fatal": loading, "cause": "load" if loading else "unit"})]
-
-
-def failed(unit: Unit, slot: int, said: Mapping[str, Any]) -> Outcome:
-    """The outcome of a unit whose worker said what `slots.fault` says."""
-    cause = said.get("cause", "unit")
-    return Outcome(unit, str(said["message"]), fatal=bool(said.get("fatal")), cause=cause, slot=slot)
 
 
 def settings_of(config: RunConfig) -> list[WorkerSettings]:

@@ -15,9 +15,8 @@ from typing import Any
 
 from knscope.analysis.runs import process_pool
 from knscope.analysis.runs.config import RunConfig
-from knscope.analysis.runs.process_pool import MAX_DEATHS, Outcome
 from knscope.analysis.runs.protocol import WorkerSettings
-from knscope.analysis.runs.slots import Slot, Slots, fault
+from knscope.analysis.runs.slots import MAX_DEATHS, Executor, Outcome, Slot, failed, fault
 from knscope.analysis.runs.units import Unit
 from knscope.store import runs as run_files
 from knscope.store.errors import UserError
@@ -48,7 +47,7 @@ class _Place(Slot):
     """Of the present unit, to wait for."""
 
 
-class RayExecutor(Slots[_Place]):
+class RayExecutor(Executor[_Place]):
     """One actor a slot; an actor that dies is replaced, and its unit tried again a few times."""
 
     def __init__(self, store_path: Path, run: str, config: RunConfig) -> None:
@@ -69,12 +68,6 @@ class RayExecutor(Slots[_Place]):
     def slots(self) -> list[str]:
         """Each actor for itself: they may be on different machines."""
         return [f"{slot.settings.device} of actor {number}" for number, slot in enumerate(self._slots)]
-
-    def under_way(self) -> int:
-        return 0
-
-    def partly(self) -> list[tuple[Unit, int, float]]:
-        return []
 
     def submit(self, slot: int, unit: Unit) -> None:
         held = self._slots[slot]
@@ -133,7 +126,7 @@ class RayExecutor(Slots[_Place]):
             self._heard(slot)
         unit, slot.unit = slot.unit, None
         if "message" in said:
-            return process_pool.failed(unit, self._slots.index(slot), said)
+            return failed(unit, self._slots.index(slot), said)
         slot.sources = set(said["loaded"])
         return Outcome(unit, stored=said["stored"], model=said["model"])
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Sequence
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Generic, Literal, TypeVar
 
@@ -16,6 +17,7 @@ from knscope.store.errors import UserError
 
 Cause = Literal["unit", "load", "store"]
 """Why a unit failed: by itself, because its model cannot be loaded in that place, or because the store cannot be written."""
+MAX_DEATHS = 3  # of workers on one unit, before the unit counts as failed
 
 
 @dataclass
@@ -42,6 +44,27 @@ class Slot:
         return self.unit is not None and (self.unit.phase == "load" or self.unit.source not in self.sources)
 
 
+@dataclass(frozen=True)
+class Outcome:
+    """What became of a submitted unit: `error` is None when it is committed; `stored` counts results, `model` is
+    what a load or a try answers.
+    """
+
+    unit: Unit
+    error: str | None = None
+    stored: int = 0
+    model: Mapping[str, Any] | None = None
+    fatal: bool = False
+    """The error is one that a person can put right, or no part of the unit would do better."""
+    cut: bool = False
+    """Its worker was told to stop, though not by `cancel`: what is left is to be done elsewhere."""
+    cause: Cause = "unit"
+    """Of the error."""
+    slot: int = 0
+    seconds: float = 0.0
+    """What computing took, without loading the model (of a load: what that took); 0 where it is not known."""
+
+
 def fault(error: Exception, loading: bool) -> dict[str, Any]:
     """What a worker says of an error: `message`, `fatal` (`Outcome.fatal`) and `cause`.
 
@@ -52,6 +75,12 @@ def fault(error: Exception, loading: bool) -> dict[str, Any]:
     for_a_person = isinstance(error, ModelError | UserError)
     message = str(error) if for_a_person else f"{type(error).__name__}: {error}"
     return {"message": message, "fatal": for_a_person or cause == "load", "cause": cause}
+
+
+def failed(unit: Unit, slot: int, said: Mapping[str, Any]) -> Outcome:
+    """The outcome of a unit whose worker said what `fault` says."""
+    cause = said.get("cause", "unit")
+    return Outcome(unit, str(said["message"]), fatal=bool(said.get("fatal")), cause=cause, slot=slot)
 
 
 class Pace:
@@ -91,23 +120,46 @@ LISTENED = 5.0
 AnySlot = TypeVar("AnySlot", bound=Slot)
 
 
-class Slots(Generic[AnySlot]):
-    """The part of an executor that knows its slots, and for how long their workers have been silent."""
+class Executor(ABC, Generic[AnySlot]):
+    """Takes units while it has a free slot and hands back outcomes in any order."""
 
     def __init__(self, slots: Sequence[AnySlot], clock: Callable[[], float] = time.monotonic) -> None:
         self._slots = list(slots)
         self.rest: Callable[[Unit], Unit | None] = lambda unit: unit
+        """What is left to do of a unit whose worker has died; None: nothing. Whoever has a schedule says so."""
         self._pace = Pace()
         self._clock = clock
         self._listened = clock()
+
+    @abstractmethod
+    def submit(self, slot: int, unit: Unit) -> None: ...
+
+    @abstractmethod
+    def outcomes(self, timeout: float) -> list[Outcome]: ...
+
+    @abstractmethod
+    def cancel(self) -> None: ...
+
+    @abstractmethod
+    def close(self) -> None: ...
+
+    def under_way(self) -> int:
+        """Results that units not finished yet have computed so far, as far as that is known."""
+        return 0
+
+    def partly(self) -> list[tuple[Unit, int, float]]:
+        """Of each of these that is timed: what it has computed, and in how many seconds."""
+        return []
 
     def free(self) -> list[int]:
         return [index for index, slot in enumerate(self._slots) if slot.unit is None]
 
     def holds(self, slot: int) -> frozenset[str]:
+        """Sources of the models the slot has loaded."""
         return frozenset(self._slots[slot].sources)
 
     def slots(self) -> list[str]:
+        """What each slot computes on, free or not; slots of one name are alike."""
         return [slot.settings.device for slot in self._slots]
 
     def busy(self) -> bool:

@@ -18,8 +18,8 @@ from knscope.analysis.runs import desk as room
 from knscope.analysis.runs.desk import Desk, DeskState, Task
 from knscope.analysis.runs.keys import model_hash, scan_key
 from knscope.analysis.runs.missing import SCAN_PASSES, missing, model_row, source_of
-from knscope.analysis.runs.process_pool import Outcome
 from knscope.analysis.runs.protocol import WorkerSettings
+from knscope.analysis.runs.slots import Outcome
 from knscope.analysis.runs.units import Unit
 from knscope.store import runs as run_files
 from knscope.store.reader import Reader

@@ -11,7 +11,7 @@ import pytest
 from knscope import store
 from knscope.analysis.runs import job
 from knscope.analysis.runs.config import ModelSource, RunConfig
-from knscope.analysis.runs.process_pool import Outcome
+from knscope.analysis.runs.slots import Outcome
 from knscope.analysis.runs.units import Unit
 from knscope.store import compaction, snapshot
 from knscope.store import runs as run_files

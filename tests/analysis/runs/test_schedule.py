@@ -2,6 +2,7 @@
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,9 +15,9 @@ from knscope.analysis.prompts.encode import Query
 from knscope.analysis.runs.config import ModelSource, RunConfig
 from knscope.analysis.runs.keys import attribution_key, model_hash, prediction_key, scan_key
 from knscope.analysis.runs.planner import edits_of, scan_item
+from knscope.analysis.runs.process_pool import ProcessExecutor
 from knscope.analysis.runs.protocol import WorkerSettings
 from knscope.analysis.runs.schedule import Schedule
-from knscope.analysis.runs.slots import Slot, Slots
 from knscope.analysis.runs.speed import Speed
 from knscope.analysis.runs.units import UNIT_ROWS, UNIT_ROWS_GPU, Unit
 
@@ -396,7 +397,7 @@ def test_a_neuron_that_serves_on_one_template_alone_is_no_control() -> None:
     assert set(control_neurons(highest, item.chosen[:2], np.array([0, 60]), seed=0).tolist()) == {57, 58}
 
 
-def test_units_are_sized_for_gpus_only_where_every_worker_has_one() -> None:
-    several = [Slot(WorkerSettings(device)) for device in ("cuda:0", "cuda:1+cuda:2")]
-    assert Slots(several).gpus() == 2
-    assert Slots([*several, Slot(WorkerSettings("cpu"))]).gpus() == 0
+def test_units_are_sized_for_gpus_only_where_every_worker_has_one(tmp_path: Path) -> None:
+    several = [WorkerSettings(device) for device in ("cuda:0", "cuda:1+cuda:2")]
+    assert ProcessExecutor(tmp_path, "run", several, tmp_path).gpus() == 2
+    assert ProcessExecutor(tmp_path, "run", [*several, WorkerSettings("cpu")], tmp_path).gpus() == 0

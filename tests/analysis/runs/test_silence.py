@@ -6,9 +6,8 @@ from pathlib import Path
 import pytest
 
 from knscope.analysis.runs import process_pool
-from knscope.analysis.runs.process_pool import Outcome
 from knscope.analysis.runs.protocol import WorkerSettings
-from knscope.analysis.runs.slots import ANSWER_SECONDS, LISTENED, Pace
+from knscope.analysis.runs.slots import ANSWER_SECONDS, LISTENED, Outcome, Pace
 from knscope.analysis.runs.units import Unit
 from tests.analysis.runs.test_schedule import rows
 

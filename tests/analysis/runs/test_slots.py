@@ -16,9 +16,8 @@ from knscope.analysis.runs import job, process_pool, protocol
 from knscope.analysis.runs.config import ModelSource, RunConfig
 from knscope.analysis.runs.facts import load_facts
 from knscope.analysis.runs.keys import attribution_key, model_hash
-from knscope.analysis.runs.process_pool import Outcome
 from knscope.analysis.runs.protocol import ModelWorker, WorkerSettings
-from knscope.analysis.runs.slots import Slot, Slots, fault
+from knscope.analysis.runs.slots import Executor, Outcome, Slot, failed, fault
 from knscope.analysis.runs.units import Unit
 from knscope.store import runs as run_files
 from knscope.store import safe_path, shards
@@ -30,7 +29,7 @@ SOURCE = "model"
 MODEL_HASH = model_hash({**MODEL, "weights_hash": SOURCE})
 
 
-class Made(Slots[Slot]):
+class Made(Executor[Slot]):
     """Slots that compute out of thin air, one unit at a time and the last slot first; `wrong` may say what goes wrong."""
 
     def __init__(self, devices: list[str], wrong: Callable[[str, Unit], Mapping[str, object] | None]) -> None:
@@ -48,16 +47,10 @@ class Made(Slots[Slot]):
         assert unit is not None
         self.tried.append((slot.settings.device, unit))
         if said := self.wrong(slot.settings.device, unit):
-            return [process_pool.failed(unit, number, said)]
+            return [failed(unit, number, said)]
         slot.sources.add(unit.source)
         model = self.shelf.compute(unit)
         return [Outcome(unit, stored=unit.size if unit.phase != "load" else 1, model=model)]
-
-    def partly(self) -> list[tuple[Unit, int, float]]:
-        return []
-
-    def under_way(self) -> int:
-        return 0
 
     def cancel(self) -> None:
         self.cancels += 1
