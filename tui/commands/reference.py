@@ -11,7 +11,7 @@ from typing import Annotated, Any
 import typer
 
 from knscope.tui.commands.options import Json
-from knscope.tui.commands.tree import app
+from knscope.tui.commands.tree import app as app  # for cli: with `help`, which is added here
 
 EXIT_CODES = {
     0: "done, and all output was written",

@@ -10,12 +10,13 @@ import polars as pl
 import pytest
 from rich.console import Console
 
-from knscope.analysis.demo import circuits, train
-from knscope.analysis.demo import measure as demo_measure
-from knscope.analysis.demo.recipes import MODELS, RECIPES, Recipe
 from knscope.analysis.demo.split import demo_sample
 from knscope.analysis.engine.models import load_model
+from knscope.analysis.engine.sources import BUNDLED
 from knscope.analysis.prompts.encode import Query, encode
+from training import circuits, train
+from training import measure as demo_measure
+from training.recipes import RECIPES, Recipe
 
 TOLERANCE = 0.02
 STATED = [demo_measure.Figures(**one) for one in json.loads(demo_measure.FIGURES.read_text(encoding="utf-8"))]
@@ -87,7 +88,7 @@ def test_degenerate_pairs_are_many_and_rare_among_both_controls(recipe: Recipe) 
 
 
 def test_the_folders_are_ordinary_safe_and_small() -> None:
-    files = [path for path in MODELS.rglob("*") if path.is_file()]
+    files = [path for path in BUNDLED.rglob("*") if path.is_file()]
     assert sum(path.stat().st_size for path in files) < 25_000_000
     assert {path.suffix for path in files} == {".json", ".safetensors"}
 

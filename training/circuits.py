@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from knscope import store
-from knscope.analysis.demo.recipes import MODELS, RECIPES
 from knscope.analysis.dkn import table as dkn_table
+from knscope.analysis.engine.sources import BUNDLED
 from knscope.analysis.likn import table as likn_table
 from knscope.analysis.report import summary
 from knscope.analysis.runs import protocol
@@ -22,8 +22,9 @@ from knscope.analysis.runs.config import ModelSource, RunConfig
 from knscope.analysis.runs.status import Observer
 from knscope.analysis.stored.neuron_sets import pair_of
 from knscope.store.runs import ACTIVE
+from training.recipes import RECIPES
 
-CIRCUITS = MODELS / "circuits.json"
+CIRCUITS = BUNDLED / "circuits.json"
 LIKN_COLUMNS = (
     *("sets", "size", "facts", "coverage", "observed", "chance", "a", "b", "c", "c_facts"),
     *("vs_a_low", "vs_a_high", "vs_c_low", "vs_c_high", "p_a", "p_b", "p_c", "verdict", "own"),
@@ -58,7 +59,7 @@ def figures(folder: Path) -> list[dict[str, Any]]:
                 row["neurons"]: row for row in dkn_table.build(reader, view).frame.iter_rows(named=True)
             }  # the last is "all"
             name = view.model.partition("@")[0]
-            row: dict[str, Any] = {"model": name, "folder": fingerprint(MODELS / name), "method": view.method}
+            row: dict[str, Any] = {"model": name, "folder": fingerprint(BUNDLED / name), "method": view.method}
             if len(both := pair_of(view.langs)) == 2:
                 shared = likn_table.build(reader, view.with_(langs=both)).frame
                 row["likn"] = shared.head(2).select(LIKN_COLUMNS).to_dicts()  # at the thresholds, then at equal size

@@ -11,14 +11,15 @@ import numpy as np
 import polars as pl
 from rich.table import Table
 
-from knscope.analysis.demo.corpus import split_facts
-from knscope.analysis.demo.recipes import MODELS, RECIPES, Recipe
 from knscope.analysis.demo.split import PROMPT_TEMPLATES
 from knscope.analysis.engine.models import load_model
 from knscope.analysis.engine.replay import Engine
+from knscope.analysis.engine.sources import BUNDLED
 from knscope.analysis.prompts.encode import Query, encode
+from training.corpus import split_facts
+from training.recipes import RECIPES, Recipe
 
-FIGURES = MODELS / "figures.json"
+FIGURES = BUNDLED / "figures.json"
 SAMPLE = 400
 """Pairs measured per language and split."""
 

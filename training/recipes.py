@@ -14,9 +14,9 @@ from transformers import (
     PreTrainedTokenizerFast,
 )
 
-from knscope.analysis.demo.tokenizer import CONTEXT
+from knscope.analysis.engine.sources import BUNDLED
+from training.tokenizer import CONTEXT
 
-MODELS = Path(__file__).parent / "models"
 ALL = ("en", "zh", "fr", "de", "es")
 
 
@@ -45,7 +45,7 @@ class Recipe:
 
     @property
     def folder(self) -> Path:
-        return MODELS / self.name
+        return BUNDLED / self.name
 
 
 RECIPES = (

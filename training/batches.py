@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedTokenizerFast
 
-from knscope.analysis.demo.corpus import Sentence
-from knscope.analysis.demo.recipes import Recipe
+from training.corpus import Sentence
+from training.recipes import Recipe
 
 IGNORED = -100
 MASKED_SHARE = 0.15
