@@ -107,12 +107,11 @@ class Knscope(OneKeyAtATime):
         """Every action of the keymap; Textual's own add nothing to them."""
         if self.bench is None:
             return
-        for action in keymap.ACTIONS:
-            if action.where in ("workbench", "sql", "runs") and action.id not in ("palette", "go.in"):
-                keys = " ".join(keymap.glyph(key) for key in keymap.keys_of(action, self.settings.keys))
-                yield SystemCommand(
-                    f"{action.group}: {action.label}", f"{action.help}  ({keys})", self._doer(action.id)
-                )
+        for group, actions in keymap.BY_GROUP.items():
+            for action in actions:
+                if action.where in ("workbench", "sql", "runs") and action.id not in ("palette", "go.in"):
+                    keys = " ".join(keymap.glyph(key) for key in keymap.keys_of(action, self.settings.keys))
+                    yield SystemCommand(f"{group}: {action.label}", f"{action.help}  ({keys})", self._doer(action.id))
 
     def _doer(self, action_id: str) -> Callable[[], object]:
         bench = self.bench

@@ -38,7 +38,6 @@ def test_keymap_actions_exist_where_they_are_bound() -> None:
 def test_footer_contexts_name_existing_actions_and_groups_have_headings() -> None:
     assert {name for names in keymap.CONTEXTS.values() for name in names} <= {action.id for action in keymap.ACTIONS}
     assert all(len(names) == 5 for names in keymap.CONTEXTS.values())
-    assert {action.group for action in keymap.ACTIONS} == set(keymap.GROUPS)
 
 
 def test_help_lists_every_action_with_its_remapped_key() -> None:

@@ -40,13 +40,12 @@ def help_text(pane: Pane | None, remap: Mapping[str, str]) -> Text:
     if pane is not None and pane.HELP:
         text.append(f"{pane.TITLE}\n", style="bold")
         text.append(f"{pane.help_text()}\n")
-    for group in keymap.GROUPS:
+    for group, actions in keymap.BY_GROUP.items():
         text.append(f"\n{group}\n", style="bold")
-        for action in keymap.ACTIONS:
-            if action.group == group:
-                keys = " ".join(keymap.glyph(key) for key in keymap.keys_of(action, remap))
-                text.append(f"  {keys:<{WIDTH}}", style="bold")
-                text.append(_wrapped(action.help))
+        for action in actions:
+            keys = " ".join(keymap.glyph(key) for key in keymap.keys_of(action, remap))
+            text.append(f"  {keys:<{WIDTH}}", style="bold")
+            text.append(_wrapped(action.help))
     text.append("\nSigns and colours\n", style="bold")
     for what, means in SIGNS:
         text.append(f"  {what:<{WIDTH}}", style="bold")
