@@ -9,6 +9,8 @@ from collections.abc import Sequence
 from contextlib import suppress
 from typing import Any
 
+from knscope.store.errors import ProcessFailed, UserError
+
 CLI = "knscope.tui.cli"
 """The module that a process is which runs a `knscope` command."""
 
@@ -18,8 +20,6 @@ def words(option: str, text: str | None) -> tuple[str, ...]:
 
     :raises UserError: for an option that is given but empty, which would count as not given
     """
-    from knscope.store.errors import UserError
-
     if text is None:
         return ()
     found = tuple(part.strip() for part in text.split(",") if part.strip())
@@ -43,8 +43,6 @@ def methods(text: str) -> tuple[str, ...]:
 
 def one_method(text: str) -> str:
     """The label of a single method."""
-    from knscope.store.errors import UserError
-
     found = methods(text)
     if len(found) != 1:
         raise UserError(f"--method {text}: give one method")
@@ -53,8 +51,6 @@ def one_method(text: str) -> str:
 
 def taus(text: str | None) -> dict[str, float]:
     """`en=0.3,zh=0.2` -> {"en": 0.3, "zh": 0.2}; a bare number counts for every language (key "")."""
-    from knscope.store.errors import UserError
-
     found: dict[str, float] = {}
     for part in words("--tau", text):
         lang, _, value = part.rpartition("=")
@@ -69,8 +65,6 @@ def taus(text: str | None) -> dict[str, float]:
 
 def size(text: str | None) -> int | None:
     """`8GiB`, `512MB` or a count of bytes."""
-    from knscope.store.errors import UserError
-
     if text is None:
         return None
     units = {"": 1, "b": 1, "k": 2**10, "m": 2**20, "g": 2**30, "t": 2**40}
@@ -93,7 +87,6 @@ def prefix(text: str, chat: str = "", models: Sequence[str] = ()) -> str:
     :raises UserError: for a file that cannot be read, a model without a chat template, or several models
     """
     from knscope.analysis.engine.sources import absolute_source
-    from knscope.store.errors import UserError
 
     if not chat:
         return _text_of(text)
@@ -104,7 +97,6 @@ def prefix(text: str, chat: str = "", models: Sequence[str] = ()) -> str:
 
 def _text_of(text: str) -> str:
     """Text before every template, as it stands; `@FILE` reads it from a file, its line breaks included."""
-    from knscope.store.errors import UserError
     from knscope.store.layout import expanded
 
     if not text.startswith("@"):
@@ -119,8 +111,6 @@ def _text_of(text: str) -> str:
 
 def facts_count(text: str, option: str = "--facts") -> int | None:
     """`all` -> None; otherwise a positive whole number."""
-    from knscope.store.errors import UserError
-
     if text == "all":
         return None
     if not text.isdecimal() or int(text) == 0:
@@ -133,8 +123,6 @@ def choose(kind: str, wanted: str | None, stored: list[str]) -> str:
 
     :raises UserError: listing what is stored
     """
-    from knscope.store.errors import UserError
-
     listed = "\n".join(f"  {label}" for label in stored) or "  (none yet)"
     if wanted is None:
         if len(stored) == 1:
@@ -164,7 +152,6 @@ def child(part: str, *arguments: str) -> dict[str, Any]:
     """
     from knscope.analysis.runs.protocol import ERROR, PROGRAM
     from knscope.store import processes
-    from knscope.store.errors import ProcessFailed, UserError
     from knscope.tui.printing import output
 
     said = ""

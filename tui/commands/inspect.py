@@ -14,6 +14,7 @@ from typing import Annotated, Any
 
 import typer
 
+from knscope.store.errors import UserError
 from knscope.tui.commands import common
 from knscope.tui.commands.options import (
     DATA,
@@ -166,8 +167,6 @@ def check(
 
 
 def _check_output(out: Path, model: str | None) -> None:
-    from knscope.store.errors import UserError
-
     if model is None:
         raise UserError("-o writes what a model knows; name it with --model")
     if out.suffix.lower() != ".csv":
@@ -178,7 +177,6 @@ def _write_known(out: Path, rows: list[dict[str, str]], model: str) -> None:
     """Facts in the project's own format, to be given to --data."""
     import polars as pl
 
-    from knscope.store.errors import UserError
     from knscope.tui.printing import output, writing
 
     if not rows:

@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from knscope.store.errors import UserError
 from knscope.tui.commands import common
 from knscope.tui.commands.options import (
     Columns,
@@ -57,7 +58,6 @@ def judge(
     from knscope.analysis.engine.sources import absolute_source
     from knscope.analysis.judge import table as judge_table
     from knscope.analysis.runs.facts import absolute_data
-    from knscope.store.errors import UserError
     from knscope.tui.commands.inspect import check_options
     from knscope.tui.printing import output
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from knscope.store.errors import UserError
 from knscope.tui.commands import common, options
 from knscope.tui.commands.options import Dtype, Tau
 from knscope.tui.commands.shown import takes
@@ -156,7 +157,6 @@ def stability(
 
     from knscope.analysis.runs.facts import load_facts
     from knscope.analysis.stability import table as stability_table
-    from knscope.store.errors import UserError
     from knscope.tui.commands import run, shown
     from knscope.tui.printing import output
 

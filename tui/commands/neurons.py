@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from knscope.store.errors import UserError
 from knscope.tui.commands import common, shown
 from knscope.tui.commands.options import Format, Json, Model, Output, Store
 from knscope.tui.commands.shown import Shown, shows
@@ -29,7 +30,6 @@ def neurons(
 ) -> None:
     """Knowledge neurons by the facts that they serve, with the tokens that each promotes."""
     from knscope.analysis.neurons import table
-    from knscope.store.errors import UserError
 
     if promotes and layer is not None:
         raise UserError("--promotes looks at every layer; leave --layer out")
@@ -102,7 +102,6 @@ def notes(
 ) -> None:
     """The neurons that have a note, a name or tags; a tag is a list of neurons."""
     from knscope.analysis.neurons import notes as room
-    from knscope.store.errors import UserError
     from knscope.tui.printing import output
 
     with shown.opened(store) as reader:

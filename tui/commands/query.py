@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from knscope.store.errors import UserError
 from knscope.tui.commands import common
 from knscope.tui.commands.options import Chat, Device, Dtype, Json, ModelArgument, Prefix, SetFile, Site
 
@@ -48,7 +49,6 @@ def query(
     from knscope.analysis.api.neuron_set import NeuronSet
     from knscope.analysis.engine.sources import absolute_source, with_site
     from knscope.analysis.prompts.open_prompt import with_answer
-    from knscope.store.errors import UserError
     from knscope.tui.commands.inspect import check_options
     from knscope.tui.printing import output
 
@@ -97,7 +97,6 @@ def _tables(found: dict[str, Any], label: str, edit: str) -> Iterator[Table]:
 def _solved(prompt: str, subject: str, examples: list[str]) -> str:
     """The prompt filled with each example, a line each."""
     from knscope.analysis.prompts.open_prompt import with_answer
-    from knscope.store.errors import UserError
 
     lines = []
     for text in examples:

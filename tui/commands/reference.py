@@ -10,6 +10,7 @@ from typing import Annotated, Any
 
 import typer
 
+from knscope.store.errors import UserError
 from knscope.tui.commands.options import Json
 from knscope.tui.commands.tree import app as app  # for cli: with `help`, which is added here
 
@@ -38,7 +39,6 @@ def help_command(
     as_json: Json = False,
 ) -> None:
     """Every command, argument, option, type and default, for people and for programs."""
-    from knscope.store.errors import UserError
     from knscope.tui.printing import output
 
     chosen = [one for one in commands() if name is None or one["command"].split()[0] == name.split()[0]]

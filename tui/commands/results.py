@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import typer
 
+from knscope.store.errors import UserError
 from knscope.tui.commands import shown
 from knscope.tui.commands.options import Format, Json, Output, SetOrList, Store
 from knscope.tui.commands.shown import Shown, shows
@@ -55,7 +56,6 @@ def layers(
     """Neurons by layer and language, and those that all languages share. With --intervals, and in a figure: enrichment by layer."""
     from knscope.analysis.layers import enrichment as layers_enrichment
     from knscope.analysis.layers import table as layers_table
-    from knscope.store.errors import UserError
 
     intervals = intervals or asked.draws
     if not intervals and (asked.t_low, asked.t_high) != (None, None):

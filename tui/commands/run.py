@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from knscope.store.errors import UserError
 from knscope.tui.commands import common
 from knscope.tui.commands.options import (
     Chat,
@@ -174,7 +175,6 @@ def _asked(file: Path | None, options: Mapping[str, Any], given: Collection[str]
 
     from knscope.analysis.runs import experiment
     from knscope.analysis.runs.config import RunConfig
-    from knscope.store.errors import UserError
 
     if file is None:
         if not options["data"]:
@@ -190,7 +190,6 @@ def _start(store: Path, asked: Experiment, follow: bool, as_json: bool) -> None:
     """Start the run, and follow it if asked to."""
     from knscope.analysis.runs import experiment, protocol
     from knscope.analysis.runs.facts import check_store, load_facts
-    from knscope.store.errors import UserError
     from knscope.tui.printing import output
 
     config = asked.config

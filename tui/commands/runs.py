@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from knscope.store.errors import UserError
 from knscope.tui.commands.options import Json, Store
 from knscope.tui.commands.run import state, tell_failures
 
@@ -58,7 +59,6 @@ def status(
 def _chosen(store: Path, name: str | None) -> Collection[RunStatus]:
     """The run of that name, or all of a store. Raises UserError where there is none of that name."""
     from knscope.analysis.runs.status import Observer
-    from knscope.store.errors import UserError
 
     seen = {one.run: one for one in Observer(store).settled()}
     if name is not None and name not in seen:
@@ -69,7 +69,6 @@ def _chosen(store: Path, name: str | None) -> Collection[RunStatus]:
 def _experiment(store: Path, seen: Sequence[RunStatus]) -> str:
     """The file of the one run that is meant. Raises UserError where there are several, or none."""
     from knscope.analysis.runs import experiment
-    from knscope.store.errors import UserError
 
     named = [one for one in seen if one.record.config.get("models")]
     if len(named) != 1:

@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from knscope.store.errors import UserError
 from knscope.tui.commands.common import CLI
 from knscope.tui.commands.options import Store
 from knscope.tui.serving_rules import HOST
@@ -19,7 +20,6 @@ def serve(
 ) -> None:
     """Serve the workbench on STORE to a browser on this machine, at a printed address that holds a token."""
     from knscope.store import safe_path
-    from knscope.store.errors import UserError
     from knscope.store.layout import check
     from knscope.tui.printing import output
 
@@ -46,8 +46,6 @@ def serve(
 def _free(port: int) -> None:
     """:raises UserError: the port is in use"""
     import socket
-
-    from knscope.store.errors import UserError
 
     with socket.socket() as trial:
         trial.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)

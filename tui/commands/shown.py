@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from knscope.store.errors import UserError
 from knscope.tui.commands import common, options
 
 if TYPE_CHECKING:
@@ -130,8 +131,6 @@ def takes(kind: type[Any], left_out: Collection[str] = ()) -> Decorator:
 
 def _stored(reader: Reader, facts: Sequence[str]) -> tuple[str, ...]:
     """Ids of facts. Raises UserError for one that the store does not hold."""
-    from knscope.store.errors import UserError
-
     there = set(reader.sql("SELECT DISTINCT fact FROM query")["fact"])
     if lacking := [one for one in facts if one not in there]:
         raise UserError(
@@ -153,7 +152,6 @@ def _tell_missing(reader: Reader, view: View, name: str, store: Path) -> None:
 def sign(text: str) -> Any:
     """What --sign says. Raises UserError where it is neither."""
     from knscope.analysis.stored.negative import SIGNS
-    from knscope.store.errors import UserError
 
     if text not in SIGNS:
         raise UserError(f"--sign {text}: choose one of {', '.join(SIGNS)}")
@@ -178,8 +176,6 @@ def view_of(
     **thresholds: Any,
 ) -> View:
     """The View that a command line describes, over what is stored. Raises UserError listing what there is."""
-    from knscope.store.errors import UserError
-
     label = common.choose("model", model, reader.models())
     chosen = common.choose("method", method, reader.methods(label))
     stored = reader.langs(label)

@@ -15,6 +15,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 from rich.text import Text
 
+from knscope.store.errors import UserError
 from knscope.tui.printing.format import cell, json_text, one_line, visible
 
 if TYPE_CHECKING:
@@ -75,7 +76,6 @@ def emit(tables: Sequence[Table], form: str = "table", output: Path | None = Non
     :param hint: the option that prints the columns and rows that a text table leaves out
     :raises UserError: for a format that is unknown, or Parquet on a terminal
     """
-    from knscope.store.errors import UserError
     from knscope.tui.printing import writing
 
     check(form, output)
@@ -103,7 +103,6 @@ def check(form: str, output: Path | None) -> None:
 
     :raises UserError: for a format or an ending that is unknown, or a folder that is not there
     """
-    from knscope.store.errors import UserError
     from knscope.tui.printing import writing
 
     if form not in FORMATS:

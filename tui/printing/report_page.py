@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from knscope.store.errors import UserError
 from knscope.tui.printing import writing
 from knscope.tui.printing.format import cell, visible
 
@@ -42,8 +43,6 @@ class Report:
     """Writes to a temporary folder, which is renamed when the report is complete."""
 
     def __init__(self, folder: Path, title: str) -> None:
-        from knscope.store.errors import UserError
-
         if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
             raise UserError(f"{folder} exists; choose a new folder, or remove this one")
         self._folder, self._title = folder, title
@@ -65,7 +64,6 @@ class Report:
 
         :raises UserError: a file cannot be written; the folder is removed
         """
-        from knscope.store.errors import UserError
         from knscope.store.export import whole
 
         try:

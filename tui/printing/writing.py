@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from knscope.store.errors import UserError
 from knscope.tui.printing.format import document, json_text
 
 if TYPE_CHECKING:
@@ -20,8 +21,6 @@ def format_of(path: Path, form: str | None = None) -> str:
 
     :raises UserError: the ending is not one of ENDINGS
     """
-    from knscope.store.errors import UserError
-
     ending, named = path.suffix.lstrip(".").lower(), {"latex": "tex", "spreadsheet": "csv"}.get(form or "", form)
     if named and ending in ENDINGS and ending != named:
         raise UserError(

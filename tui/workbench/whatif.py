@@ -8,6 +8,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from knscope.store.errors import UserError
 from knscope.tui.dialogs.completing import path as path_of
 from knscope.tui.dialogs.form import Field, FormScreen
 from knscope.tui.dialogs.whatif import WhatIfScreen
@@ -133,7 +134,6 @@ class WhatIf:
         """Ask the model worker for units; `answer` receives what each answers while the dialog is there, up to the first that fails."""
         from knscope.analysis.runs.desk import Task
         from knscope.analysis.runs.missing import model_row
-        from knscope.store.errors import UserError
 
         stages = iter([units])
         errors: list[str] = []
@@ -185,7 +185,6 @@ class WhatIf:
 
     def _written(self, name: str, write: Callable[[Path], object]) -> None:
         """Write under a name that is free in the folder for exports, and say where, or why not."""
-        from knscope.store.errors import UserError
         from knscope.store.layout import expanded
 
         try:
