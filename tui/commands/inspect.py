@@ -15,21 +15,7 @@ from typing import Annotated, Any
 import typer
 
 from knscope.store.errors import UserError
-from knscope.tui.commands import common
-from knscope.tui.commands.options import (
-    DATA,
-    Chat,
-    Columns,
-    DataLangs,
-    DataRelations,
-    Device,
-    Dtype,
-    Json,
-    ModelArgument,
-    Prefix,
-    Shots,
-    Site,
-)
+from knscope.tui.commands import common, options
 
 models_app = typer.Typer(help="Inspect models.", rich_markup_mode=None)
 data_app = typer.Typer(help="Check data.", rich_markup_mode=None)
@@ -38,11 +24,11 @@ LIBRARIES = ("torch", "transformers", "textual", "rich", "duckdb", "polars", "py
 
 @models_app.command(name="inspect")
 def inspect_model(
-    model: ModelArgument,
-    site: Site = None,
-    device: Device = "auto",
-    dtype: Dtype = "float32",
-    as_json: Json = False,
+    model: options.ModelArgument,
+    site: options.Site = None,
+    device: options.Device = "auto",
+    dtype: options.Dtype = "float32",
+    as_json: options.Json = False,
 ) -> None:
     """Show the neuron sites of MODEL, how edits are computed, and the time and memory of one query."""
     import polars as pl
@@ -103,13 +89,13 @@ def _ways(report: dict[str, Any]) -> dict[str, Any]:
 
 @data_app.command()
 def check(
-    data: Annotated[str, typer.Argument(metavar="PATH", help=f"{DATA}.")],
+    data: Annotated[str, typer.Argument(metavar="PATH", help=f"{options.DATA}.")],
     model: Annotated[
         str | None, typer.Option("--model", help="Also count the facts that this model can use and knows.")
     ] = None,
-    column: Columns = None,
-    langs: DataLangs = None,
-    relations: DataRelations = None,
+    column: options.Columns = None,
+    langs: options.DataLangs = None,
+    relations: options.DataRelations = None,
     facts: Annotated[
         str | None, typer.Option(help="With --model: number of facts to try, or all. Default: 200; with -o all.")
     ] = None,
@@ -128,13 +114,13 @@ def check(
             "--known-any", help="With -o: of facts known in at least one of the languages. Default: in every one."
         ),
     ] = False,
-    prefix: Prefix = "",
-    chat: Chat = "",
-    shots: Shots = 0,
-    site: Site = None,
-    device: Device = "auto",
-    dtype: Dtype = "float32",
-    as_json: Json = False,
+    prefix: options.Prefix = "",
+    chat: options.Chat = "",
+    shots: options.Shots = 0,
+    site: options.Site = None,
+    device: options.Device = "auto",
+    dtype: options.Dtype = "float32",
+    as_json: options.Json = False,
 ) -> None:
     """Count the facts in PATH, and list the rows that cannot be used, with the reason."""
     from knscope.analysis.datasets import check_table
@@ -203,7 +189,7 @@ def _models() -> None:
     """Keep `models inspect` a subcommand."""
 
 
-def doctor(as_json: Json = False) -> None:
+def doctor(as_json: options.Json = False) -> None:
     """Check terminal, colours, clipboard, CUDA and versions, and say what to change."""
     import polars as pl
 

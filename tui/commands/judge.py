@@ -9,47 +9,33 @@ from typing import Annotated
 import typer
 
 from knscope.store.errors import UserError
-from knscope.tui.commands import common
-from knscope.tui.commands.options import (
-    Columns,
-    Data,
-    DataLangs,
-    DataRelations,
-    Device,
-    Dtype,
-    Format,
-    Json,
-    ModelArgument,
-    Output,
-    Prefix,
-    Seed,
-)
+from knscope.tui.commands import common, options
 
 
 def judge(
     neurons: Annotated[
         Path, typer.Argument(metavar="SET", help="A neuron set: .json or .safetensors, or JSON [[layer, neuron], …].")
     ],
-    model: ModelArgument,
-    data: Data,
-    column: Columns = None,
+    model: options.ModelArgument,
+    data: options.Data,
+    column: options.Columns = None,
     fact: Annotated[
         list[str] | None, typer.Option(help="Id of a fact that the set is meant for; repeat. Default: all facts.")
     ] = None,
     others: Annotated[int, typer.Option(min=0, help="Other facts of each kind to read, with --fact.")] = 50,
-    langs: DataLangs = None,
-    relations: DataRelations = None,
+    langs: options.DataLangs = None,
+    relations: options.DataRelations = None,
     draws: Annotated[int, typer.Option(min=1, help="Number of random sets.")] = 20,
-    prefix: Prefix = "",
-    device: Device = "auto",
-    dtype: Dtype = "float32",
-    seed: Seed = 0,
+    prefix: options.Prefix = "",
+    device: options.Device = "auto",
+    dtype: options.Dtype = "float32",
+    seed: options.Seed = 0,
     save: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Write the set with this verdict: .json or .safetensors.")
     ] = None,
-    form: Format = "table",
-    out: Output = None,
-    as_json: Json = False,
+    form: options.Format = "table",
+    out: options.Output = None,
+    as_json: options.Json = False,
 ) -> None:
     """Ablate the neurons of SET on facts, and compare with random sets of their size and with other facts."""
     from dataclasses import replace

@@ -10,24 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from knscope.store.errors import UserError
-from knscope.tui.commands import common
-from knscope.tui.commands.options import (
-    Chat,
-    Columns,
-    Data,
-    DataLangs,
-    DataRelations,
-    Device,
-    Dtype,
-    FactIds,
-    Facts,
-    Json,
-    Prefix,
-    Seed,
-    Shots,
-    Site,
-    Store,
-)
+from knscope.tui.commands import common, options
 
 if TYPE_CHECKING:
     from knscope.analysis.runs.config import RunConfig
@@ -38,17 +21,12 @@ EXIT_CODES = {"done": 0, "cancelled": 130}
 POLL_SECONDS = 0.3
 BEGIN_SECONDS = 5.0
 FIELDS = {
-    "model": "models",
-    "column": "columns",
-    "method": "methods",
-    "sign": "signs",
-    "neurons": "sets",
-    "fact": "fact_ids",
-    "known_any": "known",
-    "chat": "prefix",
-    "site": "models",
-}
+    "model": "models", "column": "columns", "method": "methods", "sign": "signs", "neurons": "sets", "fact": "fact_ids",
+    "known_any": "known", "chat": "prefix", "site": "models",
+}  # fmt: skip
 """Options that RunConfig calls otherwise."""
+AS_GIVEN = ("templates", "size", "device", "engine", "processes", "dtype", "dense", "shots", "part", "seed")
+"""Options that RunConfig takes as they are."""
 
 ExperimentFile = Annotated[
     Path | None,
@@ -70,18 +48,18 @@ Sets = Annotated[
 
 def run(
     context: typer.Context,
-    store: Store,
+    store: options.Store,
     file: ExperimentFile = None,
     model: Annotated[
         list[str] | None,
         typer.Option("--model", help="A folder, a hub id or the name of a bundled model. Repeat for several."),
     ] = None,
-    data: Data = "",
-    column: Columns = None,
-    langs: DataLangs = None,
-    relations: DataRelations = None,
-    facts: Facts = "all",
-    fact: FactIds = None,
+    data: options.Data = "",
+    column: options.Columns = None,
+    langs: options.DataLangs = None,
+    relations: options.DataRelations = None,
+    facts: options.Facts = "all",
+    fact: options.FactIds = None,
     known: Annotated[
         bool, typer.Option("--known", help="Attribute only what the model knows in every language asked for.")
     ] = False,
@@ -99,13 +77,13 @@ def run(
     ] = "positive",
     neurons: Sets = None,
     size: Annotated[int, typer.Option(help="Neurons of the largest degenerate sets of --what sets: 3 to 6.")] = 3,
-    site: Site = None,
-    device: Device = "auto",
+    site: options.Site = None,
+    device: options.Device = "auto",
     engine: Annotated[str, typer.Option(help="process, inline or ray.")] = "process",
     processes: Annotated[
         int, typer.Option(min=0, help="Processes without a GPU. 0: one per processor, at most 8.")
     ] = 0,
-    dtype: Dtype = "float32",
+    dtype: options.Dtype = "float32",
     memory: Annotated[str | None, typer.Option(help="Memory that a process may use for a batch, as in 8GiB.")] = None,
     dense: Annotated[
         str,
@@ -113,15 +91,15 @@ def run(
             help="How scores below the floor are stored: auto (float16 from 8,192 neurons on), none, float16, float32."
         ),
     ] = "auto",
-    prefix: Prefix = "",
-    chat: Chat = "",
-    shots: Shots = 0,
-    seed: Seed = 0,
+    prefix: options.Prefix = "",
+    chat: options.Chat = "",
+    shots: options.Shots = 0,
+    seed: options.Seed = 0,
     part: Annotated[
         str, typer.Option(help="Only a part of the facts, as in 2/4: for processes that share the work.")
     ] = "",
     follow: Annotated[bool, typer.Option("--follow", help="Wait and show progress; ctrl+c cancels the run.")] = False,
-    as_json: Json = False,
+    as_json: options.Json = False,
 ) -> None:
     """Compute the results that STORE lacks, in a separate process that survives this terminal."""
     given = {FIELDS.get(name, name) for name in context.params if _is_given(context, name)}
@@ -139,28 +117,16 @@ def _options(asked: Mapping[str, Any]) -> Mapping[str, Any]:
         "models": tuple(ModelSource(absolute_source(with_site(one, asked["site"]))) for one in model),
         "data": absolute_data(asked["data"]) if asked["data"] else "",
         "columns": tuple(asked["column"] or ()),
-        "langs": common.words("--langs", asked["langs"]),
-        "relations": common.words("--relations", asked["relations"]),
         "facts": common.facts_count(asked["facts"]),
-        "templates": asked["templates"],
         "methods": common.methods(asked["method"]),
-        "what": common.words("--what", asked["what"]),
-        "suppress": common.words("--suppress", asked["suppress"]),
         "sets": tuple(absolute_set(str(one)) for one in asked["neurons"] or ()),
-        "size": asked["size"],
         "signs": common.words("--sign", asked["sign"]),
-        "device": asked["device"],
-        "engine": asked["engine"],
-        "processes": asked["processes"],
-        "dtype": asked["dtype"],
         "memory": common.size(asked["memory"]),
-        "dense": asked["dense"],
         "prefix": common.prefix(asked["prefix"], asked["chat"], model),
-        "shots": asked["shots"],
         "known": "any" if asked["known_any"] else "every" if asked["known"] else "",
         "fact_ids": tuple(asked["fact"] or ()),
-        "part": asked["part"],
-        "seed": asked["seed"],
+        **{name: common.words(f"--{name}", asked[name]) for name in ("langs", "relations", "what", "suppress")},
+        **{name: asked[name] for name in AS_GIVEN},
     }
 
 
@@ -169,7 +135,7 @@ def _is_given(context: typer.Context, name: str) -> bool:
     return source is not None and source.name == "COMMANDLINE"
 
 
-def _asked(file: Path | None, options: Mapping[str, Any], given: Collection[str]) -> Experiment:
+def _asked(file: Path | None, chosen: Mapping[str, Any], given: Collection[str]) -> Experiment:
     """What the file says, with the options that are given in place of it; without a file all options."""
     from dataclasses import replace
 
@@ -177,11 +143,11 @@ def _asked(file: Path | None, options: Mapping[str, Any], given: Collection[str]
     from knscope.analysis.runs.config import RunConfig
 
     if file is None:
-        if not options["data"]:
+        if not chosen["data"]:
             raise UserError("no facts named; add --data D, or name the file of an experiment")
-        return experiment.Experiment(RunConfig(**options))
+        return experiment.Experiment(RunConfig(**chosen))
     asked = experiment.read(file)
-    changed = {name: value for name, value in options.items() if name in given}
+    changed = {name: value for name, value in chosen.items() if name in given}
     other_data = {"data", "columns", "langs", "relations"}.intersection(given)  # which may be other files
     return experiment.Experiment(replace(asked.config, **changed), "" if other_data else asked.dataset_hash)
 

@@ -7,23 +7,9 @@ from typing import Annotated
 
 import typer
 
-from knscope.tui.commands import (
-    demo,
-    inspect,
-    judge,
-    measure,
-    neurons,
-    query,
-    report,
-    results,
-    run,
-    runs,
-    serve,
-    sql,
-    stores,
-)
-from knscope.tui.commands.inspect import data_app, models_app
-from knscope.tui.commands.stores import store_app
+from knscope.tui.commands import demo, judge, measure, neurons, query, report, results, run, runs, serve, sql
+from knscope.tui.commands.inspect import data_app, doctor, models_app
+from knscope.tui.commands.stores import open_store, store_app
 
 app = typer.Typer(
     name="knscope",
@@ -33,33 +19,16 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 command: Callable[..., None]
-for command in (demo.demo, run.run, stores.open_store, runs.status, runs.cancel):
-    app.command(name=command.__name__.removesuffix("_store"))(command)
 for command in (
-    results.facts,
-    results.kn,
-    results.layers,
-    results.likn,
-    results.dkn,
-    results.edits,
-    results.factcheck,
-    neurons.neurons,
-    neurons.neuron,
-    neurons.note,
-    neurons.notes,
-):
-    app.command()(command)
-app.command()(measure.faithfulness)
-app.command()(measure.stability)
-app.command()(judge.judge)
-app.command()(report.report)
-app.command()(sql.sql)
-app.command()(serve.serve)
-app.command()(query.query)
+    demo.demo, run.run, open_store, runs.status, runs.cancel,
+    results.facts, results.kn, results.layers, results.likn, results.dkn, results.edits, results.factcheck,
+    neurons.neurons, neurons.neuron, neurons.note, neurons.notes,
+    measure.faithfulness, measure.stability, judge.judge, report.report, sql.sql, serve.serve, query.query, doctor,
+):  # fmt: skip
+    app.command(name=command.__name__.removesuffix("_store"))(command)
 app.add_typer(models_app, name="models")
 app.add_typer(data_app, name="data")
 app.add_typer(store_app, name="store")
-app.command()(inspect.doctor)
 
 
 def _version(show: bool) -> None:
