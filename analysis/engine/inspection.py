@@ -13,7 +13,6 @@ from knscope.analysis.attribution.promotion import finish
 from knscope.analysis.attribution.quadrature import nodes_and_weights
 from knscope.analysis.engine.models import LoadedModel, probe_ids
 from knscope.analysis.engine.replay import Engine
-from knscope.analysis.engine.sites import Site
 from knscope.analysis.engine.ways import Case
 from knscope.analysis.errors import ModelError
 from knscope.analysis.prompts.encode import EncodedQuery, Query, Step, Word
@@ -36,45 +35,14 @@ class QueryCost:
     mib_a_pass: float
 
 
-@dataclass(frozen=True)
-class ModelReport:
-    model: str
-    source: str
-    revision: str
-    architecture: str
-    kind: str
-    dtype: str
-    attention: str
-    device: str
-    context: int
-    parameters: int
-    layers: int
-    neurons: int
-    weights_hash: str
-    tokenizer_hash: str
-    substitute: str | None
-    """The token that takes the place of a hidden word (eq. 3) unless a method names another."""
-    computed_by: str
-    computed_by_all_positions: str
-    computed_by_long: str | None
-    """Prompts of `long_from` tokens or more; None where their length makes no difference."""
-    long_from: int | None
-    error: float
-    """Largest relative difference to full forwards in the proof at load, of logits and gradients."""
-    not_faster_because: tuple[tuple[str, str], ...]
-    """Faster ways that are not exact on this model, each with why."""
-    proving_seconds: float
-    mib_scores: float
-    """The scores of all neurons of one query on disk, in float32."""
-    costs: tuple[QueryCost, ...]
-    sites: tuple[Site, ...]
+def inspect(loaded: LoadedModel, memory_bytes: int | None = None) -> dict[str, Any]:
+    """Prove the model's sites and passes, and time one path per method; a document. Raises ModelError where they cannot be proven.
 
-    def to_json(self) -> dict[str, Any]:
-        return asdict(self)
-
-
-def inspect(loaded: LoadedModel, memory_bytes: int | None = None) -> ModelReport:
-    """Prove the model's sites and passes, and time one path per method. Raises ModelError where they cannot be proven."""
+    `substitute`: the token that takes the place of a hidden word (eq. 3) unless a method names another; `computed_by_long`: prompts
+    of `long_from` tokens or more, None where their length makes no difference; `error`: the largest relative difference to full
+    forwards in the proof at load; `not_faster_because`: faster ways that are not exact here, each with why; `mib_scores`: the
+    scores of all neurons of one query on disk, in float32; `costs`: as QueryCost; `sites`: as Site.
+    """
     clock = _clock(loaded)
     started = clock()
     engine = Engine(loaded, memory_bytes, remember=False)
@@ -83,33 +51,33 @@ def inspect(loaded: LoadedModel, memory_bytes: int | None = None) -> ModelReport
     long = proof.recipe if proof.longest_prefix >= loaded.context else proof.way(Case(prefix=False)).recipe
     proving = clock() - started
     identity, differs = loaded.identity, long != proof.recipe
-    return ModelReport(
-        model=loaded.label,
-        source=identity.source,
-        revision=identity.revision,
-        architecture=identity.architecture,
-        kind=loaded.kind,
-        dtype=identity.dtype,
-        attention=identity.attention,
-        device=str(loaded.device),
-        context=loaded.context,
-        parameters=sum(parameter.numel() for parameter in loaded.model.parameters()),
-        layers=len(loaded.sites),
-        neurons=loaded.n_neurons,
-        weights_hash=identity.weights_hash,
-        tokenizer_hash=identity.tokenizer_hash,
-        substitute=_substitute(loaded),
-        computed_by=str(proof.recipe),
-        computed_by_all_positions=str(whole),
-        computed_by_long=str(long) if differs else None,
-        long_from=proof.longest_prefix if differs else None,
-        error=proof.error,
-        not_faster_because=proof.refused,
-        proving_seconds=round(proving, 3),
-        mib_scores=round(4 * loaded.n_neurons / 2**20, 3),
-        costs=tuple(_cost(engine, name) for name in COSTED if name != "amig" or _substitute(loaded)),
-        sites=loaded.sites,
-    )
+    return {
+        "model": loaded.label,
+        "source": identity.source,
+        "revision": identity.revision,
+        "architecture": identity.architecture,
+        "kind": loaded.kind,
+        "dtype": identity.dtype,
+        "attention": identity.attention,
+        "device": str(loaded.device),
+        "context": loaded.context,
+        "parameters": sum(parameter.numel() for parameter in loaded.model.parameters()),
+        "layers": len(loaded.sites),
+        "neurons": loaded.n_neurons,
+        "weights_hash": identity.weights_hash,
+        "tokenizer_hash": identity.tokenizer_hash,
+        "substitute": _substitute(loaded),
+        "computed_by": str(proof.recipe),
+        "computed_by_all_positions": str(whole),
+        "computed_by_long": str(long) if differs else None,
+        "long_from": proof.longest_prefix if differs else None,
+        "error": proof.error,
+        "not_faster_because": proof.refused,
+        "proving_seconds": round(proving, 3),
+        "mib_scores": round(4 * loaded.n_neurons / 2**20, 3),
+        "costs": [asdict(_cost(engine, name)) for name in COSTED if name != "amig" or _substitute(loaded)],
+        "sites": [asdict(site) for site in loaded.sites],
+    }
 
 
 def _clock(loaded: LoadedModel) -> Callable[[], float]:

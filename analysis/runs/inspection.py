@@ -27,7 +27,7 @@ PORTION = 32
 def inspect_model(source: str, device: str, dtype: str) -> dict[str, Any]:
     """What `knscope.analysis.engine.inspection` says of the model, and the process's memory at its peak."""
     loaded = models.load_model(source, dtype=dtype, device=resolve_device(device), threads=1)
-    document = inspection.inspect(loaded).to_json()
+    document = inspection.inspect(loaded)
     unit = 1 if sys.platform == "darwin" else 1024
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
     return {**document, "peak_memory_mib": round(peak / 2**20)}

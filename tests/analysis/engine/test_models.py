@@ -496,4 +496,4 @@ def test_decoder_without_eos_works_with_methods_that_hide_no_word() -> None:
         next(attribute(engine, [query], parse_method("amig")))
     token = loaded.tokenizer.convert_ids_to_tokens(5)
     (named,) = attribute(engine, [query], parse_method(f"amig+substitute={token}"))
-    assert np.abs(named.scores).max() > 0 and inspect(loaded).substitute is None
+    assert np.abs(named.scores).max() > 0 and inspect(loaded)["substitute"] is None
