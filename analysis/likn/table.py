@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from itertools import combinations
 
 import numpy as np
@@ -12,7 +11,7 @@ import polars as pl
 from knscope.analysis.likn.chance import benjamini_hochberg
 from knscope.analysis.likn.mismatch import FactKeys, Overlap, Verdict, overlap, share_tokens
 from knscope.analysis.likn.neuron_sets import NeuronSets, equal_size
-from knscope.analysis.statistics.bootstrap import Interval, mean_interval
+from knscope.analysis.statistics.bootstrap import mean_interval
 from knscope.analysis.statistics.columns import RULE, span, span_columns, told_in_text
 from knscope.analysis.statistics.table import Table
 from knscope.analysis.stored.neuron_sets import Neurons, gather
@@ -41,33 +40,8 @@ FACT_NOTES = (
 )
 
 
-@dataclass(frozen=True)
-class Row:
-    """One line of the table: a choice of facts and set sizes. None where nothing can be said."""
-
-    sets: str
-    langs: str
-    facts: int
-    subjects: int
-    size: str
-    coverage: float | None
-    observed: float | None
-    chance: float | None
-    a: float | None
-    b: float | None
-    c: float | None
-    c_facts: int
-    vs_a: Interval
-    vs_c: Interval
-    p_a: float | None
-    p_b: float | None
-    p_c: float | None
-    verdict: str | None
-    own: int
-
-    def columns(self) -> dict[str, object]:
-        found = {name: getattr(self, name) for name in self.__dataclass_fields__}
-        return {**found, **span("vs_a", self.vs_a), **span("vs_c", self.vs_c)}
+Row = dict[str, object]
+"""One line of the table: a choice of facts and set sizes. None where nothing can be said."""
 
 
 def build(reader: Reader, view: View, seed: int = 0, between: Callable[[], None] = lambda: None) -> Table:
@@ -79,7 +53,7 @@ def build(reader: Reader, view: View, seed: int = 0, between: Callable[[], None]
     if len(view.langs) > 1:
         neurons = gather(reader, view)
         rows = table_rows(neurons, seed, between) + pair_rows(neurons, seed, between)
-    frame = pl.DataFrame([row.columns() for row in rows], schema=_SCHEMA)
+    frame = pl.DataFrame(rows, schema=_SCHEMA)
     notes = (
         (*NOTES, RULE) if rows else ("one language only: there is nothing to share; choose two or more with --langs",)
     )
@@ -169,27 +143,27 @@ def one_row(name: str, langs: Sequence[str], sets: NeuronSets, keys: FactKeys, c
     a, b, c = found.same_relation, found.other_relation, found.same_answer
     sizes = found.sizes.mean(axis=0) if len(found.facts) else np.zeros(len(langs))
     subject = keys.select(places).select(found.facts).subject
-    return Row(
-        sets=name,
-        langs="+".join(langs),
-        facts=len(found.facts),
-        subjects=len(np.unique(subject)),
-        size=" ".join(f"{size:.1f}" for size in sizes),
-        coverage=found.coverage,
-        observed=found.observed,
-        chance=found.expected,
-        a=a.average,
-        b=b.average,
-        c=c.average,
-        c_facts=c.facts,
-        vs_a=a.interval,
-        vs_c=c.interval,
-        p_a=a.p_overall,
-        p_b=b.p_overall,
-        p_c=c.p_overall,
-        verdict=verdict(found, subject, seed) if len(found.facts) else None,
-        own=sum(one == "own" for one in found.verdicts),
-    )
+    return {
+        "sets": name,
+        "langs": "+".join(langs),
+        "facts": len(found.facts),
+        "subjects": len(np.unique(subject)),
+        "size": " ".join(f"{size:.1f}" for size in sizes),
+        "coverage": found.coverage,
+        "observed": found.observed,
+        "chance": found.expected,
+        "a": a.average,
+        "b": b.average,
+        "c": c.average,
+        "c_facts": c.facts,
+        **span("vs_a", a.interval),
+        **span("vs_c", c.interval),
+        "p_a": a.p_overall,
+        "p_b": b.p_overall,
+        "p_c": c.p_overall,
+        "verdict": verdict(found, subject, seed) if len(found.facts) else None,
+        "own": sum(one == "own" for one in found.verdicts),
+    }
 
 
 def verdict(found: Overlap, subject: Ints, seed: int = 0) -> Verdict:

@@ -15,9 +15,9 @@ from knscope.analysis.dkn.choose import strongest
 from knscope.analysis.dkn.measure import relative_drop
 from knscope.analysis.engine.replay import Engine
 from knscope.analysis.likn.mismatch import FactKeys, overlap
-from knscope.analysis.likn.neuron_sets import NeuronSets
 from knscope.analysis.prompts.encode import encode
 from tests.analysis import planted
+from tests.analysis.made_sets import sets_of_lists
 
 METHODS = ("amig", "bkn")
 TAUS = {"en": 0.3, "zh": 0.2}
@@ -50,7 +50,7 @@ def neuron_sets(twin, method):
             rel = rel / rel.max()
             row.append([n for n in np.argsort(-rel, kind="stable").tolist() if rel[n] > TAUS[lang]])
         rows.append(row)
-    return NeuronSets.from_lists(rows, [planted.WIDTH, planted.WIDTH])
+    return sets_of_lists(rows, [planted.WIDTH, planted.WIDTH])
 
 
 def keys(built):

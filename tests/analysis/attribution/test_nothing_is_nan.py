@@ -22,6 +22,7 @@ from knscope.analysis.likn.neuron_sets import NeuronSets
 from knscope.analysis.stability.judge import stability
 from knscope.analysis.statistics.bootstrap import Interval
 from knscope.analysis.stored.neuron_sets import Neurons
+from tests.analysis.made_sets import sets_of_lists
 
 P = st.sampled_from([0.0, 1e-300, 1e-12, 0.3, 1 - 1e-12, 1.0])
 FEW = settings(max_examples=25, deadline=None)
@@ -78,7 +79,7 @@ def neuron_sets(draw):
     one = st.one_of(st.none(), st.lists(st.integers(0, 8), max_size=4, unique=True))
     rows = draw(st.lists(st.lists(one, min_size=n_langs, max_size=n_langs), min_size=n_facts, max_size=n_facts))
     present = np.ones((n_facts, n_langs), bool)
-    sets = NeuronSets.from_lists(rows, [4, 5]) if rows else NeuronSets.from_rows([], [], [], present, [4, 5])
+    sets = sets_of_lists(rows, [4, 5]) if rows else NeuronSets.from_rows([], [], [], present, [4, 5])
     code = st.lists(st.integers(0, 1), min_size=n_facts, max_size=n_facts)
     answer = np.array(draw(st.lists(code.map(tuple), min_size=n_langs, max_size=n_langs)), dtype=np.int64).T
     keys = FactKeys(np.array(draw(code), np.int64), np.array(draw(code), np.int64), answer.reshape(n_facts, n_langs))

@@ -21,7 +21,6 @@ from knscope.analysis.factcheck.judge import frequent_neurons
 from knscope.analysis.layers import enrichment as layers_enrichment
 from knscope.analysis.likn import table as likn_table
 from knscope.analysis.likn.mismatch import FactKeys
-from knscope.analysis.likn.neuron_sets import NeuronSets
 from knscope.analysis.prompts.questions import question
 from knscope.analysis.runs import rows
 from knscope.analysis.runs.keys import prediction_key
@@ -30,6 +29,7 @@ from knscope.analysis.stored.neuron_sets import Neurons, gather
 from knscope.store import UserError
 from knscope.store.address import Addresses
 from tests.analysis import planted
+from tests.analysis.made_sets import sets_of_lists
 from tests.analysis.planted_store import PlantedStore
 
 
@@ -370,34 +370,34 @@ def test_enrichment_is_observed_over_expected_of_a_random_subset():
 def test_every_pair_of_three_languages_has_a_row_of_its_own():
     rng = np.random.default_rng(0)
     rows = [[rng.choice(40, 6, replace=False) for _ in range(3)] for _ in range(8)]
-    sets = NeuronSets.from_lists(rows, [40])
+    sets = sets_of_lists(rows, [40])
     keys = FactKeys(np.arange(8) % 2, np.arange(8), np.repeat(np.arange(8)[:, None], 3, axis=1))
     facts = tuple(f"f{i}" for i in range(8))
     three = Neurons(facts, ("en", "zh", "fr"), ("r1", "r2") * 4, sets, sets, keys, ((("x",), ("y",), ("z",)),) * 8)
-    assert {row.langs for row in likn_table.table_rows(three)} == {"en+zh+fr"}
+    assert {row["langs"] for row in likn_table.table_rows(three)} == {"en+zh+fr"}
     found = likn_table.pair_rows(three)
-    pairs = {row.langs: row for row in found[:3]}
+    pairs = {row["langs"]: row for row in found[:3]}
     assert set(pairs) == {"en+zh", "en+fr", "zh+fr"}
-    assert [row.sets for row in found[3:]] == [f"top 6, {row.sets}" for row in found[:3]]
+    assert [row["sets"] for row in found[3:]] == [f"top 6, {row['sets']}" for row in found[:3]]
     literal = np.mean([len(set(row[0]) & set(row[2])) for row in rows])
-    assert pairs["en+fr"].observed == pytest.approx(literal)
+    assert pairs["en+fr"]["observed"] == pytest.approx(literal)
 
 
 def test_every_figure_is_repeated_at_equal_size():
     rng = np.random.default_rng(1)
-    ranked = NeuronSets.from_lists([[rng.permutation(40) for _ in range(2)] for _ in range(8)], [40])
+    ranked = sets_of_lists([[rng.permutation(40) for _ in range(2)] for _ in range(8)], [40])
     sizes = [[5, 9], [3, 12], [4, 7], [6, 8], [5, 10], [5, 6], [2, 9], [7, 11]]
     cut = [[ranked.get(f, k)[: sizes[f][k]] for k in range(2)] for f in range(8)]
     keys = FactKeys(np.arange(8) % 2, np.arange(8), np.repeat(np.arange(8)[:, None], 2, axis=1))
     tokens = tuple(((("x",), ("x",)) if f < 4 else (("x",), ("y",))) for f in range(8))
-    sets = NeuronSets.from_lists(cut, [40])
+    sets = sets_of_lists(cut, [40])
     both = Neurons(tuple("abcdefgh"), ("en", "zh"), ("r1", "r2") * 4, sets, ranked, keys, tokens)
-    rows = {row.sets: row for row in likn_table.table_rows(both)}
+    rows = {row["sets"]: row for row in likn_table.table_rows(both)}
     parts = ["shared answer token", "no shared token", "relation r1", "relation r2"]
     assert list(rows) == ["at the thresholds", "top 5 of each", *parts, *(f"top 5, {name}" for name in parts)]
     for name, chosen in (("top 5 of each", range(8)), ("top 5, relation r2", (1, 3, 5, 7))):
         top = [len(set(ranked.get(f, 0)[:5].tolist()) & set(ranked.get(f, 1)[:5].tolist())) for f in chosen]
-        assert rows[name].observed == pytest.approx(np.mean(top)) and rows[name].size == "5.0 5.0"
+        assert rows[name]["observed"] == pytest.approx(np.mean(top)) and rows[name]["size"] == "5.0 5.0"
 
 
 def test_what_is_drawn_for_a_fact_does_not_depend_on_what_else_is_looked_at(reader, full):

@@ -32,10 +32,10 @@ from knscope.analysis.faithfulness.measure import (
     pooled_top,
     single_effects,
 )
-from knscope.analysis.likn.neuron_sets import NeuronSets
 from knscope.analysis.prompts.encode import encode
 from knscope.analysis.stability.judge import jaccard, stability
 from tests.analysis import planted
+from tests.analysis.made_sets import sets_of_lists
 
 
 @cache
@@ -234,7 +234,7 @@ def test_jaccard_equals_python_sets():
         [[rng.choice(20, rng.integers(0, 9), replace=False) for _ in range(2)] for _ in range(15)] for _ in range(2)
     ]
     rows[0][3][1] = None
-    a, b = (NeuronSets.from_lists(one, [20]) for one in rows)
+    a, b = (sets_of_lists(one, [20]) for one in rows)
     found = jaccard(a, b)
     for f, k in itertools.product(range(15), range(2)):
         if rows[0][f][k] is None:
@@ -248,8 +248,8 @@ def test_jaccard_equals_python_sets():
 
 
 def test_stability_of_a_set_with_itself_is_one_and_with_nothing_is_unknown():
-    sets = NeuronSets.from_lists([[[1, 2]], [[3]], [[]]], [9])
-    empty = NeuronSets.from_lists([[None]] * 3, [9])
+    sets = sets_of_lists([[[1, 2]], [[3]], [[]]], [9])
+    empty = sets_of_lists([[None]] * 3, [9])
     same, nothing = stability(sets, {"same": sets, "nothing": empty}, [0, 1, 2], draws=20)
     assert (same.n, same.subjects, same.jaccard.estimate, same.same) == (2, 2, 1.0, 1.0)
     assert (nothing.n, nothing.jaccard.estimate, nothing.size) == (0, None, None)

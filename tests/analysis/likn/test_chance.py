@@ -14,6 +14,7 @@ from knscope.analysis.likn.chance import benjamini_hochberg, intersection_sizes,
 from knscope.analysis.likn.mismatch import FactKeys, mismatch, overlap, share_tokens, shared_with
 from knscope.analysis.likn.neuron_sets import NeuronSets, equal_size
 from knscope.analysis.likn.table import verdict
+from tests.analysis.made_sets import sets_of_lists
 
 
 def random_sets(rng, n_facts, sizes, widths):
@@ -28,7 +29,7 @@ def random_sets(rng, n_facts, sizes, widths):
             ]
             row.append(np.concatenate(parts))
         rows.append(row)
-    return NeuronSets.from_lists(rows, widths)
+    return sets_of_lists(rows, widths)
 
 
 def keys_for(n_facts, n_relations=2, n_langs=2, n_answers=None):
@@ -108,7 +109,7 @@ def test_intersections_equal_python_sets_and_layers_are_counted():
     rng = np.random.default_rng(0)
     widths = np.array([6, 10])
     rows = [[rng.choice(16, size=rng.integers(0, 12), replace=False) for _ in range(3)] for _ in range(30)]
-    sets = NeuronSets.from_lists(rows, widths)
+    sets = sets_of_lists(rows, widths)
     literal = [len(set.intersection(*(set(one.tolist()) for one in row))) for row in rows]
     assert intersection_sizes(sets).tolist() == literal
     for fact, row in enumerate(rows):
@@ -121,7 +122,7 @@ def test_intersections_equal_python_sets_and_layers_are_counted():
 
 def test_rows_in_any_order_and_lists_build_the_same_sets():
     rows = [[[3, 1], [2]], [[], [5, 4]]]
-    sets = NeuronSets.from_lists(rows, [6])
+    sets = sets_of_lists(rows, [6])
     again = NeuronSets.from_rows([1, 0, 0, 0, 1], [1, 0, 1, 0, 1], [5, 3, 2, 1, 4], np.ones((2, 2), bool), [6])
     assert again.neurons.tolist() == sets.neurons.tolist()
     assert again.starts.tolist() == sets.starts.tolist()
@@ -132,8 +133,8 @@ def test_rows_in_any_order_and_lists_build_the_same_sets():
 
 
 def test_equal_size_takes_the_median_of_the_first_language_everywhere():
-    ranked = NeuronSets.from_lists([[range(10), range(20, 30)], [range(10), range(20, 30)]], [40])
-    sets = NeuronSets.from_lists([[range(4), range(20, 29)], [range(2), range(20, 21)]], [40])
+    ranked = sets_of_lists([[range(10), range(20, 30)], [range(10), range(20, 30)]], [40])
+    sets = sets_of_lists([[range(4), range(20, 29)], [range(2), range(20, 21)]], [40])
     equal, n = equal_size(sets, ranked)
     assert n == 3
     assert equal.sizes().tolist() == [[3, 3], [3, 3]]
@@ -149,7 +150,7 @@ def _planted_sets(rng, n_facts, *, own=True, relation_size=2, hubs=2, answers=0)
         if own:  # two or three
             shared += [100 + 3 * fact + i for i in range(2 + fact // 2 % 2)]
         rows.append([shared + (1000 * (k + 1) + rng.choice(1000, 12, replace=False)).tolist() for k in range(2)])
-    return NeuronSets.from_lists(rows, [3000])
+    return sets_of_lists(rows, [3000])
 
 
 def test_overlap_calls_facts_with_planted_neurons_own():
@@ -212,7 +213,7 @@ def test_mismatched_p_equals_the_literal_count_and_ignores_same_answers():
         rng.integers(0, 15, 20),
         np.stack([rng.integers(0, 4, 20), np.where(rng.random(20) < 0.3, 9, 0)], axis=1),
     )
-    result = overlap(NeuronSets.from_lists(rows, [30]), keys, draws=100)
+    result = overlap(sets_of_lists(rows, [30]), keys, draws=100)
     for i in range(20):
         a, b, c = [], [], []
         for j in range(20):
@@ -337,7 +338,7 @@ def test_benjamini_hochberg_equals_scipy():
 )
 def test_likn_handles_missing_facts_partners_neurons_and_languages(rows):
     n_langs = len(rows[0]) if rows else 2
-    sets = NeuronSets.from_lists(rows, [6]) if rows else NeuronSets.from_rows([], [], [], np.ones((0, 2), bool), [6])
+    sets = sets_of_lists(rows, [6]) if rows else NeuronSets.from_rows([], [], [], np.ones((0, 2), bool), [6])
     with np.errstate(all="raise"):
         result = overlap(sets, keys_for(len(rows), 1, n_langs), draws=20)
     assert np.isfinite(result.uniform.p).all()
@@ -360,7 +361,7 @@ def test_overlap_is_quick_enough_for_a_pane(n_facts, seconds):
     weights = rng.gamma(0.05, size=36864) + 1e-6  # hubs
     weights /= weights.sum()
     rows = [[rng.choice(36864, 60, replace=False, p=weights) for _ in range(2)] for _ in range(n_facts)]
-    sets = NeuronSets.from_lists(rows, widths)
+    sets = sets_of_lists(rows, widths)
     start = time.process_time()
     overlap(sets, keys_for(n_facts, 4))
     assert time.process_time() - start < seconds
