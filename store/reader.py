@@ -48,11 +48,7 @@ class Reader:
     """
 
     def __init__(
-        self,
-        path: Path | str,
-        memory_limit: str = MEMORY,
-        dense: Literal["size", "rows"] = "size",
-        spill: bool = True,
+        self, path: Path | str, memory_limit: str = MEMORY, dense: Literal["size", "rows"] = "size", spill: bool = True
     ) -> None:
         self.path = check(path)
         self.memory_limit = memory_limit

@@ -50,13 +50,7 @@ def look(reader: Reader, model: str = "") -> Stored:
         "SELECT count(DISTINCT q.fact), count(*), count_if(p.known) FROM prediction p JOIN query q USING (query) WHERE p.model = ?",
         [model],
     ).row(0)
-    return Stored(
-        models,
-        tuple(reader.methods(model)),
-        tuple(reader.langs(model)),
-        tuple(reader.relations()),
-        *counts,
-    )
+    return Stored(models, tuple(reader.methods(model)), tuple(reader.langs(model)), tuple(reader.relations()), *counts)
 
 
 def names(labels: Sequence[str]) -> dict[str, str]:

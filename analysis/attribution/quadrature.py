@@ -75,13 +75,7 @@ def places(rule: str, nodes: Ints, start: bool) -> Places:
     return Places(of, at, weight, np.array([end for _, _, end in mine]))
 
 
-def converged(
-    total: Floats,
-    start: Floats,
-    end: Floats,
-    eps: float = 0.0,
-    tolerance: float = 1e-3,
-) -> Bools:
+def converged(total: Floats, start: Floats, end: Floats, eps: float = 0.0, tolerance: float = 1e-3) -> Bools:
     """Whether attributions of sum `total` account for F(w) - F(w') closely enough: |total - dF| <= tolerance (|dF| +
     max F / 100).
 

@@ -68,18 +68,8 @@ def count_left_out(rows: pl.DataFrame, reason: str, item: str, text: pl.Expr) ->
     """
     return (
         rows.group_by("relation", "lang", maintain_order=True)
-        .agg(
-            count=pl.len().cast(pl.Int64),
-            example=pl.format("{}: {}", "place", text.fill_null("")).first(),
-        )
-        .select(
-            "relation",
-            "lang",
-            pl.lit(reason).alias("reason"),
-            pl.lit(item).alias("item"),
-            "count",
-            "example",
-        )
+        .agg(count=pl.len().cast(pl.Int64), example=pl.format("{}: {}", "place", text.fill_null("")).first())
+        .select("relation", "lang", pl.lit(reason).alias("reason"), pl.lit(item).alias("item"), "count", "example")
     )
 
 

@@ -43,11 +43,7 @@ FOLDERS: dict[str, Callable[[str, Path, Sequence[str], Sequence[str]], Dataset]]
     "bmlama": bmlama.load_bmlama,
 }
 """Published datasets that are a folder, as in `mlama:DIR`."""
-FILES: dict[str, Sequence[Layout]] = {
-    "counterfact": counterfact.LAYOUTS,
-    "zsre": zsre.LAYOUTS,
-    "popqa": popqa.LAYOUTS,
-}
+FILES: dict[str, Sequence[Layout]] = {"counterfact": counterfact.LAYOUTS, "zsre": zsre.LAYOUTS, "popqa": popqa.LAYOUTS}
 """Published datasets that are a file, as in `counterfact:FILE`."""
 HUB = "hf"
 TABLES: dict[str, Callable[[str, Path, Sequence[str], Sequence[str], Mapping[str, str]], Dataset]] = {
@@ -69,11 +65,7 @@ FORMS = (
 
 
 def load(
-    spec: str,
-    *,
-    langs: Sequence[str] = (),
-    relations: Sequence[str] = (),
-    columns: Sequence[str] = (),
+    spec: str, *, langs: Sequence[str] = (), relations: Sequence[str] = (), columns: Sequence[str] = ()
 ) -> Dataset:
     """The facts `spec` names: bundled (demo, agreement), a published dataset (`mlama:DIR`, `popqa:FILE`, …), `hf:owner/name`, or a
     file of one's own.

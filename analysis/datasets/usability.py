@@ -19,8 +19,7 @@ def usability(frame: pl.DataFrame, langs: Sequence[str] = ()) -> pl.DataFrame:
     """
     kept = choose_langs(frame["lang"].unique(maintain_order=True), langs)
     frame = frame.filter(pl.col("lang").is_in(kept)).with_columns(
-        _last=ends_in_answer(),
-        _paired=pl.col("lang").n_unique().over("relation", "fact_id") == len(kept),
+        _last=ends_in_answer(), _paired=pl.col("lang").n_unique().over("relation", "fact_id") == len(kept)
     )
     fact, template = pl.col("fact_id"), pl.col("template")
     several = pl.col("alternatives").list.len() > 0 if "alternatives" in frame.columns else pl.lit(False)

@@ -113,11 +113,7 @@ class Engine:
     eight small forwards); the others are proven when they are first asked for."""
 
     def __init__(
-        self,
-        loaded: LoadedModel,
-        memory_bytes: int | None = None,
-        recipe: Recipe | None = None,
-        remember: bool = True,
+        self, loaded: LoadedModel, memory_bytes: int | None = None, recipe: Recipe | None = None, remember: bool = True
     ) -> None:
         """`memory_bytes` bounds what the passes may fill (default: half of what is free); `recipe` skips the choice,
         for tests; `remember`: a proof of the very same model is kept and used again."""

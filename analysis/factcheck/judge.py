@@ -149,12 +149,7 @@ def is_argmax(flags: npt.ArrayLike) -> Contender:
     return Contender(np.asarray(flags, dtype=np.float64), 0.5)
 
 
-def judge(
-    claims: Claims,
-    contenders: Mapping[str, Contender],
-    *,
-    reference: str = "probability",
-) -> Verdicts:
+def judge(claims: Claims, contenders: Mapping[str, Contender], *, reference: str = "probability") -> Verdicts:
     """Judge every contender on the same test claims; intervals are over subjects.
 
     `auroc_over_probability` is the paired difference of AUROC to the contender named `reference`, unknown if absent.

@@ -120,12 +120,7 @@ def _limits(axes: Axes, table: pl.DataFrame, form: Forest) -> float:
 
 
 def _panel(
-    axes: Axes,
-    part: pl.DataFrame,
-    form: Forest,
-    beyond: float,
-    colours: Mapping[str, str],
-    rows: Mapping[Row, int],
+    axes: Axes, part: pl.DataFrame, form: Forest, beyond: float, colours: Mapping[str, str], rows: Mapping[Row, int]
 ) -> None:
     for row in part.filter(pl.col(form.value).is_not_nan()).iter_rows(named=True):
         value, high = row[form.value], row[form.high]

@@ -246,13 +246,7 @@ def _cannot_tell(p: float | None, partners: int, alpha: float) -> bool:
 
 
 def overlap(
-    sets: NeuronSets,
-    keys: FactKeys,
-    *,
-    limit: int = PARTNERS,
-    draws: int = DRAWS,
-    seed: int = 0,
-    alpha: float = ALPHA,
+    sets: NeuronSets, keys: FactKeys, *, limit: int = PARTNERS, draws: int = DRAWS, seed: int = 0, alpha: float = ALPHA
 ) -> Overlap:
     """What the languages of `sets` share, against uniform chance and against mismatched facts.
 

@@ -75,13 +75,7 @@ def promoted(engine: Engine, layer: int, neurons: Ints | None = None) -> Iterato
         logits = lens.logits(vectors)  # (n, vocabulary)
         spread = _deviation(logits) / usual
         raised, lowered = lens.strongest(logits, largest=True), lens.strongest(logits, largest=False)
-        yield Promoted(
-            part,
-            *raised,
-            *lowered,
-            vectors.norm(dim=1).double().cpu().numpy(),
-            spread.cpu().numpy(),
-        )
+        yield Promoted(part, *raised, *lowered, vectors.norm(dim=1).double().cpu().numpy(), spread.cpu().numpy())
 
 
 class Lens:

@@ -233,11 +233,7 @@ def execute(store_path: Path, run: str, make_executor: MakeExecutor) -> str:
 
 
 def _drive(
-    config: RunConfig,
-    reader: Reader,
-    file: RunFile,
-    make_executor: MakeExecutor,
-    cancel_asked: Callable[[], bool],
+    config: RunConfig, reader: Reader, file: RunFile, make_executor: MakeExecutor, cancel_asked: Callable[[], bool]
 ) -> Job:
     """Do all that a run asks for, telling run.json how far it is."""
     facts = load_facts(config)

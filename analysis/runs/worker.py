@@ -93,10 +93,7 @@ class Worker:
         return list(self._held)
 
     def compute(
-        self,
-        unit: Unit,
-        cancelled: Callable[[], bool],
-        progress: Callable[[int], None] = lambda done: None,
+        self, unit: Unit, cancelled: Callable[[], bool], progress: Callable[[int], None] = lambda done: None
     ) -> tuple[int, Mapping[str, Any] | None]:
         """Do a unit and commit it: how many of its results are stored (fewer when cancelled), and what a load (the model's row) or a
         try answers."""
@@ -372,16 +369,7 @@ def _roles(
     return dkn_measure.scan_roles(held.engine, encoded, chosen, rel, item.roles, seed)
 
 
-MODEL_COLUMNS = (
-    "name",
-    "source",
-    "revision",
-    "architecture",
-    "dtype",
-    "attention",
-    "weights_hash",
-    "tokenizer_hash",
-)
+MODEL_COLUMNS = ("name", "source", "revision", "architecture", "dtype", "attention", "weights_hash", "tokenizer_hash")
 
 
 def resolve_device(device: str) -> str:

@@ -21,14 +21,7 @@ from knscope.store.address import Addresses
 from knscope.store.reader import Reader
 from knscope.store.view import View
 
-RULES = (
-    ("gauss-lobatto", 5),
-    ("gauss-lobatto", 10),
-    ("gauss-legendre", 20),
-    ("right", 20),
-    ("left", 20),
-    ("left", 10),
-)
+RULES = (("gauss-lobatto", 5), ("gauss-lobatto", 10), ("gauss-legendre", 20), ("right", 20), ("left", 20), ("left", 10))
 SEEDS = ("random", "random+seed=1")
 DTYPES = ("float64", "bfloat16")
 NOTES = (

@@ -18,8 +18,7 @@ if TYPE_CHECKING:
 def demo(
     store: Annotated[Path | None, typer.Option(help="Store to write to. Default: in your data folder.")] = None,
     headless: Annotated[
-        bool,
-        typer.Option("--headless", help="Wait for the results and print all tables; open nothing."),
+        bool, typer.Option("--headless", help="Wait for the results and print all tables; open nothing.")
     ] = False,
     facts: Annotated[str, typer.Option(help="Number of bundled facts, or all.")] = "60",
     device: options.Device = "auto",

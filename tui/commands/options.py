@@ -78,8 +78,7 @@ SetOrList = Annotated[
     ),
 ]
 SetFile = Annotated[
-    Path | None,
-    typer.Option("--set", metavar="FILE", help="A neuron set: .json or .safetensors; whoever made it."),
+    Path | None, typer.Option("--set", metavar="FILE", help="A neuron set: .json or .safetensors; whoever made it.")
 ]
 Facts = Annotated[str, typer.Option("--facts", help="Number of facts (seeded, balanced over relations), or all.")]
 Site = Annotated[

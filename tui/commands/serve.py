@@ -15,8 +15,7 @@ from knscope.tui.serving_rules import HOST
 
 
 def serve(
-    store: Store,
-    port: Annotated[int, typer.Option(min=1024, max=65535, help="Port on this machine.")] = 8700,
+    store: Store, port: Annotated[int, typer.Option(min=1024, max=65535, help="Port on this machine.")] = 8700
 ) -> None:
     """Serve the workbench on STORE to a browser on this machine, at a printed address that holds a token."""
     from knscope.store import safe_path

@@ -17,8 +17,7 @@ def sql(
     out: Output = None,
     as_json: Json = False,
     limit: Annotated[
-        int | None,
-        typer.Option(min=1, help="Largest number of rows. Default: all; a printed table shows the first."),
+        int | None, typer.Option(min=1, help="Largest number of rows. Default: all; a printed table shows the first.")
     ] = None,
 ) -> None:
     """Run one SELECT over all results of STORE. It can read nothing else and write nothing."""

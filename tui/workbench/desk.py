@@ -133,8 +133,7 @@ class ModelDesk:
         if not found.missing.results:
             view = found.shown.view
             bench.say(
-                f"Nothing is missing for {found.shown.subject}: {view.method} on {'+'.join(view.langs)}.",
-                "information",
+                f"Nothing is missing for {found.shown.subject}: {view.method} on {'+'.join(view.langs)}.", "information"
             )
             return
         if bench.app.screen is not bench or bench.host.last_key != self._counted_for:
@@ -229,10 +228,7 @@ class ModelDesk:
         """What was typed last; else what stands before all stored prompts of the model, if it is the same before all."""
         if "prefix" in self._form:
             return self._form["prefix"]
-        found = reader.sql(
-            _PREFIXES,
-            {"model": view.model},
-        )["prefix"].to_list()
+        found = reader.sql(_PREFIXES, {"model": view.model})["prefix"].to_list()
         return found[0].replace("\n", "\\n") if len(found) == 1 else ""
 
     def _load_model(self, reader: Reader, view: View) -> None:

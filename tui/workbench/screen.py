@@ -7,15 +7,7 @@ from knscope.tui import keymap
 from knscope.tui.dialogs.form import Field, FormScreen
 from knscope.tui.dialogs.help import help_text
 from knscope.tui.dialogs.text import TextScreen
-from knscope.tui.messages import (
-    BinEntered,
-    Complaint,
-    DeskMoved,
-    NeuronWanted,
-    RowEntered,
-    RowMoved,
-    ThresholdSet,
-)
+from knscope.tui.messages import BinEntered, Complaint, DeskMoved, NeuronWanted, RowEntered, RowMoved, ThresholdSet
 from knscope.tui.panes.dkn import DknPane
 from knscope.tui.panes.layers import LayersPane
 from knscope.tui.panes.neuron import FactWanted, NeuronPane, Place
