@@ -14,13 +14,9 @@ COLUMNS = ("fact_id", "relation", "lang", "template", "subject", "object")
 """The facts frame, one row a prompt, all strings. [X] in the template is the subject's place, [Y] the object's."""
 
 REPORT = {
-    "relation": pl.String,
-    "lang": pl.String,
-    "reason": pl.String,
-    "item": pl.String,
-    "count": pl.Int64,
+    "relation": pl.String, "lang": pl.String, "reason": pl.String, "item": pl.String, "count": pl.Int64,
     "example": pl.String,
-}
+}  # fmt: skip
 """Rows left out of a frame, counted by reason: `item` is what was left out (fact or template), `example` the first
 of them with its file and line."""
 

@@ -31,14 +31,9 @@ LAMA = Fields("sub_label", "obj_label", "sub_uri", "obj_uri", "lineid")
 
 PLACE: dict[str, Any] = {"relation": pl.String, "lang": pl.String, "place": pl.String}
 FACT: dict[str, Any] = {
-    "lineid": pl.String,
-    "subject": pl.String,
-    "object": pl.String,
-    "subject_uri": pl.String,
-    "object_uri": pl.String,
-    "alternatives": pl.List(pl.String),
-    "not_text": pl.String,
-}
+    "lineid": pl.String, "subject": pl.String, "object": pl.String, "subject_uri": pl.String, "object_uri": pl.String,
+    "alternatives": pl.List(pl.String), "not_text": pl.String,
+}  # fmt: skip
 NO_CELLS = (None,) * (len(FACT) - 1)
 """The values of a fact of which nothing can be read; what is wrong with it follows."""
 TEMPLATE: dict[str, Any] = {"template": pl.String, "not_text": pl.String}

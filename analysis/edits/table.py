@@ -226,35 +226,13 @@ def _paper(group: str, lang: str, name: str) -> str | None:
 
 
 _SCHEMA = {
-    "table": pl.String,
-    "lang": pl.String,
-    "edited": pl.String,
-    "facts": pl.Int64,
-    "subjects": pl.Int64,
-    "missing": pl.Int64,
-    "neurons": pl.Float64,
-    **spread_columns("sr"),
-    **spread_columns("specific"),
-    **spread_columns("d"),
-    **spread_columns("vs_random"),
-    "verdict": pl.String,
-    "kl": pl.Float64,
-    **span_columns("vs_first"),
-    "paper": pl.String,
-}
+    "table": pl.String, "lang": pl.String, "edited": pl.String, "facts": pl.Int64, "subjects": pl.Int64,
+    "missing": pl.Int64, "neurons": pl.Float64, **spread_columns("sr"), **spread_columns("specific"),
+    **spread_columns("d"), **spread_columns("vs_random"), "verdict": pl.String, "kl": pl.Float64,
+    **span_columns("vs_first"), "paper": pl.String,
+}  # fmt: skip
 _FACT_SCHEMA = {
-    "fact": pl.String,
-    "lang": pl.String,
-    "pair": pl.String,
-    "neurons": pl.Int64,
-    "p": pl.Float64,
-    "rank": pl.Int64,
-    "p_suppressed": pl.Float64,
-    "rank_suppressed": pl.Int64,
-    "p_enhanced": pl.Float64,
-    "rank_enhanced": pl.Int64,
-    "aside": pl.Float64,
-    "wrong_object": pl.String,
-    "p_wrong": pl.Float64,
-    "p_wrong_suppressed": pl.Float64,
-}
+    "fact": pl.String, "lang": pl.String, "pair": pl.String, "neurons": pl.Int64, "p": pl.Float64, "rank": pl.Int64,
+    "p_suppressed": pl.Float64, "rank_suppressed": pl.Int64, "p_enhanced": pl.Float64, "rank_enhanced": pl.Int64,
+    "aside": pl.Float64, "wrong_object": pl.String, "p_wrong": pl.Float64, "p_wrong_suppressed": pl.Float64,
+}  # fmt: skip

@@ -340,18 +340,8 @@ def printed() -> Table:
 
 
 _SCHEMA = {
-    "lang": pl.String,
-    "judge": pl.String,
-    "claims": pl.Int64,
-    "subjects": pl.Int64,
-    **dict.fromkeys(("coverage", "neurons", "lam"), pl.Float64),
-    **spread_columns("precision"),
-    **spread_columns("recall"),
-    **spread_columns("f1"),
-    **spread_columns("accuracy"),
-    **spread_columns("auroc"),
-    **span_columns("vs_probability"),
-    **spread_columns("paired"),
-    "paper": pl.String,
-    "paper_accuracy": pl.String,
-}
+    "lang": pl.String, "judge": pl.String, "claims": pl.Int64, "subjects": pl.Int64,
+    **dict.fromkeys(("coverage", "neurons", "lam"), pl.Float64), **spread_columns("precision"),
+    **spread_columns("recall"), **spread_columns("f1"), **spread_columns("accuracy"), **spread_columns("auroc"),
+    **span_columns("vs_probability"), **spread_columns("paired"), "paper": pl.String, "paper_accuracy": pl.String,
+}  # fmt: skip

@@ -14,20 +14,10 @@ from knscope.analysis.types import Floats
 
 DEFAULT = "amig"
 COMPARED = (
-    "amig",
-    "amig+last_word=drop",
-    "amig-paper",
-    "amig-code",
-    "bkn",
-    "bkn-eleuther",
-    "bkn+target=logprob",
-    "attribution_patching",
-    "attribution_patching+baseline=resample",
-    "logprob_increase",
-    "grad_x_act",
-    "activation",
+    "amig", "amig+last_word=drop", "amig-paper", "amig-code", "bkn", "bkn-eleuther", "bkn+target=logprob",
+    "attribution_patching", "attribution_patching+baseline=resample", "logprob_increase", "grad_x_act", "activation",
     "random",
-)
+)  # fmt: skip
 """What is held against truth unless other methods are named."""
 FEWEST = 20
 """Subjects that must report before a method is called better than the default."""

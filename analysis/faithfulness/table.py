@@ -160,13 +160,7 @@ def _mean(values: pl.Series) -> float | None:
 
 
 _PRIMARY = {
-    "method": pl.String,
-    "control": pl.Boolean,
-    "facts": pl.Int64,
-    "subjects": pl.Int64,
-    "area (choosing half)": pl.Float64,
-    **spread_columns("area (reported)", prefix=""),
-    "spearman": pl.Float64,
-    "overlap": pl.Float64,
-    "chance": pl.Float64,
-}
+    "method": pl.String, "control": pl.Boolean, "facts": pl.Int64, "subjects": pl.Int64,
+    "area (choosing half)": pl.Float64, **spread_columns("area (reported)", prefix=""), "spearman": pl.Float64,
+    "overlap": pl.Float64, "chance": pl.Float64,
+}  # fmt: skip

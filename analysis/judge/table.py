@@ -16,16 +16,10 @@ from knscope.analysis.statistics.table import Table
 from knscope.analysis.types import Floats
 
 _SCHEMA = {
-    "facts": pl.String,
-    "readings": pl.Int64,
-    "subjects": pl.Int64,
-    "drop": pl.Float64,
-    "random": pl.Float64,
-    **spread_columns("above_random"),
-    "p_random": pl.Float64,
-    **spread_columns("own_above", "own_above"),
+    "facts": pl.String, "readings": pl.Int64, "subjects": pl.Int64, "drop": pl.Float64, "random": pl.Float64,
+    **spread_columns("above_random"), "p_random": pl.Float64, **spread_columns("own_above", "own_above"),
     "verdict": pl.String,
-}
+}  # fmt: skip
 NOTES = (
     "drop: mean of (p before - p after) / p before when the set's neurons are ablated; random: the same for random sets of as many "
     "neurons of the same layers; above_random: the difference, its interval over subjects (95 %)",

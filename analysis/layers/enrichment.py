@@ -126,12 +126,6 @@ def layer_rows(kind: Kind, layers: list[int], draws: int = DRAWS, seed: int = 0)
 
 
 _SCHEMA = {
-    "kind": pl.String,
-    "layer": pl.Int64,
-    "subjects": pl.Int64,
-    "n": pl.Int64,
-    "pooled": pl.Float64,
-    **spread_columns("share"),
-    "expected": pl.Float64,
-    **spread_columns("enrichment"),
-}
+    "kind": pl.String, "layer": pl.Int64, "subjects": pl.Int64, "n": pl.Int64, "pooled": pl.Float64,
+    **spread_columns("share"), "expected": pl.Float64, **spread_columns("enrichment"),
+}  # fmt: skip

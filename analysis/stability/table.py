@@ -171,12 +171,7 @@ def _row(kind: str, against: str, found: Stability) -> dict[str, object]:
 
 _QUERY = {"query": pl.String}
 _SCHEMA = {
-    "what": pl.String,
-    "reference": pl.String,
-    "variant": pl.String,
-    "sets": pl.Int64,
-    "subjects": pl.Int64,
-    **dict.fromkeys(("size", "size (variant)"), pl.Float64),
-    **spread_columns("jaccard", prefix=""),
+    "what": pl.String, "reference": pl.String, "variant": pl.String, "sets": pl.Int64, "subjects": pl.Int64,
+    **dict.fromkeys(("size", "size (variant)"), pl.Float64), **spread_columns("jaccard", prefix=""),
     "identical": pl.Float64,
-}
+}  # fmt: skip

@@ -25,15 +25,9 @@ if TYPE_CHECKING:
 FEW, MANY = 3, 20
 """Failures told in full: in a low pane, and in one of ROOMY lines."""
 GLYPHS = {
-    "running": "▶",
-    "queued": "…",
-    "done": "✓",
-    "failed": "✗",
-    "cancelled": "■",
-    "lost": "?",
-    "silent": "?",
+    "running": "▶", "queued": "…", "done": "✓", "failed": "✗", "cancelled": "■", "lost": "?", "silent": "?",
     "stopping": "■",
-}
+}  # fmt: skip
 TONES = {"failed": "bad", "lost": "bad", "silent": "bad", "done": "good"}
 SCHEMA = ("run", "status", "about", "progress", "done", "total", "rate", "left", "failures")
 COLUMNS = (
