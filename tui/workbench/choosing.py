@@ -14,6 +14,9 @@ if TYPE_CHECKING:
     from knscope.store.view import View
     from knscope.tui.workbench.bench import Bench
 
+Options = Sequence[tuple[str, str]]
+"""Values with what is shown of each."""
+
 
 class Choosing:
     """Opens a list and applies what was chosen to the View."""
@@ -42,7 +45,7 @@ class Choosing:
         """Open the list of the query table's columns."""
         queries = self._bench.query_one(QueriesPane)
         options = [(column.name, text) for column, text in queries.offered()]
-        self._ask_several("columns of the queries", options, queries.chosen, "column", queries.choose)
+        self._ask("columns of the queries", options, queries.chosen, queries.choose, one="column")
 
     def _choose_theme(self) -> None:
         app = self._bench.app
@@ -77,9 +80,8 @@ class Choosing:
 
     def _choose_langs(self, view: View) -> None:
         options = [(lang, lang) for lang in self._bench.session.stored.langs]
-        self._ask_several(
-            "languages", options, view.langs, "language", lambda langs: self._bench.change(langs=langs), live=True
-        )
+        take = lambda langs: self._bench.change(langs=langs)  # noqa: E731
+        self._ask("languages", options, view.langs, take, one="language", live=True)
 
     def _choose_set(self, _: View) -> None:
         session = self._bench.session
@@ -95,40 +97,17 @@ class Choosing:
         self._ask_one("thresholds kept", options, "", take)
 
     def _ask_one(
-        self,
-        title: str,
-        options: Sequence[tuple[str, str]],
-        current: str,
-        take: Callable[[str], object],
-        *,
-        live: bool = False,
+        self, title: str, options: Options, current: str, take: Callable[[str], object], *, live: bool = False
     ) -> ChooseScreen:
-        """:param live: apply the marked option as one moves"""
-        return self._open(title, options, [current], lambda chosen: take(chosen[0]), live=live)
+        return self._ask(title, options, [current], lambda chosen: take(chosen[0]), live=live)
 
-    def _ask_several(
-        self,
-        title: str,
-        options: Sequence[tuple[str, str]],
-        current: Sequence[str],
-        one: str,
-        take: Callable[[tuple[str, ...]], object],
-        *,
-        live: bool = False,
-    ) -> None:
-        """:param one: what one of the options is called"""
-        self._open(title, options, current, take, one=one, live=live)
-
-    def _open(
-        self,
-        title: str,
-        options: Sequence[tuple[str, str]],
-        current: Sequence[str],
-        take: Callable[[tuple[str, ...]], object],
-        *,
-        one: str = "",
-        live: bool,
-    ) -> ChooseScreen:
+    def _ask(
+        self, title: str, options: Options, current: Sequence[str], take: Callable[[tuple[str, ...]], object],
+        *, one: str = "", live: bool = False,
+    ) -> ChooseScreen:  # fmt: skip
+        """:param one: what one of the options is called, where several may be chosen
+        :param live: apply what is marked as one moves
+        """
         session, before, shown = self._bench.session, self._bench.session.steps, list[tuple[str, ...]]()
 
         def preview(chosen: tuple[str, ...]) -> None:
