@@ -15,6 +15,9 @@ from typing import Any
 
 from knscope.tui.config import own_folder
 
+SQL_HISTORY = "sql-history"
+STATEMENTS = 200
+
 
 def file(name: str) -> Path | None:
     """A file of the state folder; None where there is no home directory."""
@@ -62,3 +65,18 @@ def last_store() -> Path | None:
     with contextlib.suppress(OSError, ValueError):
         return Path(path) if isinstance(path, str) and Path(path, "store.json").is_file() else None
     return None
+
+
+def statements() -> list[str]:
+    """Statements run before, oldest first: whoever ran them."""
+    kept = read(SQL_HISTORY).get("statements", [])
+    return [str(text) for text in kept] if isinstance(kept, list) else []
+
+
+def remember_statement(text: str) -> list[str]:
+    """Add a statement to those run before; returns all of them."""
+    every = statements()
+    if not every or every[-1] != text:
+        every = [*every, text][-STATEMENTS:]
+        write(SQL_HISTORY, {"statements": every})
+    return every

@@ -13,7 +13,7 @@ import numpy as np
 
 from knscope.analysis.factcheck.claims import claim_neurons, derange, split_subjects
 from knscope.analysis.prompts.encode import Query
-from knscope.analysis.prompts.questions import ASKED
+from knscope.analysis.prompts.open_prompt import ASKED
 from knscope.analysis.stored.facts import StoredFacts, join_subjects, stored_facts
 from knscope.store.reader import Reader
 from knscope.store.runs import read_runs

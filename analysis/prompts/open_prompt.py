@@ -1,10 +1,15 @@
-"""A prompt that nobody gives an answer to: what the model is asked, and the position at which it answers."""
+"""Prompts as people type them: with an answer they are a query, without one a model is asked what it answers."""
 
 from __future__ import annotations
+
+from collections.abc import Mapping
 
 from knscope.analysis.prompts.encode import BLANK, Encodable, EncodedQuery, Query, Step, tokenise, without_end
 from knscope.analysis.prompts.words import is_unspaced_text, word_spans
 from knscope.store.errors import UserError
+
+ASKED = "asked"
+"""Relation of questions about no stored fact. They belong to no relation of the data, so no claim is made of them."""
 
 
 def open_prompt(loaded: Encodable, prompt: str, masks: int = 1, prefix: str = "") -> EncodedQuery:
@@ -54,9 +59,7 @@ def with_answer(prompt: str, answer: str, subject: str = "", prefix: str = "") -
         raise UserError("the answer is empty")
     if prompt.count("[Y]") > 1:
         raise UserError(f"the prompt has more than one [Y], which is where the answer goes: {prompt!r}")
-    template = prompt.rstrip() if "[Y]" not in prompt else prompt
-    if "[Y]" not in template:
-        template += "[Y]" if is_unspaced_text(template.replace("[X]", " ")) else " [Y]"
+    template = _with_answer_slot(prompt)
     if "[X]" not in template:
         spans = word_spans(template.replace("[Y]", "   "), 0)
         if subject and subject not in template.replace("[Y]", ""):
@@ -68,3 +71,27 @@ def with_answer(prompt: str, answer: str, subject: str = "", prefix: str = "") -
     elif not subject.strip():
         raise UserError(f"the prompt has [X]; name the subject that it stands for: {prompt!r}")
     return Query(f"{subject}: {answer}", "query", "", template, subject, answer, prefix)
+
+
+def question(values: Mapping[str, str], relation: str = ASKED) -> Query:
+    """The query that `template`, `subject`, `object`, `lang` and perhaps `fact` and `prefix` mean: [X] may be left out where the
+    subject stands, and [Y] at the end.
+
+    :raises UserError: the prompt has no place for the subject
+    """
+    template, subject = values["template"], values["subject"]
+    if "[X]" not in template:
+        if subject not in template.replace("[Y]", ""):
+            raise UserError(f"The prompt names neither [X] nor {subject}: The capital of [X] is [Y]")
+        template = template.replace(subject, "[X]", 1)
+    fact = values.get("fact") or f"{ASKED}: {subject} → {values['object']}"
+    prefix = values.get("prefix", "").replace("\\n", "\n")
+    return Query(fact, relation, values["lang"], _with_answer_slot(template), subject, values["object"], prefix)
+
+
+def _with_answer_slot(template: str) -> str:
+    """With [Y] at the end where there is none."""
+    if "[Y]" in template:
+        return template
+    template = template.rstrip()
+    return template + ("[Y]" if is_unspaced_text(template.replace("[X]", " ")) else " [Y]")

@@ -72,15 +72,18 @@ class RunStored(ReaderStored):
         """Whether other runs have committed results since the reader was opened."""
         return any(last > self._opened for run, last in self.reader.heard.items() if run != self.run)
 
-    def predicted(self, model: str) -> set[str]:
+    def _queries(self, model: str, rows: str) -> set[str]:
         self.reader.poll()
-        return set(self.reader.sql("SELECT query FROM prediction WHERE model = $model", {"model": model})["query"])
+        return set(self.reader.sql(f"SELECT query FROM {rows}", {"model": model})["query"])
+
+    def predicted(self, model: str) -> set[str]:
+        return self._queries(model, "prediction WHERE model = $model")
 
     def known(self, model: str) -> set[str]:
-        self.reader.poll()
-        return set(
-            self.reader.sql("SELECT query FROM prediction WHERE model = $model AND known", {"model": model})["query"]
-        )
+        return self._queries(model, "prediction WHERE model = $model AND known")
+
+    def unusable(self, model: str) -> set[str]:
+        return self._queries(model, "unusable WHERE model = $model")
 
     def mains(self, model: str) -> Mapping[tuple[str, str], Query]:
         """The data's order of templates decides between them, and is stored first."""
@@ -95,11 +98,6 @@ class RunStored(ReaderStored):
     def attributed(self, model: str, method: str, facts: Collection[str]) -> Mapping[tuple[str, str], Sequence[str]]:
         self.reader.poll()
         return attributed(self.reader, model, method, facts)
-
-    def unusable(self, model: str) -> set[str]:
-        self.reader.poll()
-        rows = self.reader.sql("SELECT DISTINCT query FROM unusable WHERE model = $model", {"model": model})
-        return set(rows["query"].to_list())
 
     def late(self, phase: str, source: str, row: Mapping[str, Any], method: str) -> Planned:
         """At the default thresholds, over the languages of the run that the model has: of known facts, as tables show them, unless

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import pytest
 
 from knscope import store
-from knscope.tui import sql_history
+from knscope.tui import state
 from knscope.tui.app import Knscope
 from knscope.tui.dialogs.find import FindScreen
 from knscope.tui.panes.sql import SqlPane
@@ -84,7 +84,7 @@ async def test_sql_pane_completes_a_join_with_tab_alone_and_lists_what_there_is(
             lambda: editor.size.height >= driver.bench.query_one(SqlPane).size.height // 2 - 1, "it grows"
         )
 
-        sql_history.remember("SELECT 42")
+        state.remember_statement("SELECT 42")
         editor.text = ""
         await pilot.press("f9")
         await driver.until(lambda: isinstance(pilot.app.screen, FindScreen), "the history")

@@ -24,11 +24,11 @@ def sql(
     from knscope.store.sandbox import Sandbox
     from knscope.tui.printing import output
     from knscope.tui.printing.answer import print_answer, say_of
-    from knscope.tui.sql_history import remember
+    from knscope.tui.state import remember_statement
 
     output.check(form, out)
     if sys.stdout.isatty():  # what a script asks is no history
-        remember(statement)
+        remember_statement(statement)
     if form == "table" and out is None and not as_json:
         print_answer(store, statement, limit)
         return

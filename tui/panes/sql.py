@@ -14,7 +14,7 @@ from knscope.tui.dialogs.find import FindScreen
 from knscope.tui.messages import RowEntered, SqlWanted
 from knscope.tui.panes.pane import FINISHED, Pane
 from knscope.tui.selection import Shown
-from knscope.tui.sql_history import remember, remembered
+from knscope.tui.state import remember_statement, statements
 from knscope.tui.widgets import cells
 from knscope.tui.widgets.frame_table import FrameTable
 from knscope.tui.widgets.line import PlainText
@@ -51,7 +51,7 @@ class SqlPane(Pane):
     def __init__(self, editor_rows: int) -> None:
         super().__init__(id="sql")
         self._rows = editor_rows
-        self._history: list[str] = remembered()
+        self._history: list[str] = statements()
         self._place = len(self._history)
         self._sandbox: Sandbox | None = None
         self._view_columns: dict[str, Sequence[Word]] = {}
@@ -265,11 +265,11 @@ class SqlPane(Pane):
 
     def _remembered(self) -> list[str]:
         """Those of other workbenches and of the command line too."""
-        self._history = remembered()
+        self._history = statements()
         return self._history
 
     def _remember(self, text: str) -> None:
-        self._history = remember(text)
+        self._history = remember_statement(text)
         self._place = len(self._history)
 
     def recall(self, step: int) -> None:

@@ -246,7 +246,7 @@ class ModelDesk:
         view, reader = self._bench.session.view, self._bench.session.reader
         if values is None or view is None or reader is None:
             return
-        from knscope.analysis.prompts.questions import ASKED, question
+        from knscope.analysis.prompts.open_prompt import ASKED, question
         from knscope.analysis.runs.desk import Task
         from knscope.analysis.runs.keys import model_hash
         from knscope.analysis.runs.missing import model_row, source_of

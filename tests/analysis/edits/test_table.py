@@ -21,7 +21,7 @@ from knscope.analysis.factcheck.judge import frequent_neurons
 from knscope.analysis.layers import enrichment as layers_enrichment
 from knscope.analysis.likn import table as likn_table
 from knscope.analysis.likn.mismatch import FactKeys
-from knscope.analysis.prompts.questions import question
+from knscope.analysis.prompts.open_prompt import question
 from knscope.analysis.runs import rows
 from knscope.analysis.runs.keys import prediction_key
 from knscope.analysis.stored.facts import stored_facts, subject_of

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from knscope.analysis.prompts.questions import question
+from knscope.analysis.prompts.open_prompt import question
 from knscope.store.errors import UserError
 
 TYPED = {"template": "The capital of [X] is [Y]", "subject": "Tanzania", "object": "Dodoma", "lang": "en"}
