@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import os
-import select
 import socket
 import subprocess
-import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -58,18 +56,6 @@ def lives(process: Mapping[str, Any]) -> bool | None:
         return None if _is_hidden(pid) else False
     except psutil.Error:  # it is there, but not ours to look at
         return None
-
-
-def when_the_caller_ends(then: Callable[[], object]) -> None:
-    """Call `then`, in a thread of its own, once nobody holds the other end of stdin: the caller may be killed."""
-
-    def wait() -> None:
-        waiting = select.poll()
-        waiting.register(0, 0)
-        waiting.poll()  # a hangup is all that can come
-        then()
-
-    threading.Thread(target=wait, name="caller", daemon=True).start()
 
 
 def find(module: str, run: str) -> Iterator[psutil.Process]:

@@ -13,9 +13,7 @@ import json
 import os
 import re
 import resource
-import select
 import sys
-import threading
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -24,6 +22,7 @@ from typing import TYPE_CHECKING, Any
 import duckdb
 
 from knscope.store import attached, database, ledger, schema
+from knscope.store.ending import when_the_caller_ends
 from knscope.store.errors import UserError
 from knscope.store.layout import check, list_shards, place_of, unreadable
 from knscope.store.sandbox import ALL, ERROR, HEADER, MORE, RESULT_BYTES, RUNNING, STALE, arrow
@@ -61,7 +60,7 @@ def main(store: str, memory_limit: str) -> None:
         out.write(HEADER.pack(kind, len(content)) + content)
         out.flush()
 
-    threading.Thread(target=_end_with_the_caller, daemon=True).start()
+    when_the_caller_ends(lambda: os._exit(0))  # it may be killed while a statement runs
     try:
         opened, ready = _open(check(store), memory_limit)
         pa = arrow()
@@ -83,14 +82,6 @@ def main(store: str, memory_limit: str) -> None:
             reply(MORE if more else ALL, content)
         except UserError as error:
             reply(ERROR, str(error).encode())
-
-
-def _end_with_the_caller() -> None:
-    """The caller may be killed while a statement runs."""
-    waiting = select.poll()
-    waiting.register(0, 0)
-    waiting.poll()  # a hangup is all that can come
-    os._exit(0)
 
 
 def _limit(opened: Opened) -> int:

@@ -78,7 +78,7 @@ class Knscope(OneKeyAtATime):
         if not self.is_headless:
             end_by_signal(self.leave)
         if self.is_web:
-            from knscope.store.processes import when_the_caller_ends
+            from knscope.store.ending import when_the_caller_ends
 
             when_the_caller_ends(lambda: os.kill(os.getpid(), signal.SIGHUP))
         if not gc.isenabled():
