@@ -12,7 +12,11 @@ import typer
 from knscope.tui.commands import common, options
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
     from knscope.analysis.runs.config import RunConfig
+    from knscope.analysis.statistics.table import Table
+    from knscope.store.reader import Reader
 
 
 def demo(
@@ -26,22 +30,25 @@ def demo(
     """Analyse the bundled facts with the bundled models, and open the workbench while results arrive."""
     from knscope.analysis.demo import start
     from knscope.tui import config
-    from knscope.tui.commands import stores
     from knscope.tui.printing import output, streams
 
     place = store or config.demo_store()
     whole = start.demo_config(common.facts_count(facts), device)
     output.say(_introduction(whole, facts, place))
     if not headless and streams.on_screen() and sys.stdout.isatty():
+        from knscope.tui.app import run_workbench
+
         start.resume(place, whole)
-        stores.open_workbench(place)
+        run_workbench(place)
         return
     # First what the summary shows; tables 1-3, whose edits and claims start from it, when asked for.
     _finish(place, replace(whole, what=("attribution", "dkn")))
-    stores.print_summary(place)
+    from knscope.analysis.report import summary
+
+    _print(place, summary.build)
     if headless:
         _finish(place, whole)
-        stores.print_experiments(place)
+        _print(place, summary.experiments)
     output.say(
         f"next:  knscope open {place}    the workbench on these results\n"
         f"       knscope demo --headless    tables 1-3 too: editing and fact checking\n"
@@ -49,6 +56,14 @@ def demo(
         f"       knscope demo --facts all    the other bundled facts too\n"
         f"       knscope run STORE --model FOLDER --data FILE.csv    your own"
     )
+
+
+def _print(store: Path, tables: Callable[[Reader], Sequence[Table]]) -> None:
+    from knscope.tui.commands.shown import opened
+    from knscope.tui.printing import output
+
+    with opened(store) as reader:
+        output.emit(tables(reader), hint="each table's own command and --format csv")
 
 
 def _finish(store: Path, config: RunConfig) -> None:

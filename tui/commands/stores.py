@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -19,33 +17,9 @@ def open_store(
     animations: Annotated[str | None, typer.Option(help="auto (none over SSH), none, basic or full.")] = None,
 ) -> None:
     """Open the workbench on STORE, also while a run writes to it."""
-    open_workbench(store, {"theme": theme, "animations": animations})
-
-
-def open_workbench(store: Path, flags: Mapping[str, str | None] | None = None) -> None:
     from knscope.tui.app import run_workbench
 
-    run_workbench(store, flags)
-
-
-def print_summary(store: Path) -> None:
-    """Print the summary tables of an analysis."""
-    from knscope.analysis.report import summary
-    from knscope.store import open as open_existing
-    from knscope.tui.printing import output
-
-    with open_existing(store) as reader:
-        output.emit(summary.build(reader), hint="each table's own command and --format csv")
-
-
-def print_experiments(store: Path) -> None:
-    """Print tables 1-3 of the paper, as far as they are computed."""
-    from knscope.analysis.report import summary
-    from knscope.store import open as open_existing
-    from knscope.tui.printing import output
-
-    with open_existing(store) as reader:
-        output.emit(summary.experiments(reader), hint="each table's own command and --format csv")
+    run_workbench(store, {"theme": theme, "animations": animations})
 
 
 @store_app.command()
