@@ -2,10 +2,10 @@
 
     encode(loaded, Query("tz", "P36", "en", "The capital of [X] is [Y]", "Tanzania", "Dodoma"))
 
-Everything is read off ONE tokenisation, that of the filled sentence, through the offsets of a fast tokenizer. The
-answer's tokens are those that overlap it, and every token of white space alone directly before them: the space
-between prompt and answer is part of what the model has to say. So the prompt that is printed is the prompt that is
-asked, token for token. The core asks of `loaded` only `tokenizer`, `kind` and `context`.
+Everything comes from ONE tokenisation, that of the filled sentence, through the offsets of a fast tokenizer. The answer's
+tokens are those that overlap it, and every token of white space alone directly before them: the model has to predict the
+space between prompt and answer. So the printed prompt has exactly the tokens that the model reads. Encoding needs only the
+attributes of `Encodable`.
 """
 
 from __future__ import annotations
@@ -189,10 +189,10 @@ def _with_source(loaded: Encodable, query: Query, filled: _Filled, stated: bool 
 
 
 def _encoded(
-    loaded: Encodable, query: Query, filled: _Filled, prompt: str, steps: Sequence[Step], asked: Sequence[Token]
+    loaded: Encodable, query: Query, filled: _Filled, prompt: str, steps: Sequence[Step], tokens: Sequence[Token]
 ) -> EncodedQuery:
-    """The query with the words that have tokens among those `asked`."""
-    words = _words(filled, asked)
+    """The query with the words that have tokens of their own among the prompt's `tokens`."""
+    words = _words(filled, tokens)
     if not words:
         raise _unusable("no-words", query, "the prompt has no word to mask; use a template with at least one word")
     gold = tuple(loaded.tokenizer.convert_ids_to_tokens([filled.tokens[place].id for place in filled.places]))
@@ -345,10 +345,10 @@ def _text_with(tokenizer: Any, filled: _Filled, marks: Sequence[str], ids: Seque
     return spaced
 
 
-def _words(filled: _Filled, asked: Sequence[Token]) -> tuple[Word, ...]:
-    """Words with their tokens among those asked; a token covering several words belongs to the first."""
+def _words(filled: _Filled, tokens: Sequence[Token]) -> tuple[Word, ...]:
+    """Words with their tokens among those of the prompt; a token covering several words belongs to the first."""
     owned: dict[Span, list[int]] = {}
-    for place, token in enumerate(asked):
+    for place, token in enumerate(tokens):
         if place not in filled.places:
             owner = next((word for word in filled.words if _overlap(token.span, word)), None)
             if owner:
