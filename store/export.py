@@ -75,12 +75,12 @@ def for_spreadsheets(frame: pl.DataFrame) -> str:
     return "\ufeff" + as_csv(texts.rename(lambda name: f"'{name}" if re.match(_FORMULA, name) else name))
 
 
-def as_json_text(document: Any, indent: int = 2) -> str:
+def as_json_text(document: Any) -> str:
     """JSON that every reader takes: floats that are no numbers become null, bytes hex."""
     try:
-        return json.dumps(document, ensure_ascii=False, indent=indent, default=_plain, allow_nan=False)
+        return json.dumps(document, ensure_ascii=False, indent=2, default=_plain, allow_nan=False)
     except ValueError:
-        return json.dumps(_finite(document), ensure_ascii=False, indent=indent, default=_plain, allow_nan=False)
+        return json.dumps(_finite(document), ensure_ascii=False, indent=2, default=_plain, allow_nan=False)
 
 
 def _finite(value: Any) -> Any:

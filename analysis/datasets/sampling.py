@@ -66,24 +66,14 @@ def draw_balanced(facts: Iterable[tuple[str, str]], count: int, seed: int) -> li
     return [fact for _, _, fact in sorted(turns)[:count]]
 
 
-def rank_templates(frame: pl.DataFrame, known: pl.DataFrame | None = None) -> pl.DataFrame:
+def rank_templates(frame: pl.DataFrame) -> pl.DataFrame:
     """Columns relation, lang, template, rank (from 0, within relation and language), best first.
 
-    With `known` (columns fact_id, lang, template, one row a prompt the model knows) the best template is the one on
-    which most facts are known. Without, and among equals: one that ends in [Y], as any model can use it, then the one
-    with more facts, then the earlier.
+    The best template ends in [Y], as any model can use it; among equals it is the one with more facts, then the earlier.
     """
     keys = ["relation", "lang", "template"]
     ranked = frame.group_by(keys, maintain_order=True).agg(facts=pl.len()).with_columns(last=ends_in_answer())
-    counts = frame.join(
-        frame.clear().select("fact_id", "lang", "template") if known is None else known,
-        on=["fact_id", "lang", "template"],
-        how="semi",
-    )
-    ranked = ranked.join(counts.group_by(keys).agg(known=pl.len()), on=keys, how="left", maintain_order="left")
-    order = ranked.with_columns(pl.col("known").fill_null(0)).sort(
-        "known", "last", "facts", descending=True, maintain_order=True
-    )
+    order = ranked.sort("last", "facts", descending=True, maintain_order=True)
     return order.select(*keys, rank=pl.int_range(pl.len()).over("relation", "lang")).sort(
         "relation", "lang", "rank", maintain_order=True
     )

@@ -1,7 +1,5 @@
 """Count the facts and templates of a dataset that can be used, without a model."""
 
-from collections.abc import Sequence
-
 import polars as pl
 
 from knscope.analysis.datasets.languages import choose_langs
@@ -9,16 +7,16 @@ from knscope.analysis.datasets.sampling import ends_in_answer
 from knscope.analysis.prompts.words import has_spaced_slot
 
 
-def usability(frame: pl.DataFrame, langs: Sequence[str] = ()) -> pl.DataFrame:
+def usability(frame: pl.DataFrame) -> pl.DataFrame:
     """One row a relation and language of a facts frame.
 
-    facts; paired: those with prompts in all of the languages (`langs`, all when empty); unpaired: the others;
+    facts; paired: those with prompts in all of the languages; unpaired: the others;
     templates; decoder_templates: those with nothing after [Y]; prompts; decoder_prompts; several_answers: facts whose
     subject has other right objects; spaced_templates: those of `spaced_slots`. A relation that a language lacks
     altogether has a row of zeros.
     """
-    kept = choose_langs(frame["lang"].unique(maintain_order=True), langs)
-    frame = frame.filter(pl.col("lang").is_in(kept)).with_columns(
+    kept = choose_langs(frame["lang"].unique(maintain_order=True), ())
+    frame = frame.with_columns(
         _last=ends_in_answer(), _paired=pl.col("lang").n_unique().over("relation", "fact_id") == len(kept)
     )
     fact, template = pl.col("fact_id"), pl.col("template")

@@ -84,14 +84,14 @@ _BEFORE_AFTER = """
 """
 
 
-def facts_of(reader: Reader, view: View, group: str, lang: str, edited: str, seed: int = 0) -> pl.DataFrame:
+def facts_of(reader: Reader, view: View, group: str, lang: str, edited: str) -> pl.DataFrame:
     """One row of the table, fact by fact: before and after, suppressed and enhanced.
 
     Columns fact, lang, pair, neurons, p, rank, p_suppressed, rank_suppressed, p_enhanced, rank_enhanced, aside (mean |change| of
     the irrelevant facts over both directions; null where none is read), wrong_object, p_wrong, p_wrong_suppressed.
     Facts whose edits are not stored have nulls.
     """
-    chosen = [e for e in wanted(reader, view, seed) if (e.group, e.lang, e.name) == (group, lang, edited)]
+    chosen = [e for e in wanted(reader, view) if (e.group, e.lang, e.name) == (group, lang, edited)]
     names = set_ids(reader, view.model, chosen)
     frame = reader.sql(_BEFORE_AFTER, {"model": view.model})
     stored = {(row["set"], row["query"], row["operation"]): row for row in frame.iter_rows(named=True)}

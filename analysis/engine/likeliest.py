@@ -72,13 +72,9 @@ def likeliest(
 
 
 def continued(
-    engine: Engine,
-    query: EncodedQuery,
-    edit: Edit | None = None,
-    most: int = GOES_ON,
-    cancelled: Callable[[], bool] = lambda: False,
+    engine: Engine, query: EncodedQuery, edit: Edit | None = None, cancelled: Callable[[], bool] = lambda: False
 ) -> str:
-    """What the model goes on with, token by token the likeliest: `most` tokens, or as many as an encoder has masks; under an edit at
+    """What the model goes on with, token by token the likeliest: GOES_ON tokens, or as many as an encoder has masks; under an edit at
     each of their tokens. It ends early, maybe with nothing, once `cancelled` says so."""
     one = _Begun(query, [], 1.0, query.steps[0])
     while not one.done and not cancelled():
@@ -86,7 +82,7 @@ def continued(
         if engine.loaded.kind == "encoder":
             _take(engine, one, token, 1.0)
             continue
-        _append(engine, one, token, most)
+        _append(engine, one, token, GOES_ON)
     return one.texts[-1].strip()
 
 

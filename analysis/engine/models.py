@@ -115,17 +115,12 @@ class LoadedModel:
 
 
 def load_model(
-    source: str | Path,
-    *,
-    dtype: str = "float32",
-    device: str = "cpu",
-    threads: int | None = None,
-    site_pattern: str | None = None,
+    source: str | Path, *, dtype: str = "float32", device: str = "cpu", threads: int | None = None
 ) -> LoadedModel:
     """A model from a folder or a hub id (`org/name`, `org/name@revision`): from the local cache if it is there.
 
     `device` is one device, or several joined by `+` (`cuda:0+cuda:1`) that hold one model's layers in turn. `threads`
-    sets torch's threads for this process. `site_pattern` names the second MLP linears of an unknown family.
+    sets torch's threads for this process.
     Raises ModelError with what is wrong and what to do.
     """
     if dtype not in DTYPES:
@@ -133,10 +128,9 @@ def load_model(
     placed = _placement(device)
     if threads is not None:
         torch.set_num_threads(threads)
-    bare, pattern = sources.split_site(str(source))
+    bare, site_pattern = sources.split_site(str(source))
     text = str(sources.folder_of(bare)) if sources.is_path(bare) else bare
     sources.check_folder(text)
-    site_pattern = site_pattern or pattern
     name, revision = sources.split_revision(text)
     with _ONE_AT_A_TIME, quiet(), uncollected(), explained(text):
         config = _fetch(AutoConfig, name, revision)

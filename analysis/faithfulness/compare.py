@@ -120,9 +120,7 @@ def compare(
     items: Sequence[Item],
     methods: Sequence[str] = COMPARED,
     *,
-    ablations: Sequence[Ablation] = ABLATIONS,
     means: Mapping[str, npt.NDArray[np.float32]] | None = None,
-    top: int = TOP,
     permutations: int = PERMUTATIONS,
     seed: int = 0,
     singles: int | None = None,
@@ -153,9 +151,9 @@ def compare(
                 of_item = {name: next(each).astype(np.float64) for name, each in scored.items()}
                 noise = noise_floor(engine, item.query)
                 mine: list[Row] = []
-                for ablation in ablations:
+                for ablation in ABLATIONS:
                     values = _values(engine, item, ablation, means)
-                    mine += _measure(engine, item, ablation, values, of_item, top, noise, chosen)
+                    mine += _measure(engine, item, ablation, values, of_item, noise, chosen)
                 group = tuple(_group(engine, item, of_item, permutations, seed)) if item.grouped else ()
                 done = Comparison(tuple(mine), group)
                 if kept:
@@ -196,14 +194,13 @@ def _measure(
     ablation: Ablation,
     values: npt.NDArray[np.float32] | None,
     scores: dict[str, Floats],
-    top: int,
     noise: float,
     chosen: Ints,
 ) -> Iterator[Row]:
     if ablation == "resample" and values is None:
         return
     truth = single_effects(engine, item.query, values, chosen)
-    orders = [np.argsort(-one, kind="stable")[:top] for one in scores.values()]
+    orders = [np.argsort(-one, kind="stable")[:TOP] for one in scores.values()]
     own_curves = deletion_curves(engine, item.query, orders, values, POINTS)
     others = [item.irrelevant, *(item.alike.get(kind, ()) for kind in KINDS[1:])]
     asides = [[deletion_curves(engine, one, orders, values, POINTS) for one in some] for some in others]

@@ -66,13 +66,13 @@ def single_effects(
     return before.p - _p_after(engine, query, (chosen[i : i + 1] for i in range(len(chosen))), values)
 
 
-def noise_floor(engine: Engine, query: EncodedQuery, factor: float = 10.0) -> float:
-    """Size of an effect that says nothing: `factor` times what edits that change nothing move p, at least 1e-7 of p."""
+def noise_floor(engine: Engine, query: EncodedQuery) -> float:
+    """Size of an effect that says nothing: ten times what edits that change nothing move p, at least 1e-7 of p."""
     neurons = [site.offset for site in engine.loaded.sites]
     idle = [Edit.scaled([neuron], 1.0) for neuron in neurons]
     [before] = engine.predict([query])
     moved = max(abs(one.p - before.p) for one in engine.edited(query, idle))
-    return factor * max(moved, 1e-7 * before.p)
+    return 10.0 * max(moved, 1e-7 * before.p)
 
 
 @dataclass(frozen=True)
@@ -85,13 +85,7 @@ class GroupEffects:
 
 
 def group_effects(
-    engine: Engine,
-    query: EncodedQuery,
-    pool: npt.ArrayLike,
-    values: npt.NDArray[np.floating] | None = None,
-    *,
-    permutations: int = PERMUTATIONS,
-    seed: int = 0,
+    engine: Engine, query: EncodedQuery, pool: npt.ArrayLike, permutations: int = PERMUTATIONS, seed: int = 0
 ) -> GroupEffects:
     """What each neuron adds to the drop when it joins a random subset of the pool.
 
@@ -105,7 +99,7 @@ def group_effects(
     rng = np.random.default_rng(seed)
     orders = np.stack([rng.permutation(len(members)) for _ in range(permutations)])
     groups = (members[order[: k + 1]] for order in orders for k in range(len(members)))
-    after = _p_after(engine, query, groups, values).reshape(permutations, len(members))
+    after = _p_after(engine, query, groups, None).reshape(permutations, len(members))
     [before] = engine.predict([query])
     path = np.concatenate([np.full((permutations, 1), before.p), after], axis=1)
     marginal = np.empty_like(after)
@@ -149,13 +143,7 @@ def _measured(size: int, points: Sequence[int] | None) -> list[int]:
     return sorted({count for count in wanted if 0 < count <= size})
 
 
-def insertion_curve(
-    engine: Engine,
-    query: EncodedQuery,
-    order: npt.ArrayLike,
-    pool: npt.ArrayLike,
-    values: npt.NDArray[np.floating] | None = None,
-) -> Floats:
+def insertion_curve(engine: Engine, query: EncodedQuery, order: npt.ArrayLike, pool: npt.ArrayLike) -> Floats:
     """log p(answer) with the whole pool ablated, then the first 1, …, m of `order` restored, (m+1,).
 
     Only the neurons of `order` that are in the pool count; those it does not name are never restored.
@@ -164,7 +152,7 @@ def insertion_curve(
     ranked = np.asarray(order, dtype=np.int64)
     ranked = ranked[np.isin(ranked, members)]
     left = (members[~np.isin(members, ranked[:k])] for k in range(len(ranked) + 1))
-    return log_p(_p_after(engine, query, left, values))
+    return log_p(_p_after(engine, query, left, None))
 
 
 def log_p(p: Floats) -> Floats:

@@ -133,18 +133,16 @@ def check(
     count = common.facts_count(facts)
     if out is not None:
         _check_output(out, model)
-    chosen = {
-        "langs": common.words("--langs", langs),
-        "relations": common.words("--relations", relations),
-        "columns": tuple(column or ()),
-    }
-    tables = check_table.build(absolute_data(data), **chosen)
+    columns, chosen = tuple(column or ()), (common.words("--langs", langs), common.words("--relations", relations))
+    tables = check_table.build(absolute_data(data), *chosen, columns)
     if model is not None:
         check_options(model, device, dtype)
         text, known = common.prefix(prefix, chat, [model]), "any" if known_any else "every"
-        how = {"device": device, "dtype": dtype, "prefix": text, "known": known}
         source = ModelSource(absolute_source(with_site(model, site)))
-        config = RunConfig((source,), absolute_data(data), **chosen, **how, facts=count, shots=shots)
+        config = RunConfig(
+            (source,), absolute_data(data), columns, *chosen, count,
+            device=device, dtype=dtype, prefix=text, shots=shots, known=known,
+        )  # fmt: skip
         report = common.child("check", json.dumps(config.to_json()))
         tables = [*tables, *check_table.of_model(report)]
         if out is not None:

@@ -203,14 +203,14 @@ def exit_code(seen: RunStatus) -> int:
     return EXIT_CODES.get(seen.status, 1)
 
 
-def follow_run(store: Path, name: str, cancel_on_interrupt: bool = True) -> RunStatus:
+def follow_run(store: Path, name: str) -> RunStatus:
     """Show a run's progress until it ends. Ctrl+c asks it to stop at the next row. Failures go to stderr."""
     from knscope.analysis.runs import protocol, status
     from knscope.store.runs import ACTIVE
     from knscope.store.text import duration
     from knscope.tui.printing import output
 
-    observer = status.Observer(store)
+    observer, cancelled = status.Observer(store), False
     with output.progress_bar() as bar:
         while True:
             try:
@@ -222,10 +222,10 @@ def follow_run(store: Path, name: str, cancel_on_interrupt: bool = True) -> RunS
                     break
                 time.sleep(POLL_SECONDS)
             except KeyboardInterrupt:
-                if not cancel_on_interrupt:
+                if cancelled:
                     raise
                 protocol.cancel_job(store, name)
-                cancel_on_interrupt = False  # a second ctrl+c leaves at once
+                cancelled = True  # a second ctrl+c leaves at once
                 output.say("stopping at the next row; press ctrl+c again to leave at once")
     tell_failures(seen)
     return seen

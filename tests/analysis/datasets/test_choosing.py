@@ -6,7 +6,7 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from knscope.analysis.datasets import check_table, choose_langs, load, rank_templates, sample, usability
+from knscope.analysis.datasets import check_table, choose_langs, load, sample, usability
 from knscope.store.errors import UserError
 
 
@@ -66,13 +66,6 @@ def test_templates_can_be_limited_and_the_best_is_one_every_model_can_use(mparar
             sample(frame, templates=wrong)
 
 
-def test_rank_templates_prefers_the_template_with_most_known_facts(mpararel: Path) -> None:
-    frame = load(f"mpararel:{mpararel}", langs=["en"]).frame
-    known = frame.filter(template="[Y] lies beside [X]").select("fact_id", "lang", "template")
-    ranks = dict(rank_templates(frame, known).select("template", "rank").iter_rows())
-    assert ranks == {"[Y] lies beside [X]": 0, "[X] borders [Y].": 1}
-
-
 def test_unknown_relations_and_languages_are_refused_with_what_there_is(demo: pl.DataFrame) -> None:
     with pytest.raises(UserError, match=r"relation 'P99' is not in the data; it has P30, P36, P37, P38"):
         sample(demo, relations=["P99"])
@@ -92,7 +85,7 @@ def test_simplified_and_traditional_chinese_are_never_taken_for_one_another() ->
 
 
 def test_usability_counts_pairs_and_what_a_decoder_can_use(mpararel: Path) -> None:
-    counts = usability(load(f"mpararel:{mpararel}").frame, ["en", "zh-hans"])
+    counts = usability(load(f"mpararel:{mpararel}", langs=["en", "zh-hans"]).frame)
     assert counts.to_dicts() == [
         {
             "relation": "P47",
