@@ -66,7 +66,7 @@ soak: .venv/installed-dev ## The long tests: kills, faults, simulations; real mo
 	@$(CLEAN_ENV) $(BIN)/python -m pytest -q -m soak
 
 demo-models: .venv/installed ## Train the bundled models again, from their seed
-	@$(BIN)/python -m training.train
+	@$(BIN)/python -m knscope.analysis.demo.training.train
 
 clean: ## Remove .venv and every cache (the stored results stay)
 	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis build dist

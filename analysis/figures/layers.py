@@ -36,8 +36,8 @@ def enrichment(table: pl.DataFrame) -> Figure:
     _finish(axes[0], table, "share of a fact's neurons")
     if subsets:
         axes[1].axhline(1.0, color="#bbbbbb", linewidth=0.8, zorder=0)
-        ends = [numbers(table[name]) for name in ("enrichment", "enrichment_high")]
-        axes[1].set_ylim(top=1.04 * max(1.0, reach(*ends)))
+        highest = reach(numbers(table["enrichment"]), numbers(table["enrichment_high"]))
+        axes[1].set_ylim(top=1.04 * max(1.0, highest))
         missing += _with_intervals(axes[1], table, "enrichment", subsets)
         _finish(axes[1], table, "enrichment over N")
     say_missing(figure, missing)

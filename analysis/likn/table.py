@@ -176,7 +176,8 @@ def verdict(found: Overlap, subject: Ints, seed: int = 0) -> Verdict:
     if found.same_relation.above is None:
         return "undecided"
     if not found.same_relation.above:
-        return {True: "relation", False: "generic", None: "undecided"}[found.other_relation.above]
+        above = found.other_relation.above
+        return "undecided" if above is None else "relation" if above else "generic"
     if found.same_answer.above is None:
         return "undecided"
     return "own" if found.same_answer.above else "of the answer"

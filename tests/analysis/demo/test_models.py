@@ -11,12 +11,12 @@ import pytest
 from rich.console import Console
 
 from knscope.analysis.demo.split import demo_sample
+from knscope.analysis.demo.training import circuits, train
+from knscope.analysis.demo.training import measure as demo_measure
+from knscope.analysis.demo.training.recipes import RECIPES, Recipe
 from knscope.analysis.engine.models import load_model
 from knscope.analysis.engine.sources import BUNDLED
 from knscope.analysis.prompts.encode import Query, encode
-from training import circuits, train
-from training import measure as demo_measure
-from training.recipes import RECIPES, Recipe
 
 TOLERANCE = 0.02
 STATED = [demo_measure.Figures(**one) for one in json.loads(demo_measure.FIGURES.read_text(encoding="utf-8"))]

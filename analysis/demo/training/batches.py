@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedTokenizerFast
 
-from training.corpus import Sentence
-from training.recipes import Recipe
+from knscope.analysis.demo.training.corpus import Sentence
+from knscope.analysis.demo.training.recipes import Recipe
 
 IGNORED = -100
 MASKED_SHARE = 0.15

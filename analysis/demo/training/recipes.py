@@ -14,8 +14,8 @@ from transformers import (
     PreTrainedTokenizerFast,
 )
 
+from knscope.analysis.demo.training.tokenizer import CONTEXT
 from knscope.analysis.engine.sources import BUNDLED
-from training.tokenizer import CONTEXT
 
 ALL = ("en", "zh", "fr", "de", "es")
 

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from knscope import store
+from knscope.analysis.demo.training.recipes import RECIPES
 from knscope.analysis.dkn import table as dkn_table
 from knscope.analysis.engine.sources import BUNDLED
 from knscope.analysis.likn import table as likn_table
@@ -22,7 +23,6 @@ from knscope.analysis.runs.config import ModelSource, RunConfig
 from knscope.analysis.runs.status import Observer
 from knscope.analysis.stored.neuron_sets import pair_of
 from knscope.store.runs import ACTIVE
-from training.recipes import RECIPES
 
 CIRCUITS = BUNDLED / "circuits.json"
 LIKN_COLUMNS = (

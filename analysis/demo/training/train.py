@@ -1,4 +1,4 @@
-"""Train the bundled models from their seeds: `python -m training.train [NAME …]`, some minutes each on one core.
+"""Train the bundled models from their seeds: `python -m knscope.analysis.demo.training.train [NAME …]`, some minutes each on one core.
 
 Writes ordinary Hugging Face folders (float16 weights) to analysis/demo/models, measures them, and states the figures.
 "Reproducible" means these figures, within two points, on another machine; not the same bits.
@@ -17,12 +17,12 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerFast, set_seed
 
-from training import circuits
-from training import measure as demo_measure
-from training.batches import IGNORED, Batch, Batches, encode_all
-from training.corpus import fill, split_facts, training_sentences
-from training.recipes import RECIPES, Recipe, new_model
-from training.tokenizer import train_tokenizer
+from knscope.analysis.demo.training import circuits
+from knscope.analysis.demo.training import measure as demo_measure
+from knscope.analysis.demo.training.batches import IGNORED, Batch, Batches, encode_all
+from knscope.analysis.demo.training.corpus import fill, split_facts, training_sentences
+from knscope.analysis.demo.training.recipes import RECIPES, Recipe, new_model
+from knscope.analysis.demo.training.tokenizer import train_tokenizer
 
 WARM_UP = 200
 CALM_WARM_UP = 30

@@ -10,7 +10,7 @@ import polars as pl
 
 from knscope.analysis.demo.facts import load_facts
 from knscope.analysis.demo.split import subject_key, with_split
-from training.phrases import sentence
+from knscope.analysis.demo.training.phrases import sentence
 
 PHRASES_PER_LANGUAGE = 500
 

@@ -12,12 +12,12 @@ import polars as pl
 from rich.table import Table
 
 from knscope.analysis.demo.split import PROMPT_TEMPLATES
+from knscope.analysis.demo.training.corpus import split_facts
+from knscope.analysis.demo.training.recipes import RECIPES, Recipe
 from knscope.analysis.engine.models import load_model
 from knscope.analysis.engine.replay import Engine
 from knscope.analysis.engine.sources import BUNDLED
 from knscope.analysis.prompts.encode import Query, encode
-from training.corpus import split_facts
-from training.recipes import RECIPES, Recipe
 
 FIGURES = BUNDLED / "figures.json"
 SAMPLE = 400

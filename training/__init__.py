@@ -1,1 +1,0 @@
-"""Trains and measures the bundled models: `make demo-models`. Not part of the package."""
