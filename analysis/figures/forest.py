@@ -63,7 +63,7 @@ def forest(table: pl.DataFrame, form: Forest, controls: Sequence[str] = ()) -> F
     for panel in axes[len(parts) :]:
         panel.set_visible(False)
     beyond = _limits(axes[0], table, form)
-    goes_on = " (▸: its interval goes on)" if (table[form.high] > beyond).any() else ""
+    goes_on = " (▸: its interval goes on)" if (table[form.high].to_numpy() > beyond).any() else ""
     figure.supxlabel(form.xlabel + goes_on, fontsize="medium")
     colours = _colours(table, form)
     for panel, part in zip(axes, parts, strict=False):
@@ -89,12 +89,16 @@ def _rows(table: pl.DataFrame, form: Forest) -> dict[Row, int]:
 
 
 def _name_rows(axes: Axes, rows: Mapping[Row, int]) -> None:
-    """Names at the left of the axis; headings in their own empty lines, where a long one takes no room from the points."""
+    """Names at the left of the axis; headings in their own empty lines, from the figure's left edge, where a long one takes no room
+    from the points."""
     axes.set_yticks([line for (_, name), line in rows.items() if name], [name for _, name in rows if name])
     for (block, name), line in rows.items():
         if not name:
-            heading, across = ", ".join(map(str, block)), axes.get_yaxis_transform()
-            axes.text(0.02, line, heading, transform=across, fontsize=7, fontweight="bold", verticalalignment="center")
+            at = axes.annotate(
+                ", ".join(map(str, block)), (0.01, line), xycoords=("figure fraction", "data"), annotation_clip=False,
+                fontsize=7, fontweight="bold", verticalalignment="center",
+            )  # fmt: skip
+            at.set_in_layout(False)
     axes.set_ylim(len(rows) - 0.5, -0.5)
 
 

@@ -13,6 +13,7 @@ from textual.widgets import Input, Static
 from knscope.tui.app import Knscope
 from knscope.tui.dialogs.completing import either, path, words
 from knscope.tui.dialogs.form import FormScreen
+from knscope.tui.dialogs.text import TextScreen
 from knscope.tui.workbench import run_form, runs
 from knscope.tui.workbench.bench import LEAST
 from tests.tui.driver import Driver
@@ -83,6 +84,17 @@ async def test_run_form_stays_with_its_values_after_an_error(workbench: Make, mo
         assert values() == ["bert-en", "demo", "", "3", "amig", "attribution"]
 
 
+async def test_key_that_answers_a_dialog_does_nothing_behind_it(workbench: Make) -> None:
+    async with workbench().run_test(size=(80, 24)) as pilot:
+        driver = await Driver(pilot).ready()
+        told = list[str | None]()
+        driver.app.push_screen(TextScreen("asks", "text", [("enter", "yes", "answers")]), told.append)
+        await pilot.press("enter")
+        await driver.until(lambda: told, "it is answered")
+        await pilot.pause(0.1)
+        assert told == ["yes"] and driver.app.session.selection.level == "everything"
+
+
 async def test_a_terminal_that_is_too_small_says_so(workbench: Make) -> None:
     async with workbench().run_test(size=(50, 12)) as pilot:
         driver = Driver(pilot)
@@ -94,3 +106,6 @@ async def test_a_terminal_that_is_too_small_says_so(workbench: Make) -> None:
         bar: Any = driver.bench.query_one("ThresholdBar")
         await driver.until(lambda: "drops relative" in str(bar.render()), "how drops are measured is said")
         assert "counts above this share" in str(bar.render())
+        driver.bench.change(langs=("en",))
+        await driver.until(lambda: "τ fr" not in str(bar.render()), "one language is left")
+        assert all(text in str(bar.render()) for text in ("counts above this share", "drops relative"))

@@ -41,9 +41,7 @@ class CompareScreen(TextScreen):
     def __init__(
         self, title: str, text: Text, found: pl.DataFrame | None, answers: Sequence[tuple[str, str, str]] = ()
     ) -> None:
-        super().__init__(
-            title, text, (*answers, ("w", "", "turns: all, only A, both, only B")) if found is not None else answers
-        )
+        super().__init__(title, text, (*answers, ("w", "", "only A / both / only B")) if found is not None else answers)
         self._found = found
         self.where = ""
 

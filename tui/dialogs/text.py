@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import ClassVar
 
 from rich.text import Text
+from textual import events
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Vertical, VerticalScroll
@@ -49,10 +50,11 @@ class TextScreen(ModalScreen[str | None]):
         """Once everything is there."""
         self.query_one("#text").focus()
 
-    def on_key(self, event: object) -> None:
-        key = getattr(event, "key", "")
+    def on_key(self, event: events.Key) -> None:
+        """Leave with the key's word. The key ends here: what stands behind would take it for its own."""
         for wanted, word, _ in self._answers:
-            if word and key == wanted != "q":
+            if word and event.key == wanted != "q":
+                event.stop()
                 self.dismiss(word)
 
     def action_leave(self) -> None:

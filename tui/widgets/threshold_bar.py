@@ -21,6 +21,8 @@ from knscope.tui.thresholds import Threshold, changed, thresholds, value_of
 GAP = 2
 CHANGED = "*"
 """Follows a value that is not its default; stands in the gap."""
+EXPLAINED = 40
+"""Cells of what the marked threshold means: where they are not left beside all values, the values take two lines."""
 TYPED = "0123456789.-e"
 
 
@@ -139,7 +141,7 @@ class ThresholdBar(Widget, can_focus=True):
         places = []
         row = column = 0
         items = [(*item, cell_len(item[1]) + 1 + max(cell_len(item[2].rstrip(CHANGED)), 4)) for item in self._items()]
-        together = sum(wide + GAP for *_, wide in items) - GAP <= width
+        together = sum(wide + GAP for *_, wide in items) - GAP <= width - (EXPLAINED if self.explains else 0)
         for threshold, symbol, value, wide in items:
             first_other = threshold.name == "template_share" and not together
             if column and (first_other or column + wide > width):

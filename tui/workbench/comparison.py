@@ -88,7 +88,7 @@ class Comparison:
         session = self._bench.session
         answers = [("b", "b", "looks at B")]
         if session.kept is not None:
-            answers = [("c", "end", "ends the comparison"), ("a", "a", "goes back to A")]
+            answers = [("c", "end", "ends comparing"), ("a", "a", "goes back to A")]
         shown = session.shown()
         title = f"A | B · {shown.subject if shown else ''}"
         screen = CompareScreen(title, side_by_side(a, b, of_a, of_b, agree), found, answers)

@@ -147,7 +147,7 @@ class ModelDesk:
             elif word == "job":
                 self._runs.start_missing(found)
 
-        answers = (("enter", "here", "computes it here"), ("j", "job", "as a run that goes on without the workbench"))
+        answers = (("enter", "here", "computes it here"), ("j", "job", "starts a run of its own"))
         bench.app.push_screen(TextScreen("missing for this view", found.text(), answers), answer)
 
     def _compute(self, found: Lacking) -> None:

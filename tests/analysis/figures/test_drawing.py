@@ -167,7 +167,8 @@ def test_stability_is_a_block_a_kind_and_a_panel_a_model() -> None:
     one, two = axes_of("stability", pl.concat(models))
     assert points(one) == points(two) == [(0.5, 1), (0.9, 3)]
     assert texts(one) == ["a", "b", "nodes, against x", "seed, against y"]
-    assert axes_of("stability", STABILITY)[0].get_title(loc="left") == ""
+    alone = draw(Table("stability", "stability", STABILITY))
+    assert alone.axes[0].get_title(loc="left") == "" and alone.get_supxlabel() == "neurons in common (Jaccard)"
 
 
 def test_two_layers_are_points_and_three_are_a_line() -> None:
