@@ -17,10 +17,15 @@ LEAST = 1.0
 ENDS = "ends"
 """In a run's provenance: when it ends by its own clock, in seconds since 1970; None as long as it cannot tell."""
 RELATIVE = {
-    "predict": (0.02, 0.0), "scan": (0.0, 3.5), "edit": (0.002, 0.055), "activate": (0.05, 0.0), "wiring": (0.005, 0.0),
-}  # fmt: skip
+    "predict": (0.02, 0.5),
+    "scan": (0.0, 3.5),
+    "edit": (0.002, 0.065),
+    "neurons": (0.05, 4.0),
+    "activate": (0.04, 0.2),
+    "wiring": (0.004, 0.024),
+}
 """What a result takes of the time of an `amig` attribution until its own kind was timed, a part of it over the number of layers, each of
-which an attribution integrates over: a scan took 0.13 of it with 30 layers and 0.8 with 4. Others count as one."""
+which an attribution integrates over: a scan took 0.1 of it with 30 layers and 0.9 with 4. Others count as one."""
 CLAIM = 0.6
 """What a claim takes of an attribution by its method: those of right claims are stored."""
 APART = ("load", "predict")
@@ -98,21 +103,29 @@ class Speed:
         )
 
     def _pace(self, source: str, kind: str, layers: Mapping[str, int]) -> float | None:
-        """Worker seconds of a result: as timed in this run; else as in earlier ones, by how much slower the other kinds are now; else
-        what it is worth in the other kinds of the model, or of other models. Loads, and prompts predicted together, say little of them."""
+        """Worker seconds of a result: as timed in this run, where what the model's other kinds let expect counts as one unit."""
+        own, expected = self._summed.get(source, {}), self._expected(source, kind, layers)
+        if kind not in own:
+            return expected
+        told = expected is not None and kind not in APART and any(each not in (*APART, kind) for each in own)
+        unit = ROWS.get(kind.partition(" ")[0], 0) if told else 0
+        results, seconds = own[kind]
+        return (seconds + unit * (expected or 0.0)) / (results + unit)
+
+    def _expected(self, source: str, kind: str, layers: Mapping[str, int]) -> float | None:
+        """The pace of a kind by all others: as in earlier runs, by how much slower the others are now; else by what it is worth in the
+        other kinds of the model, or of other models. Loads, and prompts predicted together, say little of them."""
         own, kept = self._summed.get(source, {}), self._kept.get(source, {})
-        if kind in own:
-            return own[kind][1] / own[kind][0]
         if kind in kept:
             paces = {each: seconds / results for each, (results, seconds) in kept.items()}
-            slower = _rate((own[each], paces[each]) for each in own if each in paces and each not in APART)
+            slower = _rate((own[each], paces[each]) for each in own if each in paces and each not in (*APART, kind))
             return paces[kind] * (slower or 1.0)
         for models in ({source: own}, {source: kept}, self._summed):
             rate = _rate(
                 (held, _worth(each, layers.get(name, LAYERS)))
                 for name, kinds in models.items()
                 for each, held in kinds.items()
-                if each not in APART
+                if each not in APART and (name, each) != (source, kind)
             )
             if rate is not None and kind != "load":
                 return rate * _worth(kind, layers.get(source, LAYERS))

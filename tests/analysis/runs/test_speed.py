@@ -45,10 +45,10 @@ def test_time_left_is_unknown_until_more_than_predictions_was_timed() -> None:
     assert _paced(*loaded).seconds_for(left, 1) is None
     assert _paced(*loaded).seconds_for({("a", "predict", ""): 10}, 1) == 1.0
     timed = _paced(*loaded, (ATTRIBUTE, 1, 5.0))
-    assert timed.seconds_for(left, 1) == pytest.approx(1 + 4 * 5 + 100 * 0.01575 * 5)
-    assert timed.seconds_for(left, 1, {"a": 20}) == pytest.approx(1 + 4 * 5 + 100 * 0.00475 * 5)
+    assert timed.seconds_for(left, 1) == pytest.approx(1 + 4 * 5 + 100 * 0.01825 * 5)
+    assert timed.seconds_for(left, 1, {"a": 20}) == pytest.approx(1 + 4 * 5 + 100 * 0.00525 * 5)
     assert timed.seconds_for({("a", "attribute", "bkn"): 3}, 1) == pytest.approx(3 * 5 * 20 / 30)
-    assert timed.seconds_for({("b", "edit", ""): 4}, 1) == pytest.approx(4 * 0.01575 * 5)
+    assert timed.seconds_for({("b", "edit", ""): 4}, 1) == pytest.approx(4 * 0.01825 * 5)
     assert timed.seconds_for({("b", "load", ""): 1}, 1) is None
 
 
@@ -58,8 +58,17 @@ def test_kinds_not_timed_yet_go_as_in_earlier_runs_by_how_much_slower_the_others
     assert _paced(**earlier).seconds_for(left, 1) == pytest.approx(10 + 4 + 10)
     assert _paced((ATTRIBUTE, 5, 15.0), **earlier).seconds_for(left, 1) == pytest.approx(3 * (10 + 4 + 10))
     assert _paced((EDIT, 10, 2.0), **earlier).seconds_for({("a", "scan", "amig"): 10}, 1) == pytest.approx(
-        10 * 3.5 / 4 * 2.0 / (10 * 0.01575)
+        10 * 3.5 / 4 * 2.0 / (10 * 0.01825)
     )
+
+
+def test_what_the_other_kinds_let_expect_counts_as_one_unit_of_a_kind() -> None:
+    dear = ATTRIBUTE, 100, 100.0
+    expected = 0.002 + 0.065 / 4
+    speed = _paced(dear, (EDIT, 256, 256 * 3 * expected))
+    assert speed.seconds_for({("a", "edit", ""): 1}, 1) == pytest.approx(2 * expected)
+    alone = _paced((EDIT, 256, 256.0), (Unit("predict", "a"), 9, 1.0))
+    assert alone.seconds_for({("a", "edit", ""): 1}, 1) == pytest.approx(1.0)
 
 
 def test_a_phase_is_shared_by_as_many_workers_as_it_has_units_and_a_load_by_none() -> None:
