@@ -106,12 +106,10 @@ class Intake:
         try:
             gone = [versions.retire(cursor, model, self.large) for model in older]
             fresh = self._insert(cursor, shards)
-            changed = {model for rows in fresh.values() for model in rows.rows["model"].unique().to_pylist()} | set(
-                older
-            )
-            if (
-                together(shards, "template_order") is not None
-            ):  # decides between templates on which equally many are known
+            changed = {model for rows in fresh.values() for model in rows.rows["model"].unique().to_pylist()}
+            changed.update(older)
+            # The order decides between templates on which equally many facts are known.
+            if together(shards, "template_order") is not None:
                 changed |= {model for (model,) in cursor.execute("SELECT DISTINCT model FROM scan").fetchall()}
             count_scans(cursor, changed)
             cursor.execute("COMMIT")

@@ -36,9 +36,8 @@ def create(path: Path | str) -> Path:
         raise UserError(f"{folder} exists and is no store of results; name another folder")
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        write_json(
-            folder / STORE_FILE, {"format": FORMAT}
-        )  # first of all: two may begin at once, or one be killed here
+        # First of all: two may begin at once, or one be killed here.
+        write_json(folder / STORE_FILE, {"format": FORMAT})
         (folder / RUNS).mkdir(exist_ok=True)
         files.flush(folder)
         with suppress(OSError):  # a parent that this user may not list

@@ -116,9 +116,8 @@ def _error(one: Larger, seen: Sequence[tuple[int, ...]], after: Mapping[tuple[in
 
 def _row(counts: pl.DataFrame, own: pl.DataFrame, role: str) -> dict[str, object]:
     totals = {name: int(counts[name].sum()) for name in _COUNTS}
-    unread = (
-        bool(totals["missing"]) and not totals["ablated"]
-    )  # what no set was ablated of has no rate, not a rate of 0
+    # What no set was ablated of has no rate, not a rate of 0.
+    unread = bool(totals["missing"]) and not totals["ablated"]
     rate = (
         UNKNOWN
         if unread

@@ -231,9 +231,8 @@ class _Replay:
         if change.shape[1] == self.tokens:
             return after + change
         everyone = torch.arange(len(position), device=position.device)
-        return after.index_put_(
-            (everyone, position), change[:, 0], accumulate=True
-        )  # a gathered copy: ours to write to
+        # `after` is a gathered copy: ours to write to.
+        return after.index_put_((everyone, position), change[:, 0], accumulate=True)
 
     def _clean(self, recorded: Tensor, sequences: Tensor) -> Tensor:
         """Recorded hidden states of `sequences` at the tokens that are replayed: (rows, tokens, hidden)."""

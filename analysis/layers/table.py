@@ -21,9 +21,8 @@ def build(reader: Reader, view: View) -> Table:
     if hist.is_empty():
         frame = pl.DataFrame(schema={"layer": pl.Int64})
     else:
-        hist = hist.with_columns(
-            pl.col("share").round(12)
-        )  # sums in parallel differ in the last bits from time to time
+        # Sums in parallel differ in the last bits from time to time.
+        hist = hist.with_columns(pl.col("share").round(12))
         counts = hist.pivot("kind", index="layer", values="n", aggregate_function="first")
         shares = hist.pivot("kind", index="layer", values="share", aggregate_function="first")
         kinds = counts.columns[1:]

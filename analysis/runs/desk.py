@@ -126,9 +126,8 @@ class Desk:
             self._thread.join(patience)
         if self._executor is not None:
             self._executor.close()
-        said = (
-            self._failed and self._logs is not None and any(self._logs.iterdir())
-        )  # what failed says where its log is
+        # What failed says where its log is.
+        said = self._failed and self._logs is not None and any(self._logs.iterdir())
         if self._logs is not None and not said:
             shutil.rmtree(self._logs, ignore_errors=True)
 

@@ -130,10 +130,8 @@ class ModelWorker:
 
     def _write(self) -> None:
         assert self._process.stdin is not None
-        with (
-            contextlib.suppress(BrokenPipeError),
-            self._process.stdin as stdin,
-        ):  # its end is what the other thread reports
+        # The other thread reports the end of the process.
+        with contextlib.suppress(BrokenPipeError), self._process.stdin as stdin:
             while (line := self._requests.get()) is not None:
                 stdin.write(line)
                 stdin.flush()

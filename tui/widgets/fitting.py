@@ -51,9 +51,8 @@ def fit(columns: Sequence[Column], natural: Mapping[str, int], width: int) -> tu
         for place in short:
             more = min(each, spare, natural[shown[place].name] - widths[place])
             widths[place], spare = widths[place] + more, spare - more
-    if (
-        growing and spare <= PADDING
-    ):  # so that numbers stand at the right edge; far from their names they would be read amiss
+    # Numbers then stand at the right edge; far from their names they would be read amiss.
+    if growing and spare <= PADDING:
         widths[growing[-1]] += spare
     return tuple(zip(shown, widths, strict=True))
 

@@ -24,6 +24,7 @@ MOST = 8
 """Candidates that are shown."""
 _COLUMN = re.compile(r'"(\w+)" ([A-Z][A-Z\[\]]*)')
 _NAMED = re.compile(r"\b(?:FROM|JOIN)\s+([\w.]+)(?:\s*\([^()]*\))?(?:\s+(?:AS\s+)?(\w+))?", re.IGNORECASE)
+_NO_ALIAS = ("WHERE", "JOIN", "LEFT", "GROUP", "ORDER", "USING", "ON", "LIMIT", "UNION", "HAVING")
 _WORD = re.compile(r"[\w.]*$")
 _FUNCTIONS = """
 SELECT function_name, any_value(parameters) AS parameters FROM duckdb_functions()
@@ -90,13 +91,7 @@ def named(text: str) -> dict[str, str]:
     """Tables of a statement by the name they go by: their alias, or their own."""
     found = {}
     for table, alias in _NAMED.findall(text):
-        short = (
-            alias
-            if alias
-            and alias.upper()
-            not in ("WHERE", "JOIN", "LEFT", "GROUP", "ORDER", "USING", "ON", "LIMIT", "UNION", "HAVING")
-            else ""
-        )
+        short = "" if alias.upper() in _NO_ALIAS else alias
         found[short or table.rpartition(".")[2]] = table
     return found
 
@@ -119,9 +114,8 @@ def fitting(
 
     alias, dot, rest = begun.rpartition(".")
     every = list({word.text: word for of_table in names.columns.values() for word in of_table}.values())
-    if dot and (
-        alias in tables or alias not in ("view", "here")
-    ):  # an alias may be told later: a SELECT comes before its FROM
+    # An alias may be told later: a SELECT comes before its FROM.
+    if dot and (alias in tables or alias not in ("view", "here")):
         of_alias = columns(tables[alias]) if alias in tables else names.columns.get(alias, every)
         return rest, _matching(of_alias, rest)[:MOST]
     if len(begun) < 2:
