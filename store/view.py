@@ -92,11 +92,13 @@ class View:
     def with_tau(self, lang: str, value: float) -> View:
         return replace(self, taus=tuple((name, value if name == lang else tau) for name, tau in self.taus))
 
+    def parameters(self, *names: str) -> dict[str, Any]:
+        """Fields as parameters of a statement, which takes lists."""
+        found = {name: getattr(self, name) for name in names}
+        return {name: list(value) if isinstance(value, tuple) else value for name, value in found.items()}
+
     def to_json(self) -> dict[str, Any]:
-        plain = {name: getattr(self, name) for name in self.__dataclass_fields__}
-        return {name: list(value) if isinstance(value, tuple) else value for name, value in plain.items()} | {
-            "taus": self.tau
-        }
+        return self.parameters(*self.__dataclass_fields__) | {"taus": self.tau}
 
     @classmethod
     def from_json(cls, stored: Mapping[str, Any]) -> View:

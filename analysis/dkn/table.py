@@ -146,8 +146,7 @@ def _uncertain(degenerate: pl.DataFrame) -> tuple[str, ...]:
 
 def _twice(reader: Reader, view: View) -> tuple[str, ...]:
     """How many scans are stored but do not count because their fact was scanned on another query too."""
-    given = {"model": view.model, "method": view.method, "langs": list(view.langs)}
-    count = reader.sql(_ON_TWO_QUERIES, given).item()
+    count = reader.sql(_ON_TWO_QUERIES, view.parameters("model", "method", "langs")).item()
     return (f"scanned on two queries, and counted on the main one alone: {count:,} (fact, language)",) if count else ()
 
 

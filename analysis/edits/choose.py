@@ -28,7 +28,7 @@ from knscope.analysis.edits.sets import (
 )
 from knscope.analysis.edits.suppression import Sources, Suppressions
 from knscope.analysis.prompts.encode import Query
-from knscope.analysis.stored.facts import FIELDS, StoredFacts, stored_facts
+from knscope.analysis.stored.facts import FIELDS, StoredFacts, of_view, stored_facts
 from knscope.analysis.stored.negative import Sign, negative_neurons
 from knscope.analysis.stored.neuron_sets import Neurons, gather, pair_of
 from knscope.analysis.types import Bools, Ints
@@ -155,14 +155,10 @@ def wanted_of_set(
     facts, asked = _facts_and_others(reader, view, seed)
     addresses = reader.addresses(view.model)
     flat = neurons.flat(addresses, view.model)
-    rows = facts.frame.filter(pl.col("lang").is_in(view.langs))
-    made_for = [fact for fact in neurons.about.get("facts", ()) if fact in facts.relation]
-    for column, values in (("relation", view.relations), ("fact", view.facts or made_for), ("query", view.queries)):
-        rows = rows.filter(pl.col(column).is_in(values)) if values else rows
+    made_for = tuple(fact for fact in neurons.about.get("facts", ()) if fact in facts.relation)
+    rows = of_view(facts.frame, view.with_(facts=view.facts or made_for))
     found: list[WantedEdit] = []
-    for fact, lang in (
-        (rows.filter("known") if view.known else rows).select("fact", "lang").unique().sort("fact", "lang").iter_rows()
-    ):
+    for fact, lang in rows.select("fact", "lang").unique().sort("fact", "lang").iter_rows():
         found += asked.edit(SET, name, lang, fact, flat)
         found += asked.edit(SET, RANDOM[0], lang, fact, random_others(flat, addresses.width, label_seed(seed, fact)))
     return found if tuple(suppress) == ("zero",) else list(_suppressed(found, Suppressions(facts, seed), suppress))

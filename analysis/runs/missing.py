@@ -27,7 +27,7 @@ from knscope.analysis.runs.facts import other_facts
 from knscope.analysis.runs.keys import model_hash
 from knscope.analysis.runs.stored import ReaderStored
 from knscope.analysis.runs.units import ROLES, UNIT_ROWS, Unit
-from knscope.analysis.stored.facts import FIELDS, StoredFacts, attributed, stored_facts
+from knscope.analysis.stored.facts import FIELDS, StoredFacts, attributed, of_view, stored_facts
 from knscope.store import runs as run_files
 from knscope.store.errors import UserError
 from knscope.store.reader import Reader
@@ -163,13 +163,7 @@ def source_of(reader: Reader, row: Mapping[str, Any]) -> str:
 def _asked(reader: Reader, view: View, seed: int) -> _Asked:
     model = model_row(reader, view.model)
     facts = stored_facts(reader, view.model)
-    rows = facts.frame.filter(pl.col("lang").is_in(view.langs))
-    for column, values in (("relation", view.relations), ("fact", view.facts), ("query", view.queries)):
-        if values:
-            rows = rows.filter(pl.col(column).is_in(values))
-    if view.known:
-        rows = rows.filter("known")
-    return _Asked(reader, view, model, facts, rows, seed)
+    return _Asked(reader, view, model, facts, of_view(facts.frame, view), seed)
 
 
 def _attributions(asked: _Asked) -> tuple[list[Unit], set[str], dict[str, int], int]:

@@ -11,9 +11,11 @@ import polars as pl
 from knscope.analysis.prompts.encode import Query
 from knscope.store.main_query import QUERIES, main_queries
 from knscope.store.reader import Reader
+from knscope.store.view import View
 
 FIELDS = ("fact", "relation", "lang", "template", "subject", "object", "prefix", "alternatives")
 """Columns of `StoredFacts.frame` that make a Query."""
+_CHOSEN_BY = ("lang", "relation", "fact", "query")
 Mains = Mapping[tuple[str, str], Query]
 """The main query of each (fact, language)."""
 _ATTRIBUTED = """
@@ -52,6 +54,14 @@ class StoredFacts:
 def stored_facts(reader: Reader, model: str) -> StoredFacts:
     """Everything predicted with a model."""
     return StoredFacts(reader.sql(QUERIES, {"model": model}), subject_of(reader))
+
+
+def of_view(rows: pl.DataFrame, view: View) -> pl.DataFrame:
+    """The rows that a View speaks of, by those of the columns lang, relation, fact, query and known that there are."""
+    for column, values in zip(_CHOSEN_BY, (view.langs, view.relations, view.facts, view.queries), strict=True):
+        if values and column in rows.columns:
+            rows = rows.filter(pl.col(column).is_in(values))
+    return rows.filter("known") if view.known and "known" in rows.columns else rows
 
 
 def _mains(frame: pl.DataFrame) -> Mains:

@@ -10,7 +10,7 @@ import polars as pl
 
 from knscope.analysis.likn.mismatch import FactKeys
 from knscope.analysis.likn.neuron_sets import NeuronSets
-from knscope.analysis.stored.facts import subject_of
+from knscope.analysis.stored.facts import of_view, subject_of
 from knscope.analysis.stored.ranked import ranked
 from knscope.store.address import Addresses
 from knscope.store.reader import Reader
@@ -57,12 +57,8 @@ class Neurons:
 
 def gather(reader: Reader, view: View) -> Neurons:
     """Read the sets of a View's languages. Facts that the View filters out are not among them."""
-    names = {"model": view.model, "method": view.method, "langs": list(view.langs)}
     kn = reader.kn(view)
-    attributed = reader.sql(_ATTRIBUTED, {**names, "queries": list(view.queries)})
-    for column, chosen in (("relation", view.relations), ("fact", view.facts)):
-        if chosen:
-            attributed = attributed.filter(pl.col(column).is_in(chosen))
+    attributed = of_view(reader.sql(_ATTRIBUTED, view.parameters("model", "method", "langs", "queries")), view)
     if view.known:
         known = reader.queries(view).select("fact", "lang").unique()
         attributed = attributed.join(known, on=["fact", "lang"], how="semi")

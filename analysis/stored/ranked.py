@@ -44,15 +44,7 @@ def ranked(reader: Reader, view: View) -> pl.DataFrame:
 
     Ties go by layer and neuron. Depends on no threshold, and is kept while the store does not change.
     """
-    names = {
-        "model": view.model,
-        "method": view.method,
-        "langs": list(view.langs),
-        "relations": list(view.relations),
-        "facts": list(view.facts),
-        "queries": list(view.queries),
-        "known": view.known,
-    }
+    names = view.parameters("model", "method", "langs", "relations", "facts", "queries", "known")
     return reader.kept(("ranked", *(str(value) for value in names.values())), lambda: _ranked(reader, names))
 
 

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Any
 
 from knscope.analysis.statistics.table import Table
 from knscope.store.reader import Reader
 from knscope.store.view import View
 
+_NAMED = ("model", "method", "langs", "relations", "facts")
+"""Fields of a View that `_OF_VIEW` asks for."""
 _OF_VIEW = """
     FROM attribution a JOIN query q USING (query) JOIN prediction p ON p.query = a.query AND p.model = a.model
     WHERE a.model = $model AND a.method = $method AND list_contains($langs, q.lang)
@@ -51,7 +51,7 @@ class Integrals:
 
 def integrals(reader: Reader, view: View) -> Integrals | None:
     """None where the method has no integrals, or nothing is stored."""
-    given = {**_named(view), "known": view.known}
+    given = view.parameters(*_NAMED, "known")
 
     def look() -> Integrals | None:
         row = reader.sql(_PATHS, given).row(0)
@@ -62,14 +62,14 @@ def integrals(reader: Reader, view: View) -> Integrals | None:
 
 def knows_any(reader: Reader, view: View) -> bool:
     """Whether the model knows any of the View's attributed facts: where it knows none, tables show all."""
-    return any(row["known"] for row in reader.sql(_COUNTS, _named(view)).iter_rows(named=True))
+    return any(row["known"] for row in reader.sql(_COUNTS, view.parameters(*_NAMED)).iter_rows(named=True))
 
 
 def left_out(reader: Reader, view: View) -> str:
     """Attributed facts that the View leaves out because the model does not know them; empty where it leaves out none."""
     if not view.known:
         return ""
-    counts = {str(row["lang"]): row for row in reader.sql(_COUNTS, _named(view)).iter_rows(named=True)}
+    counts = {str(row["lang"]): row for row in reader.sql(_COUNTS, view.parameters(*_NAMED)).iter_rows(named=True)}
     rows = [(lang, counts[lang]) for lang in view.langs if lang in counts and counts[lang]["prompts"]]
     if not rows:
         return ""
@@ -87,8 +87,3 @@ def said_below(reader: Reader, view: View) -> tuple[str, ...]:
 def with_standing(table: Table, reader: Reader, view: View) -> Table:
     """The table with these lines among its notes."""
     return replace(table, notes=(*table.notes, *said_below(reader, view)))
-
-
-def _named(view: View) -> Mapping[str, Any]:
-    names = ("model", "method", "langs", "relations", "facts")
-    return {name: value if isinstance(value := getattr(view, name), str) else list(value) for name in names}
