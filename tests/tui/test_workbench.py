@@ -481,7 +481,7 @@ async def test_dkn_pane_fits_its_rates_to_its_height(workbench: Make) -> None:
         for size, whole in (((120, 20), False), (WIDE, True)):
             await pilot.resize_terminal(*size)
             await driver.until(
-                lambda whole=whole: ("members by layer" in str(rates.render())) == whole, "the rates are told anew"
+                lambda whole=whole: ("members L0" in str(rates.render())) == whole, "the rates are told anew"
             )
 
 
@@ -598,5 +598,6 @@ async def test_runs_pane_and_header_tell_for_how_long_a_run_has_been_silent() ->
     failures = tuple(f"row {number} failed" for number in range(6))
     failed = replace(silent, record=replace(record, failures=failures, started=100.0, heartbeat=160.0, computed=2))
     assert "row 2" in describe(failed) and "and 3 more" in describe(failed) and "row 5" in describe(failed, 20)
+    assert "languages" not in describe(failed), "of questions and views there is no choice to tell"
     assert "took 60 s" in describe(failed) and "2 computed, 1 found stored" in describe(failed)
     assert "silent" not in headline([replace(silent, unheard=20.0)]) + describe(replace(silent, unheard=20.0))

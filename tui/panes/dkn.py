@@ -127,9 +127,8 @@ def rates_text(result: Pairs) -> Text:
                 f"{row[kind]:>6,}{cells.percent(row[kind] / row['pairs']):>7}", style="bold" if role == "kn" else ""
             )
     if any(result.by_layer):
-        text.append("\nmembers by layer ", style="dim")
+        text.append(f"\nmembers L0–L{len(result.by_layer) - 1} ", style="dim")
         text.append(spark(list(result.by_layer)), style="bold")
-        text.append(f"  L0–L{len(result.by_layer) - 1}", style="dim")
     return text
 
 

@@ -90,17 +90,17 @@ def _served(address: str, frame: pl.DataFrame) -> tuple[str, ...]:
     return (
         f"in N of    {cells.several(frame['fact'].n_unique(), 'fact')}: {of} · {by_lang}",
         f"  of       {said}",
-        f"           best place {best} · {effect} · in {cells.several(pairs, 'pair')}",
+        f"           {effect} · best place {best} · {cells.several(pairs, 'pair')}",
     )
 
 
 def _written(writes: pl.DataFrame) -> tuple[str, ...]:
     if writes.is_empty():
         return (UNREAD,)
-    seen = f"the head sees {writes['seen'][0]:.1f} × random"
     return (
         f"promotes   {words(writes['promotes'].to_list(), 8)}",
-        f"suppresses {words(writes['suppresses'].to_list(), 5)} · {seen}",
+        f"suppresses {words(writes['suppresses'].to_list(), 5)}",
+        f"head sees  {writes['seen'][0]:.1f} × what it sees of random vectors",
     )
 
 
@@ -137,8 +137,8 @@ def _kinds(kinds: pl.DataFrame) -> str:
     if kinds.is_empty():
         return ""
     row = kinds.row(0, named=True)
-    shares = f"same answer {cells.percent(row['same_answer'])} · same relation {cells.percent(row['same_relation'])}"
-    return f"also in N  {shares} · other relations {cells.percent(row['other_relation'])}"
+    shares = f"answer {cells.percent(row['same_answer'])} · relation {cells.percent(row['same_relation'])}"
+    return f"also in N  {shares} · others {cells.percent(row['other_relation'])}"
 
 
 def _read(reads: pl.DataFrame) -> tuple[str, ...]:

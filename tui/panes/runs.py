@@ -211,12 +211,14 @@ def _details(one: RunStatus) -> list[str]:
     record = one.record
     config, run = record.config, record.provenance
     took = duration(record.heartbeat - record.started) if record.started and record.heartbeat > record.started else ""
-    libraries = run.get("libraries", {})
+    libraries, every = run.get("libraries", {}), "all" if config.get("models") else ""
     told = (
         ("run", f"{record.run}{f', took {took}' if took else ''}"),
         ("results", f"{record.computed:,} computed, {max(0, record.done - record.computed):,} found stored"),
-        ("languages", ", ".join(config.get("langs") or ()) or (config.get("models") and "all")),
-        ("relations", ", ".join(config.get("relations") or ()) or (config.get("models") and "all")),
+        *(
+            (name, ", ".join(config.get(key) or ()) or every)
+            for name, key in (("languages", "langs"), ("relations", "relations"))
+        ),
         ("templates", config.get("templates")),
         ("precision", config.get("dtype")),
         ("device", run.get("device")),
