@@ -109,3 +109,20 @@ async def test_a_terminal_that_is_too_small_says_so(workbench: Make) -> None:
         driver.bench.change(langs=("en",))
         await driver.until(lambda: "τ fr" not in str(bar.render()), "one language is left")
         assert all(text in str(bar.render()) for text in ("counts above this share", "drops relative"))
+
+
+async def test_set_that_is_not_found_leads_back_to_its_form(workbench: Make) -> None:
+    async with workbench().run_test(size=(80, 24)) as pilot:
+        await Driver(pilot).ready()
+        await pilot.press("I")
+        driver = Driver(pilot)
+        await driver.until(lambda: pilot.app.screen.query("#field-file"), "the form is there")
+        first = pilot.app.screen
+        pilot.app.screen.query_one("#field-file", Input).value = "nosuch"
+        await pilot.press("enter")
+        await driver.until(
+            lambda: pilot.app.screen is not first and pilot.app.screen.query("#field-file"), "it is back"
+        )
+        said: Any = pilot.app.screen.query_one(".bad")
+        assert "no list of neurons" in str(said.render())
+        assert pilot.app.screen.query_one("#field-file", Input).value == "nosuch"

@@ -33,15 +33,18 @@ class WhatIf:
     def __init__(self, bench: Bench, desk: ModelDesk) -> None:
         self._bench, self._desk = bench, desk
 
-    def open_file(self) -> None:
-        """Ask for the file of a neuron set, and open the dialog for it."""
+    def open_file(self, file: str = "", error: str = "") -> None:
+        """Ask for the file of a neuron set, and open the dialog for it.
+
+        :param error: what was wrong with `file` the last time
+        """
 
         def begin(values: dict[str, str] | None) -> None:
             if values is not None:
                 self.open(values["file"])
 
-        field = Field("file", "set", "", "a list's name, or a neuron set: .json or .safetensors", complete=path_of)
-        self._bench.app.push_screen(FormScreen("what if · neurons of a file or list", [field]), begin)
+        field = Field("file", "set", file, "a list's name, or a neuron set: .json or .safetensors", complete=path_of)
+        self._bench.app.push_screen(FormScreen("what if · neurons of a file or list", [field], error=error), begin)
 
     def open(self, file: str = "") -> None:
         """Open the dialog for the neurons of a file, or for the neuron, the pair or the fact's set that is marked."""
@@ -59,10 +62,17 @@ class WhatIf:
                 if file
                 else partial(_found, reader, view, row["fact"], row["lang"], named, shared),
                 partial(self._show, reader, view, f"{row['subject']} → {row['object']}"),
-                lambda error: bench.say(f"The set could not be found: {error}"),
+                partial(self._not_found, file),
                 group="whatif",
                 exclusive=True,
+                what="looking up the neurons",
             )
+
+    def _not_found(self, file: str, error: BaseException) -> None:
+        if file and self._bench.app.screen is self._bench:
+            self.open_file(file, str(error))
+        else:
+            self._bench.say(f"The set could not be found: {error}")
 
     def _marked_query(self) -> Mapping[str, Any] | None:
         from knscope.tui.widgets.frame_table import FrameTable
