@@ -9,7 +9,6 @@ import time
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import polars as pl
 import pytest
@@ -30,6 +29,7 @@ from knscope.tui.cli import run_app
 from knscope.tui.commands import common, inspect, reference, run
 from knscope.tui.commands.query import _solved
 from knscope.tui.printing import output
+from tests.analysis.runs import inline_job
 
 
 @pytest.fixture(scope="module")
@@ -319,17 +319,6 @@ def test_absolute_source_finds_bundled_models_unless_a_folder_has_the_name(
     assert absolute_source("gpt2-multi") == str(own)
 
 
-def in_this_process(part: str, *arguments: str) -> Any:
-    """What `common.child` gives, without another process, which takes seconds to import torch."""
-    from knscope.analysis.api import question
-    from knscope.analysis.runs import inspection
-
-    if part == "question":
-        return question.answer(question.Question.from_json(arguments[0]), lambda done, total: None)
-    source, _, device, _, dtype = arguments
-    return inspection.inspect_model(source, device, dtype)
-
-
 def test_models_inspect_prints_tables_and_json(
     tiny_models: Mapping[str, Path], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -345,7 +334,7 @@ def test_models_inspect_prints_tables_and_json(
         "substitute",
     ):
         assert line in told
-    monkeypatch.setattr(common, "child", in_this_process)
+    monkeypatch.setattr(common, "child", inline_job.child)
     assert run_app(["models", "inspect", str(folder), "--json"]) == 0
     report = json.loads(capsys.readouterr().out)
     assert report["substitute"] == "<eos>"
@@ -418,7 +407,7 @@ def test_query_shows_the_likeliest_answers_and_the_neurons_of_each_named_one(
     for answer in ("paris", "berlin"):
         scores = [row["score"] for row in tables["neurons"] if row["answer"] == answer]
         assert 0 < len(scores) <= 20 and scores == sorted(scores, reverse=True)
-    monkeypatch.setattr(common, "child", in_this_process)
+    monkeypatch.setattr(common, "child", inline_job.child)
     assert run_app([*asked, "--answer", "zzyzx"]) == 2
     assert "unknown to the model's tokenizer" in capsys.readouterr().err
 

@@ -20,7 +20,7 @@ from knscope.store.errors import UserError
 from knscope.store.view import View
 from knscope.tui.cli import run_app
 from knscope.tui.workbench import whatif
-from tests.analysis.runs.inline_job import execute
+from tests.analysis.runs.inline_job import child, execute
 
 
 @pytest.fixture(scope="module")
@@ -176,8 +176,12 @@ def test_what_if_takes_the_neurons_of_a_file_and_refuses_those_of_another_model(
 
 
 def test_query_says_what_a_model_answers_with_a_set_scaled(
-    place: Path, tiny_models: Mapping[str, Path], capsys: pytest.CaptureFixture[str]
+    place: Path,
+    tiny_models: Mapping[str, Path],
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    monkeypatch.setattr("knscope.tui.commands.common.child", child)
     source, file = str(tiny_models["decoder"]), place.parent / "set.json"
     prompt = "the capital of france is"
     asked = ["query", source, prompt, "--answer", "paris", "--device", "cpu", "--method", "activation", "--top", "3"]

@@ -18,6 +18,7 @@ from knscope.analysis.prompts.encode import Query
 from knscope.analysis.statistics.bootstrap import Interval
 from knscope.store.errors import UserError
 from knscope.tui.cli import run_app
+from tests.analysis.runs import inline_job
 
 UP, FLAT, NONE = Interval(0.2, 0.1, 0.3), Interval(0.0, -0.1, 0.1), Interval(0.2, None, None)
 
@@ -97,7 +98,7 @@ def test_other_facts_share_neither_subject_nor_answer_with_the_own_ones() -> Non
 
 
 def test_judge_measures_the_set_and_random_ones_alike_wherever_it_is_run(
-    tiny_models: Mapping[str, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    tiny_models: Mapping[str, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     model = knscope.load(str(tiny_models["decoder"]), device="cpu")
     subjects = ("france", "germany", "spain", "paris", "berlin", "a")
@@ -146,5 +147,6 @@ def test_judge_measures_the_set_and_random_ones_alike_wherever_it_is_run(
     judged = knscope.NeuronSet.load(sent)
     assert judged.neurons == neurons.neurons and judged.model == neurons.model
     assert judged.about["verdict"]["verdict"] == table["rows"][0]["verdict"]
+    monkeypatch.setattr("knscope.tui.commands.common.child", inline_job.child)
     assert run_app([*asked[:2], str(tiny_models["encoder"]), *asked[3:]]) == 2
     assert "these neurons are of" in json.loads(capsys.readouterr().err.splitlines()[-1])["error"]["message"]
