@@ -108,7 +108,8 @@ def find_sites(model: nn.Module, ids: Tensor, pattern: str | None = None, within
     blocks = _blocks(model, candidates, linears)
     events = _trace(model, ids, blocks, set(candidates), linears)
     opened = {f"{name}.down_proj": one for name, one in model.named_modules() if isinstance(one, Experts)}
-    return _anatomy(events, linears, type(model).__name__, "decoder" if within else "", opened, ids.numel())
+    asked = 0 if within else ids.numel()  # the decoder of two stacks has tokens of its own
+    return _anatomy(events, linears, type(model).__name__, "decoder" if within else "", opened, asked)
 
 
 def _ran(model: nn.Module, ids: Tensor, names: list[str]) -> list[str]:
@@ -200,7 +201,7 @@ def _apply_linear(module: nn.Module, x: Tensor) -> Tensor:
 def _anatomy(
     events: list[_Event], linears: dict[str, Any], family: str, stack: str, opened: dict[str, Experts], asked: int
 ) -> Anatomy:
-    """`opened`: experts by the path of the second linear that serves them all; `asked`: tokens of the probe."""
+    """`opened`: experts by the path of the second linear that serves them all; `asked`: tokens of the probe; 0: other than the stack's."""
     blocks: list[Block] = []
     sites: list[Site] = []
     feeders: list[_Event] = []
@@ -213,7 +214,7 @@ def _anatomy(
             feeders.append(event)
         else:
             _check_site(event, linears, family, tokens, hidden)
-            if tokens != asked:
+            if asked and tokens != asked:
                 raise ModelError(
                     f"{family} computes on {tokens} positions where the prompt has {asked} tokens, so none of its activations is a "
                     "prompt token's own"

@@ -556,6 +556,7 @@ def test_exit_codes_are_an_interface_documented_alike_everywhere(capsys: pytest.
 
 def test_sigint_ends_a_command_that_a_shell_started_in_the_background(monkeypatch: pytest.MonkeyPatch) -> None:
     taken: list[object] = []
+    monkeypatch.setattr("knscope.store.safe_path.clean", lambda: None)
     monkeypatch.setattr("knscope.tui.printing.streams.take_over", lambda: None)
     monkeypatch.setattr("knscope.store.ending.end", taken.append)
     monkeypatch.setattr(cli, "run_app", lambda arguments: taken.append(signal.getsignal(signal.SIGINT)))

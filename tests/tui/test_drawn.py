@@ -83,7 +83,7 @@ async def test_enter_leads_from_edits_to_facts_and_from_checks_to_the_curve(tmp_
         await driver.do("tab.edits")
         table = driver.table("edits")
         assert {"1", "2"} <= set(table.frame["table"]) and "[" in "".join(table.frame["_specific"])
-        names = ("table", "lang", "edited", "d", "vs_random_interval")
+        names = ("table", "lang", "edited", "d", "verdict")
         assert [column.name for column, _ in table._shown][:5] == list(names)
         wide = {column.name: width for column, width in table._shown}
         longest = {
