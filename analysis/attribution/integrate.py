@@ -277,7 +277,7 @@ class _Group:
             clean = self.prepared.activations[0][ends]
             unchanged = brought(self.circuit, self.prepared.recipe, 0, clean + zeros[0], clean)
             values[0] = torch.cat([unchanged, *([values[0]] if 0 in leaves else [])])
-        later = {number: partial(tapped, zero) for number, zero in enumerate(zeros) if number}
+        later = {number: partial(tapped, zero, position[:n]) for number, zero in enumerate(zeros) if number}
         rows = Rows(self.prepared.sequence[state], position, [0] * n + layer.tolist())
         logits = replay(self.circuit, self.prepared.recording, rows, values, self.prepared.recipe, later)
         f, slope = value_and_slope(self.method.target, logits.detach(), self.prepared.gold[state])

@@ -30,6 +30,7 @@ class Recipe:
     prefix: causal models compute the answer position alone, over cached keys and values.
     cut: where all tokens but the answer's are dropped: after the last `block`, before the `head`, or `none`.
     tail: an entering row skips its block up to the neurons, which no edit of that block can change.
+    narrow: the last block's MLP runs for the answer position alone.
     sum: rows enter with the change of the second MLP linear's output instead of with neurons. It is added to the block's
     recorded output, and nothing of the block is run: exact where no norm follows the MLP.
     """
@@ -38,6 +39,7 @@ class Recipe:
     prefix: bool = False
     cut: str = "none"
     tail: bool = False
+    narrow: bool = False
     sum: bool = False
 
     @property
@@ -45,11 +47,16 @@ class Recipe:
         """Whether entering rows leave out what precedes the neurons in their block."""
         return self.tail or self.sum
 
+    @property
+    def needs_tail(self) -> bool:
+        """Whether entering rows run what follows the neurons in their block, and that alone."""
+        return self.tail and not self.sum
+
     def __str__(self) -> str:
         if self.enter == "start":
             return "full forward"
         how = "each row from its own block" if self.enter == "own" else "from the lowest edited block"
-        noted = ((self.prefix, "cached prefix"), (self.tail, "tail"), (self.sum, "sum"))
+        noted = ((self.prefix, "cached prefix"), (self.needs_tail, "tail"), (self.sum, "sum"), (self.narrow, "narrow"))
         notes = [text for on, text in noted if on]
         return f"replay {how}" + (f" ({', '.join(notes)})" if notes else "")
 
@@ -113,12 +120,15 @@ class Circuit:
         for index, block in enumerate(anatomy.blocks):
             self._blocks.setdefault(model.get_submodule(block.module), []).append(index)
         self._sites: dict[nn.Module, dict[int, int]] = {}
+        self._feeders: dict[nn.Module, int] = {}
         self.experts: dict[nn.Module, int] = {}
         for site in anatomy.sites:
             module = model.get_submodule(site.feeders[0] if pre_act else site.module)
             self._sites.setdefault(module, {})[site.block] = site.layer
             if site.experts > 1:
                 self.experts[model.get_submodule(site.module.rpartition(".")[0])] = site.layer
+            if site.block == self.n_blocks - 1:
+                self._feeders |= {model.get_submodule(name): site.layer for name in site.feeders}
         second = [model.get_submodule(site.module) for site in anatomy.sites]
         self.linears = second if all(map(is_plain, second)) else []
         """The second MLP linear of each layer; none where one of them is no plain matrix."""
@@ -159,10 +169,12 @@ class Circuit:
         on_block: OnBlock,
         on_site: OnTensor,
         on_head: Callable[[Tensor], Tensor] | None = None,
+        on_feeder: OnTensor | None = None,
         head: bool = True,
         on_routing: OnRouting | None = None,
     ) -> Iterator[None]:
-        """Route every block, every site and the head's input through callbacks. Without `head` the head returns its input."""
+        """Route every block, every site, the head's input and the input of the last block's MLP through callbacks.
+        Without `head` the head returns its input."""
         current, home = -1, self._home
         on_block, on_site = home.blocks(on_block), home.tensors(on_site)
 
@@ -181,12 +193,18 @@ class Circuit:
         def layer_of(by_block: dict[int, int]) -> int:
             return by_block[current]
 
+        def in_last() -> bool:
+            return current == self.n_blocks - 1
+
         with self._undone() as handles:
             for module, by_block in self._sites.items():
                 if self.pre_act:
                     handles.append(module.register_forward_hook(_site_output(on_site, layer_of, by_block)))
                 else:
                     handles.append(module.register_forward_pre_hook(_site_input(on_site, layer_of, by_block)))
+            for module, layer in self._feeders.items() if on_feeder else ():
+                assert on_feeder is not None
+                handles.append(module.register_forward_pre_hook(_feeder_input(home.tensors(on_feeder), layer, in_last)))
             for module, layer in self.experts.items() if on_routing else ():
                 assert on_routing is not None
                 handles.append(module.register_forward_pre_hook(_routed(on_routing, layer)))
@@ -241,6 +259,14 @@ def _routed(on_routing: OnRouting, layer: int) -> Callable[..., Any]:
         hidden, index, weights = args
         found = on_routing(layer, (index, weights))
         return (hidden, *(new.to(hidden.device) for new in found))
+
+    return hook
+
+
+def _feeder_input(change: OnTensor, layer: int, in_last: Callable[[], bool]) -> Callable[..., Any]:
+    def hook(_module: nn.Module, args: tuple[Any, ...]) -> tuple[Any, ...] | None:
+        new = change(layer, args[0]) if in_last() else None
+        return None if new is None else (new, *args[1:])
 
     return hook
 

@@ -68,7 +68,7 @@ def record(
 
     caching = recipe.prefix and kept > 0
     on_head = cut if recipe.cut == "head" else None
-    with torch.no_grad(), circuit.wired(on_block, on_site, on_head, n_logits > 0, on_routing):
+    with torch.no_grad(), circuit.wired(on_block, on_site, on_head, None, n_logits > 0, on_routing):
         out = circuit.model(input_ids=ids, **({"use_cache": caching} if circuit.decodes else {}))
     every = out.logits.to(ids.device)
     logits = every[asked, places] if recipe.cut == "none" else every[:n_logits, 0]
@@ -149,7 +149,7 @@ class _Replay:
     def run(self) -> Tensor:
         ids, kwargs = self.recording.ids, {}
         ids = ids[:1] if self.recipe.enter == "own" else ids[self.rows.sequence]
-        if self.recipe.tail:
+        if self.recipe.needs_tail:
             self.entries = {self.sites[layer].block: self._entry(*self.ranges[layer]) for layer in self.values}
         if self.recipe.prefix:
             ids = ids[:, self.prefix : self.prefix + 1]
@@ -157,8 +157,10 @@ class _Replay:
             kwargs = {"past_key_values": self.cache, "use_cache": True}
         elif self.circuit.decodes:
             kwargs = {"use_cache": False}
+        narrow = self.recipe.narrow and self.tokens > 1
         on_head = self._cut if self.recipe.cut == "head" else None
-        with self.circuit.wired(self._on_block, self._on_site, on_head, on_routing=self._on_routing):
+        on_feeder = self._on_feeder if narrow else None
+        with self.circuit.wired(self._on_block, self._on_site, on_head, on_feeder, on_routing=self._on_routing):
             logits = self.circuit.model(input_ids=ids, **kwargs).logits.to(self.position.device)
         cut = (logits if self.recipe.cut != "none" else take(logits, self.position)).squeeze(1)  # (rows, vocabulary)
         assert isinstance(cut, Tensor)
@@ -239,7 +241,7 @@ class _Replay:
         return recorded[sequences, self.prefix : self.prefix + 1] if self.recipe.prefix else recorded[sequences]
 
     def _cut(self, h: Tensor) -> Tensor:
-        return take(h, self.position)
+        return h if h.shape[1] == 1 else take(h, self.position)
 
     # --- sites ---
 
@@ -251,6 +253,8 @@ class _Replay:
         active = self._active(layer)
         new = x.view(active, -1, x.shape[-1])
         position = self.position[:active]
+        if new.shape[1] == 1:  # a narrow last block
+            position = torch.zeros_like(position)
         if layer in self.values and not self.recipe.skips:
             lo, hi = self.ranges[layer]
             new = Put.apply(new, self.values[layer].to(x.dtype), lo, hi, position)  # type: ignore[no-untyped-call]
@@ -267,6 +271,8 @@ class _Replay:
         def recorded(each: Tensor) -> Tensor:
             if tokens == 1 and self.recipe.prefix:
                 return each[sequences, self.prefix]
+            if tokens == 1:  # a narrow last block
+                return each[sequences, self.position[:active]]
             return each[sequences].flatten(0, 1)
 
         index, weights = map(recorded, self.recording.routing[layer])
@@ -289,6 +295,10 @@ class _Replay:
         values = values if values.dim() == 3 else values[:, None]
         padded = values.new_zeros((entry.copies * n, *values.shape[1:])).index_copy(0, entry.slot, values)
         return padded.view(entry.copies, n, *values.shape[1:])
+
+    def _on_feeder(self, _layer: int, x: Tensor) -> Tensor | None:
+        """Run the last block's MLP for the answer position alone; the other positions are never read."""
+        return None if self.now is not None else take(x, self.position[: x.shape[0]])
 
     def _entry(self, lo: int, hi: int) -> _Entry:
         sequences, which, counts = torch.unique(self.rows.sequence[lo:hi], return_inverse=True, return_counts=True)

@@ -56,10 +56,13 @@ class Put(torch.autograd.Function):
         return grads[0], grads[0][ctx.lo : ctx.hi] if ctx.whole else grads[0][ctx.index], None, None, None
 
 
-def tapped(leaf: Tensor, x: Tensor, position: Tensor) -> Tensor:
+def tapped(leaf: Tensor, answer: Tensor, x: Tensor, position: Tensor) -> Tensor:
     """Return x (rows, tokens, width) unchanged; the gradient of its first n rows also goes to `leaf`: (n, width) at the
-    answer position, or (n, tokens, width)."""
-    tapped = _Tap.apply(x, leaf, position[: len(leaf)])  # type: ignore[no-untyped-call]
+    answer position, or (n, tokens, width).
+
+    In a last block that runs for the answer position alone, `position` is 0 and `answer` the position in the prompt.
+    """
+    tapped = _Tap.apply(x, leaf, position[: len(leaf)], answer)  # type: ignore[no-untyped-call]
     assert isinstance(tapped, Tensor)
     return tapped
 
@@ -68,13 +71,18 @@ class _Tap(torch.autograd.Function):
     """x + zeros without a copy: x itself, whose gradient is also that of the zeros."""
 
     @staticmethod
-    def forward(ctx: Any, x: Tensor, leaf: Tensor, position: Tensor) -> Tensor:
-        ctx.leaf, ctx.position = leaf.shape, position
+    def forward(ctx: Any, x: Tensor, leaf: Tensor, position: Tensor, answer: Tensor) -> Tensor:
+        ctx.leaf, ctx.position, ctx.answer = leaf.shape, position, answer
         return x.view_as(x)
 
     @staticmethod
-    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, Tensor, None]:
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, Tensor, None, None]:
         n, grad = ctx.leaf[0], grads[0]
-        if len(ctx.leaf) == 3:
-            return grad, grad[:n], None
-        return grad, grad[torch.arange(n, device=grad.device), ctx.position], None
+        everyone = torch.arange(n, device=grad.device)
+        if len(ctx.leaf) == 2:
+            return grad, grad[everyone, ctx.position], None, None
+        if grad.shape[1] == ctx.leaf[1]:
+            return grad, grad[:n], None, None
+        whole = grad.new_zeros(ctx.leaf)
+        whole[everyone, ctx.answer] = grad[everyone, ctx.position]
+        return grad, whole, None, None

@@ -6,6 +6,7 @@ prompts, at the lowest, a middle and the last layer, in one pass. Logits and gra
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import replace
 from typing import Any
 
@@ -79,22 +80,29 @@ class Proof:
             self._known.keep(self._ways, self.cost)
 
     def _fastest(self, case: Case, literal: _Literal) -> Way:
-        """The first exact base recipe, or the same with the saving that is exact too."""
+        """The first exact base recipe, with every saving that stays exact on top of it."""
         circuit, refused = self._circuit, list[tuple[str, str]]()
+
+        def first_exact(recipes: Iterable[Recipe]) -> tuple[Recipe, float] | None:
+            for recipe in recipes:
+                why, error = literal.compare(circuit, recipe)
+                if not why:
+                    return recipe, error
+                refused.append((recipe.detail, why))
+            return None
+
         prefix = case.prefix and not case.whole
         only = self._only and replace(self._only, prefix=self._only.prefix and prefix)
         for base in [only] if only else _bases(circuit.decodes and prefix):
             bare = bool(only) or base.enter == "start" or not circuit.has_one_site_a_block
-            savings = [] if bare else [replace(base, tail=True)]
-            if savings and circuit.is_linear and case.linear:
-                savings.insert(0, replace(base, sum=True))
+            together, apart = ((), ()) if bare else _savings(base, circuit.is_linear and case.linear)
             before = len(refused)
-            for recipe in (*savings, base):
-                why, error = literal.compare(circuit, recipe)
-                if not why:
-                    return Way(recipe, error, tuple(refused))
-                refused.append((recipe.detail, why))
-            del refused[before:-1]  # a base that is not exact says why for its savings too
+            if found := first_exact(together):
+                return Way(*found, tuple(refused))
+            why, error = literal.compare(circuit, base)
+            if not why:
+                return Way(*(first_exact(apart) or (base, error)), tuple(refused))
+            refused[before:] = [(base.detail, why)]
         name = type(circuit.model).__name__
         raise ModelError(f"edits of the neurons of {name} cannot be proven exact: {refused[-1][0]} {refused[-1][1]}")
 
@@ -103,6 +111,14 @@ def prove(circuit: Circuit, loaded: LoadedModel, only: Recipe | None = None, rem
     """Find the fastest exact way. Raises ModelError when not even full forwards agree, or `only` is not exact.
     `remember`: use what is known of the very same model, and keep what is found."""
     return Proof(circuit, loaded, only, Remembered.of(loaded) if remember and only is None else None)
+
+
+def _savings(base: Recipe, linear: bool) -> tuple[tuple[Recipe, ...], tuple[Recipe, ...]]:
+    """Recipes that save more than `base`, fastest first: to be tried before it, and where it is exact and those are not."""
+    most = replace(base, tail=True, narrow=not base.prefix)
+    sums = (replace(most, sum=True),) if linear else ()
+    apart = (*(replace(each, narrow=False, tail=False) for each in sums), replace(base, tail=True))
+    return (*sums, most), tuple(each for each in apart if each != most)
 
 
 def _bases(prefix: bool) -> list[Recipe]:

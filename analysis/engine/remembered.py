@@ -52,7 +52,7 @@ class Remembered:
         with suppress(LookupError, TypeError, ValueError, AttributeError):
             way = self._found["ways"][_name(case)]
             recipe = Recipe(**way["recipe"])
-            types = (str, bool, str, bool, bool)
+            types = (str, bool, str, bool, bool, bool)
             of_type = [type(each) is wanted for each, wanted in zip(asdict(recipe).values(), types, strict=True)]
             known = recipe.enter in ("own", "shared", "start") and recipe.cut in ("none", "block", "head")
             if all(of_type) and known and math.isfinite(error := float(way["error"])):

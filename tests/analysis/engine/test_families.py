@@ -101,7 +101,8 @@ first t5, whose relu makes the integrand jump or bend, stop at 1e-2 to 1e-3.
 
 Ways, fastest first. *Each row from its own block*: one pass serves edits of all layers. *Cached prefix*: a decoder
 computes the answer position alone. *Tail*: at the block it enters, a row computes only what follows the neurons.
-*Sum*: nothing of that block; the change is added to the block's recorded output. *From the lowest edited block*: one pass per layer.
+*Sum*: nothing of that block; the change is added to the block's recorded output. *Narrow*: the last block's MLP runs for
+the answer position alone. *From the lowest edited block*: one pass per layer.
 *Full forward*: exact and slower. `knscope models inspect MODEL` says which one a model gets, and why not a faster one.
 
 Of encoder-decoders the decoder's neurons are looked at. The encoder reads the prompt with `<extra_id_0>` where the answer goes

@@ -70,6 +70,7 @@ RECIPES = [
     Recipe("own", cut="head"),
     Recipe("shared", cut="head"),
     Recipe("own", cut="head", tail=True),
+    Recipe("own", cut="head", tail=True, narrow=True),
     Recipe("own", prefix=True, cut="head"),
     Recipe("shared", prefix=True, cut="head", tail=True),
     Recipe("own", prefix=True, cut="head", tail=True),
