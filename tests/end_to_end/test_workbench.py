@@ -128,7 +128,7 @@ def test_live_resize_places_the_panes_again(workbench: Terminal) -> None:
             lambda tab=tab, height=height: tab in workbench.screen and len(workbench.lines) == height,
             f"drawn at {width}×{height}",
         )
-        workbench.sees("▌P30-01", "LIKN · everything", "at thresholds", "q quit")
+        workbench.sees("▌P30-01", "LIKN · everything", "verdict", "q quit")
         assert all(len(line) <= width for line in workbench.lines)
 
 
