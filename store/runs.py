@@ -81,17 +81,20 @@ _SHAPE: dict[Any, Any] = {
         "methods": {str: {}},
         "models": {str: {"model": str}},
         "ends": (_SECONDS, None),
-        "speed": {str: {str: [_Number(1e15, whole=False)]}},
+        "speed": {str: {str: [_Number(1e15, whole=False)] * 2}},
     },
 }
-"""What run.json holds, as far as it is read: a type, a number, a list of one shape, alternatives, or an object by name (any name:
-`str`). More may be there, and less."""
+"""What run.json holds, as far as it is read: a type, a number, a list of one shape or of just those
+named, alternatives, or an object by name (any name: `str`). More may be there, and less."""
 
 
 def _misfit(value: Any, shape: Any, where: str) -> str:
     """The first place at which a value has another shape; empty where it fits."""
     if isinstance(shape, tuple):
         return where if all(_misfit(value, one, where) for one in shape) else ""
+    if isinstance(shape, list) and isinstance(value, list) and len(shape) > 1:
+        named = zip(value, shape, strict=True) if len(value) == len(shape) else [(value, None)]
+        return next((bad for one, its in named if (bad := _misfit(one, its, where))), "")
     if isinstance(shape, list) and isinstance(value, list):
         return next((bad for one in value if (bad := _misfit(one, shape[0], where))), "")
     if isinstance(shape, dict) and isinstance(value, dict):

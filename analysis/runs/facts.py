@@ -185,7 +185,7 @@ def check_store(store: Path, config: RunConfig, dataset_hash: str) -> None:
     models = {model.source for model in config.models}
     for record in read_runs(store) if starting else ():
         same = starting.intersection(record.config.get("methods", ()))
-        same = same if models.intersection(model["source"] for model in record.config.get("models", ())) else set()
+        same = same if models.intersection(model.get("source") for model in record.config.get("models", ())) else set()
         if same and record.computed and record.provenance.get("dataset_hash", dataset_hash) != dataset_hash:
             raise UserError(
                 f"--method {min(same)} starts from other facts of the data, and {store} holds its scores from those of "

@@ -236,6 +236,7 @@ RECORDS: dict[str, tuple[Change, str]] = {
     "pid -1": (run(provenance={"pid": -1}), "provenance.pid"),
     "pid 10^30": (run(provenance={"pid": 10**30}), "provenance.pid"),
     "provenance is a list": (run(provenance=[1]), "provenance"),
+    "a pace of three numbers": (run(provenance={"speed": {"a": {"edit": [1, 2, 3]}}}), "provenance.speed.a.edit"),
     "provenance of models without labels": (run(provenance={"models": {"a": "b"}}), "provenance.models.a"),
     "begun in a far future": (run(started=1e300), "started"),
     "begun at no time": (run(started=float("nan")), "started"),

@@ -51,6 +51,8 @@ def test_scores_from_the_facts_of_other_data_are_refused_beside_those_of_a_store
     run = run_files.new_run(place, config.to_json())
     about = {"computed": 3, "provenance": {"dataset_hash": "mine"}}
     run_files.write_run(place, replace(run_files.read_run(place, run), **about))
+    unnamed = {**config.to_json(), "models": [{}]}  # somebody else's run.json may lack what ours has
+    run_files.write_run(place, replace(run_files.read_run(place, run_files.new_run(place, unnamed)), **about))
     check_store(place, config, "mine")
     for other in ({"methods": ("bkn",)}, {"models": (ModelSource("another"),)}):
         check_store(place, replace(config, **other), "theirs")
