@@ -59,6 +59,7 @@ def _in_chunks(engine: Engine, hidden: Tensor, tokens: int, f: Callable[[Tensor]
         out[start:end] = f(hidden[start:end])
 
     for start, end in memory.spans(len(hidden), engine.capacity(tokens, gradient=False)):
+        engine.between()
         memory.halving(start, end, work)
     return out
 

@@ -124,6 +124,8 @@ class Engine:
         self.budget = memory.budget(memory_bytes, loaded.device)
         self.offsets = np.array([site.offset for site in loaded.sites] + [loaded.n_neurons], np.int64)
         self._pre_act = proof.pre_act_circuit(loaded)
+        self.between: Callable[[], None] = lambda: None
+        """Called before each pass of edits or paths: what it raises ends the work there."""
 
     @property
     def replay(self) -> bool:
@@ -358,6 +360,7 @@ class Engine:
             bounds = [0, *(np.flatnonzero(np.diff(first)) + 1).tolist(), len(first)]
         for low, high in pairwise(bounds):
             for start, end in memory.spans(high - low, size):
+                self.between()
                 yield low + start, low + end
 
 

@@ -63,7 +63,7 @@ class InlineExecutor(Executor[Slot]):
         return [Outcome(unit, stored=stored, model=model, seconds=self._clock() - began if timed else 0.0)]
 
     def cancel(self) -> None:
-        """Nothing to do: `cancelled` is asked between rows."""
+        """Nothing to do: `cancelled` is asked between passes."""
 
     def close(self) -> None:
         """Nothing to free: the process ends with the run."""
@@ -178,6 +178,9 @@ class ProcessExecutor(Executor[_Process]):
             return self._died(slot, processes.ending(code), useless=code > 0 and not held.ready)
         held.ready = held.ready or event.get("state") == "idle"
         if held.unit is None or event.get("number") != held.number:
+            return []
+        if event["event"] == "progress" and event["done"] == held.computed:  # no result yet, and no sign of its pace
+            held.unheard = 0.0
             return []
         self._heard(held)
         if event["event"] == "progress":

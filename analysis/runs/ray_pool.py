@@ -85,7 +85,7 @@ class RayExecutor(Executor[_Place]):
         return found
 
     def cancel(self) -> None:
-        """Actors look for the run's file `cancel` between rows."""
+        """Actors look for the run's file `cancel` between passes."""
         self._cancel()
         with suppress(OSError):  # a disk so full that it cannot be made: they do their unit to its end
             run_files.request_cancel(self._store_path, self._run)

@@ -34,7 +34,9 @@ class Slot:
     sources: set[str] = field(default_factory=set)
     """Models the worker holds."""
     silent: float = 0.0
-    """Seconds without a word of its worker, as far as somebody listened."""
+    """Seconds without a result of its worker, as far as somebody listened."""
+    unheard: float = 0.0
+    """Seconds without any word of it: one that is at a long row says that it goes on."""
     limit: float = math.inf
     """To `silent`, beside what the pace of its unit allows."""
 
@@ -171,11 +173,11 @@ class Executor(ABC, Generic[AnySlot]):
 
     def silence(self) -> float:
         """Seconds without a word of the busy worker that has been silent for longest."""
-        return max((slot.silent for slot in self._slots if slot.unit is not None), default=0.0)
+        return max((slot.unheard for slot in self._slots if slot.unit is not None), default=0.0)
 
     def _give(self, slot: AnySlot, unit: Unit) -> None:
         """A unit for the slot: nothing is held against its worker yet."""
-        slot.unit, slot.silent, slot.limit = unit, 0.0, math.inf
+        slot.unit, slot.silent, slot.unheard, slot.limit = unit, 0.0, 0.0, math.inf
 
     def _cancel(self) -> None:
         for slot in self._slots:
@@ -184,7 +186,7 @@ class Executor(ABC, Generic[AnySlot]):
     def _heard(self, slot: AnySlot) -> None:
         """A word of the slot's worker about its unit."""
         self._pace.learn(slot)
-        slot.silent = 0.0
+        slot.silent = slot.unheard = 0.0
 
     def _overdue(self) -> list[AnySlot]:
         """Slots whose workers have been silent for longer than they may. To be asked again and again."""
@@ -193,4 +195,5 @@ class Executor(ABC, Generic[AnySlot]):
         busy = [slot for slot in self._slots if slot.unit is not None]
         for slot in busy:
             slot.silent += passed
+            slot.unheard += passed
         return [slot for slot in busy if slot.silent > min(slot.limit, self._pace.patience(slot))]

@@ -16,7 +16,7 @@ import torch
 from numpy.typing import NDArray
 
 from knscope.analysis.attribution import integrate
-from knscope.analysis.attribution.method import MethodConfig, parse_method
+from knscope.analysis.attribution.method import parse_method
 from knscope.analysis.attribution.others import used
 from knscope.analysis.dkn import measure as dkn_measure
 from knscope.analysis.edits import measure as edits_measure
@@ -40,6 +40,7 @@ from knscope.analysis.runs.keys import (
     vocabulary_key,
     wiring_key,
 )
+from knscope.analysis.runs.portions import StopUnitError, portions, watch
 from knscope.analysis.runs.protocol import WorkerSettings
 from knscope.analysis.runs.trying import Tries, texts
 from knscope.analysis.runs.units import ScanItem, Unit
@@ -50,7 +51,6 @@ from knscope.store.errors import UserError
 USER_ERRORS = (ModelError, UserError)  # what a person can put right; told without a traceback
 SHARD_SECONDS = 15.0  # a slow unit commits what it has this often
 PREDICTED_CPU, PREDICTED_GPU = 32, 512  # together: a large model reports and can be stopped between them
-PORTION_CPU, PORTION_GPU = 5e11, 1e14  # floating-point operations of about as long, on one core and on one GPU
 
 
 @dataclass(frozen=True)
@@ -119,6 +119,7 @@ class Worker:
             "activate": self._activate,
         }
         done = 0
+        held.engine.between = watch(cancelled, lambda: progress(done))
         try:
             for finished in steps[unit.phase](held, unit):
                 done += finished
@@ -127,9 +128,13 @@ class Worker:
                     self._commit()
                 if cancelled():
                     break
+        except StopUnitError:
+            pass  # the row at hand is left; those before it are whole
         except Exception:
             self._batch = self._new_batch()
             raise
+        finally:
+            held.engine.between = lambda: None
         self._commit()
         return done, None
 
@@ -218,7 +223,7 @@ class Worker:
         usable = self._encode(held, unit.queries)
         yield len(unit.queries) - len(usable)
         others = {name: used(method, self._encode(held, rows, note=False)) for name, rows in unit.others.items()}
-        for part in _portions(held, usable, method):
+        for part in portions(held.loaded, usable, method):
             for result in integrate.attribute(held.engine, part, method, others):
                 key = attribution_key(held.hash, result.query.query.id, unit.method)
                 rows.add_attribution(self._batch, key, held.label, unit.method, result, held.sites)
@@ -295,7 +300,7 @@ class Worker:
         usable = self._encode(held, [query for query, _ in claims], note=False)
         yield len(claims) - len(usable)
         method = parse_method(unit.method)
-        for part in _portions(held, usable, method):
+        for part in portions(held.loaded, usable, method):
             known = [about[each.query.id].get("attribution") for each in part]
             found = factcheck_measure.read_claims(held.engine, part, [neurons] * len(part), method, known)
             for encoded, reading in zip(part, found, strict=True):
@@ -333,29 +338,6 @@ class Worker:
             row = {"key": self.keys[-1], "model": held.label, "query": query, "set": name, "activations": values}
             self._batch.add("activation", row)
             yield 1
-
-
-def _portions(
-    held: Held, queries: Sequence[encode.EncodedQuery], method: MethodConfig
-) -> Iterable[Sequence[encode.EncodedQuery]]:
-    """The queries in stretches of some seconds each, so that a large model commits, reports and can be stopped.
-
-    From sizes alone: the same queries make the same stretches on every run, whatever else the machine does.
-    """
-    parameters = sum(parameter.numel() for parameter in held.loaded.model.parameters())
-    operations = PORTION_GPU if held.loaded.device.type == "cuda" else PORTION_CPU
-    begin, spent = 0, 0.0
-    for index, query in enumerate(queries):
-        paths = query.n_words if method.baseline == "per_word" else 1
-        tokens = 1 if held.loaded.kind == "decoder" else len(query.steps[-1].ids)
-        passes = len(query.steps) * paths * len(held.loaded.sites) * method.nodes
-        cost = 3.0 * parameters * tokens * passes  # forward 2, backward 4, on average from the middle layer
-        if index > begin and spent + cost > operations:
-            yield queries[begin:index]
-            begin, spent = index, 0.0
-        spent += cost
-    if begin < len(queries):
-        yield queries[begin:]
 
 
 def _roles(

@@ -251,7 +251,7 @@ def tell_failures(seen: RunStatus) -> None:
 
     if seen.silent is not None:
         output.say(
-            f"run {seen.run} has not reported for {duration(seen.silent)}: one row takes long, or the process hangs; "
+            f"run {seen.run} has not reported for {duration(seen.silent)}: a model loads, a pass takes long, or it hangs; "
             "knscope cancel stops it"
         )
     if seen.record.message:

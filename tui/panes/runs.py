@@ -236,7 +236,7 @@ def _outcome(one: RunStatus, most: int) -> list[str]:
     lines = [one.record.message] if one.record.message and one.record.message not in failures else []
     if one.silent is not None:
         lines.append(
-            f"It has not been heard for {duration(one.silent)}: a row takes long, or it does not answer any more; ^x ends it."
+            f"It has not been heard for {duration(one.silent)}: a model loads, a pass takes long, or it does not answer; ^x ends it."
         )
     lines += [f"✗ {failure}" for failure in failures[:most]]
     if len(failures) > most:

@@ -378,6 +378,25 @@ def test_a_model_is_stored_with_its_first_results_and_not_before(
         assert reader.sql("SELECT count(*) FROM model").item() == 1
 
 
+def test_a_unit_says_that_it_goes_on_and_stops_in_the_middle_of_a_row(
+    tmp_path: Path, tiny_models: Mapping[str, Path], tiny_facts: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One row may take minutes on a real model."""
+    from knscope.analysis.runs import portions
+    from knscope.analysis.runs.units import Unit
+    from knscope.analysis.runs.worker import Worker
+
+    monkeypatch.setattr(portions, "WORD_SECONDS", -1.0)
+    place, source = store.create(tmp_path / "stopped.knstore"), str(tiny_models["decoder"])
+    rows = tuple(load_facts(config(tiny_models, tiny_facts, facts=1)).rows[:1])
+    worker = Worker(place, run_files.new_name(), protocol.WorkerSettings("cpu"))
+    for method in ("amig", "logprob_increase"):
+        unit, said, begun = Unit("attribute", source, method, queries=rows), list[int](), iter([False])
+        assert worker.compute(unit, lambda: next(begun, True)) == (0, None) and not worker.keys  # noqa: B023 - called here
+        assert worker.compute(unit, lambda: False, said.append) == (1, None)
+        assert said[0] == 0 and said[-1] == 1 and said.count(0) > 1
+
+
 def test_a_unit_that_goes_on_with_a_stored_model_is_refused_by_another_one_and_leaves_nothing(
     tmp_path: Path, tiny_models: Mapping[str, Path], tiny_facts: Path
 ) -> None:

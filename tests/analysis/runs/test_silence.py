@@ -64,7 +64,10 @@ def test_worker_that_stops_answering_is_killed_and_its_unit_tried_again(
     executor.submit(0, unit)
     slot.sources.add("m")
     goes_on(pool, 8)
-    assert silent(pool, 20 * 8) == [] and executor.silence() == 160
+    assert silent(pool, 10 * 8) == [] and executor.silence() == 80
+    executor._handle(0, None, {"event": "progress", "number": slot.number, "done": 1})
+    assert executor.silence() == 0, "it goes on with its row"
+    assert silent(pool, 10 * 8) == [] and executor.silence() == 80 and slot.silent == 160
     first = slot.worker
     assert isinstance(first, Mute) and not first.killed
     assert silent(pool, 1) == [] and first.killed and executor.silence() < 1
