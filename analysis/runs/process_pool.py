@@ -59,8 +59,9 @@ class InlineExecutor(Executor[Slot]):
         except Exception as error:  # noqa: BLE001 - whatever a unit does, the run goes on and reports it
             return [failed(unit, 0, fault(error, unit.source not in self._worker.loaded))]
         slot.sources = {unit.source}
-        timed = warm or unit.phase == "load"
-        return [Outcome(unit, stored=stored, model=model, seconds=self._clock() - began if timed else 0.0)]
+        seconds = self._clock() - began if warm or unit.phase == "load" else 0.0
+        cut = stored < unit.size and self._cancelled()  # else a run that was stopped at its last unit would be done
+        return [Outcome(unit, stored=stored, model=model, cut=cut, seconds=seconds)]
 
     def cancel(self) -> None:
         """Nothing to do: `cancelled` is asked between passes."""

@@ -127,6 +127,27 @@ def test_a_store_that_cannot_be_written_ends_the_run_at_once(made: Callable[...,
     assert wanted.broken == "no space left" and executor.cancels == 1 and not wanted.cancelled
 
 
+class Halved:
+    """A worker that is stopped in the middle of its last unit."""
+
+    def __init__(self, shelf: Shelf) -> None:
+        self.loaded, self.shelf, self.stopped = [SOURCE], shelf, False
+
+    def compute(self, unit: Unit, cancelled: Callable[[], bool]) -> tuple[int, Mapping[str, Any] | None]:
+        if unit.phase == "attribute" and len(self.shelf.stored["attribution"]) + unit.size == 320:
+            self.stopped = True
+            return 0, None
+        return unit.size if unit.phase != "load" else 1, self.shelf.compute(unit)
+
+
+def test_an_inline_run_that_is_stopped_at_its_last_unit_is_not_done(made: Callable[..., job.Job]) -> None:
+    wanted = made(["cpu"], no_cuda)
+    worker = Halved(wanted.executor.shelf)  # type: ignore[attr-defined]
+    wanted.executor = process_pool.InlineExecutor(worker, lambda: worker.stopped, WorkerSettings("cpu"))
+    wanted.run(lambda: worker.stopped, lambda _: None)
+    assert wanted.cancelled and wanted.schedule.done < wanted.schedule.total
+
+
 def test_model_error_is_not_reported_as_a_store_error() -> None:
     assert fault(ModelError("too large"), loading=False)["cause"] == "unit"
     assert fault(UserError("no such folder"), loading=True)["cause"] == "load"
