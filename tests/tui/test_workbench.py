@@ -29,6 +29,7 @@ from knscope.tui.selection import Selection
 from knscope.tui.widgets.layer_grid import LayerGrid
 from knscope.tui.widgets.sql_editor import SqlEditor
 from knscope.tui.widgets.threshold_bar import ThresholdBar
+from tests.tui import made_store
 from tests.tui.driver import Driver
 from tests.tui.made_store import CONFIG, write_shards
 
@@ -601,3 +602,14 @@ async def test_runs_pane_and_header_tell_for_how_long_a_run_has_been_silent() ->
     assert "languages" not in describe(failed), "of questions and views there is no choice to tell"
     assert "took 60 s" in describe(failed) and "2 computed, 1 found stored" in describe(failed)
     assert "silent" not in headline([replace(silent, unheard=20.0)]) + describe(replace(silent, unheard=20.0))
+
+
+async def test_store_of_one_language_opens_on_a_pane_that_shows_something(
+    workbench: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(made_store, "LANGS", {"en": made_store.LANGS["en"]})
+    async with workbench(made_store.make(tmp_path / "one.knstore")).run_test(size=WIDE) as pilot:
+        driver = await Driver(pilot).ready()
+        assert driver.bench.open_tab == "neuron" and driver.table("neuron").row_count
+        assert not [pane.id for pane in driver.bench.seen_panes() if pane.note.display]
+        assert driver.bench.pane() is driver.pane("queries")

@@ -210,6 +210,18 @@ class Bench(Screen[None]):
         pane = self.query_one(LayersPane) if name == "layers" else self.query_one(f"ContentSwitcher > #{name}", Pane)
         self.set_focus(pane.focus_target())  # at once: what is typed ahead on a slow line belongs there
 
+    def open_what_shows(self) -> None:
+        """Open another pane where the one to begin with has nothing to show: one language shares nothing."""
+        view = self.session.view
+        if (
+            view is not None
+            and len(view.langs) < 2
+            and self.open_tab == "likn"
+            and self.pane() is not self.query_one(LiknPane)
+        ):
+            self.open_tab = "neuron"
+            self.place_panes()
+
     # --- focus
 
     def pane(self) -> Pane | None:

@@ -9,6 +9,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from knscope.store.errors import UserError
+from knscope.store.runs import ACTIVE
 from knscope.tui.panes.pane import Pane
 from knscope.tui.panes.queries import QueriesPane
 from knscope.tui.panes.runs import RunsPane, headline
@@ -178,7 +179,7 @@ class Watcher:
             self._report_damage(seen.reader)
         if seen.stored is not None:
             self._take_results(seen.stored, seen)
-        going = any(one.status in ("running", "queued") for one in seen.statuses)
+        going = any(one.status in ACTIVE for one in seen.statuses)
         if going != session.partial:
             session.partial = going
             for pane in bench.query(Pane):
@@ -192,7 +193,10 @@ class Watcher:
             session.stored = stored
             self._bench.show_header()
             return
+        before = session.view
         session.take(stored)
+        if before is None and not any(one.status in ACTIVE for one in seen.statuses):
+            self._bench.open_what_shows()
         if session.view is not None and seen.reader is not None:
             model = session.view.model
             self._told = model, seen.reader.changed.get(model, 0)
