@@ -25,12 +25,12 @@ help: ## Show this list
 
 .venv/installed: .venv/python-ok pyproject.toml constraints.txt
 	@echo "installing knscope into .venv (a few minutes the first time)"
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable .
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-compile --constraint constraints.txt --editable .
 	@touch $@
 
 .venv/installed-dev: .venv/installed
 	@echo "installing the development tools into .venv"
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev]'
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-compile --constraint constraints.txt --editable '.[dev]'
 	@touch $@
 
 run: .venv/installed ## Install, analyse the bundled facts with the bundled models, open the workbench
@@ -38,7 +38,7 @@ run: .venv/installed ## Install, analyse the bundled facts with the bundled mode
 
 test: check ## Format, lint, types, import contracts and the tests (about six minutes)
 	@echo "tests"
-	@$(CLEAN_ENV) $(BIN)/python -m pytest -q -n 2 --dist loadfile
+	@$(CLEAN_ENV) $(BIN)/python -m pytest -q -n 3 --dist loadfile
 	@echo "all checks passed; next: make run, or make soak for the long tests"
 
 check: .venv/installed-dev ## Format, lint, types and import contracts, without the tests
@@ -55,7 +55,7 @@ format: .venv/installed-dev ## Rewrite the code in the project's format
 	@$(BIN)/ruff check --fix .
 
 docs: .venv/installed ## Build the documentation as a site in build/docs
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[docs]'
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-compile --constraint constraints.txt --editable '.[docs]'
 	@$(BIN)/python -m sphinx -q -E -W --keep-going -b html docs build/docs
 	@echo "the site is built; open build/docs/index.html"
 
