@@ -16,9 +16,14 @@ import typer
 
 from knscope.store.errors import UserError
 from knscope.tui.commands import common, options
+from knscope.tui.commands.listing import Listed
 
-models_app = typer.Typer(help="Inspect models.", rich_markup_mode=None)
-data_app = typer.Typer(help="Check data.", rich_markup_mode=None)
+models_app = typer.Typer(
+    cls=Listed, help="Say where the neurons of a model are, and what a query costs.", rich_markup_mode=None
+)
+data_app = typer.Typer(
+    cls=Listed, help="Count the facts of a file, and those that a model knows.", rich_markup_mode=None
+)
 LIBRARIES = ("torch", "transformers", "textual", "rich", "duckdb", "polars", "pyarrow", "numpy", "scipy")
 
 

@@ -88,7 +88,7 @@ def note(
 
 def notes(
     store: Store,
-    words: Annotated[list[str] | None, typer.Argument(metavar="[WORD]...", help="Only notes that hold these.")] = None,
+    words: Annotated[list[str] | None, typer.Argument(metavar="WORD", help="Only notes that hold these.")] = None,
     model: Model = None,
     save: Annotated[
         str | None,

@@ -13,7 +13,7 @@ ModelArgument = Annotated[
 ]
 ModelsArgument = Annotated[
     list[str] | None,
-    typer.Argument(metavar="[MODEL]...", help="Folders, hub ids, names of bundled models. Default: the bundled ones."),
+    typer.Argument(metavar="MODEL", help="Folders, hub ids, names of bundled models. Default: the bundled ones."),
 ]
 
 # A View of what is stored.

@@ -11,6 +11,7 @@ from typing import Annotated, Any
 import typer
 
 from knscope.store.errors import UserError
+from knscope.tui.commands.listing import kind_of
 from knscope.tui.commands.options import Json
 from knscope.tui.commands.tree import app as app  # for cli: with `help`, which is added here
 
@@ -33,9 +34,7 @@ Results go to standard output, messages to standard error. Exit codes:
 
 @app.command(name="help")
 def help_command(
-    name: Annotated[
-        str | None, typer.Argument(metavar="[COMMAND]", help="One command, as in run. Default: all.")
-    ] = None,
+    name: Annotated[str | None, typer.Argument(metavar="COMMAND", help="One command, as in run. Default: all.")] = None,
     as_json: Json = False,
 ) -> None:
     """Every command, argument, option, type and default, for people and for programs."""
@@ -73,11 +72,11 @@ def _leaves(name: str, command: Any) -> Iterator[tuple[str, Any]]:
 
 
 def _parameter(one: Any) -> dict[str, Any]:
-    kind = "flag" if getattr(one, "is_flag", False) else one.type_descriptor.annotation.__name__.lower()
+    kind = "flag" if getattr(one, "is_flag", False) else kind_of(one)
     names = [(one.metavar or one.name.upper()).strip("[].")] if one.param_type_name == "argument" else one.opts
     return {
         "names": names,
-        "type": {"str": "text", "list": "text", "int": "integer", "float": "number"}.get(kind, kind),
+        "type": kind,
         "default": None if one.multiple or one.nargs != 1 else one.default,
         "required": one.required,
         "repeated": one.multiple or one.nargs != 1,

@@ -6,9 +6,10 @@ from typing import Annotated
 
 import typer
 
+from knscope.tui.commands.listing import Listed
 from knscope.tui.commands.options import Json, Store
 
-store_app = typer.Typer(help="Verify or compact a store.", rich_markup_mode=None)
+store_app = typer.Typer(cls=Listed, help="Verify or compact a store.", rich_markup_mode=None)
 
 
 def open_store(

@@ -9,26 +9,48 @@ import typer
 
 from knscope.tui.commands import demo, judge, measure, neurons, query, report, results, run, runs, serve, sql
 from knscope.tui.commands.inspect import data_app, doctor, models_app
+from knscope.tui.commands.listing import Listed
 from knscope.tui.commands.stores import open_store, store_app
+
+GROUPS: dict[str, tuple[Callable[..., None] | tuple[str, typer.Typer], ...]] = {
+    "Start": (demo.demo, open_store, doctor),
+    "Before a run": (query.query, ("models", models_app), ("data", data_app)),
+    "Compute": (run.run, runs.status, runs.cancel, judge.judge, measure.faithfulness, measure.stability),
+    "Tables": (
+        results.facts, results.kn, results.layers, results.likn, results.dkn, results.edits, results.factcheck,
+        neurons.neurons, neurons.neuron,
+    ),
+    "Names and notes": (neurons.note, neurons.notes),
+    "Take away": (sql.sql, report.report, serve.serve, ("store", store_app)),
+}  # fmt: skip
+"""Every command but `help`, in the order of `knscope --help`."""
+
+
+class Grouped(Listed):
+    """Lists the commands by what they are for."""
+
+    def groups(self) -> dict[str, list[str]]:
+        named = {title: [_name(one) for one in group] for title, group in GROUPS.items()}
+        return {**named, "Help": ["help"]}
+
+
+def _name(command: Callable[..., None] | tuple[str, typer.Typer]) -> str:
+    return command[0] if isinstance(command, tuple) else command.__name__.removesuffix("_store")
+
 
 app = typer.Typer(
     name="knscope",
     help="A terminal workbench for knowledge neurons.",
+    cls=Grouped,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-command: Callable[..., None]
-for command in (
-    demo.demo, run.run, open_store, runs.status, runs.cancel,
-    results.facts, results.kn, results.layers, results.likn, results.dkn, results.edits, results.factcheck,
-    neurons.neurons, neurons.neuron, neurons.note, neurons.notes,
-    measure.faithfulness, measure.stability, judge.judge, report.report, sql.sql, serve.serve, query.query, doctor,
-):  # fmt: skip
-    app.command(name=command.__name__.removesuffix("_store"))(command)
-app.add_typer(models_app, name="models")
-app.add_typer(data_app, name="data")
-app.add_typer(store_app, name="store")
+for each in (each for group in GROUPS.values() for each in group):
+    if isinstance(each, tuple):
+        app.add_typer(each[1], name=each[0])
+    else:
+        app.command(name=_name(each))(each)
 
 
 def _version(show: bool) -> None:
