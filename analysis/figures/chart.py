@@ -23,6 +23,7 @@ def chart(table: pl.DataFrame) -> Figure:
         axes.barh(range(len(values)), values, color=COLOURS[0], height=0.75)
         axes.set_yticks(range(len(values)), list(drawn.labels))
         axes.set_ylim(len(values) - 0.5, -0.5)
+        axes.set_ylabel(drawn.along)
         axes.set_xlabel(
             drawn.value + (f" (the first {len(values)} of {table.height:,} rows)" if drawn.left_out else "")
         )
