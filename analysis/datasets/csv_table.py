@@ -28,9 +28,9 @@ def load_csv(
         raise UserError(f"{path}: cannot be read as CSV: {first_line(error)}") from error
     names = [column.strip().lower() for column in table.columns]
     found = _check_header(path, names, given)
-    for name in found.values():
-        if names.count(name) > 1 or f"{name}_duplicated_0" in names:  # as Polars calls the second of two alike
-            raise UserError(f"{path}, line 1: the column {name} stands twice in the header; rename one of the two")
+    for theirs in found.values():
+        if names.count(theirs) > 1 or f"{theirs}_duplicated_0" in names:  # as Polars calls the second of two alike
+            raise UserError(f"{path}, line 1: the column {theirs} stands twice in the header; rename one of the two")
     table = table.filter(pl.any_horizontal(pl.all().is_not_null()))
     if table.is_empty():
         raise UserError(f"{path}: has a header but no rows")

@@ -87,7 +87,9 @@ def test_csv_as_saved_by_spreadsheets_and_editors_loads_the_same(tmp_path: Path,
 
 
 def test_csv_jsonl_and_parquet_load_the_same_facts(tmp_path: Path) -> None:
-    frame = load(write(tmp_path, BILINGUAL)).frame
+    path = write(tmp_path, BILINGUAL)
+    assert load(path).name == path, "a run says what it was about"
+    frame = load(path).frame
     for name, save in (("f.jsonl", frame.write_ndjson), ("f.parquet", frame.write_parquet)):
         save(tmp_path / name)
         assert load(str(tmp_path / name)).frame.equals(frame)
