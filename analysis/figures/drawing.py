@@ -33,15 +33,18 @@ CONTROLS = ("argmax", "probability", "always true", "object frequency", "random,
 
 _EDITS = Forest(
     "edited", "d", "d_low", "d_high", "intended change less what other facts change (D), in log p",
-    panel=("lang",), heading=("table",),
+    panel=("lang",), heading=("table",), counts=("facts",),
 )  # fmt: skip
 _CHECKS = Forest(
     "judge", "auroc", "auroc_low", "auroc_high", "AUROC: right claims above wrong ones", panel=("lang",), nothing=0.5,
-    ends=(0.0, 1.0),
+    ends=(0.0, 1.0), counts=("claims", "subjects"),
 )  # fmt: skip
-_FAITHFULNESS = Forest("method", "area (reported)", "low", "high", "area under the deletion curve, above other facts'")
+_FAITHFULNESS = Forest(
+    "method", "area (reported)", "low", "high", "area under the deletion curve, above other facts'", counts=("facts", "subjects"),
+)  # fmt: skip
 _STABILITY = Forest(
-    "variant", "jaccard", "low", "high", "neurons in common (Jaccard)", heading=("against",), nothing=None, ends=(0.0, 1.0)
+    "variant", "jaccard", "low", "high", "neurons in common (Jaccard)", heading=("against",), nothing=None, ends=(0.0, 1.0),
+    counts=("sets", "subjects"), by_block=True,
 )  # fmt: skip
 
 

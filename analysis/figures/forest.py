@@ -41,6 +41,11 @@ class Forest:
     """Columns whose change starts a new block of rows, named above it."""
     ends: tuple[float, float | None] | None = None
     """The least and the largest value that there can be."""
+    counts: Sequence[str] = ()
+    """Columns that say of how many the rows of a panel are, or those of a block where `by_block`."""
+    by_block: bool = False
+    shared: bool = True
+    """Whether all panels have one axis: not where one's values would be too small to be seen beside another's."""
 
 
 def forest(table: pl.DataFrame, form: Forest, controls: Sequence[str] = ()) -> Figure:
@@ -58,20 +63,22 @@ def forest(table: pl.DataFrame, form: Forest, controls: Sequence[str] = ()) -> F
     down = -(-len(parts) // across)
     rows = _rows(table, form)
     width = PAGE if across > 2 else min(PAGE, NAMES + 2.75 * across)
-    figure, axes = panels(across, width, 0.6 + down * (0.25 + ROW * len(rows)), down, sharex=True, sharey=True)
+    figure, axes = panels(across, width, 0.6 + down * (0.25 + ROW * len(rows)), down, sharex=form.shared, sharey=True)
     missing = []
     for panel in axes[len(parts) :]:
         panel.set_visible(False)
-    beyond = _limits(axes[0], table, form)
-    goes_on = " (▸: its interval goes on)" if (table[form.high].to_numpy() > beyond).any() else ""
-    figure.supxlabel(form.xlabel + goes_on, fontsize="medium")
-    colours = _colours(table, form)
+    goes_on = False
+    colours = {**_colours(table, form), **dict.fromkeys(controls, CONTROLS)}
     for panel, part in zip(axes, parts, strict=False):
-        _panel(panel, part, form, beyond, {**colours, **dict.fromkeys(controls, CONTROLS)}, rows)
-        panel.set_title(", ".join(str(part[column][0]) for column in form.panel), loc="left")
+        beyond = _limits(panel, table if form.shared else part, form)
+        goes_on |= bool((part[form.high].to_numpy() > beyond).any())
+        _panel(panel, part, form, beyond, colours, rows)
+        titles = [*(str(part[column][0]) for column in form.panel), "" if form.by_block else _counted(part, form)]
+        panel.set_title(", ".join(filter(None, titles)), loc="left")
         without = part.filter(pl.col(form.value).is_nan()).select(form.name, *form.heading, *form.panel)
         missing += [", ".join(map(str, row)) for row in without.iter_rows()]
-    _name_rows(axes[0], rows)
+    figure.supxlabel(f"{form.xlabel}{' (▸: its interval goes on)' if goes_on else ''}", fontsize="medium")
+    _name_rows(axes[0], rows, _of_blocks(table, form) if form.by_block else {})
     say_missing(figure, missing)
     return figure
 
@@ -88,14 +95,33 @@ def _rows(table: pl.DataFrame, form: Forest) -> dict[Row, int]:
     return found
 
 
-def _name_rows(axes: Axes, rows: Mapping[Row, int]) -> None:
+def _counted(part: pl.DataFrame, form: Forest) -> str:
+    """`14 facts, 12–14 subjects`: what the rows of a part are of."""
+    told = []
+    for name in form.counts:
+        if name in part.columns and (known := part[name].drop_nulls().to_list()):
+            ends = dict.fromkeys(f"{end:,}" for end in (min(known), max(known)))
+            told.append(f"{'–'.join(ends)} {name}")
+    return ", ".join(told)
+
+
+def _of_blocks(table: pl.DataFrame, form: Forest) -> dict[tuple[object, ...], str]:
+    blocks = table.partition_by(form.heading, maintain_order=True)
+    return {part.select(form.heading).row(0): _counted(part, form) for part in blocks}
+
+
+def _name_rows(axes: Axes, rows: Mapping[Row, int], counted: Mapping[tuple[object, ...], str]) -> None:
     """Names at the left of the axis; headings in their own empty lines, from the figure's left edge, where a long one takes no room
-    from the points."""
+    from the points.
+
+    :param counted: what the rows of a block are of
+    """
     axes.set_yticks([line for (_, name), line in rows.items() if name], [name for _, name in rows if name])
     for (block, name), line in rows.items():
         if not name:
+            heading = ", ".join(filter(None, (*map(str, block), counted.get(block, ""))))
             at = axes.annotate(
-                ", ".join(map(str, block)), (0.01, line), xycoords=("figure fraction", "data"), annotation_clip=False,
+                heading, (0.01, line), xycoords=("figure fraction", "data"), annotation_clip=False,
                 fontsize=7, fontweight="bold", verticalalignment="center",
             )  # fmt: skip
             at.set_in_layout(False)

@@ -54,7 +54,7 @@ def _with_intervals(axes: Axes, table: pl.DataFrame, name: str, kinds: Sequence[
         values, lows, highs = (numbers(part[column]) for column in (name, f"{name}_low", f"{name}_high"))
         at = part["layer"].to_numpy() + 0.3 * (turn / max(len(kinds) - 1, 1) - 0.5)
         missing += _missing(f"{name} of {kind}", part.select("layer", pl.Series("value", values)), "value")
-        _line(axes, kind, looks[kind], at, values)
+        _line(axes, _counted(kind, part), looks[kind], at, values)
         top = axes.get_ylim()[1] if name == "enrichment" else np.inf
         over = highs > top
         if over.any():  # an arrow where the interval goes on
@@ -65,11 +65,24 @@ def _with_intervals(axes: Axes, table: pl.DataFrame, name: str, kinds: Sequence[
 
 
 def _missing(what: str, part: pl.DataFrame, column: str) -> list[str]:
-    """`what`, and in which layers, where some values of a column are NaN."""
+    """`what`, and in which layers, where some values of a column are NaN: `layers 1–10, 14`."""
     layers = part.filter(pl.col(column).is_nan())["layer"].to_list()
     if len(layers) == part.height:
         return [what]
-    return [f"{what} in {'layer' if len(layers) == 1 else 'layers'} {', '.join(map(str, layers))}"] if layers else []
+    runs: list[list[int]] = []
+    for layer in layers:
+        if runs and runs[-1][-1] == layer - 1:
+            runs[-1][1:] = [layer]
+        else:
+            runs.append([layer])
+    told = ", ".join("–".join(map(str, run)) for run in runs)
+    return [f"{what} in {'layer' if len(layers) == 1 else 'layers'} {told}"] if layers else []
+
+
+def _counted(kind: str, part: pl.DataFrame) -> str:
+    """With the number of subjects, where it is known."""
+    of = part["subjects"].to_list() if "subjects" in part.columns else []
+    return f"{kind} ({max(of):,} subjects)" if of else kind
 
 
 def _looks(kinds: Iterable[str]) -> dict[str, tuple[str, str]]:
@@ -79,12 +92,12 @@ def _looks(kinds: Iterable[str]) -> dict[str, tuple[str, str]]:
     return {kind: own.get(kind.removeprefix("DKN "), (OURS, "X")) for kind in kinds}
 
 
-def _line(axes: Axes, kind: str, look: tuple[str, str], at: npt.ArrayLike, values: npt.ArrayLike) -> None:
+def _line(axes: Axes, name: str, look: tuple[str, str], at: npt.ArrayLike, values: npt.ArrayLike) -> None:
     colour, mark = look
-    style = "--" if kind.startswith(("LIKN", "DKN")) else "-"
+    style = "--" if name.startswith(("LIKN", "DKN")) else "-"
     if np.count_nonzero(np.isfinite(np.asarray(values, float))) < 3:
         style = ""  # two points make no course
-    label = f" {kind}" if kind.startswith("_") else kind  # matplotlib leaves labels that begin with _ out of legends
+    label = f" {name}" if name.startswith("_") else name  # matplotlib leaves labels that begin with _ out of legends
     axes.plot(at, values, label=label, color=colour, marker=mark, markersize=3, linestyle=style)
 
 

@@ -21,7 +21,7 @@ def activations(table: pl.DataFrame) -> Figure:
     for lang, place in places(table["lang"]).items():
         counts, _ = np.histogram(values[there & (langs == lang)], bins=edges)
         # matplotlib leaves labels that begin with _ out of legends
-        label = f" {lang}" if lang.startswith("_") else lang
+        label = f"{' ' if lang.startswith('_') else ''}{lang} ({counts.sum():,} queries)"
         axes.stairs(counts, edges, label=label, color=COLOURS[place % len(COLOURS)], linewidth=1.2)
     axes.axvline(0.0, color="#bbbbbb", linewidth=0.8, zorder=0)
     axes.set_xlabel("activation")

@@ -68,7 +68,8 @@ def legend_below(figure: Figure, axes: Sequence[Axes]) -> None:
     """One legend of everything drawn, under all panels."""
     named = {text: mark for each in axes for mark, text in zip(*each.get_legend_handles_labels(), strict=True)}
     if named:
-        across = 6 if figure.get_figwidth() > COLUMN else 4
+        letters = 18 * figure.get_figwidth()  # of a line
+        across = max(1, int(letters / (max(map(len, named)) + 6)))
         figure.legend(named.values(), named.keys(), loc="outside lower center", ncols=min(across, len(named)))
 
 

@@ -64,11 +64,11 @@ def of_likn(frame: pl.DataFrame, langs: Sequence[str]) -> str:
     said = f"{together(langs)} share {number(row['observed'])} neurons a fact"
     said += f": {_SHARED.get(str(row['verdict']), 'nothing can be said')}"
     beside = [
-        f"{number(row[name])} of the same {what}"
+        f"{number(row[name])} with others of the same {what}{_interval(row, f'vs_{name}')}"
         for name, what in (("a", "relation"), ("c", "answer"))
         if row[name] is not None
     ]
-    return f"{said}; mismatched facts share {', '.join(beside)}{_interval(row, 'vs_a')}." if beside else f"{said}."
+    return f"{said}; a fact shares {', '.join(beside)}." if beside else f"{said}."
 
 
 def _interval(row: Mapping[str, Any], name: str) -> str:
@@ -195,12 +195,25 @@ _ROLES = {
 }
 
 
+def of_layers(frame: pl.DataFrame) -> str:
+    """Of the table `enrichment`: the layer that holds the most of each language's neurons, and of those that all share."""
+    told = []
+    for part in frame.filter(~pl.col("kind").str.starts_with("DKN")).partition_by("kind", maintain_order=True):
+        if not (known := part.drop_nulls("share")).is_empty():
+            top = known.sort("share", descending=True).row(0, named=True)
+            whose = "those of all languages" if top["kind"] == "LIKN" else language(top["kind"])
+            told.append(f"{whose} {top['layer']} ({100 * top['share']:.0f}%)")
+    return f"The layer with the most of a fact's neurons: {', '.join(told)}." if told else ""
+
+
 def of_table(name: str, frame: pl.DataFrame, langs: Sequence[str]) -> str:
     """Of a table of a report, by its name; empty where there is nothing to say of it."""
     if frame.is_empty():
         return ""
     if name == "likn":
         return of_likn(frame, langs)
+    if name == "enrichment":
+        return of_layers(frame)
     if name == "dkn":  # the last language, or all of them
         last = frame.filter(frame["lang"] == frame["lang"][-1])
         roles = last.with_columns(role=pl.col("neurons").replace_strict(_ROLES, default="", return_dtype=pl.String))

@@ -15,7 +15,12 @@ def test_kind_of_goes_by_the_columns() -> None:
     )
     counted = pl.DataFrame({"layer": [0, 0, 1], "neuron": [5, 6, 5], "facts": [9, 8, 7], "langs": [1, 2, 3]})
     drawn = charted(counted)
-    assert (drawn.kind, drawn.along, drawn.value, drawn.labels) == ("bar", "layer, neuron", "facts", ["0 5", "0 6", "1 5"])
+    assert (drawn.kind, drawn.along, drawn.value, drawn.labels) == (
+        "bar",
+        "layer, neuron",
+        "facts",
+        ["0 5", "0 6", "1 5"],
+    )
     by_lang = charted(pl.DataFrame({"lang": ["en", "en"], "layer": [0, 1], "share": [0.2, 0.8]}))
     assert (by_lang.along, by_lang.value) == ("lang, layer", "share"), "a layer names a row; it is not what is drawn"
     assert charted(counted.select("facts", "langs")).kind == "line"

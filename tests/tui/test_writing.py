@@ -100,6 +100,11 @@ def test_a_report_holds_every_table_and_figure_that_its_page_names(
     anchors = {name for name in page.found if name.startswith("#")}
     text = (folder / "report.html").read_text("utf-8")
     assert anchors and all(f'id="{name[1:]}"' in text for name in anchors) and "What it comes to" in text
+    heads, said_there = re.findall(r"<th[^>]*>([^<]*)</th>", text), re.findall(r"<p class=said>(.*?)</p>", text)
+    assert {"lead over (a)", "same answer (c)", "95 % interval", "by the paper&#x27;s rule"} <= {*heads}
+    assert not [head for head in heads if "_" in head or (head.endswith(" interval") and head != "95 % interval")]
+    assert "lead over (a), lead over (c): interval (95 %)" in text and ">vs_a" not in text
+    assert "<dt>LIKN</dt>" in text and all(f"<li>{one}</li>" in text for one in said_there) and said_there
     assert page.found - anchors == files and not list(folder.parent.glob(".*"))
     counted = [len([name for name in files if name.endswith(ending)]) for ending in (".csv", ".tex", ".pdf", ".svg")]
     assert counted[0] == counted[1] and counted[2] == counted[3]

@@ -145,6 +145,20 @@ def test_wide_interval_of_a_rate_of_0_ends_in_an_arrow_and_flattens_no_other() -
     assert arrows == [2] and "goes on" in figure.get_supxlabel()
 
 
+def test_figures_say_of_how_many_facts_pairs_and_subjects_they_are() -> None:
+    paper, _ = axes_of("dkn", DKN.with_columns(pairs=pl.Series([9, 9, 1200, 1100]), facts=4))
+    assert texts(paper)[-2:] == ["en, 9 pairs, 4 facts", "zh, 1,100–1,200 pairs, 4 facts"]
+    english, chinese = axes_of("edits", EDITS.with_columns(facts=pl.Series([14, 14, 12, 9])))
+    assert (english.get_title(loc="left"), chinese.get_title(loc="left")) == ("en, 12–14 facts", "zh, 9 facts")
+    (legend,) = draw(Table("enrichment", "shares", ENRICHMENT.with_columns(subjects=14))).legends
+    assert [text.get_text() for text in legend.get_texts()] == ["en (14 subjects)", "LIKN (14 subjects)"]
+
+
+def test_a_small_rate_has_an_axis_of_its_own() -> None:
+    paper, strict = axes_of("dkn", DKN.with_columns(paper_rate=0.3, paper_high=0.5))
+    assert paper.get_xlim()[1] > 40 and strict.get_xlim()[1] < 10
+
+
 def test_larger_sets_are_a_panel_a_size_and_a_block_a_method() -> None:
     frame = pl.DataFrame(
         {
@@ -288,6 +302,10 @@ def test_figure_draws_known_values_and_names_missing_ones() -> None:
     assert said("edits", EDITS) == "no value: LIKN, table 2, en"
     gap = ENRICHMENT.with_columns(enrichment=pl.when(pl.col("layer") == 0).then(None).otherwise("enrichment"))
     assert said("enrichment", gap) == "no value: enrichment of LIKN in layer 0"
+    deep = [ENRICHMENT.filter(layer=1).with_columns(layer=pl.lit(layer, pl.Int64)) for layer in range(8)]
+    gone = pl.col("layer").is_in([1, 2, 3, 6]).not_()
+    deep = pl.concat(deep).with_columns(enrichment=pl.when(gone).then("enrichment"))
+    assert said("enrichment", deep) == "no value: enrichment of LIKN in layers 1–3, 6"
     many = pl.concat([EDITS.filter(edited="LIKN").with_columns(edited=pl.lit(f"set {n}")) for n in range(9)])
     assert said("edits", many).endswith("set 5, table 2, en and 3 more")
 

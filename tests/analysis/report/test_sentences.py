@@ -17,15 +17,23 @@ def _likn(**changes: Any) -> pl.DataFrame:
 
 def test_likn_sentence_says_what_is_shared_beside_its_controls() -> None:
     assert sentences.of_likn(_likn(), ("en", "fr")) == (
-        "English and French share 1.38 neurons a fact: they belong to the relation, not to the fact; mismatched facts share "
-        "0.96 of the same relation (difference ~−0.25 … 1.93)."
+        "English and French share 1.38 neurons a fact: they belong to the relation, not to the fact; a fact shares "
+        "0.96 with others of the same relation (difference ~−0.25 … 1.93)."
     )
     own = sentences.of_likn(_likn(c=1.2, verdict="own", vs_a="too few"), ("en", "de", "zh-hans"))
     assert own.startswith("English, German and Chinese share 1.38 neurons a fact: they are the fact's own;")
-    assert own.endswith("0.96 of the same relation, 1.20 of the same answer.")
+    assert own.endswith("0.96 with others of the same relation, 1.20 with others of the same answer.")
     assert "share 0.00" in sentences.of_likn(_likn(observed=0.0, verdict="empty"), ("en", "xx", "fr", "de"))
     assert sentences.of_likn(_likn(observed=None), ("en", "xx")) == "No fact has neurons in English and xx."
     assert sentences.of_likn(_likn().clear(), ("en", "fr")) == ""
+
+
+def test_layers_sentence_names_the_fullest_layer_of_each_language() -> None:
+    rows = [("en", 0, 0.2), ("en", 29, 0.8), ("LIKN", 0, 0.9), ("LIKN", 29, None), ("DKN en", 0, 1.0)]
+    frame = pl.DataFrame(rows, schema=("kind", "layer", "share"), orient="row")
+    said = "The layer with the most of a fact's neurons: English 29 (80%), those of all languages 0 (90%)."
+    assert sentences.of_table("enrichment", frame, ("en",)) == said
+    assert sentences.of_layers(frame.filter(kind="DKN en")) == ""
 
 
 @pytest.mark.parametrize("verdict", sorted(sentences._SHARED))
