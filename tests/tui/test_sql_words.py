@@ -47,6 +47,7 @@ def test_named_finds_tables_and_their_aliases() -> None:
         ("SELECT * FROM query WHERE la", "lang"),
         ("SELECT * FROM query ORD", "ORDER BY"),
         ("SELECT lo", "log_odds("),
+        ("SELECT lang FROM query GROUP BY al", "ALL"),
         ("SELECT * FROM vi", "view.kn"),
         ("SELECT * FROM view.kn k WHERE k.ne", "neuron"),
         ("SELECT x", None),

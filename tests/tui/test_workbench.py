@@ -493,6 +493,10 @@ async def test_keys_typed_ahead_reach_the_widget_that_earlier_keys_opened(workbe
             driver.app.post_message(Key("slash" if character == "/" else character, character))
         await driver.until(lambda: driver.bench.query_one(QueriesPane).filter_text == "tan", "the filter has it all")
         assert driver.table("queries").row_count == 4
+        await driver.do("tab.sql")
+        for key in ("escape", "8"):
+            driver.app.post_message(Key(key, key if len(key) == 1 else None))
+        await driver.until(lambda: driver.bench.open_tab == "runs", "escape leaves the editor before the digit comes")
         for key in ("escape", "R", *"-b", "enter", *"x y", "enter", *"fr"):
             driver.app.post_message(Key("space" if key == " " else key, key if len(key) == 1 else None))
         await driver.until(lambda: len(pilot.app.screen.query(Input)) == 6, "the form is open")

@@ -169,7 +169,7 @@ class SqlPane(Pane):
         elif message.what == "history":
             self.search_history()
         elif message.what == "leave":
-            self.query_one(FrameTable).focus()
+            self.screen.set_focus(self.query_one(FrameTable))  # at once: the next key may be typed already
         else:
             self.recall(-1 if message.what == "older" else 1)
 
@@ -241,6 +241,9 @@ class SqlPane(Pane):
         if event.state == WorkerState.SUCCESS:
             frame, more = cast("tuple[pl.DataFrame, bool]", event.worker.result)
             self.query_one(FrameTable).show(frame, cells.columns_of(frame))
+            self.left_out = (
+                f"These are the first {LIMIT:,} rows of more: knscope sql STORE … -o FILE writes all." * more
+            )
             total = f"{frame.height:,} of >{LIMIT:,}" if more else f"{frame.height:,}"
             self._state(
                 f"{total} rows · {1000 * took:,.0f} ms · "

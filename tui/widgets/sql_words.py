@@ -125,6 +125,8 @@ def fitting(
     if not tables:  # a statement begins with what it selects
         of_tables = every
     keywords = [Word(keyword) for keyword in KEYWORDS]
+    if re.search(r"\b(GROUP|ORDER)\s+BY\s+\w*$", before, re.IGNORECASE):
+        of_tables = [Word("ALL"), *of_tables]
     order = (names.tables, names.others) if after_from else (of_tables, keywords, names.others, names.tables)
     found: dict[str, Word] = {}
     for group in order:
