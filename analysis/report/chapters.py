@@ -39,16 +39,6 @@ class Chapter:
     tables: tuple[Table, ...]
     which: str = ""
 
-    @property
-    def thresholds(self) -> str:
-        """Everything that the tables depend on and that is no result."""
-        view = self.view
-        taus = ", ".join(f"τ {lang} {tau:g}" for lang, tau in view.taus)
-        pairs = f"T_low {view.t_low:g}, T_high {view.t_high:g} ({view.drop}), δ {view.delta:g}, t {view.dkn_share:g}"
-        which = f"; relations {', '.join(view.relations)}" if view.relations else ""
-        known = "; known queries only" if view.known else ""
-        return f"{taus}; template share {view.template_share:g}; {pairs}; λ {view.lam:g}{which}{known}"
-
 
 def chapter(reader: Reader, view: View) -> Chapter:
     """The tables of a View for which something is stored.

@@ -84,6 +84,15 @@ def said_below(reader: Reader, view: View) -> tuple[str, ...]:
     return tuple(filter(None, (left_out(reader, view), f"integrals: {found}" if found else "")))
 
 
+def thresholds(view: View) -> str:
+    """Everything that a table of the View depends on and that is no result."""
+    taus = ", ".join(f"τ {lang} {tau:g}" for lang, tau in view.taus)
+    pairs = f"T_low {view.t_low:g}, T_high {view.t_high:g} ({view.drop}), δ {view.delta:g}, t {view.dkn_share:g}"
+    which = f"; relations {', '.join(view.relations)}" if view.relations else ""
+    known = "; known queries only" if view.known else ""
+    return f"{taus}; template share {view.template_share:g}; {pairs}; λ {view.lam:g}{which}{known}"
+
+
 def with_standing(table: Table, reader: Reader, view: View) -> Table:
     """The table with these lines among its notes."""
     return replace(table, notes=(*table.notes, *said_below(reader, view)))

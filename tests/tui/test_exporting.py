@@ -10,7 +10,9 @@ from typing import Any
 import polars as pl
 import pytest
 
+from knscope.store import UserError
 from knscope.tui.app import Knscope
+from knscope.tui.printing import writing
 from tests.tui.driver import Driver
 
 Make = Callable[..., Knscope]
@@ -19,6 +21,7 @@ WIDE = (120, 40)
 
 def rows_of_json(path: Path) -> pl.DataFrame:
     [table] = json.loads(path.read_text("utf-8"))["tables"]
+    assert "τ en 0.3" in table["notes"][0] and ", amig" in table["title"], "a file says of what it is"
     return pl.DataFrame(table["rows"])
 
 
@@ -35,9 +38,12 @@ async def test_export_writes_the_rows_shown(workbench: Make, tmp_path: Path, end
         read = {"csv": pl.read_csv, "parquet": pl.read_parquet, "json": rows_of_json}[ending]
         written = read(tmp_path / f"out.{ending}")
         assert written["fact"].to_list() == driver.table("queries").frame["fact"].to_list()
+        assert written.columns[:2] == ["model", "method"] and set(written["method"]) == {"amig"}
 
 
-async def test_refused_export_says_why_and_leaves_no_file(workbench: Make, tmp_path: Path) -> None:
+async def test_refused_export_says_why_and_leaves_no_file(
+    workbench: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     async with workbench().run_test(size=WIDE) as pilot:
         driver = await Driver(pilot).ready()
         await pilot.press("e")
@@ -47,6 +53,25 @@ async def test_refused_export_says_why_and_leaves_no_file(workbench: Make, tmp_p
         bad: Any = pilot.app.screen.query_one(".bad")
         await driver.until(lambda: "there is no folder" in str(bad.render()), "it is told, and the form stays")
         assert not list(tmp_path.iterdir())
+        wanted = tmp_path / "out.csv"
+        wanted.write_text("mine")
+        field: Any = pilot.app.screen.query_one("#field-file")
+        field.value = str(wanted)
+        await pilot.press("enter")
+        await driver.until(
+            lambda: "enter again replaces it" in str(bad.render()), "a file is replaced when asked twice"
+        )
+
+        def full(*_: object) -> str:
+            raise UserError("the disk is full")
+
+        monkeypatch.setattr(writing, "write", full)
+        first = pilot.app.screen
+        await pilot.press("enter")
+        await driver.until(lambda: pilot.app.screen not in (first, driver.bench), "the form is back")
+        again: Any = pilot.app.screen
+        assert "the disk is full" in str(again.query_one(".bad").render())
+        assert again.query_one("#field-file").value == str(wanted) and wanted.read_text() == "mine"
 
 
 async def test_export_writes_the_figure_of_a_pane_that_has_one(workbench: Make, tmp_path: Path) -> None:
@@ -61,7 +86,10 @@ async def test_export_writes_the_figure_of_a_pane_that_has_one(workbench: Make, 
             await pilot.press("enter")
             refused = pilot.app.screen.query(".bad")
             await driver.until(lambda: driver.said() or any(str(each.render()) for each in refused), "it is told")
-            return (driver.said() or [str(each.render()) for each in refused])[-1]
+            told = (driver.said() or [str(each.render()) for each in refused])[-1]
+            if pilot.app.screen is not driver.bench:
+                await pilot.press("escape")
+            return told
 
         assert "no figure of queries" in await export("queries.pdf")
         for tab in ("layers", "likn", "dkn"):

@@ -96,6 +96,8 @@ class Pane(Vertical):
         self.sentence = PlainText("", classes="sentence")
         """What is looked at and what it means, in plain words: a subclass that says it yields this above its table."""
         self.sentence.display = False
+        self.left_out = ""
+        """What `whole` leaves out, for who takes it away; empty where it has all."""
         self._whole_sentence = ""
         self._told: tuple[Any, ...] = ("", 0, 0, "")
         """The sentence, its lines, and the height and the subject they were counted for."""
@@ -142,6 +144,11 @@ class Pane(Vertical):
     def focus_target(self) -> Any:
         """The widget that takes the focus when the pane is focused."""
         return self.table() or self
+
+    @property
+    def said(self) -> tuple[str, ...]:
+        """What the pane says of its table: its sentence, and how good the integrals are."""
+        return tuple(filter(None, (self._whole_sentence, self._standing)))
 
     def help_text(self) -> str:
         """The sentence, HELP, and what applies only to the result shown."""

@@ -113,6 +113,7 @@ class Report:
 
     def _chapter(self, chapter: Chapter) -> int:
         from knscope.analysis.report import sentences
+        from knscope.analysis.stored.standing import thresholds
 
         view = chapter.view
         title, anchor = f"{view.model}, {view.method}", f"chapter-{len(self._found) + 1}"
@@ -121,7 +122,7 @@ class Report:
         which = f"Which method: {chapter.which}." if chapter.which else ""
         self._found.append((anchor, title, [one for one in (*said, which) if one]))
         self._begin(title, anchor)
-        self._parts.append(f"<p class=notes>{escape(', '.join(view.langs))}. {escape(chapter.thresholds)}</p>")
+        self._parts.append(f"<p class=notes>{escape(', '.join(view.langs))}. {escape(thresholds(view))}</p>")
         return sum(
             self._table(table, f"{view.model}-{view.method}-{table.name}", table.title.removesuffix(f": {title}"), one)
             for table, one in zip(chapter.tables, said, strict=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -35,9 +36,12 @@ class Exporting:
 
     # --- files
 
-    def export(self) -> None:
-        """Ask for a file name, and write the pane's table or figure to it."""
-        pane = self._bench.pane()
+    def export(self, pane: Pane | None = None, kept: str = "", error: str = "") -> None:
+        """Ask for a file name, and write the pane's table or figure to it.
+
+        :param kept: the name that could not be written the last time, because of `error`
+        """
+        pane = pane or self._bench.pane()
         frame = pane.whole() if pane is not None else None
         if pane is None or (frame is None and not pane.DRAWS):
             self._bench.say("There is no table here to export.")
@@ -51,40 +55,58 @@ class Exporting:
         endings = ", ".join(f".{ending}" for ending in (*writing.DATA, "tex"))
         figures = f"; its figure: {', '.join(f'.{ending}' for ending in writing.FIGURES)}" if pane.DRAWS else ""
         what = f"{frame.height:,} rows of {pane.TITLE}" if frame is not None else pane.TITLE
-        named = str(unused(folder / f"{pane.TITLE.lower()}.csv"))
+        named = kept or str(unused(folder / f"{pane.TITLE.lower()}.csv"))
+        about = f"The ending says what: {endings}{figures}\nA name without a folder is written into {Path.cwd()}"
         form = FormScreen(
             f"export {what}",
             [Field("file", "file", named, "a name, or a path", complete=path_of)],
-            f"The ending says what: {endings}{figures}\nA name without a folder is written into {Path.cwd()}",
-            _unwritable,
+            "\n".join(filter(None, (about, pane.left_out))),
+            partial(_unwritable, pane, set()),
+            error,
         )
         self._bench.app.push_screen(form, write)
 
     def _write(self, pane: Pane, frame: pl.DataFrame | None, name: str) -> None:
-        """Write in a thread: drawing a figure first computes its intervals."""
+        """Write in a thread: drawing a figure first computes its intervals. After an error the form is there again."""
 
         def failed(error: BaseException) -> None:
-            if isinstance(error, UserError | ReaderGone):
-                self._bench.say(str(error))
-            else:
-                self._bench.say(f"{name} could not be written: {type(error).__name__}: {error}")
+            said = str(error)
+            if not isinstance(error, UserError | ReaderGone):
+                said = f"{name} could not be written: {type(error).__name__}: {error}"
                 self._bench.log.error(f"export of {pane.TITLE}: {error!r}")
+            if self._bench.app.screen is self._bench:
+                self.export(pane, name, said)
+            else:
+                self._bench.say(said)
 
         said = partial(self._bench.say, severity="information")
         self._bench.in_thread(
-            lambda: self._written(pane, frame, expanded(name)), said, failed, group="export", what=f"writing {name}"
+            lambda: self._written(pane, frame, expanded(name).absolute()),
+            said,
+            failed,
+            group="export",
+            what=f"writing {name}",
         )
 
     def _written(self, pane: Pane, frame: pl.DataFrame | None, path: Path) -> str:
-        drawn = writing.format_of(path) in writing.FIGURES
-        if frame is None or drawn:
+        form = writing.format_of(path)
+        if frame is None or form in writing.FIGURES:
             return writing.write([self._result(pane)], path)
         from knscope.analysis.statistics.columns import told_in_text
         from knscope.analysis.statistics.table import Table
+        from knscope.analysis.stored.standing import thresholds
+        from knscope.tui.commands.shown import labelled
 
         helpers = [name for name in frame.columns if name.startswith("_")] if pane.HELPERS else []
         kept = frame.drop(helpers)
-        return writing.write([Table(pane.TITLE.lower(), pane.title, kept, aside=told_in_text(kept.schema))], path)
+        table = Table(pane.TITLE.lower(), pane.title, kept, pane.said, told_in_text(kept.schema))
+        if pane.painted is not None:  # it shows the selection, and a file has to say of what
+            view = pane.painted.narrowed
+            named = f"{pane.title}: {view.model}, {view.method}"
+            table = replace(table, title=named, notes=(thresholds(view), *table.notes))
+            if form in writing.DATA and not {"model", "method"} & {*kept.columns}:
+                table = labelled(table, view)
+        return writing.write([table], path)
 
     def _result(self, pane: Pane) -> Table:
         reader, shown = self._bench.session.reader, self._bench.session.shown()
@@ -149,16 +171,26 @@ class Exporting:
         self._bench.app.push_screen(TextScreen(f"the SQL of {pane.TITLE}", text, answers), answer)
 
 
-def _unwritable(values: Mapping[str, str]) -> tuple[str, str] | None:
-    """Why a file cannot be written where the form says, as far as can be told beforehand."""
+def _unwritable(pane: Pane, asked: set[str], values: Mapping[str, str]) -> tuple[str, str] | None:
+    """Why a file cannot be written where the form says, as far as can be told beforehand; one that is there is replaced when asked twice.
+
+    :param asked: names of files that are there, of which a person was told
+    """
     from knscope.tui.printing.output import check
 
+    name = values["file"]
     try:
-        check("table", expanded(values["file"]))
+        path = expanded(name)
+        check("table", path)
+        if writing.format_of(path) in writing.FIGURES and not pane.DRAWS:
+            return "file", f"There is no figure of {pane.TITLE}; end the name in .csv, .json, .parquet or .tex."
+        if path.is_file() and name not in asked:
+            asked.add(name)
+            return "file", f"{name} is there already; enter again replaces it"
     except UserError as error:
         return "file", str(error)
     except OSError as error:
-        return "file", f"{values['file']} cannot be written ({error.strerror}); choose another path"
+        return "file", f"{name} cannot be written ({error.strerror}); choose another path"
     return None
 
 
