@@ -97,7 +97,10 @@ class Lookup:
         return len({key for edit in edits for key in self.keys(edit)} - self.stored.keys())
 
     def lacking(self, edits: Sequence[WantedEdit]) -> list[str]:
-        """A note on the readings that are not stored, if any."""
+        """A note on the readings that are not stored, or on why there are none."""
+        if not edits:
+            source = "a fact of another relation, beside those that are read, to take values from"
+            return [f"no fact here has {source if self.judging.suppress == 'resample' else 'neurons to edit'}"]
         if not (missing := self.missing(edits)):
             return []
         how = "; compute them with: knscope run STORE --what edit --set SET …" if self.judging.given else ""

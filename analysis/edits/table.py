@@ -53,11 +53,6 @@ def build(reader: Reader, view: View, seed: int = 0, draws: int = DRAWS, judging
         f"rows without figures: {why}" for why in sorted({str(r["reason"]) for r in rows if r["reason"] and r["facts"]})
     ]
     notes += _rerouted(reader, view.model)
-    if not edits:
-        lacks = (
-            "a fact of another relation to take values from" if judging.suppress == "resample" else "neurons to edit"
-        )
-        notes.append(f"no fact here has {lacks}")
     rows = [row for row in rows if row["facts"]] or rows  # a language nothing is stored for is counted in the note
     frame = pl.DataFrame([{name: row[name] for name in _SCHEMA} for row in rows], schema=_SCHEMA)
     title = f"editing neurons: {view.model}, {view.method}"

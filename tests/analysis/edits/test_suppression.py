@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import polars as pl
@@ -13,10 +13,13 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from knscope import store
 from knscope.analysis.edits import choose as edits_choose
+from knscope.analysis.edits import lookup
+from knscope.analysis.edits import others as edits_others
 from knscope.analysis.edits import table as edits_table
 from knscope.analysis.edits.lookup import BECOMES, Judging
 from knscope.analysis.edits.suppression import Suppressions
 from knscope.analysis.runs.config import ModelSource, RunConfig
+from knscope.analysis.statistics.table import Table
 from knscope.analysis.stored.facts import stored_facts
 from knscope.store import UserError
 from knscope.store import runs as run_files
@@ -125,6 +128,17 @@ def test_values_are_taken_from_the_one_fact_of_the_other_relation_that_is_not_re
         operations = ways.operations(("resample",), fact, "en", others)
         assert list(operations.values()) == [(facts.main[left, "en"],), ()]
         assert list(ways.operations(("zero", "resample"), fact, "en", [*others, left])) == ["suppress", "enhance"]
+
+
+@pytest.mark.parametrize("build", [edits_table.build, edits_others.build])
+def test_table_without_rows_says_what_the_facts_lack(
+    place: Path, build: Callable[..., Table], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(lookup, "wanted", lambda *_: [])
+    with store.open(place) as reader:
+        ways = [Judging(suppress="zero"), Judging(suppress="resample")]
+        notes = [build(reader, reader.view(), judging=way).notes[0] for way in ways]
+    assert "neurons to edit" in notes[0] and "a fact of another relation, beside those that are read" in notes[1]
 
 
 def test_each_way_has_a_table_of_its_own_and_is_computed_once(place: Path, config: RunConfig) -> None:
