@@ -45,7 +45,7 @@ def prompt_text(row: Mapping[str, Any], width: int) -> Text:
 
 
 def says_text(row: Mapping[str, Any], says: Says | None, width: int, *, known: bool) -> Text:
-    """What the model says; p and rank of the answer where there is room, or first where it is not among these words.
+    """What the model says, as many words as there is room for; p and rank of the answer too, or first where it is not among these words.
 
     :param known: whether `says` has been read
     """
@@ -60,12 +60,16 @@ def says_text(row: Mapping[str, Any], says: Says | None, width: int, *, known: b
         return own
     if says is None:
         return own.append(" · its other answers are not stored")
-    text.append("says ", style="dim")
     answer = str(row["object"]).strip().casefold()
+    known_word = answer in {word.strip().casefold() for word, _ in says}
+    text.append("says ", style="dim")
     for place, (word, p) in enumerate(says):
-        text.append(" · " if place else "", style="dim")
-        text.append(one_line(word) or "·", style="bold underline" if word.strip().casefold() == answer else "")
-        text.append(f" {chance(p)}")
-    if answer not in {word.strip().casefold() for word, _ in says}:
+        part = Text().append(" · " if place else "", style="dim")
+        part.append(one_line(word) or "·", style="bold underline" if word.strip().casefold() == answer else "")
+        part.append(f" {chance(p)}")
+        if place and text.cell_len + part.cell_len > width - (0 if known_word else own.cell_len + 2):
+            break  # whole words only
+        text.append_text(part)
+    if not known_word:
         return own.append("  ").append_text(text)
     return text.append("  ").append_text(own) if text.cell_len + 2 + own.cell_len <= width else text

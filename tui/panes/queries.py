@@ -173,10 +173,14 @@ class QueriesPane(Pane):
 
     def _columns(self, frame: pl.DataFrame) -> tuple[Column, ...]:
         """Columns chosen by hand are all shown, by scrolling if need be; the usual ones as far as there is room, the template the first
-        to go unless rows would look alike without it."""
+        to go unless rows would look alike without it; neither the language where there is one, nor what stays where nothing can."""
         if self.chosen == tuple(column.name for column in COLUMNS):
             alike = frame.select("fact", "lang").is_duplicated().any()
-            return tuple(replace(one, drop=9) if one.name == "template" and not alike else one for one in COLUMNS)
+            every = self._loaded if self._loaded is not None else frame
+            same = {"lang"} if every["lang"].n_unique() == 1 else set()
+            same |= {"stays"} if every.height and every["stays"].null_count() == every.height else set()
+            shown = (one for one in COLUMNS if one.name not in same)
+            return tuple(replace(one, drop=9) if one.name == "template" and not alike else one for one in shown)
         return tuple(replace(column, drop=0) for column in (*COLUMNS, *MORE) if column.name in self.chosen)
 
     @property
@@ -237,12 +241,11 @@ class QueriesPane(Pane):
         if self._row is None:
             return
         width = max(1, self.size.width - 2)
-        said = says_text(self._row, self._says, width, known=self._says_known)
-        if self.size.height >= LOW:
-            text = Text("\n", no_wrap=True).join([prompt_text(self._row, width), said])
-        else:
-            room = max(width // 2, width - said.cell_len - 2)
-            text = prompt_text(self._row, room).append("  ").append_text(said)
+        low = self.size.height < LOW
+        room = max(width // 2, width - prompt_text(self._row, width).cell_len - 2) if low else width
+        said = says_text(self._row, self._says, room, known=self._says_known)
+        asked = prompt_text(self._row, max(1, width - said.cell_len - 2) if low else width)
+        text = Text("  " if low else "\n", no_wrap=True).join([asked, said])
         self.query_one("#asked", PlainText).update(text, layout=False)
 
     def go_to(self, query: str) -> None:
