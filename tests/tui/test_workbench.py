@@ -462,6 +462,17 @@ async def test_keymap_binds_the_keys_of_every_place_and_u_resumes_the_marked_run
         await driver.until(lambda: started, "the run is started again")
 
 
+@pytest.mark.parametrize(("size", "seen"), [(NARROW, False), (WIDE, True)])
+async def test_footer_names_as_many_keys_as_there_is_room_for(
+    workbench: Make, size: tuple[int, int], seen: bool
+) -> None:
+    async with workbench().run_test(size=size) as pilot:
+        driver = await Driver(pilot).ready()
+        said = str(driver.bench.query_one("FooterLine").render())
+        assert said.endswith("? help  q quit") and len(said) <= size[0] - 2
+        assert ("c compare A|B" in said) == seen == ("n new question" in said)
+
+
 async def test_resizing_switches_between_one_column_and_two(workbench: Make) -> None:
     async with workbench().run_test(size=WIDE) as pilot:
         driver = await Driver(pilot).ready()
@@ -615,5 +626,7 @@ async def test_store_of_one_language_opens_on_a_pane_that_shows_something(
     async with workbench(made_store.make(tmp_path / "one.knstore")).run_test(size=WIDE) as pilot:
         driver = await Driver(pilot).ready()
         assert driver.bench.open_tab == "neuron" and driver.table("neuron").row_count
+        titles = {column.title for name in ("queries", "neuron") for column in driver.table(name).columns}
+        assert not titles & {"lang", "stays", "promotes"}, "columns in which all values are the same"
         assert not [pane.id for pane in driver.bench.seen_panes() if pane.note.display]
         assert driver.bench.pane() is driver.pane("queries")

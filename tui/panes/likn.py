@@ -192,7 +192,7 @@ class LiknPane(Pane):
             summary.display = False
             self.say("One language only: there is nothing to share. L chooses languages, m another model.")
             return
-        below = f"in {result.covered} of {result.facts} facts · {LEGEND}"
+        below = f"{LEGEND} · in {result.covered} of {result.facts} facts"
         self.entitle(below=below)
         self._make_room(shown)
         self.summarise(matrix_text(result))

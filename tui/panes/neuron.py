@@ -14,7 +14,7 @@ from knscope.tui.panes.pane import Pane
 from knscope.tui.selection import Shown
 from knscope.tui.widgets import cells
 from knscope.tui.widgets.cells import Column
-from knscope.tui.widgets.fitting import align
+from knscope.tui.widgets.fitting import align, leading_parts
 from knscope.tui.widgets.frame_table import FrameTable
 from knscope.tui.widgets.line import PlainText
 
@@ -157,16 +157,16 @@ class NeuronPane(Pane):
             from knscope.analysis.report import sentences
 
             self.tell(sentences.of_serving(frame, shown.view.langs))
-            named = frame["name"].null_count() < frame.height
-            table.show(frame if named else frame.drop("name"), LIST, ("layer", "neuron"))
-            self.entitle(below=f"{frame.height:,} neurons")
+            empty = [name for name in ("name", "promotes") if frame[name].null_count() == frame.height]
+            table.show(frame, tuple(one for one in LIST if one.name not in empty), ("layer", "neuron"))
+            self.entitle(below=f"{cells.several(frame.height, 'neuron')} · hub: serves other relations too")
 
     def _fit(self) -> None:
         room = max(3, self.size.height - ROWS)
         left = len(self._lines) - room
         shown = self._lines if left <= 0 else [*self._lines[: room - 1], f"… {left + 1} more lines: z"]
         width = max(20, self.query_one(FrameTable).size.width)
-        self.summarise("\n".join(align(line, width, False).rstrip() for line in shown))
+        self.summarise("\n".join(align(leading_parts(line, width), width, False).rstrip() for line in shown))
 
     def on_resize(self) -> None:
         if self.place.neuron is not None:

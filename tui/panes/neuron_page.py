@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from knscope.store.reader import Reader
     from knscope.store.view import View
 
-UNREAD = "what it promotes, reads and where it fires is not stored yet: knscope run … --what neurons"
+UNREAD = "promotes   not read yet: R, with what: neurons"
 
 
 @dataclass(frozen=True)
@@ -137,8 +137,9 @@ def _kinds(kinds: pl.DataFrame) -> str:
     if kinds.is_empty():
         return ""
     row = kinds.row(0, named=True)
-    shares = f"answer {cells.percent(row['same_answer'])} · relation {cells.percent(row['same_relation'])}"
-    return f"also in N  {shares} · others {cells.percent(row['other_relation'])}"
+    named = (("answer", "same_answer"), ("relation", "same_relation"), ("others", "other_relation"))
+    shares = (f"{name} {cells.NOTHING if row[of] is None else f'{row[of]:.0%}'}" for name, of in named)
+    return f"also in N  {' · '.join(shares)}"
 
 
 def _read(reads: pl.DataFrame) -> tuple[str, ...]:

@@ -111,7 +111,8 @@ class TablePane(Pane):
         missing = table.notes[0] if table.notes and "not computed yet" in table.notes[0] else ""
         self.summarise(f"{missing}; r computes them" if missing else "")
         self.query_one(".summary").display = bool(missing)
-        self.entitle(below=cells.several(table.frame.height, "row") + " · ? explains them")
+        rows = table.frame.height
+        self.entitle(below=f"{cells.several(rows, 'row')} · ? explains them" if rows else "")
         if table.frame.is_empty():
             self.say(f"{missing}; r computes them." if missing else self.EMPTY)
 
@@ -141,7 +142,7 @@ class EditsPane(TablePane):
     )
     EMPTY = "No edits are stored. r computes those of this selection; R starts a run with what: attribution,dkn,edit."
     COLUMNS = (
-        Column("table", "", lambda name: name.replace(" held-out", "h"), most=10),
+        Column("table", "table", lambda name: name.replace(" held-out", "h"), most=10),
         Column("lang", "lang", most=8),
         Column("edited", "edited", grow=True, least=18, most=24),
         Column("neurons", "n", lambda n: cells.NOTHING if n is None else f"{n:.1f}", right=True, drop=6),
