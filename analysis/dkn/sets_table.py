@@ -8,7 +8,7 @@ import numpy as np
 import polars as pl
 
 from knscope.analysis.dkn.larger import SIZE, Larger, counting, larger
-from knscope.analysis.dkn.sets import check_size, judge
+from knscope.analysis.dkn.sets import LARGEST, check_size, judge
 from knscope.analysis.dkn.table import ROLES, rate_lead
 from knscope.analysis.edits.sets import set_id
 from knscope.analysis.statistics.bootstrap import UNKNOWN
@@ -18,6 +18,7 @@ from knscope.analysis.statistics.table import Table
 from knscope.analysis.stored.facts import subject_of
 from knscope.store.address import Addresses
 from knscope.store.reader import Reader
+from knscope.store.runs import read_runs
 from knscope.store.view import View
 
 HELD = 8
@@ -56,6 +57,12 @@ def build(reader: Reader, view: View, size: int = SIZE, seed: int = 0) -> Table:
     limits = f"T_low {view.t_low:g}, T_high {view.t_high:g} ({view.drop}), delta {view.delta:g}"
     title = f"degenerate sets: {view.model}, {view.method}"
     return Table("dkn_sets", title, table, (*notes, limits, *NOTES, RULE), told_in_text(_SCHEMA))
+
+
+def asked_size(reader: Reader) -> int:
+    """Neurons of the largest sets that a run of the store ablated; SIZE where none did."""
+    sizes = [one.config.get("size") for one in read_runs(reader.path) if "sets" in (one.config.get("what") or ())]
+    return min(LARGEST, max((size for size in sizes if type(size) is int), default=SIZE))
 
 
 def _counts_of(reader: Reader, view: View, size: int, seed: int) -> list[dict[str, object]]:
@@ -127,6 +134,7 @@ def _row(counts: pl.DataFrame, own: pl.DataFrame, role: str) -> dict[str, object
         "facts": counts["fact"].n_unique(),
         "subjects": counts["subject"].n_unique(),
         **totals,
+        **(dict.fromkeys(("sets", "strict")) if unread else {}),
         **spread("rate", rate, ".1g"),
         **span("vs_kn", UNKNOWN if role == "kn" or unread else rate_lead(own, counts, "sets", "candidates"), ".1g"),
         "error": counts["error"].max(),

@@ -111,10 +111,10 @@ def _percent(share: float) -> str:
 def of_sets(frame: pl.DataFrame) -> str:
     """Of the table `dkn_sets`: how many larger sets of knowledge neurons are degenerate, size by size, beside the controls."""
     if not frame["ablated"].sum():
-        return "Of larger sets nothing is computed yet: run with --what sets."
+        return "Of larger sets nothing is computed yet: R starts a run, with what: sets."
     said = []
     for part in frame.partition_by("size", maintain_order=True):
-        own, *others = (f"{row['sets']:,}" for row in part.iter_rows(named=True))
+        own, *others = ("unknown" if n is None else f"{n:,}" for n in part["sets"])
         beside = f" (controls {' and '.join(others)})" if set(others) != {"0"} else ""
         said.append(f"{own} of {part['size'][0]}{beside}")
     missing = int(frame["missing"].sum())

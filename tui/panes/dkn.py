@@ -212,9 +212,8 @@ class DknPane(Pane):
     @staticmethod
     def _sets(reader: Reader, shown: Shown) -> Table:
         from knscope.analysis.dkn import sets_table
-        from knscope.analysis.dkn.sets import LARGEST
 
-        return sets_table.build(reader, shown.narrowed, LARGEST)
+        return sets_table.build(reader, shown.narrowed, sets_table.asked_size(reader))
 
     def result(self, reader: Reader, shown: Shown) -> Table:
         from knscope.analysis.dkn import table as dkn_table
@@ -248,7 +247,7 @@ class DknPane(Pane):
         from knscope.analysis.report import sentences
 
         self.entitle(f"DKN · larger sets · {shown.subject}")
-        self.entitle(below="beside others of the same layers, and of the same single drops")
+        self.entitle(below="missing: not ablated yet; R, with what: sets")
         self.tell(sentences.of_sets(result.frame))
         self.query_one(FrameTable).show(result.frame, SET_COLUMNS, ("size", "neurons"))
 
