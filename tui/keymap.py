@@ -150,20 +150,25 @@ BY_GROUP: Mapping[str, tuple[Action, ...]] = {
 ACTIONS = tuple(action for actions in BY_GROUP.values() for action in actions)
 
 CONTEXTS: Mapping[str, tuple[str, ...]] = {
-    "queries": ("go.in", "queries.filter", "threshold.type", "queries.known", "choose.model"),
+    "queries": ("go.in", "queries.filter", "threshold.type", "queries.known", "choose.model",
+                "compare", "compute.ask", "choose.langs", "compute.what-if", "take.export"),
     "thresholds": ("threshold.down", "threshold.up", "threshold.next", "threshold.all-down", "threshold.reset"),
-    "layers": ("go.in", "layers.share", "threshold.down", "threshold.all-down", "take.sql"),
-    "likn": ("go.in", "threshold.down", "threshold.all-down", "tab.dkn", "take.export"),
-    "dkn": ("go.in", "dkn.strict", "threshold.down", "threshold.up", "take.export"),
+    "layers": ("go.in", "layers.share", "threshold.down", "threshold.all-down", "take.sql",
+               "pane.zoom", "take.export", "compare", "choose.langs"),
+    "likn": ("go.in", "threshold.down", "threshold.all-down", "tab.dkn", "take.export",
+             "compare", "compute.what-if", "take.sql", "pane.zoom"),
+    "dkn": ("go.in", "dkn.strict", "threshold.down", "threshold.up", "take.export",
+            "compare", "compute.what-if", "take.sql", "pane.zoom"),
     "edits": ("go.in", "go.out", "compute.missing", "take.export", "pane.zoom"),
     "checks": ("go.in", "go.out", "compute.missing", "take.export", "pane.zoom"),
-    "neuron": ("go.in", "go.back", "take.copy", "take.sql", "take.export"),
+    "neuron": ("go.in", "go.back", "take.copy", "take.sql", "take.export",
+               "neuron.note", "compute.what-if", "pane.zoom"),
     "sql": ("sql.run", "sql.browse", "sql.find", "sql.cancel", "sql.leave"),
     "result": ("take.chart", "take.export", "take.copy", "tab.sql", "go.out"),
     "runs": ("run.start", "run.cancel", "run.resume", "compute.missing", "compute.ask"),
     "": ("go.in", "take.sql", "take.export", "pane.zoom", "tab.sql"),
-}
-"""The five keys the footer names, by what has the focus; `? help` and `q quit` follow them."""
+}  # fmt: skip
+"""The keys that the footer names, by what has the focus, as many as there is room for; `? help` and `q quit` follow them."""
 
 _GLYPHS = {
     "question_mark": "?", "slash": "/", "comma": ",", "full_stop": ".", "plus": "+", "minus": "-", "equals_sign": "=",

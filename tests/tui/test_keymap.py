@@ -37,7 +37,7 @@ def test_keymap_actions_exist_where_they_are_bound() -> None:
 
 def test_footer_contexts_name_existing_actions_and_groups_have_headings() -> None:
     assert {name for names in keymap.CONTEXTS.values() for name in names} <= {action.id for action in keymap.ACTIONS}
-    assert all(len(names) == 5 for names in keymap.CONTEXTS.values())
+    assert all(len(set(names)) == len(names) >= 5 for names in keymap.CONTEXTS.values())
 
 
 def test_help_lists_every_action_with_its_remapped_key() -> None:

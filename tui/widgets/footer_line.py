@@ -1,4 +1,4 @@
-"""The footer: the five most useful keys of the pane that has the focus, then help and quit. Each can be clicked."""
+"""The footer: the most useful keys of the pane that has the focus, then help and quit. Each can be clicked."""
 
 from __future__ import annotations
 
@@ -12,6 +12,9 @@ from textual.reactive import reactive
 from textual.widget import Widget
 
 from knscope.tui import keymap
+
+GAP = 2
+"""Cells between two keys."""
 
 
 def letters(titles: Sequence[str]) -> list[str]:
@@ -79,8 +82,7 @@ class FooterLine(Widget):
     # --- drawing
 
     def render(self) -> RenderResult:
-        wanted = (*keymap.CONTEXTS.get(self.context, keymap.CONTEXTS[""]), "help", "quit")
-        room = self.content_size.width
+        wanted = keymap.CONTEXTS.get(self.context, keymap.CONTEXTS[""])
         if self.targets:
             parts = [
                 Content.from_markup("[bold $accent]$key[/] $name", key=key, name=pane.TITLE)
@@ -88,18 +90,19 @@ class FooterLine(Widget):
             ]
             return Content.assemble("jump to  ", Content("  ").join(parts))
         alone = self.screen.maximized is not None
-        line = Content("")
-        for action in map(keymap.find, dict.fromkeys(("pane.zoom", *wanted)) if alone else wanted):
-            keys = keymap.keys_of(action, self._remap)
-            free = [key for key in keys if self.context != "sql" or not keymap.typeable(key)]
-            key = keymap.glyph((free or keys)[0])
-            call = action.call if action.call.startswith("app.") else f"screen.do('{action.id}')"
-            label = "all panes" if alone and action.id == "pane.zoom" else action.label
-            item = Content.from_markup(
-                "[bold $accent]$key[/] [$text-muted]$label[/]", key=key, label=label
-            ).stylize(f"@click={call}")  # fmt: skip
-            gap = 2 if line.cell_length else 0
-            if line.cell_length + gap + item.cell_length > room:
-                break
-            line = Content.assemble(line, " " * gap, item)
-        return line
+        items = [self._item(name) for name in (dict.fromkeys(("pane.zoom", *wanted)) if alone else wanted)]
+        last = [self._item(name) for name in ("help", "quit")]
+        while items and sum(item.cell_length + GAP for item in (*items, *last)) - GAP > self.content_size.width:
+            items.pop()
+        return Content(" " * GAP).join([*items, *last])
+
+    def _item(self, name: str) -> Content:
+        """A key and what it does, to be clicked."""
+        action = keymap.find(name)
+        keys = keymap.keys_of(action, self._remap)
+        free = [key for key in keys if self.context != "sql" or not keymap.typeable(key)]
+        key = keymap.glyph((free or keys)[0])
+        call = action.call if action.call.startswith("app.") else f"screen.do('{action.id}')"
+        label = "all panes" if name == "pane.zoom" and self.screen.maximized is not None else action.label
+        item = Content.from_markup("[bold $accent]$key[/] [$text-muted]$label[/]", key=key, label=label)
+        return item.stylize(f"@click={call}")
