@@ -3,7 +3,7 @@
 `stays`: of the neurons above τ on one template the share that is above it on another of the same language, mean over all
 ordered pairs of templates, larger sets counting more: Σ h (h - 1) / ((Q - 1) Σ h), h being on how many of the Q templates a neuron
 is above τ. The same over languages has N of a language in the place of the neurons of a template. Another fact's templates in the
-place of the fact's own give what wording and relation bring by themselves.
+place of the fact's own give what wording and relation bring by themselves, and in the same words and in others apart which of the two.
 """
 
 from __future__ import annotations
@@ -75,7 +75,8 @@ def build(reader: Reader, view: View, seed: int = 0, draws: int = DRAWS) -> Tabl
     frame = pl.DataFrame(rows, schema=_SCHEMA).with_columns(consistency=word(pl.col("stays")))
     ordered = frame.sort("stays", "fact", nulls_last=True)
     title = f"how much of N stays: {view.model}, {view.method}"
-    return Table("consistency", title, ordered, (*_summary(frame, subject_of(reader), seed, draws), *NOTES))
+    wordings = _wordings(reader, view, asked, subject_of(reader))
+    return Table("consistency", title, ordered, (*_summary(frame, subject_of(reader), wordings, seed, draws), *NOTES))
 
 
 def _by_place(
@@ -107,6 +108,54 @@ def _others(
     return found
 
 
+def _wordings(
+    reader: Reader, view: View, asked: pl.DataFrame, subject: dict[str, str]
+) -> tuple[float | None, float | None]:
+    """What other facts of the relation share of a fact's neurons where they are asked in the same words, and in other words; means
+    over facts and languages."""
+    numbered = asked.with_columns(number=pl.col("template").rank("dense").over("relation", "lang") - 1)
+    every = pl.concat(
+        reader.kn(view.with_(queries=tuple(rows["query"]), template_share=_EVERY)).with_columns(number=pl.lit(number))
+        for (number,), rows in numbered.group_by("number")
+    )
+    same: list[float] = []
+    reworded: list[float] = []
+    for (relation, lang), rows in numbered.group_by("relation", "lang"):
+        facts = rows["fact"].unique().sort().to_list()
+        has = np.zeros((len(facts), int(rows["number"].max()) + 1))  # type: ignore[arg-type]
+        place = rows["fact"].replace_strict(facts, range(len(facts)), return_dtype=pl.Int64)
+        has[place.to_numpy(), rows["number"].to_numpy()] = 1.0
+        above = _matrices(
+            every.filter((pl.col("relation") == relation) & (pl.col("lang") == lang)), facts, has.shape[1]
+        )
+        size = np.stack([np.asarray(one.sum(axis=1)).ravel() for one in above], axis=1)  # (facts, templates)
+        alike = np.sum([(one @ one.T).toarray() for one in above], axis=0)
+        whole = sum(above[1:], start=above[0])
+        kinds = (
+            (alike, size @ has.T, same),
+            ((whole @ whole.T).toarray() - alike, np.outer(size.sum(1), has.sum(1)) - size @ has.T, reworded),
+        )
+        labels = np.array([subject[fact] for fact in facts])
+        for common, neurons, found in kinds:
+            asks = (labels[:, None] != labels) & (neurons > 0)
+            share = np.divide(common, neurons, out=np.full(common.shape, np.nan), where=asks)
+            found += [float(np.nanmean(row)) for row in share if np.isfinite(row).any()]
+    return _mean(same), _mean(reworded)
+
+
+def _matrices(every: pl.DataFrame, facts: list[str], templates: int) -> list[sparse.csr_array]:
+    """Of each template (facts, neurons): 1 where a neuron is above τ."""
+    fact = every["fact"].replace_strict(facts, range(len(facts)), return_dtype=pl.Int64).to_numpy()
+    neuron = every.select(pl.struct("layer", "neuron").rank("dense"))["layer"].to_numpy() - 1
+    shape = len(facts), int(neuron.max(initial=0)) + 1
+    numbers = every["number"].to_numpy()
+    found = []
+    for number in range(templates):
+        here = numbers == number
+        found.append(sparse.csr_array((np.ones(int(here.sum())), (fact[here], neuron[here])), shape=shape))
+    return found
+
+
 def _beside(stays: float | None, control: list[Floats]) -> dict[str, float | None]:
     """The mean over other facts of what they share, and how many share less than `stays`; of those asked in all the languages."""
     alike = [one for one in control if len(one) == len(control[0])]
@@ -126,7 +175,9 @@ def _over_languages(kn: pl.DataFrame, templates: dict[tuple[str, str], int]) -> 
     return {str(fact): staying(rows["len"].to_numpy(), langs[str(fact)]) for (fact,), rows in hits.group_by("fact")}
 
 
-def _summary(frame: pl.DataFrame, subject: dict[str, str], seed: int, draws: int) -> tuple[str, ...]:
+def _summary(
+    frame: pl.DataFrame, subject: dict[str, str], wordings: tuple[float | None, float | None], seed: int, draws: int
+) -> tuple[str, ...]:
     """The claim about all facts: how much stays, and how much more than with other facts' templates."""
     both = frame.drop_nulls(["stays", "others"])
     if both.is_empty():
@@ -136,9 +187,11 @@ def _summary(frame: pl.DataFrame, subject: dict[str, str], seed: int, draws: int
     lead = mean_interval(stays - others, labels, draws=draws, seed=seed)
     told = spread("lead", lead, ".2f")["lead_interval"]
     share = float((stays >= CONSISTENT).mean())
+    same, reworded = ("–" if one is None else f"{one:.2f}" for one in wordings)
     return (
         f"{both.height} facts about {len(set(labels))} subjects: {stays.mean():.2f} stays, {others.mean():.2f} with other "
         f"facts' templates (difference {told}, 95 %, over subjects); {share:.0%} are consistent",
+        f"with other facts' templates: {same} in the same words, {reworded} in other words",
     )
 
 

@@ -20,6 +20,21 @@ def made(tmp_path_factory):
     return store
 
 
+def literal_wordings(sets, subject):
+    """What other facts share of a fact's neurons: in the same words, and in other words."""
+    found = {True: [], False: []}
+    for facts in sets.values():
+        for fact, mine in facts.items():
+            for same, means in found.items():
+                shares = []
+                for other, theirs in facts.items():
+                    if subject[other] != subject[fact]:
+                        pairs = [(a, b) for t, a in mine.items() for u, b in theirs.items() if (t == u) == same]
+                        shares.append(sum(len(a & b) for a, b in pairs) / sum(len(a) for a, _ in pairs))
+                means.append(np.mean(shares))
+    return np.mean(found[True]), np.mean(found[False])
+
+
 def literal_sets(reader, view):
     """Neurons above τ by relation, language, fact and template, from the dense scores."""
     found = defaultdict(dict)
@@ -37,8 +52,11 @@ def literal_sets(reader, view):
 def test_consistency_equals_python_sets(made, tau):
     with made.reader() as reader:
         view = made.view.with_tau("en", tau).with_tau("zh", tau)
-        frame = consistency.build(reader, view, draws=50).frame
+        frame, notes = (table := consistency.build(reader, view, draws=50)).frame, table.notes
         subject, sets = subject_of(reader), literal_sets(reader, view)
+        same, reworded = literal_wordings(sets, subject)
+        assert f"with other facts' templates: {same:.2f} in the same words, {reworded:.2f} in other words" == notes[1]
+        assert same > reworded + 0.01
         for row in frame.iter_rows(named=True):
             stays, others, sizes = [], defaultdict(list), []
             for lang in view.langs:
