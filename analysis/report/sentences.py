@@ -116,7 +116,7 @@ def of_sets(frame: pl.DataFrame) -> str:
     for part in frame.partition_by("size", maintain_order=True):
         own, *others = ("unknown" if n is None else f"{n:,}" for n in part["sets"])
         beside = f" (controls {' and '.join(others)})" if set(others) != {"0"} else ""
-        said.append(f"{own} of {part['size'][0]}{beside}")
+        said.append(f"{own} {'set' if own == '1' else 'sets'} of {part['size'][0]}{beside}")
     missing = int(frame["missing"].sum())
     more = f"; {missing:,} sets are not computed yet" if missing else ""
     return f"Degenerate sets of more than two neurons: {', '.join(said)}{more}."
@@ -131,7 +131,7 @@ def of_edits(frame: pl.DataFrame) -> str:
     row = next((row for row in judged if row["verdict"] != "undecided"), (judged or rows)[0])
     moved = f"moves their fact in {language(row['lang'])} by {number(row['d'])} in log p more than other facts"
     name, _, size = row["edited"].partition(", ")
-    said = f"Editing the neurons of {name}{f' ({size})' if size else ''} {moved}"
+    said = f"Editing the neurons of {name}{f', {size},' if size else ''} {moved}"
     meant = _EDITED.get(str(row.get("verdict")))
     return f"{said}{f': {meant}' if meant else ''}{_interval(row, 'vs_random')}."
 

@@ -296,11 +296,15 @@ class Pane(Vertical):
             )
 
     def tell(self, text: str) -> None:
-        """Say what is looked at in one plain sentence, in at most four lines (one in a low pane): as many of its clauses as fit; the help
-        has all of it. The layout is computed again only when the number of lines changes."""
+        """Say what is looked at in one plain sentence, in at most four lines (one in a low pane, if its first clause fits): as many of its
+        clauses as fit; the help has all of it. The layout is computed again only when the number of lines changes."""
         self._whole_sentence = text = one_line(text)
         room, high = max(1, self.size.width), self.size.height
-        text = clauses(text, room, 1 if high < LOW else 2 if high < ROOMY else 3 if high < 2 * LOW else 4)
+        most = 1 if high < LOW else 2 if high < ROOMY else 3 if high < 2 * LOW else 4
+        short = clauses(text, room, most)
+        text = (
+            short if wrapped(short, room) <= most else clauses(text, room, most + 1)
+        )  # rather a line more than half a word
         lines = wrapped(text, room)
         before, held, *place = self._told
         here = [self.size.height, self.painted.subject if self.painted is not None else ""]

@@ -105,10 +105,10 @@ def test_larger_sets_are_counted_by_size_beside_controls_that_have_any() -> None
     ]
     said = sentences.of_sets(pl.DataFrame(rows))
     assert said == (
-        "Degenerate sets of more than two neurons: 12 of 3 (controls 0 and 5), 1 of 4; 12 sets are not computed yet."
+        "Degenerate sets of more than two neurons: 12 sets of 3 (controls 0 and 5), 1 set of 4; 12 sets are not computed yet."
     )
     nothing = pl.DataFrame(rows).with_columns(ablated=pl.lit(0))
-    assert sentences.of_sets(nothing) == "Of larger sets nothing is computed yet: run with --what sets."
+    assert sentences.of_sets(nothing) == "Of larger sets nothing is computed yet: R starts a run, with what: sets."
 
 
 def test_flips_count_first_answers_lost_and_gained() -> None:
