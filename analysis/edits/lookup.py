@@ -104,7 +104,13 @@ class Lookup:
         if not (missing := self.missing(edits)):
             return []
         how = "; compute them with: knscope run STORE --what edit --set SET …" if self.judging.given else ""
-        return [f"{missing:,} of the readings these thresholds ask for are not computed yet{how}"]
+        read = {edit.lang for edit in edits if any(key in self.stored for key in self.keys(edit))}
+        unread = sorted({edit.lang for edit in edits} - read)
+        if not (read and unread):
+            return [f"{missing:,} of the readings these thresholds ask for are not computed yet{how}"]
+        rest = self.missing([edit for edit in edits if edit.lang in read])
+        others = f", nor are {rest:,} other readings" if rest else ""
+        return [f"edits in {', '.join(unread)} are not computed yet{others}{how}"]
 
     def readings(self, edit: WantedEdit, direction: int) -> Iterator[Reading]:
         """Of each query that the edit is read on, suppressed (0) or enhanced (1)."""

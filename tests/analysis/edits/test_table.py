@@ -154,6 +154,14 @@ def test_edits_of_a_facts_own_neurons_are_specific_and_those_of_a_mismatched_fac
     assert not any("not computed" in note for note in table.notes)
 
 
+def test_languages_of_which_no_edit_is_read_are_named(full, reader):
+    edits, _, lookup = edits_lookup.looked_up(reader, full.view, 0, Judging())
+    assert lookup.lacking(edits) == []
+    english = {query.id for edit in edits if edit.lang == "en" for query in edit.reads}
+    half = replace(lookup, stored={key: one for key, one in lookup.stored.items() if key[1] in english})
+    assert half.lacking(edits) == ["edits in zh are not computed yet"]
+
+
 def test_a_changed_threshold_finds_unchanged_sets_and_counts_the_others(full, reader):
     view = full.view.with_tau("en", 0.9)
     table = edits_table.build(reader, view, draws=50)
