@@ -20,3 +20,7 @@ def test_chinese_text_takes_two_cells_a_character_and_no_font_is_fetched() -> No
     )
     assert after == 2 * before
     assert "@font-face" in svg and "@font-face" not in corrected(svg)
+    high, higher = (
+        float(re.search(r'clip-terminal">\s*<rect [^>]*height="([\d.]+)', text)[1]) for text in (svg, corrected(svg))
+    )  # type: ignore[index]
+    assert higher > high, "an underscore in the last line is seen"

@@ -34,7 +34,7 @@ def _share(share: float | None) -> str:
 
 COLUMNS = (
     Column("label", "sets", grow=True, least=15, most=30),
-    Column("facts", "facts", cells.count, right=True, drop=4),
+    Column("facts", "facts", lambda n: "" if n is None else cells.count(n), right=True, drop=4),
     Column("coverage", "that share", _share, right=True, drop=5),
     Column("observed", "shared", mean_of, right=True),
     Column("a", "relation", mean_of, right=True),
