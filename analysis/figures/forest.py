@@ -73,7 +73,9 @@ def forest(table: pl.DataFrame, form: Forest, controls: Sequence[str] = ()) -> F
         beyond = _limits(panel, table if form.shared else part, form)
         goes_on |= bool((part[form.high].to_numpy() > beyond).any())
         _panel(panel, part, form, beyond, colours, rows)
-        titles = [*(str(part[column][0]) for column in form.panel), "" if form.by_block else _counted(part, form)]
+        titles = [*(str(part[column][0]) for column in form.panel), "" if form.by_block else counted(part, form.counts)]
+        if part[form.value].is_not_nan().any() and part[form.low].is_nan().all():
+            titles.append("too few for intervals")
         panel.set_title(", ".join(filter(None, titles)), loc="left")
         without = part.filter(pl.col(form.value).is_nan()).select(form.name, *form.heading, *form.panel)
         missing += [", ".join(map(str, row)) for row in without.iter_rows()]
@@ -95,10 +97,10 @@ def _rows(table: pl.DataFrame, form: Forest) -> dict[Row, int]:
     return found
 
 
-def _counted(part: pl.DataFrame, form: Forest) -> str:
-    """`14 facts, 12–14 subjects`: what the rows of a part are of."""
+def counted(part: pl.DataFrame, counts: Sequence[str]) -> str:
+    """`14 facts, 12–14 subjects`: what the rows of a part are of, by the columns of these names."""
     told = []
-    for name in form.counts:
+    for name in counts:
         if name in part.columns and (known := part[name].drop_nulls().to_list()):
             ends = dict.fromkeys(f"{end:,}" for end in (min(known), max(known)))
             told.append(f"{'–'.join(ends)} {name}")
@@ -107,19 +109,19 @@ def _counted(part: pl.DataFrame, form: Forest) -> str:
 
 def _of_blocks(table: pl.DataFrame, form: Forest) -> dict[tuple[object, ...], str]:
     blocks = table.partition_by(form.heading, maintain_order=True)
-    return {part.select(form.heading).row(0): _counted(part, form) for part in blocks}
+    return {part.select(form.heading).row(0): counted(part, form.counts) for part in blocks}
 
 
-def _name_rows(axes: Axes, rows: Mapping[Row, int], counted: Mapping[tuple[object, ...], str]) -> None:
+def _name_rows(axes: Axes, rows: Mapping[Row, int], of_block: Mapping[tuple[object, ...], str]) -> None:
     """Names at the left of the axis; headings in their own empty lines, from the figure's left edge, where a long one takes no room
     from the points.
 
-    :param counted: what the rows of a block are of
+    :param of_block: what the rows of a block are of
     """
     axes.set_yticks([line for (_, name), line in rows.items() if name], [name for _, name in rows if name])
     for (block, name), line in rows.items():
         if not name:
-            heading = ", ".join(filter(None, (*map(str, block), counted.get(block, ""))))
+            heading = ", ".join(filter(None, (*map(str, block), of_block.get(block, ""))))
             at = axes.annotate(
                 heading, (0.01, line), xycoords=("figure fraction", "data"), annotation_clip=False,
                 fontsize=7, fontweight="bold", verticalalignment="center",

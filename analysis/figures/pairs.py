@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import polars as pl
 from matplotlib.figure import Figure
 
-from knscope.analysis.figures.forest import Forest, forest
+from knscope.analysis.figures.forest import Forest, counted, forest
 
 CONTROLS = ("others, same layers", "others, same single drops")
 RULES = {"paper": "the paper's rule", "strict": "strict: less together than apart"}
 _PAIRS = Forest(
     "neurons", "rate", "low", "high", "degenerate, % of the pairs", panel=("rule",), heading=("lang",), ends=(0.0, None),
-    counts=("pairs", "facts"), by_block=True, shared=False,
+    counts=("pairs",), by_block=True, shared=False,
 )  # fmt: skip
 _SETS = Forest(
     "neurons", "rate", "rate_low", "rate_high", "degenerate, % of the candidates", panel=("size",), ends=(0.0, None),
@@ -23,15 +25,14 @@ def dkn(table: pl.DataFrame) -> Figure:
     """Of the table `dkn`: the paper's rule to the left, the strict one to the right; a block a language, a row a kind of neurons."""
     rules = [
         table.select(
-            pl.col(
-                *(name for name in ("model", "method", "pairs", "facts") if name in table.columns), "lang", "neurons"
-            ),
+            pl.col(*(name for name in ("model", "method", "pairs") if name in table.columns), "lang", "neurons"),
             pl.lit(title).alias("rule"),
             *((pl.col(f"{rule}_{name}").cast(pl.Float64) * 100).alias(name) for name in ("rate", "low", "high")),
         )
         for rule, title in RULES.items()
     ]
-    return forest(pl.concat(rules), _PAIRS, CONTROLS)
+    facts = f" of {counted(table, ('facts',))}" if "facts" in table.columns else ""
+    return forest(pl.concat(rules), replace(_PAIRS, xlabel=f"{_PAIRS.xlabel}{facts}"), CONTROLS)
 
 
 def sets(table: pl.DataFrame) -> Figure:

@@ -105,7 +105,7 @@ def of_pairs(rates: pl.DataFrame, kind: str) -> str:
 
 
 def _percent(share: float) -> str:
-    return f"{100 * share:.1f}%"
+    return f"{100 * share:.1f}%" if share >= 0.001 or not share else f"{100 * share:.1g}%"
 
 
 def of_sets(frame: pl.DataFrame) -> str:

@@ -200,9 +200,9 @@ def describe(one: RunStatus | None, most: int = FEW) -> str:
     if not config.get("models"):
         first = f"{record.run}: questions (n) and views (r) computed in a workbench"
     else:
-        facts = config.get("facts") or "all"
+        facts = "1 fact" if config.get("facts") == 1 else f"{config.get('facts') or 'all'} facts"
         methods = ", ".join(config.get("methods", ()))
-        first = f"{about(one)} · {methods} · {facts} facts of {config.get('data', '?')}"
+        first = f"{about(one)} · {methods} · {facts} of {config.get('data', '?')}"
     return "\n".join([first, *_outcome(one, most), *_details(one)])
 
 

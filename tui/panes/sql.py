@@ -244,12 +244,12 @@ class SqlPane(Pane):
             self.left_out = (
                 f"These are the first {LIMIT:,} rows of more: knscope sql STORE … -o FILE writes all." * more
             )
-            total = f"{frame.height:,} of >{LIMIT:,}" if more else f"{frame.height:,}"
+            total = f"{frame.height:,} of >{LIMIT:,} rows" if more else cells.several(frame.height, "row")
             self._state(
-                f"{total} rows · {1000 * took:,.0f} ms · "
+                f"{total} · {1000 * took:,.0f} ms · "
                 + ("add a LIMIT or an aggregate" if more else "esc: to the result, e exports it")
             )
-            self.entitle(below=f"{total} rows")
+            self.entitle(below=total)
         elif event.state == WorkerState.ERROR:
             # Otherwise rows of the statement before would pass for those of this one, on the screen and in an export.
             import polars as pl

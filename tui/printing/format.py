@@ -17,6 +17,11 @@ NOTHING = "–"
 """Stands for what is not stored or cannot be said; never an empty cell."""
 
 
+def several(number: int, thing: str) -> str:
+    """`1 fact`, `12 facts`."""
+    return f"{number:,} {thing}{'' if number == 1 else 's'}"
+
+
 def cell(value: Any) -> str:
     """A value as text: three significant decimals, – for a missing value."""
     if value is None:

@@ -24,7 +24,8 @@ TITLES = {
     "langs": "languages", "lang": "language", "sr": "SR (eq. 11)", "specific": "specific SR", "d": "d, in log p", "kl": "KL, in nats",
     "lam": "λ", "auroc": "AUROC", "f1": "F1", "p_10": "p, lowest tenth", "p_90": "p, highest tenth", "own": "own, facts",
     "strict_vs_kn": "knowledge neurons less these", "size": "size |N|", "neurons": "mean neurons",
-    "dkn.neurons": "neurons", "models.neurons": "neurons", "dkn.paper": "by the paper's rule", "edits.paper": "SR in the paper",
+    "dkn.neurons": "neurons", "models.neurons": "neurons", "dkn.paper": "by the paper's rule", "paper_rate": "their rate",
+    "edits.paper": "SR in the paper",
     "factcheck.paper": "F1 in the paper", "paper_accuracy": "accuracy in the paper", "enrichment.n": "neurons, pooled",
 }  # fmt: skip
 """What a stranger calls a column, in every table or in one of a name; any other is shown with spaces, and an interval as one."""

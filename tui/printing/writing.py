@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from knscope.store.errors import UserError
-from knscope.tui.printing.format import document, json_text
+from knscope.tui.printing.format import document, json_text, several
 
 if TYPE_CHECKING:
     from knscope.analysis.statistics.table import Table
@@ -70,4 +70,4 @@ def write(tables: Sequence[Table], path: Path, form: str | None = None) -> str:
         if chosen in ("csv", "parquet") and tables[1:]
         else ""
     )
-    return f"{tables[0].frame.height:,} rows written to {path}{aside}"
+    return f"{several(tables[0].frame.height, 'row')} written to {path}{aside}"

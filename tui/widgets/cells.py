@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from knscope.tui.printing.format import NOTHING, one_line
+from knscope.tui.printing.format import several as several
 
 if TYPE_CHECKING:
     import polars as pl
@@ -69,11 +70,6 @@ def plain(value: Any) -> str:
 
 def count(value: int | float | None) -> str:
     return NOTHING if value is None else f"{value:,.0f}"
-
-
-def several(number: int, thing: str) -> str:
-    """`1 fact`, `12 facts`."""
-    return f"{number:,} {thing}{'' if number == 1 else 's'}"
 
 
 def percent(value: float | None) -> str:

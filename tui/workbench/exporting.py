@@ -19,7 +19,7 @@ from knscope.tui.panes.sql import SqlPane
 from knscope.tui.printing import writing
 from knscope.tui.terminal import clipboard
 from knscope.tui.terminal.picture import corrected
-from knscope.tui.widgets.cells import plain
+from knscope.tui.widgets.cells import plain, several
 
 if TYPE_CHECKING:
     import polars as pl
@@ -54,7 +54,7 @@ class Exporting:
         folder = Path(self._bench.host.settings.export_folder)
         endings = ", ".join(f".{ending}" for ending in (*writing.DATA, "tex"))
         figures = f"; its figure: {', '.join(f'.{ending}' for ending in writing.FIGURES)}" if pane.DRAWS else ""
-        what = f"{frame.height:,} rows of {pane.TITLE}" if frame is not None else pane.TITLE
+        what = f"{several(frame.height, 'row')} of {pane.TITLE}" if frame is not None else pane.TITLE
         named = kept or str(unused(folder / f"{pane.TITLE.lower()}.csv"))
         about = f"The ending says what: {endings}{figures}\nA name without a folder is written into {Path.cwd()}"
         form = FormScreen(
@@ -143,7 +143,7 @@ class Exporting:
         else:
             from knscope.store.export import as_csv
 
-            self.copy_text(as_csv(frame, "\t"), f"{frame.height:,} rows copied")
+            self.copy_text(as_csv(frame, "\t"), f"{several(frame.height, 'row')} copied")
 
     def copy_text(self, text: str, said: str) -> None:
         """Copy by OSC 52, and into tmux inside tmux; then say what may keep it from the system's clipboard."""

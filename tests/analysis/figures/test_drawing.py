@@ -147,9 +147,12 @@ def test_wide_interval_of_a_rate_of_0_ends_in_an_arrow_and_flattens_no_other() -
 
 def test_figures_say_of_how_many_facts_pairs_and_subjects_they_are() -> None:
     paper, _ = axes_of("dkn", DKN.with_columns(pairs=pl.Series([9, 9, 1200, 1100]), facts=4))
-    assert texts(paper)[-2:] == ["en, 9 pairs, 4 facts", "zh, 1,100–1,200 pairs, 4 facts"]
+    assert texts(paper)[-2:] == ["en, 9 pairs", "zh, 1,100–1,200 pairs"]
+    assert paper.get_figure().get_supxlabel() == "degenerate, % of the pairs of 4 facts"
     english, chinese = axes_of("edits", EDITS.with_columns(facts=pl.Series([14, 14, 12, 9])))
     assert (english.get_title(loc="left"), chinese.get_title(loc="left")) == ("en, 12–14 facts", "zh, 9 facts")
+    (judges,) = axes_of("factcheck", FACTCHECK.with_columns(claims=14, auroc_low=None, auroc_high=None))
+    assert judges.get_title(loc="left") == "en, 14 claims, too few for intervals"
     (legend,) = draw(Table("enrichment", "shares", ENRICHMENT.with_columns(subjects=14))).legends
     assert [text.get_text() for text in legend.get_texts()] == ["en (14 subjects)", "LIKN (14 subjects)"]
 

@@ -46,6 +46,8 @@ def test_pairs_sentence_puts_controls_beside_the_rate() -> None:
     assert sentences.of_pairs(rates, "strict") == (
         "10 of 200 pairs (5.0%) back each other up by the strict rule; so do 0.0% of other pairs in the same layers."
     )
+    few = sentences.of_pairs(rates.with_columns(pairs=50_000, strict=pl.Series([92, 6])), "strict")
+    assert "(0.2%)" in few and "so do 0.01% of" in few, "a few of many are not none"
     assert sentences.of_pairs(rates.clear(), "paper").startswith("No fact")
 
 
