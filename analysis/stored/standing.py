@@ -93,6 +93,11 @@ def thresholds(view: View) -> str:
     return f"{taus}; template share {view.template_share:g}; {pairs}; λ {view.lam:g}{which}{known}"
 
 
+def captioned(table: Table, view: View) -> Table:
+    """The table with the thresholds in its title, for files that nobody sees them beside."""
+    return replace(table, title=f"{table.title}; {thresholds(view)}")
+
+
 def with_standing(table: Table, reader: Reader, view: View) -> Table:
     """The table with these lines among its notes."""
     return replace(table, notes=(*table.notes, *said_below(reader, view)))

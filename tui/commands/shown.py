@@ -83,7 +83,7 @@ class Shown:
     def show(self, build: Callable[[Reader, View], Table | Sequence[Table]]) -> None:
         """Print or write the table that `build` makes; of several the first is the command's own."""
         from knscope.analysis.statistics.table import Table
-        from knscope.analysis.stored.standing import with_standing
+        from knscope.analysis.stored.standing import captioned, with_standing
         from knscope.tui.printing import output, writing
 
         form = "json" if self.as_json else self.form
@@ -96,6 +96,8 @@ class Shown:
             table = with_standing(first, reader, view)
             _tell_missing(reader, view, table.name, self.store)
             holds_data = format_ in (*writing.DATA, "spreadsheet")
+            if format_ in ("tex", "latex", "json"):
+                table = captioned(table, view)
             output.emit([labelled(table, view) if holds_data else table, *also], form, self.out)
 
 

@@ -114,7 +114,7 @@ class Report:
 
     def _chapter(self, chapter: Chapter) -> int:
         from knscope.analysis.report import sentences
-        from knscope.analysis.stored.standing import thresholds
+        from knscope.analysis.stored.standing import captioned, thresholds
 
         view = chapter.view
         title, anchor = f"{view.model}, {view.method}", f"chapter-{len(self._found) + 1}"
@@ -125,7 +125,12 @@ class Report:
         self._begin(title, anchor)
         self._parts.append(f"<p class=notes>{escape(', '.join(view.langs))}. {escape(thresholds(view))}</p>")
         return sum(
-            self._table(table, f"{view.model}-{view.method}-{table.name}", table.title.removesuffix(f": {title}"), one)
+            self._table(
+                captioned(table, view),
+                f"{view.model}-{view.method}-{table.name}",
+                table.title.removesuffix(f": {title}"),
+                one,
+            )
             for table, one in zip(chapter.tables, said, strict=True)
         )
 

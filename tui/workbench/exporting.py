@@ -94,7 +94,7 @@ class Exporting:
             return writing.write([self._result(pane)], path)
         from knscope.analysis.statistics.columns import told_in_text
         from knscope.analysis.statistics.table import Table
-        from knscope.analysis.stored.standing import thresholds
+        from knscope.analysis.stored.standing import captioned
         from knscope.tui.commands.shown import labelled
 
         helpers = [name for name in frame.columns if name.startswith("_")] if pane.HELPERS else []
@@ -102,8 +102,7 @@ class Exporting:
         table = Table(pane.TITLE.lower(), pane.title, kept, pane.said, told_in_text(kept.schema))
         if pane.painted is not None:  # it shows the selection, and a file has to say of what
             view = pane.painted.narrowed
-            named = f"{pane.title}: {view.model}, {view.method}"
-            table = replace(table, title=named, notes=(thresholds(view), *table.notes))
+            table = captioned(replace(table, title=f"{pane.title}: {view.model}, {view.method}"), view)
             if form in writing.DATA and not {"model", "method"} & {*kept.columns}:
                 table = labelled(table, view)
         return writing.write([table], path)
