@@ -213,7 +213,7 @@ def _record(store: Path, run: str) -> RunRecord:
 
 
 def request_cancel(store: Path, run: str) -> None:
-    """Ask a run to stop at its next row."""
+    """Ask a run to stop at its next pass."""
     read_run(store, run)
     try:
         files.append(run_folder(store, run), "cancel", "")

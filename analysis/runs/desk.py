@@ -113,7 +113,7 @@ class Desk:
         self._tasks.put((self._asked, task))
 
     def cancel(self) -> None:
-        """Stop the task under way at its next row, and drop those that wait; what is computed stays."""
+        """Stop the task under way at its next pass, and drop those that wait; what is computed stays."""
         self._cancelled = self._asked
         if self._executor is not None:
             self._executor.cancel()

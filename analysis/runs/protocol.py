@@ -97,7 +97,7 @@ class ModelWorker:
         self._send({"request": "compute", "number": number, "unit": unit.to_json()})
 
     def cancel(self) -> None:
-        """Stop the unit under way at its next row; what is computed is committed and answered by `done`."""
+        """Stop the unit under way at its next pass; what is computed is committed and answered by `done`."""
         self._send({"request": "cancel"})
 
     def unload(self) -> None:
@@ -219,5 +219,5 @@ def end_job(store_path: Path, run: str) -> bool:
 
 
 def cancel_job(store_path: Path, run: str) -> None:
-    """Ask a run to stop at its next row; what it has stored stays."""
+    """Ask a run to stop at its next pass; what it has stored stays."""
     run_files.request_cancel(store_path, run)

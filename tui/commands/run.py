@@ -204,7 +204,7 @@ def exit_code(seen: RunStatus) -> int:
 
 
 def follow_run(store: Path, name: str) -> RunStatus:
-    """Show a run's progress until it ends. Ctrl+c asks it to stop at the next row. Failures go to stderr."""
+    """Show a run's progress until it ends. Ctrl+c asks it to stop at the next pass. Failures go to stderr."""
     from knscope.analysis.runs import protocol, status
     from knscope.store.runs import ACTIVE
     from knscope.store.text import duration
@@ -226,7 +226,7 @@ def follow_run(store: Path, name: str) -> RunStatus:
                     raise
                 protocol.cancel_job(store, name)
                 cancelled = True  # a second ctrl+c leaves at once
-                output.say("stopping at the next row; press ctrl+c again to leave at once")
+                output.say("stopping at the next pass; press ctrl+c again to leave at once")
     tell_failures(seen)
     return seen
 

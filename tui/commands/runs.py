@@ -89,7 +89,7 @@ def describe(config: Any) -> str:
 def cancel(
     store: Store, name: Annotated[str | None, typer.Argument(metavar="RUN", help="Default: all.")] = None
 ) -> None:
-    """Stop a run, or all active runs, at the next row. Results are kept. A run that does not answer is killed."""
+    """Stop a run, or all active runs, at the next pass of the model. Results are kept. A run that does not answer is killed."""
     from knscope.tui.printing import output
 
     chosen = _chosen(store, name)
@@ -109,7 +109,7 @@ def _cancel(store: Path, one: RunStatus) -> bool:
         return False
     protocol.cancel_job(store, one.run)
     if one.status in ACTIVE and protocol.hears(store, one):
-        output.say(f"run {one.run} will stop at its next row")
+        output.say(f"run {one.run} will stop at its next pass")
         return True
     output.say(
         f"run {one.run} was asked to stop; its processes are killed if it does not within {protocol.STOP_SECONDS:.0f} s"

@@ -86,7 +86,7 @@ class RunsPane(Pane):
     HELP = (
         "Runs are processes of their own: closing the workbench or losing the line does not end them. A run whose process is gone"
         " is lost, or has failed if it had not begun; u starts it again, and what is stored is not computed twice. ^x cancels at "
-        "the next row; a run that does not answer is ended after a while."
+        "the next pass; a run that does not answer is ended after a while."
     )
 
     BINDINGS: ClassVar[list[BindingType]] = list(keymap.bindings("runs"))

@@ -194,7 +194,7 @@ class Runs:
             lambda error: bench.say(f"{run} could not be stopped: {error}"),
             group="stop",
         )
-        bench.say(f"{run} stops at its next row; what it stored stays.", "information")
+        bench.say(f"{run} stops at its next pass; what it stored stays.", "information")
         return True
 
     def say_what_can_be_stopped(self) -> None:
