@@ -66,6 +66,8 @@ class DeskState:
     outcome: str = ""
     """done, cancelled or failed: how the task that has just ended did."""
     failures: tuple[str, ...] = field(default=())
+    key: str = ""
+    """Of the task that has just ended."""
 
 
 class Desk:
@@ -147,7 +149,8 @@ class Desk:
                 state = self._do(number, task)
             except (OSError, UserError) as error:
                 # The store cannot be written any more, not even what became of the task.
-                state = DeskState(outcome="failed", warm=self._executor is not None, failures=(str(error),))
+                warm = self._executor is not None
+                state = DeskState(outcome="failed", warm=warm, failures=(str(error),), key=task.key)
             self.busy = not self._tasks.empty()
             self._on_change(state)
 
@@ -165,7 +168,7 @@ class Desk:
     def _do(self, number: int, task: Task) -> DeskState:
         """How it ended."""
         if number <= self._cancelled:
-            return DeskState(outcome="cancelled", warm=self._executor is not None)
+            return DeskState(outcome="cancelled", warm=self._executor is not None, key=task.key)
         if self._settings.dtype != task.dtype:
             self._let_go()
             self._settings = replace(self._settings, dtype=task.dtype)
@@ -214,7 +217,8 @@ class Desk:
             self._failed = self._failed or bool(failures)
             note(status=outcome, failures=tuple(failures), message=f"{task.title}: {outcome}", heard=0.0)
         seconds = time.monotonic() - began
-        return DeskState(None, done, seconds, self._executor is not None, outcome=outcome, failures=tuple(failures))
+        warm = self._executor is not None
+        return DeskState(None, done, seconds, warm, outcome=outcome, failures=tuple(failures), key=task.key)
 
     def _all(
         self, number: int, units: Iterable[Unit], failures: list[str], tell: Callable[[int], None],

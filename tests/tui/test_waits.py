@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
 import pytest
 
@@ -62,6 +63,12 @@ async def test_header_tells_of_counting_and_of_the_worker_until_they_end_or_are_
         assert "0 of 120 · time left unknown" in await tell(task, 0, 9.0, doing="computing")
         assert "20 of 120 · time left 50 s" in await tell(task, 20, 19.0, doing="computing")
         assert (await tell(task, 21, 20.0, doing="computing", stopping=True)).endswith("stopping …")
+        desk._wanted = cast(Any, SimpleNamespace(id="asked since"))
+        await tell(None, outcome="cancelled", key="")
+        assert desk._wanted is not None, "what was stopped is not the question asked since"
+        assert (await tell(task, 22, 21.0, doing="computing")).endswith("^x stops"), "nor is that stopped"
+        await tell(None, outcome="cancelled", key="asked since")
+        assert desk._wanted is None
 
         await pilot.press("q")
         await driver.until(lambda: isinstance(pilot.app.screen, TextScreen), "leaving asks once")

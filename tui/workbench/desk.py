@@ -95,9 +95,8 @@ class ModelDesk:
             self._bench.say(f"The model worker could not start: {error}", "error")
             return False
         if self._began is None:
-            self._bench.waits.begin(
-                "desk", task.title if self._bench.worker_text else "starting the model worker", self.stop
-            )
+            what = task.title if self._bench.worker_text else "starting the model worker"
+            self._bench.waits.begin("desk", what, self.stop, stopping=False)
         return True
 
     def _post(self, state: DeskState) -> None:
@@ -311,6 +310,7 @@ class ModelDesk:
             self._tell(state, state.task)
             return
         dropped, self._dropped = self._dropped, False
+        question = self._wanted is not None and state.key == self._wanted.id
         self._began, self._computes = None, None
         bench.waits.end("desk")
         bench.worker_text = "model worker: warm" if state.warm else ""
@@ -320,11 +320,11 @@ class ModelDesk:
             return
         elif state.outcome == "cancelled":
             bench.say(f"stopped; {state.done:,} results are stored", "information")
-            self._wanted = None
         elif state.failures:
             bench.say(state.failures[0], "error")
+        if question and (state.outcome == "cancelled" or state.failures):
             self._wanted = None
-        if self._wanted is not None and state.outcome == "done":
+        elif question and state.outcome == "done":
             bench.set_timer(1.0, self._say_why_unanswered)
 
     def _tell(self, state: DeskState, task: Task) -> None:
@@ -342,9 +342,7 @@ class ModelDesk:
             left = duration((task.total - state.done) * passed / done) if done and passed > 1.0 else "unknown"
             what = f"{task.title}: {state.done:,} of {task.total:,} · time left {left}"
         bench.worker_text = f"model worker: {what}"
-        bench.waits.begin("desk", what, self.stop)
-        if state.stopping:
-            bench.waits.stopping("desk")
+        bench.waits.begin("desk", what, self.stop, stopping=state.stopping)
 
     def _say_why_unanswered(self) -> None:
         """Say why the model cannot use the question."""

@@ -43,11 +43,18 @@ class Waits:
     def __bool__(self) -> bool:
         return bool(self._waits)
 
-    def begin(self, name: str, what: str, stop: Callable[[], object] | None = None) -> None:
-        """Say at once that something is waited for; another `what` of the same name goes on where it stands."""
+    def begin(
+        self, name: str, what: str, stop: Callable[[], object] | None = None, *, stopping: bool | None = None
+    ) -> None:
+        """Say at once that something is waited for; another `what` of the same name goes on where it stands.
+
+        :param stopping: whether it is being stopped; None: if it was before
+        """
         before = self._waits.get(name)
         since = before.since if before is not None else time.monotonic()
-        self._waits[name] = Wait(what, since, stop, before is not None and before.stopping)
+        if stopping is None:
+            stopping = before is not None and before.stopping
+        self._waits[name] = Wait(what, since, stop, stopping)
         self._show()
 
     def stopping(self, name: str) -> None:
