@@ -45,6 +45,7 @@ def test_gpus_lists_name_and_memory_and_skips_lines_it_cannot_read() -> None:
 
 
 def test_cells_show_an_interval_with_two_digits() -> None:
+    assert interval("~11.2…112.4") == "~[11…112]"
     assert interval("0.00394 … 0.2081") == "[0.0039…0.21]"
     assert interval("~-4.81…0.08") == "~[-4.8…0.08]", "rough, and still so"
     assert (interval("unbounded"), interval(None)) == ("unbounded", "–")

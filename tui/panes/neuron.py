@@ -65,9 +65,9 @@ LIST = (
     Column("langs", "languages", most=14, drop=5),
     Column("all_langs", "in all", cells.count, right=True, drop=4),
     Column("rel", "of max", lambda rel: f"{rel:.3f}", right=True),
-    Column("pairs", "pairs", lambda n: cells.count(n) if n else "·", right=True, drop=1),
-    Column("other_relation", "hub", cells.percent, right=True, drop=2),
-    Column("promotes", "promotes", lambda tokens: words(tokens, 5), grow=True, least=24, most=60),
+    Column("pairs", "pairs", lambda n: cells.count(n) if n else "·", right=True, drop=2),
+    Column("other_relation", "hub", cells.percent, right=True, drop=1),
+    Column("promotes", "promotes", lambda tokens: words(tokens, 5), grow=True, least=16, most=60),
 )
 ONE = (
     Column("fact", "fact", least=6, most=18, drop=3),

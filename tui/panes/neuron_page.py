@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from knscope.store.reader import Reader
     from knscope.store.view import View
 
+A_LINE = 3
+"""Languages whose histograms stand in one line."""
 UNREAD = "promotes   not read yet: R, with what: neurons"
 
 
@@ -113,12 +115,12 @@ def _fired(fired: pl.DataFrame) -> tuple[str, ...]:
     every = fired["activation"].to_numpy()
     langs = sorted(fired["lang"].unique())
     bins = BINS if len(langs) < 4 else 8
-    drawn = (f"{lang} ▕{bars(every[(fired['lang'] == lang).to_numpy()], every, bins)}▏" for lang in langs)
+    drawn = [f"{lang} ▕{bars(every[(fired['lang'] == lang).to_numpy()], every, bins)}▏" for lang in langs]
     ends = f"{_number(every.min())} … {_number(every.max())} over {fired.height:,} queries"
     most, least = fired.row(0, named=True), fired.row(fired.height - 1, named=True)
     return (
         f"fires      {ends}",
-        f"           {' '.join(drawn)}",
+        *(f"           {' '.join(drawn[first : first + A_LINE])}" for first in range(0, len(drawn), A_LINE)),
         f"  most     {_prompt(most)}",
         f"  least    {_prompt(least)}",
     )

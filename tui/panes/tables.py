@@ -48,7 +48,10 @@ def interval(text: str | None) -> str:
     rough, ends = ("~", text[1:]) if text.startswith("~") else ("", text)
     return (
         f"{rough}["
-        + "…".join(f"{float(end):.1g}" if abs(float(end)) < 1e-3 else f"{float(end):.2g}" for end in ends.split("…"))
+        + "…".join(
+            f"{float(end):.{1 if abs(float(end)) < 1e-3 else 2}g}" if abs(float(end)) < 100 else f"{float(end):,.0f}"
+            for end in ends.split("…")
+        )
         + "]"
     )
 
