@@ -149,6 +149,9 @@ def test_prompt_text_ends_where_the_answer_is_wider_than_the_line(width: int) ->
 
 def test_prompt_text_keeps_the_answer_in_sight_and_what_hides_is_shown() -> None:
     row = {"template": "[X]'s capital \x1b[Y] it is", "subject": "S" * 40, "object": "Dodoma", "p": 0.5, "rank": 2}
+    assert prompt_text({**row, "subject": "A long name"}, 28).plain == "… name's capital ·Dodoma it is", (
+        "no word is cut"
+    )
     whole, cut = prompt_text(row, 100), prompt_text(row, 30)
     assert whole.plain == "S" * 40 + "'s capital ·Dodoma it is"
     assert cut.plain.startswith("…") and cut.plain.index("Dodoma") + len("Dodoma") <= 30

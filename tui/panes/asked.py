@@ -38,6 +38,8 @@ def prompt_text(row: Mapping[str, Any], width: int) -> Text:
     room = width - cell_len(answer) - 1
     while len(before) > 1 and cell_len(before) > room:
         before = "…" + before[2:]
+    if before.startswith("…") and " " in before[1:].rstrip():
+        before = f"… {before[1:].lstrip().partition(' ')[2]}"  # whole words only
     text = Text(before, no_wrap=True, overflow="ellipsis")
     text.append(answer, style="bold underline")
     text.append(after, style="dim")
