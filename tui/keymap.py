@@ -74,7 +74,7 @@ BY_GROUP: Mapping[str, tuple[Action, ...]] = {
         Action("dkn.strict", "d", "paper/strict/sets",
                "DKN: pairs by the paper's rule, pairs by the strict one, larger sets", "pair_kind"),
         Action("compare", "c", "compare A|B",
-               "Compare this view (A) with another method, model or threshold set (B), side by side", "compare"),
+               "Compare this view (A) with another method, model or threshold set (B), or two lists, side by side", "compare"),
         Action("neuron.note", "w", "note",
                "Name the marked neuron, tag it, write a note of it; the store keeps that", "note"),
         Action("sql.browse", "f2", "what there is",

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import polars as pl
 import pytest
 from textual.widgets import Static
 
+from knscope.analysis.neurons import notes
 from knscope.tui.app import Knscope
 from knscope.tui.dialogs.compare import CompareScreen
 from knscope.tui.messages import NeuronWanted
@@ -79,6 +81,28 @@ async def test_a_neuron_that_was_named_is_shown_with_its_name_at_once_and_found_
         await pilot.press("enter", "enter", "enter")
         said = driver.pane("neuron").query_one(".summary", Static)
         await driver.until(lambda: "capital cities" in str(said.render()), "the name is shown")
+        session = driver.app.session
+        assert session.reader is not None and session.view is not None
+        for tag, neurons in (("one", ((0, 1), (2, 7))), ("other", ((2, 7), (3, 9)))):
+            for layer, neuron in neurons:
+                kept = notes.read(session.reader, session.view.model, layer, neuron)
+                notes.write(place, session.view.model, layer, neuron, replace(kept, tags=(*kept.tags, tag)))
+                session.reader.poll()
+        await pilot.press("c")
+        await pilot.pause()
+        await pilot.press("down", "down", "enter")  # after the other model
+        await pilot.pause()
+        await pilot.press("end", "enter")
+        await driver.until(lambda: isinstance(pilot.app.screen, CompareScreen), "the comparison of two lists")
+        await pilot.pause()
+        found = pilot.app.screen.query_one(FrameTable).frame
+        assert found.select("where", "layer", "neuron").rows() == [
+            ("only in A", 0, 1),
+            ("in both", 2, 7),
+            ("only in B", 3, 9),
+        ]
+        assert found["name"][1] == "capital cities"
+        await pilot.press("escape")
         (hit,) = [hit async for hit in Places(driver.bench).search("capital ci")]
         assert str(hit.match_display) == "Neuron 2:7 capital cities"
 

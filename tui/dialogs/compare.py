@@ -30,6 +30,8 @@ COLUMNS = (
     Column("rel_a", "of max A", _SHARE, right=True),
     Column("facts_b", "facts B", cells.count, right=True),
     Column("rel_b", "of max B", _SHARE, right=True),
+    Column("facts", "in N of facts", cells.count, right=True),
+    Column("name", "name", lambda name: name or "", most=30),
 )
 
 

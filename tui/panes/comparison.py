@@ -76,16 +76,47 @@ def neurons(reader: Reader, a: View, b: View) -> pl.DataFrame | None:
         reader.kn(view).group_by(place).agg(pl.len().alias(f"facts_{end}"), pl.col("rel").mean().alias(f"rel_{end}"))
         for view, end in ((a, "a"), (b, "b"))
     ]
-    found = sides[0].join(sides[1], on=place, how="full", coalesce=True)
-    only_a, only_b = pl.col("facts_b").is_null(), pl.col("facts_a").is_null()
-    where = pl.when(only_a).then(pl.lit(WHERE[0])).when(only_b).then(pl.lit(WHERE[2])).otherwise(pl.lit(WHERE[1]))
-    order = pl.col("where").replace_strict({name: place for place, name in enumerate(WHERE)}, return_dtype=pl.Int8)
-    best = pl.max_horizontal("rel_a", "rel_b")
-    return (
-        found.with_columns(where=where)
-        .sort(order, best, *place, descending=[False, True, False, False, False])
-        .select("where", *place, "facts_a", "rel_a", "facts_b", "rel_b")
+    found = _placed(sides[0], sides[1], place, "facts").sort(
+        pl.max_horizontal("rel_a", "rel_b"), *place, descending=[True, False, False, False]
     )
+    return found.sort("order", maintain_order=True).select("where", *place, "facts_a", "rel_a", "facts_b", "rel_b")
+
+
+def _placed(a: pl.DataFrame, b: pl.DataFrame, place: list[str], value: str) -> pl.DataFrame:
+    """Both joined, with `where` a row is and the `order` of that. `value`_a and `value`_b are null in the side where it is not."""
+    import polars as pl
+
+    only_a, only_b = pl.col(f"{value}_b").is_null(), pl.col(f"{value}_a").is_null()
+    order = pl.when(only_a).then(0).when(only_b).then(2).otherwise(1)
+    joined = a.join(b, on=place, how="full", coalesce=True).with_columns(order=order)
+    return joined.with_columns(where=pl.col("order").replace_strict(dict(enumerate(WHERE)), return_dtype=pl.String))
+
+
+def listed(reader: Reader, view: View, a: str, b: str) -> pl.DataFrame:
+    """Neurons only in list A, in both, or only in list B: where, layer, neuron, in N of how many facts of the view, and its name.
+
+    :param b: a list; empty: N of the view
+    """
+    import polars as pl
+
+    from knscope.analysis.neurons.notes import latest_sql, set_of
+
+    place = ["layer", "neuron"]
+    serves = reader.kn(view).group_by(place).agg(pl.col("fact").n_unique().alias("facts"))
+    schema = pl.Schema({name: serves.schema[name] for name in place})
+
+    def side(name: str, end: str) -> pl.DataFrame:
+        rows = list(set_of(reader, view.model, name).neurons) if name else serves.select(place).rows()
+        return pl.DataFrame(rows, schema, orient="row").with_columns(pl.lit(True).alias(f"in_{end}"))
+
+    found = _placed(side(a, "a"), side(b, "b"), place, "in")
+    named = reader.sql(f"SELECT layer, neuron, name FROM ({latest_sql(view.model)})")
+    found = (
+        found.join(serves, on=place, how="left")
+        .join(named, on=place, how="left")
+        .with_columns(pl.col("facts").fill_null(0))
+    )
+    return found.sort("order", *place).select("where", *place, "facts", "name")
 
 
 def counted(found: pl.DataFrame) -> str:

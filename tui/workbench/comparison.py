@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING
+
+from rich.text import Text
 
 from knscope.store.view import View
 from knscope.tui.dialogs.choose import ChooseScreen
 from knscope.tui.dialogs.compare import CompareScreen
-from knscope.tui.panes.comparison import Figures, agreement, figures, neurons, side_by_side
+from knscope.tui.panes.comparison import Figures, agreement, figures, listed, neurons, side_by_side
 from knscope.tui.session import names
 
 if TYPE_CHECKING:
@@ -43,9 +46,43 @@ class Comparison:
             (KEEP, "keep this view as A; change anything, then press c again"),
             *((f"method:{one}", f"method {one}") for one in stored.methods if one != view.method),
             *((f"model:{one}", f"model {name}") for one, name in names(stored.models).items() if one != view.model),
+            *((f"list:{one}", f"the list {one} with another list or this view") for one in self._lists(view)),
             *((f"set:{one}", f"thresholds {one}") for one in session.threshold_sets()),
             ("set:", "thresholds at their defaults"),
         ]
+
+    def _lists(self, view: View) -> list[str]:
+        from knscope.analysis.neurons.notes import lists
+
+        reader = self._bench.session.reader
+        return list(lists(reader, view.model)) if reader is not None else []
+
+    def _with_list(self, view: View, a: str) -> None:
+        """Ask what the list A is compared with."""
+
+        def compare(chosen: tuple[str, ...] | None) -> None:
+            reader = self._bench.session.reader
+            if not chosen or reader is None:
+                return
+            (b,) = chosen
+            text = Text(f"A  the list {a}\nB  {f'the list {b}' if b else 'the neurons of this view'}")
+
+            def show(found: pl.DataFrame) -> None:
+                self._bench.app.push_screen(CompareScreen(f"A | B · {a} | {b or 'this view'}", text, found))
+
+            self._bench.in_thread(
+                partial(listed, reader, self._bench.session.selection.narrow(view), a, b),
+                show,
+                lambda error: self._bench.say(f"A and B cannot be compared: {error}"),
+                group="compare",
+                what="comparing A and B",
+            )
+
+        others = [
+            ("", "the neurons of this view"),
+            *((one, f"the list {one}") for one in self._lists(view) if one != a),
+        ]
+        self._bench.app.push_screen(ChooseScreen(f"compare the list {a} (A) with B", others, []), compare)
 
     def _chosen(self, chosen: tuple[str, ...] | None) -> None:
         session, say = self._bench.session, self._bench.say
@@ -59,6 +96,8 @@ class Comparison:
             say("This view is A. Change thresholds, method or model, then press c again.", "information")
         elif kind == "method":
             self._compare(view, view.with_(method=name))
+        elif kind == "list":
+            self._with_list(view, name)
         elif kind == "set":
             self._compare(view, session.with_thresholds(name))
         elif session.reader is not None:
