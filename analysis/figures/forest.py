@@ -103,7 +103,7 @@ def counted(part: pl.DataFrame, counts: Sequence[str]) -> str:
     for name in counts:
         if name in part.columns and (known := part[name].drop_nulls().to_list()):
             ends = dict.fromkeys(f"{end:,}" for end in (min(known), max(known)))
-            told.append(f"{'–'.join(ends)} {name}")
+            told.append(f"{'–'.join(ends)} {name.removesuffix('s') if max(known) == 1 else name}")
     return ", ".join(told)
 
 
@@ -146,7 +146,8 @@ def _limits(axes: Axes, table: pl.DataFrame, form: Forest) -> float:
     low, high = form.ends
     if high is None:
         high = reach(table[form.value].to_numpy(), table[form.high].to_numpy(), low)
-    room = 0.02 * (high - low) or 1.0
+    high = high if high > low else low + 1.0  # nothing to draw, or nothing but zeros
+    room = 0.02 * (high - low)
     axes.set_xlim(low - room, high + room)
     return high + room if form.ends[1] is None else np.inf
 

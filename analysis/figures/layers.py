@@ -11,6 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
+from knscope.analysis.figures.forest import counted
 from knscope.analysis.figures.palette import COLOURS, places
 from knscope.analysis.figures.style import (
     COLUMN,
@@ -81,8 +82,8 @@ def _missing(what: str, part: pl.DataFrame, column: str) -> list[str]:
 
 def _counted(kind: str, part: pl.DataFrame) -> str:
     """With the number of subjects, where it is known."""
-    of = part["subjects"].to_list() if "subjects" in part.columns else []
-    return f"{kind} ({max(of):,} subjects)" if of else kind
+    of = counted(part.select(pl.col("^subjects$").max()), ("subjects",))
+    return f"{kind} ({of})" if of else kind
 
 
 def _looks(kinds: Iterable[str]) -> dict[str, tuple[str, str]]:

@@ -153,13 +153,17 @@ def test_figures_say_of_how_many_facts_pairs_and_subjects_they_are() -> None:
     assert (english.get_title(loc="left"), chinese.get_title(loc="left")) == ("en, 12–14 facts", "zh, 9 facts")
     (judges,) = axes_of("factcheck", FACTCHECK.with_columns(claims=14, auroc_low=None, auroc_high=None))
     assert judges.get_title(loc="left") == "en, 14 claims, too few for intervals"
-    (legend,) = draw(Table("enrichment", "shares", ENRICHMENT.with_columns(subjects=14))).legends
-    assert [text.get_text() for text in legend.get_texts()] == ["en (14 subjects)", "LIKN (14 subjects)"]
+    (legend,) = draw(
+        Table("enrichment", "shares", ENRICHMENT.with_columns(subjects=pl.when(kind="LIKN").then(1).otherwise(14)))
+    ).legends
+    assert [text.get_text() for text in legend.get_texts()] == ["en (14 subjects)", "LIKN (1 subject)"]
 
 
 def test_a_small_rate_has_an_axis_of_its_own() -> None:
     paper, strict = axes_of("dkn", DKN.with_columns(paper_rate=0.3, paper_high=0.5))
     assert paper.get_xlim()[1] > 40 and strict.get_xlim()[1] < 10
+    zeros = DKN.with_columns(strict_rate=None, strict_low=None, strict_high=None)
+    assert axes_of("dkn", zeros)[1].get_xlim() == (-0.02, 1.02), "a panel without values has no negative axis"
 
 
 def test_larger_sets_are_a_panel_a_size_and_a_block_a_method() -> None:
