@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import pytest
+from textual.widgets import OptionList
 
 from knscope import store
 from knscope.tui import state
@@ -85,16 +86,22 @@ async def test_sql_pane_completes_a_join_with_tab_alone_and_lists_what_there_is(
             lambda: editor.size.height >= driver.bench.query_one(SqlPane).size.height // 2 - 1, "it grows"
         )
 
+        long = f"SELECT {', '.join(str(n) for n in range(40))} AS ends"
+        state.remember_statement(long)
         state.remember_statement("SELECT 42")
         editor.text = ""
         await pilot.press("f9")
         await driver.until(lambda: isinstance(pilot.app.screen, FindScreen), "the history")
+        drawn = lambda: "".join(strip.text for strip in pilot.app.screen._compositor.render_strips())  # noqa: E731
+        await driver.until(lambda: "AS ends" in drawn(), "a long statement is read to its end")
         await driver.type("42")
         await pilot.press("enter")
         await driver.until(lambda: editor.text == "SELECT 42", "a statement run elsewhere")
         editor.text = ""
         await pilot.press("f2")
         await driver.until(lambda: isinstance(pilot.app.screen, FindScreen), "what there is")
+        names = pilot.app.screen.query_one(OptionList)
+        await driver.until(lambda: names.virtual_size.height == names.option_count, "a name stays in one line")
         await driver.type("residual attribution")
         await pilot.press("enter")
         await driver.until(lambda: editor.text == "attribution.max_residual", "the column")

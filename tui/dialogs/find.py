@@ -15,8 +15,8 @@ from textual.widgets.option_list import Option
 from knscope.tui.printing.format import one_line
 from knscope.tui.widgets.line import Line
 
-WIDE = 94
-"""Characters of a label: it stays in one line."""
+LONG = 280
+"""Characters of a label at most."""
 MOST = 300
 """Options that are listed at once."""
 
@@ -32,9 +32,13 @@ class FindScreen(ModalScreen[str | None]):
         Binding("pageup", "step(-10)", show=False, priority=True),
     ]
 
-    def __init__(self, title: str, options: Sequence[tuple[str, str]]) -> None:
-        """:param options: value and label of each"""
+    def __init__(self, title: str, options: Sequence[tuple[str, str]], *, whole: bool = False) -> None:
+        """
+        :param options: value and label of each
+        :param whole: labels take as many lines as they need, where it is their ends that tell them apart
+        """
         super().__init__()
+        self._whole = whole
         self._title, self._options = title, tuple(options)
         self._found = self._options
 
@@ -42,7 +46,7 @@ class FindScreen(ModalScreen[str | None]):
         with Vertical(id="box", classes="wide") as box:
             box.border_title = self._title
             yield Line("", "words to look for", self._take, id="words")
-            yield OptionList(id="list", compact=True, markup=False)
+            yield OptionList(id="list", classes="" if self._whole else "one-line", compact=True, markup=False)
 
     def on_mount(self) -> None:
         self._list("")
@@ -57,7 +61,7 @@ class FindScreen(ModalScreen[str | None]):
         self._found = tuple(one for one in self._options if all(word in one[1].lower() for word in words))
         listed = self.query_one(OptionList)
         listed.clear_options()
-        listed.add_options(Option(one_line(label)[:WIDE]) for _, label in self._found[:MOST])
+        listed.add_options(Option(one_line(label)[:LONG]) for _, label in self._found[:MOST])
         listed.highlighted = 0 if self._found else None
         self.query_one("#box").border_subtitle = f"{len(self._found):,} · enter takes, esc leaves"
 

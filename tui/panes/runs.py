@@ -73,7 +73,7 @@ def headline(statuses: Sequence[RunStatus], stopping: Collection[str] = ()) -> s
     if not statuses:
         return "no run yet"
     last = statuses[-1]
-    failed = f", {len(last.record.failures)} failures" if last.record.failures else ""
+    failed = f", {cells.several(len(last.record.failures), 'failure')}" if last.record.failures else ""
     return f"{GLYPHS.get(last.status, ' ')} last run {last.status}{failed}"
 
 

@@ -126,7 +126,7 @@ class SqlPane(Pane):
                 self.put(text)
             self.query_one(SqlEditor).focus()
 
-        self.app.push_screen(FindScreen("statements run before", options), take)
+        self.app.push_screen(FindScreen("statements run before", options, whole=True), take)
 
     def on_mount(self) -> None:
         self.entitle("SQL")
