@@ -96,6 +96,9 @@ async def test_export_writes_the_figure_of_a_pane_that_has_one(workbench: Make, 
             await driver.do(f"tab.{tab}")
             assert f"figure written to {tmp_path / tab}.pdf" == await export(f"{tab}.pdf")
             assert (tmp_path / f"{tab}.pdf").read_bytes().startswith(b"%PDF")
+        assert "rows written" in await export("pairs.tex")
+        pairs = (tmp_path / "pairs.tex").read_text("utf-8")
+        assert r"fact & lang & a & b & $\Delta$p a" in pairs and r"$\tau$ en 0.3" in pairs, "as the pane shows them"
         await driver.do("tab.layers")
         assert "rows written" in await export("layers.csv")
         assert pl.read_csv(tmp_path / "layers.csv")["kind"].unique().sort().to_list()[-3:] == ["en", "fr", "zh"]

@@ -57,6 +57,7 @@ def test_latex_escapes_every_special_character() -> None:
     assert not re.search(r"(?<!\\)[$&%#_]", left) and not set("~^|`") & set(left)
     assert escaped(r"$\frac{1}$") == r"\$\textbackslash{}frac\{1\}\$"
     assert escaped("a\x1b[0m\n\nb\0") == "a·[0m··b·", "no paragraph, no character that LaTeX refuses"
+    assert escaped("Δp × 2 −1") == r"$\Delta$p $\times$ 2 $-$1", "signs that plain LaTeX has no letter for"
     assert escaped("a---b–c") == "a-{}-{}-b--c", "hyphens are no dash"
 
 

@@ -14,9 +14,9 @@ if TYPE_CHECKING:
 _SPECIAL = {
     "\\": r"\textbackslash{}", "{": r"\{", "}": r"\}", "$": r"\$", "&": r"\&", "%": r"\%", "#": r"\#", "_": r"\_",
     "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "<": r"\textless{}", ">": r"\textgreater{}",
-    "|": r"\textbar{}", "`": r"\textasciigrave{}",
-    "…": r"\ldots{}", "–": "--", "λ": r"$\lambda$", "τ": r"$\tau$", "δ": r"$\delta$", "≤": r"$\leq$", "≥": r"$\geq$",
-    "→": r"$\rightarrow$", "∞": r"$\infty$",
+    "`": r"\textasciigrave{}",
+    "…": r"\ldots{}", "–": "--", "λ": r"$\lambda$", "τ": r"$\tau$", "δ": r"$\delta$", "Δ": r"$\Delta$", "≤": r"$\leq$", "≥": r"$\geq$",
+    "→": r"$\rightarrow$", "∞": r"$\infty$", "×": r"$\times$", "−": "$-$", "|": r"\textbar{}",
 }  # fmt: skip
 _INTERVAL = re.compile(r"^(~?)(-?\d[\d.,e+-]*)…(-?\d[\d.,e+-]*)$")
 _POWER = re.compile(r"^(-?\d(?:\.\d+)?)e([+-]\d+)$")

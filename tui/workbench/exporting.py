@@ -99,6 +99,8 @@ class Exporting:
 
         helpers = [name for name in frame.columns if name.startswith("_")] if pane.HELPERS else []
         kept = frame.drop(helpers)
+        if form == "tex":
+            kept = _as_shown(pane, kept)
         table = Table(pane.TITLE.lower(), pane.title, kept, pane.said, told_in_text(kept.schema))
         if pane.painted is not None:  # it shows the selection, and a file has to say of what
             view = pane.painted.narrowed
@@ -168,6 +170,17 @@ class Exporting:
 
         answers = (("y", "copy", "copies"), ("o", "open", "opens it in the SQL pane"))
         self._bench.app.push_screen(TextScreen(f"the SQL of {pane.TITLE}", text, answers), answer)
+
+
+def _as_shown(pane: Pane, frame: pl.DataFrame) -> pl.DataFrame:
+    """For a page, a list of rows as the pane shows it: its columns by their titles. A table of the paper stays whole: what the pane
+    joins into one cell has columns of its own there."""
+    table = pane.table()
+    columns = table.columns if table is not None and table.frame.height == frame.height else ()
+    titles = {column.name: column.title for column in columns if column.name in frame.columns}
+    if len(titles) < len(columns) or len({*titles.values()}) < len(titles) or not titles:
+        return frame
+    return frame.select(list(titles)).rename(titles)
 
 
 def _unwritable(pane: Pane, asked: set[str], values: Mapping[str, str]) -> tuple[str, str] | None:
