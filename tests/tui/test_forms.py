@@ -59,6 +59,17 @@ def test_trouble_names_the_field_that_cannot_be_right(changes: dict[str, str], f
     assert (found[0] if found else None) == field
 
 
+def test_run_form_names_bundled_models_and_keeps_other_places() -> None:
+    sources = (
+        "/elsewhere/knscope/analysis/demo/models/bert-en",
+        "/my/models/bert-en",
+        "org/name@v1",
+        "/x/analysis/demo/models/none",
+    )
+    written = run_form.models_of({"models": [{"source": source} for source in sources]})
+    assert written == ",".join(("bert-en", *sources[1:]))
+
+
 async def test_run_form_stays_with_its_values_after_an_error(workbench: Make, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(
         runs,

@@ -37,7 +37,15 @@ def fields(last: Mapping[str, Any], langs: Sequence[str]) -> tuple[Field, ...]:
 
 
 def models_of(config: Mapping[str, Any]) -> str:
-    return ",".join(str(model.get("source", "")) for model in config.get("models", ()))
+    """The models of a run as a person writes them; a bundled one by its name, wherever the run found it."""
+    from knscope.analysis.engine.sources import BUNDLED
+
+    def written(source: str) -> str:
+        folder, name = Path(source).parent, Path(source).name
+        bundled = folder.parts[-3:] == BUNDLED.parts[-3:] and (BUNDLED / name / "config.json").is_file()
+        return name if bundled else source
+
+    return ",".join(written(str(model.get("source", ""))) for model in config.get("models", ()))
 
 
 def trouble(values: Mapping[str, str]) -> tuple[str, str] | None:
