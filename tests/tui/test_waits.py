@@ -50,6 +50,15 @@ async def test_header_tells_of_counting_and_of_the_worker_until_they_end_or_are_
         await pilot.pause(0.05)
         assert not isinstance(pilot.app.screen, TextScreen), "what was dropped opens no dialog"
 
+        seen = list[str]()
+        load = lambda self, *_: seen.append(type(self._bench.app.screen).__name__)  # noqa: E731
+        monkeypatch.setattr(ModelDesk, "_load_model", load)
+        await pilot.press("n")
+        assert header.wait.startswith("▶ starting the model worker")
+        await driver.until(lambda: seen == ["FormScreen"], "the form is there before the model is loaded")
+        await pilot.press("escape")
+        driver.bench.waits.end("desk")
+
         task, desk = Task("missing of everything", lambda: (), 120), driver.bench.desk
         monkeypatch.setattr(ModelDesk, "busy", True)
 

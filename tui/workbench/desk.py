@@ -92,6 +92,7 @@ class ModelDesk:
         try:
             self._desk.ask(task)
         except (OSError, UserError) as error:
+            self._bench.waits.end("desk")
             self._bench.say(f"The model worker could not start: {error}", "error")
             return False
         if self._began is None:
@@ -210,8 +211,6 @@ class ModelDesk:
             ),
             Field("fact", "fact", "", "empty: a new one; a stored fact's name adds to it", required=False),
         )
-        if not self.busy:
-            self._load_model(reader, view)
         title = f"ask {view.model.partition('@')[0]}, attribute with {view.method}"
         stored = reader.langs(view.model)
 
@@ -222,6 +221,9 @@ class ModelDesk:
             return "lang", f"{lang} is no language of this store, and no code such as {stored[0]} or zh-hans"
 
         self._bench.app.push_screen(FormScreen(title, fields, check=check), self._typed)
+        if not self.busy:  # once the form is there: the first time its modules are loaded too
+            self._bench.waits.begin("desk", "starting the model worker", self.stop, stopping=False)
+            self._bench.app.call_after_refresh(self._load_model, reader, view)
 
     def _prefix(self, reader: Reader, view: View) -> str:
         """What was typed last; else what stands before all stored prompts of the model, if it is the same before all."""
