@@ -158,6 +158,7 @@ class NeuronPane(Pane):
 
             self.tell(sentences.of_serving(frame, shown.view.langs))
             empty = [name for name in ("name", "promotes") if frame[name].null_count() == frame.height]
+            empty += ["langs", "n_langs", "all_langs"] if len(shown.view.langs) == 1 else []
             table.show(frame, tuple(one for one in LIST if one.name not in empty), ("layer", "neuron"))
             self.entitle(below=f"{cells.several(frame.height, 'neuron')} · hub: serves other relations too")
 
