@@ -75,6 +75,8 @@ async def test_header_tells_of_counting_and_of_the_worker_until_they_end_or_are_
         desk._wanted = cast(Any, SimpleNamespace(id="asked since"))
         await tell(None, outcome="cancelled", key="")
         assert desk._wanted is not None, "what was stopped is not the question asked since"
+        said = await tell(task, doing="loading", stopping=True)
+        assert said.endswith("^x stops"), "the question needs the model that was being loaded"
         assert (await tell(task, 22, 21.0, doing="computing")).endswith("^x stops"), "nor is that stopped"
         await tell(None, outcome="cancelled", key="asked since")
         assert desk._wanted is None

@@ -68,6 +68,7 @@ class ModelDesk:
         if self._desk is None or not self._desk.busy:
             return False
         self._desk.cancel()
+        self._wanted = None
         self._bench.waits.stopping("desk")
         return True
 
@@ -344,7 +345,8 @@ class ModelDesk:
             left = duration((task.total - state.done) * passed / done) if done and passed > 1.0 else "unknown"
             what = f"{task.title}: {state.done:,} of {task.total:,} · time left {left}"
         bench.worker_text = f"model worker: {what}"
-        bench.waits.begin("desk", what, self.stop, stopping=state.stopping)
+        since = self._wanted is not None and self._wanted.id != task.key  # a question waits for the same model
+        bench.waits.begin("desk", what, self.stop, stopping=state.stopping and not since)
 
     def _say_why_unanswered(self) -> None:
         """Say why the model cannot use the question."""
