@@ -10,7 +10,7 @@ from rich.cells import cell_len
 
 from knscope.store.view import View
 from knscope.tui.panes.likn import matrix_text, mean_of, overlaps
-from knscope.tui.panes.queries import SEARCHED, prepared
+from knscope.tui.panes.queries import COLUMNS, SEARCHED, prepared
 from knscope.tui.selection import Selection
 from knscope.tui.thresholds import changed, reset, thresholds, value_of, with_value
 from knscope.tui.widgets.bars import bar, spark
@@ -114,6 +114,11 @@ def test_overlap_matrix_shows_means_over_facts_with_neurons_in_both_languages() 
     kn = pl.DataFrame(of_one, schema=["fact", "lang", "layer", "neuron", "rel"], orient="row")
     one = overlaps(shared, ("en", "zh"), kn)
     assert one.neurons is not None and one.neurons.rows()[0] == (0, 2, 0.5, 0.5, 2, "en zh")
+
+
+def test_a_question_that_was_asked_does_not_widen_the_column_of_facts() -> None:
+    (column,) = (column for column in COLUMNS if column.name == "fact")
+    assert (column.text("asked: Poland → Warsaw"), column.text("P37-US")) == ("asked", "P37-US")
 
 
 @pytest.mark.parametrize(

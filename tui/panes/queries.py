@@ -37,7 +37,7 @@ NEAR = ("relation", "fact", "lang")
 """What the cursor falls back on where its query is shown no more: the same language of its fact, its fact, its relation."""
 SEARCHED = ("fact", "relation", "lang", "subject", "object", "template")
 COLUMNS = (
-    Column("fact", "fact", least=6, most=12, drop=4),
+    Column("fact", "fact", lambda fact: "asked" if fact.startswith("asked: ") else fact, least=6, most=12, drop=4),
     Column("relation", "relation", most=10, drop=5),
     Column("lang", "lang", most=8),
     Column("pair", "subject → answer", grow=True, least=14, most=40),
