@@ -44,7 +44,7 @@ async def test_sql_result_of_any_type_is_copied_and_exported_and_no_path_crashes
         await driver.do("sql.leave", "take.copy-table")
         assert copied[0].splitlines()[0].split("\t") == ["_a", "l", "m"] and "[1, 2]" in copied[0]
         for name, said in (
-            ("x.csv", "1 rows written"),
+            ("x.csv", "1 row written"),
             ("~nosuch/x.csv", "no user of that name"),
             ("file/x.csv", "cannot be written"),
             (f"{'a' * 300}.csv", "cannot be written"),
