@@ -166,6 +166,7 @@ def test_says_text_underlines_the_right_answer_and_says_when_nothing_is_stored()
     assert says_text(row, words, 50, known=True).plain == "says Rome .60 · dodoma .25 · · <.01"
     assert says_text(row, words, 22, known=True).plain == "says Rome .60", "no word is cut"
     assert says_text(row, words[:1], 20, known=True).plain == "answer p 0.250, rank 2  says Rome .60"
+    assert "default" not in {str(span.style) for span in says.spans}, "the terminal's own colour is not the theme's"
     assert "not stored" in says_text(row, None, 80, known=True).plain
     assert "says" not in says_text(row, None, 80, known=False).plain
     assert [chance(p) for p in (0.0, 0.0001, 0.5, 0.999)] == [".00", "<.01", ".50", "1.0"]

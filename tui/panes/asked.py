@@ -54,14 +54,12 @@ def says_text(row: Mapping[str, Any], says: Says | None, width: int, *, known: b
     text = Text(no_wrap=True, overflow="ellipsis")
     if row["p"] is None:
         return text.append("not predicted", style="dim")
-    own = Text("answer p ", style="dim")
-    own.append(cells.prob(row["p"]), style="default").append(", rank ").append(
-        cells.count(row["rank"]), style="default"
-    )
+    own = Text().append("answer p ", style="dim").append(cells.prob(row["p"]))
+    own.append(", rank ", style="dim").append(cells.count(row["rank"]))
     if not known:
         return own
     if says is None:
-        return own.append(" · its other answers are not stored")
+        return own.append(" · its other answers are not stored", style="dim")
     answer = str(row["object"]).strip().casefold()
     known_word = answer in {word.strip().casefold() for word, _ in says}
     text.append("says ", style="dim")
