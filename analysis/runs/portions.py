@@ -43,6 +43,7 @@ def portions(
     From sizes alone: the same queries make the same stretches on every run, whatever else the machine does.
     """
     parameters = sum(parameter.numel() for parameter in loaded.model.parameters())
+    head = loaded.model.get_input_embeddings().weight.numel() if method.kind == "logprob_increase" else 0
     operations = PORTION_GPU if loaded.device.type == "cuda" else PORTION_CPU
     begin, spent = 0, 0.0
     for index, query in enumerate(queries):
@@ -50,6 +51,7 @@ def portions(
         tokens = 1 if loaded.kind == "decoder" else len(query.steps[-1].ids)
         passes = len(query.steps) * paths * len(loaded.sites) * method.nodes
         cost = 3.0 * parameters * tokens * passes  # forward 2, backward 4, on average from the middle layer
+        cost += 2.0 * head * loaded.n_neurons * len(query.steps)  # a product with the vocabulary a neuron
         if index > begin and spent + cost > operations:
             yield queries[begin:index]
             begin, spent = index, 0.0

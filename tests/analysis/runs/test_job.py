@@ -382,6 +382,8 @@ def test_a_unit_says_that_it_goes_on_and_stops_in_the_middle_of_a_row(
     tmp_path: Path, tiny_models: Mapping[str, Path], tiny_facts: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """One row may take minutes on a real model."""
+    from knscope.analysis.attribution.method import parse_method
+    from knscope.analysis.prompts.encode import encode
     from knscope.analysis.runs import portions
     from knscope.analysis.runs.units import Unit
     from knscope.analysis.runs.worker import Worker
@@ -395,6 +397,14 @@ def test_a_unit_says_that_it_goes_on_and_stops_in_the_middle_of_a_row(
         assert worker.compute(unit, lambda: next(begun, True)) == (0, None) and not worker.keys  # noqa: B023 - called here
         assert worker.compute(unit, lambda: False, said.append) == (1, None)
         assert said[0] == 0 and said[-1] == 1 and said.count(0) > 1
+    held = worker.load(source)
+    queries = [encode(held.loaded, rows[0])] * 3
+    head = held.loaded.model.get_input_embeddings().weight.numel()
+    monkeypatch.setattr(portions, "PORTION_CPU", 2.0 * head * held.loaded.n_neurons)
+    found = (
+        portions.portions(held.loaded, queries, parse_method(method)) for method in ("logprob_increase", "grad_x_act")
+    )
+    assert [[len(part) for part in each] for each in found] == [[1, 1, 1], [3]]
 
 
 def test_a_unit_that_goes_on_with_a_stored_model_is_refused_by_another_one_and_leaves_nothing(

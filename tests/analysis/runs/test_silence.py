@@ -63,6 +63,10 @@ def test_worker_that_stops_answering_is_killed_and_its_unit_tried_again(
     executor, slot, unit = pool[0], pool[0]._slots[0], Unit("attribute", "m", "amig", queries=tuple(rows()))
     executor.submit(0, unit)
     slot.sources.add("m")
+    executor._handle(0, None, {"event": "progress", "number": slot.number, "done": 0})
+    assert executor._pace.patience(slot) == Pace.UNKNOWN, (
+        "nothing is computed yet: a row may take longer than this word"
+    )
     goes_on(pool, 8)
     assert silent(pool, 10 * 8) == [] and executor.silence() == 80
     executor._handle(0, None, {"event": "progress", "number": slot.number, "done": 1})
