@@ -97,7 +97,7 @@ def test_sql_pane_runs_a_typed_statement_and_refuses_a_write(workbench: Terminal
 
 def test_export_writes_to_the_typed_file_name(workbench: Terminal) -> None:
     workbench.do("take.export").sees("export 30 rows of queries").keys(*["backspace"] * 20)
-    workbench.type("out.csv").keys("enter").sees("30 rows written to out.csv")
+    workbench.type("out.csv").keys("enter").sees("30 rows written to", "out.csv")
     with (workbench.place / "out.csv").open(encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
     assert len(rows) == 30 and rows[1]["subject"] == "坦桑尼亚"

@@ -318,7 +318,7 @@ def test_stability_of_one_fact_on_one_template_has_rows_but_no_number_where_ther
     assert table.frame["what"].to_list() == ["floor"]
     assert table.frame.select("sets", "jaccard", "interval").row(0) == (0, None, None)
     (axes,) = draw(table).axes
-    assert "floor, against a fact" in [text.get_text() for text in axes.texts]
+    assert "floor, against a fact, 0 sets, 0 subjects" in [text.get_text() for text in axes.texts]
 
 
 def test_the_stability_table_names_a_rule_with_the_tolerance_that_is_not_the_usual_one():
