@@ -64,8 +64,8 @@ def test_threshold_key_changes_the_pane_and_reset_restores_the_screen(
     workbench: Terminal, tab: str, shows: str
 ) -> None:
     def pane() -> str:
-        """The pane, from its title down, without the cursor of its table."""
-        screen = workbench.screen
+        """The pane, from its title to its lower edge, without the cursor of its table."""
+        screen = workbench.screen.rpartition("\n")[0]
         return screen[screen.index({"likn": "─ LIKN", "dkn": "─ DKN"}.get(tab, "─ layers")) :].replace("›", " ")
 
     workbench.do(f"tab.{tab}", "focus.queries").sees(shows, "▌P30-01", "/ filter").settled()
