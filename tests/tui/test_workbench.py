@@ -288,7 +288,7 @@ async def test_sql_pane_stops_a_heavy_statement_and_quitting_ends_one(workbench:
             assert time.monotonic() - asked < 5
             editor.text = "SELECT 42 AS answer"
             await driver.do("sql.run")
-            await driver.until(lambda: "1 rows" in str(state.render()), "another process answers")
+            await driver.until(lambda: "1 row ·" in str(state.render()), "another process answers")
         editor.text = heavy
         await driver.do("sql.run")
         leaving = time.monotonic()
