@@ -153,6 +153,8 @@ async def test_agreement_is_the_mean_jaccard_index_of_the_neurons(workbench: Mak
         other = next(model for model in reader.models() if model != view.model)
         assert agreement(reader, view, view.with_(model=other)) == {}
         assert "Jaccard" in side_by_side(view, higher, {}, {}, found).plain
+        lines = side_by_side(view, view.with_(model=other), {}, {}).plain.splitlines()
+        assert {len(line.rstrip()) for line in lines[:2]} == {64}, "a wider line breaks in a terminal of 80"
 
 
 @pytest.mark.parametrize("key", ["q", "escape", "ctrl+c", "ctrl+q"])

@@ -148,14 +148,14 @@ def differences(a: View, b: View) -> list[tuple[str, str, str]]:
 
 
 def side_by_side(a: View, b: View, of_a: Figures, of_b: Figures, agree: Figures | None = None) -> Text:
-    """The table A | B: what differs first, then every figure and its change."""
+    """The table A | B: what differs first, then every figure and its change; 64 cells wide, as fits a terminal of 80."""
     text = Text(no_wrap=True)
-    text.append(f"{'':<28}{'A':>22}{'B':>22}\n", style="bold")
+    text.append(f"{'':<20}{'A':>22}{'B':>22}\n", style="bold")
     for name, one, other in differences(a, b):
         short = [each.partition("@")[0][-21:] for each in (one, other)]
         if short[0] == short[1]:
             short = [one[-21:], other[-21:]]
-        text.append(f"{name:<28}{short[0]:>22}{short[1]:>22}\n")
+        text.append(f"{name:<20}{short[0]:>22}{short[1]:>22}\n")
     text.append(f"\n{'':<28}{'A':>12}{'B':>12}{'B - A':>12}\n", style="bold")
     for name in dict.fromkeys((*of_a, *of_b)):
         one_value, other_value = of_a.get(name), of_b.get(name)
