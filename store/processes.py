@@ -26,6 +26,7 @@ def start(module: str, *arguments: str, threads: int = 1, **options: Any) -> sub
         **safe_path.environment(),
         "OMP_NUM_THREADS": count,
         "MKL_NUM_THREADS": count,
+        "OPENBLAS_NUM_THREADS": count,
         "TOKENIZERS_PARALLELISM": "false",  # none of its threads after a fork
     }
     return subprocess.Popen(safe_path.command(module, *arguments), env=environment, **options)

@@ -8,6 +8,7 @@ Modules are imported where they are used: `main` has to take the working folder 
 from __future__ import annotations
 
 import gc
+import os
 import signal
 import sys
 
@@ -17,6 +18,8 @@ def main() -> None:
     from knscope.store import ending, safe_path
 
     safe_path.clean()
+    # numpy multiplies small matrices here: threads of its own would only wait for one another.
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     import contextlib
     import traceback
 
@@ -75,8 +78,6 @@ def _report(text: str, code: int, as_json: bool) -> None:
 
 
 def _command(arguments: list[str]) -> int:
-    import os
-
     from knscope.store.errors import UserError
 
     try:

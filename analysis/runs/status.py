@@ -18,6 +18,7 @@ STILL = 3.0  # seconds for which one look waits for a heartbeat
 STARVED = 20  # times as long where its process is seen to live: a loaded machine may keep it from beating
 STARTING = 120.0  # seconds in which a process on another machine, whose clock may differ, says its first word
 SILENT_AFTER = 30.0  # seconds without a word after which a run that goes on is called silent
+LATE = 10.0  # seconds after which a time left that has run out is not told any more
 ANSWERS = 5.0  # seconds without a word within which a run is sure to hear that it is to stop
 UNHEARD = "it has not been heard of for a while"
 
@@ -119,7 +120,8 @@ class Observer:
         left = (record.total - record.done) / rate if rate else None
         if ENDS in record.provenance:  # what the run itself expects, by kinds of work; None while it cannot tell
             ends = record.provenance[ENDS]
-            left = None if ends is None else max(0.0, ends - record.heartbeat)
+            late = ends is not None and record.heartbeat - ends > LATE  # it takes longer than it expected
+            left = None if ends is None or late else max(0.0, ends - record.heartbeat)
         # A process that is seen here has the clock that is read here.
         still = time.time() - max(record.heartbeat, record.created) if lives else now - since
         of_worker = record.heartbeat - record.heard if record.heard else 0.0

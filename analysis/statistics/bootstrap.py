@@ -156,12 +156,14 @@ class Statistic:
     def _resampled_t(self, estimate: float) -> Floats:
         """(draws,); far from 0 where a resample differs and has no spread, NaN where it is undefined."""
         n = self.n_clusters
-        centred = self.sums - self.sums.mean(axis=0)
-        weights = resample_weights(n, self.draws, self.seed)
-        totals = weights @ self.sums
-        influence = self._gradient(totals) @ centred.T  # (draws, n)
-        weighted = weights * influence
-        squares = np.einsum("bk,bk->b", weighted, influence) - weighted.sum(axis=1) ** 2 / n
+        centred = self.sums - self.sums.mean(axis=0)  # (n, C)
+        weights = resample_weights(n, self.draws, self.seed)  # (draws, n)
+        totals = weights @ self.sums  # (draws, C)
+        gradient = self._gradient(totals)  # (draws, C)
+        squared = gradient @ centred.T  # (draws, n), the influence of each cluster
+        squared *= squared
+        sums = np.einsum("bc,bc->b", gradient, weights @ centred)  # of the influences, without another (draws, n)
+        squares = np.einsum("bk,bk->b", weights, squared) - sums**2 / n
         errors = np.sqrt(np.maximum(squares, 0.0) * n / (n - 1))
         distance = self.value(totals) - estimate
         t: Floats = np.where(distance == 0, 0.0, distance / errors)

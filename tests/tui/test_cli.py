@@ -1,6 +1,7 @@
 """The command line over a small finished store: what it prints, where, and with which exit code."""
 
 import json
+import os
 import re
 import signal
 import subprocess
@@ -545,8 +546,11 @@ def test_exit_codes_are_an_interface_documented_alike_everywhere(capsys: pytest.
     assert all(f"`{code}`: {meaning}" in reference.page([]) for code, meaning in told.items())
 
 
-def test_sigint_ends_a_command_that_a_shell_started_in_the_background(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_main_takes_sigint_that_a_shell_ignores_in_the_background_and_bounds_library_threads(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     taken: list[object] = []
+    monkeypatch.delenv("OPENBLAS_NUM_THREADS", raising=False)
     monkeypatch.setattr("knscope.store.safe_path.clean", lambda: None)
     monkeypatch.setattr("knscope.tui.printing.streams.take_over", lambda: None)
     monkeypatch.setattr("knscope.store.ending.end", taken.append)
@@ -557,6 +561,7 @@ def test_sigint_ends_a_command_that_a_shell_started_in_the_background(monkeypatc
     finally:
         signal.signal(signal.SIGINT, before)
     assert taken[0] is signal.default_int_handler
+    assert os.environ["OPENBLAS_NUM_THREADS"] == "1"
 
 
 @pytest.mark.parametrize(

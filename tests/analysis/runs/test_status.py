@@ -108,7 +108,7 @@ def test_status_asked_once_waits_a_moment_before_it_calls_a_run_lost(tmp_path: P
     assert [one.status for one in Observer(place).settled(patience=0.01)] == ["lost", "failed"]
 
 
-@pytest.mark.parametrize(("ends", "left"), [(None, None), (60.0, 60.0)])
+@pytest.mark.parametrize(("ends", "left"), [(None, None), (60.0, 60.0), (-4.0, 0.0), (-60.0, None)])
 def test_time_left_is_what_the_run_itself_expects_and_unknown_as_long_as_it_cannot_tell(
     see: See, ends: float | None, left: float | None
 ) -> None:
