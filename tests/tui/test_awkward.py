@@ -155,6 +155,7 @@ async def test_agreement_is_the_mean_jaccard_index_of_the_neurons(workbench: Mak
         assert "Jaccard" in side_by_side(view, higher, {}, {}, found).plain
         lines = side_by_side(view, view.with_(model=other), {}, {}).plain.splitlines()
         assert {len(line.rstrip()) for line in lines[:2]} == {64}, "a wider line breaks in a terminal of 80"
+        assert side_by_side(view, view, {}, {}).plain.startswith("no setting differs")
 
 
 @pytest.mark.parametrize("key", ["q", "escape", "ctrl+c", "ctrl+q"])

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
+from typing import cast
 
 import polars as pl
 import pytest
 
 from knscope.tui.app import Knscope
+from knscope.tui.panes.likn import LiknPane
 from knscope.tui.panes.likn_groups import GROUPS, grouped, label_of
+from knscope.tui.selection import Selection
 from tests.tui.driver import Driver
 
 SETS = (
@@ -39,4 +43,12 @@ async def test_matrix_gives_way_where_the_controls_would_have_no_rows(
         driver = await Driver(pilot).ready()
         await driver.do("tab.likn")
         await driver.until(lambda: driver.table("likn").row_count, "the controls are drawn")
-        assert driver.pane("likn").query_one(".summary").display is shown
+        pane, row = cast("LiknPane", driver.pane("likn")), driver.table("queries").current
+        assert pane.query_one(".summary").display is shown
+        reader, everything = pane.session.reader, pane.session.shown()
+        assert reader is not None and everything is not None and row is not None
+        fact = replace(everything, selection=Selection("fact").at(row))
+        pane.on_resize()  # asks for the controls once more after the next refresh
+        pane.paint(pane.load(reader, fact), fact)
+        await pilot.pause()
+        assert "neuron" in driver.table("likn").frame.columns, "a fact entered meanwhile keeps its neurons"

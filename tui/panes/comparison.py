@@ -150,8 +150,9 @@ def differences(a: View, b: View) -> list[tuple[str, str, str]]:
 def side_by_side(a: View, b: View, of_a: Figures, of_b: Figures, agree: Figures | None = None) -> Text:
     """The table A | B: what differs first, then every figure and its change; 64 cells wide, as fits a terminal of 80."""
     text = Text(no_wrap=True)
-    text.append(f"{'':<20}{'A':>22}{'B':>22}\n", style="bold")
-    for name, one, other in differences(a, b):
+    settings = differences(a, b)
+    text.append(f"{'':<20}{'A':>22}{'B':>22}\n" if settings else "no setting differs\n", style="bold")
+    for name, one, other in settings:
         short = [each.partition("@")[0][-21:] for each in (one, other)]
         if short[0] == short[1]:
             short = [one[-21:], other[-21:]]

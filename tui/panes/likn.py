@@ -278,8 +278,13 @@ class LiknPane(Pane):
         """The matrix and other groups may fit. Textual calls this beside `Pane`'s own."""
         if self._asked is not None:
             self._make_room(self._asked.shown)
-        if self._open is None and self._asked is not None and (drawn := self._drawn_for(self._asked)) is not None:
-            self.call_after_refresh(self._show_controls, drawn)
+        if self._open is None:
+            self.call_after_refresh(self._fit)
+
+    def _fit(self) -> None:
+        """Show the controls again, unless something else is shown by now."""
+        if self._asked is not None and (drawn := self._drawn_for(self._asked)) is not None:
+            self._show_controls(drawn)
 
     def _draw(self, reader: Reader, shown: Shown) -> None:
         self._drawing = shown
