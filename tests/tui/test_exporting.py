@@ -101,7 +101,9 @@ async def test_export_writes_the_figure_of_a_pane_that_has_one(workbench: Make, 
         assert r"fact & lang & a & b & $\Delta$p a" in pairs and r"$\tau$ en 0.3" in pairs, "as the pane shows them"
         await driver.do("tab.layers")
         assert "rows written" in await export("layers.csv")
-        assert pl.read_csv(tmp_path / "layers.csv")["kind"].unique().sort().to_list()[-3:] == ["en", "fr", "zh"]
+        rows = pl.read_csv(tmp_path / "layers.csv")
+        assert rows["kind"].unique().sort().to_list()[-3:] == ["en", "fr", "zh"]
+        assert rows["method"].unique().to_list() == ["amig"] and "model" in rows.columns
         assert "rows written" in await export("layers.tex")
         assert "\\begin{tabular}" in (tmp_path / "layers.tex").read_text("utf-8")
         assert "unknown format" in await export("layers.doc")

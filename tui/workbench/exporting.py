@@ -91,11 +91,10 @@ class Exporting:
     def _written(self, pane: Pane, frame: pl.DataFrame | None, path: Path) -> str:
         form = writing.format_of(path)
         if frame is None or form in writing.FIGURES:
-            return writing.write([self._result(pane)], path)
+            return writing.write([_labelled(self._result(pane), pane, form)], path)
         from knscope.analysis.statistics.columns import told_in_text
         from knscope.analysis.statistics.table import Table
         from knscope.analysis.stored.standing import captioned
-        from knscope.tui.commands.shown import labelled
 
         helpers = [name for name in frame.columns if name.startswith("_")] if pane.HELPERS else []
         kept = frame.drop(helpers)
@@ -105,9 +104,7 @@ class Exporting:
         if pane.painted is not None:  # it shows the selection, and a file has to say of what
             view = pane.painted.narrowed
             table = captioned(replace(table, title=f"{pane.title}: {view.model}, {view.method}"), view)
-            if form in writing.DATA and not {"model", "method"} & {*kept.columns}:
-                table = labelled(table, view)
-        return writing.write([table], path)
+        return writing.write([_labelled(table, pane, form)], path)
 
     def _result(self, pane: Pane) -> Table:
         reader, shown = self._bench.session.reader, self._bench.session.shown()
@@ -181,6 +178,15 @@ def _as_shown(pane: Pane, frame: pl.DataFrame) -> pl.DataFrame:
     if len(titles) < len(columns) or len({*titles.values()}) < len(titles) or not titles:
         return frame
     return frame.select(list(titles)).rename(titles)
+
+
+def _labelled(table: Table, pane: Pane, form: str) -> Table:
+    """In a file of data also the model and the method of what the pane shows, unless the table names one itself."""
+    from knscope.tui.commands.shown import labelled
+
+    if pane.painted is None or form not in writing.DATA or {"model", "method"} & {*table.frame.columns}:
+        return table
+    return labelled(table, pane.painted.narrowed)
 
 
 def _unwritable(pane: Pane, asked: set[str], values: Mapping[str, str]) -> tuple[str, str] | None:
