@@ -78,8 +78,17 @@ async def test_header_tells_of_counting_and_of_the_worker_until_they_end_or_are_
         said = await tell(task, doing="loading", stopping=True)
         assert said.endswith("^x stops"), "the question needs the model that was being loaded"
         assert (await tell(task, 22, 21.0, doing="computing")).endswith("^x stops"), "nor is that stopped"
-        await tell(None, outcome="cancelled", key="asked since")
-        assert desk._wanted is None
+        await tell(None, 1, outcome="cancelled", key="asked since")
+        assert desk._wanted is None and driver.said()[-1] == "stopped; 1 result is stored"
+        await tell(task, doing="loading")
+        await tell(None, 1, outcome="cancelled")
+        assert driver.said()[-1] == "stopped", "a model that was loaded is no result"
+        looked = list[str]()
+        monkeypatch.setattr(ModelDesk, "find_answer", lambda self: looked.append(self._wanted.id))
+        desk._wanted = cast(Any, SimpleNamespace(id="stored before"))
+        await tell(None, 2, outcome="done", key="stored before")
+        desk._wanted = None
+        assert looked == ["stored before"], "no new results come of it"
 
         await pilot.press("q")
         await driver.until(lambda: isinstance(pilot.app.screen, TextScreen), "leaving asks once")

@@ -314,6 +314,7 @@ class ModelDesk:
             return
         dropped, self._dropped = self._dropped, False
         question = self._wanted is not None and state.key == self._wanted.id
+        stored = f"; {state.done:,} {'result is' if state.done == 1 else 'results are'} stored" if self._began else ""
         self._began, self._computes = None, None
         bench.waits.end("desk")
         bench.worker_text = "model worker: warm" if state.warm else ""
@@ -322,12 +323,13 @@ class ModelDesk:
         elif state.outcome == "cancelled" and dropped:
             return
         elif state.outcome == "cancelled":
-            bench.say(f"stopped; {state.done:,} results are stored", "information")
+            bench.say(f"stopped{stored}", "information")
         elif state.failures:
             bench.say(state.failures[0], "error")
         if question and (state.outcome == "cancelled" or state.failures):
             self._wanted = None
         elif question and state.outcome == "done":
+            self.find_answer()  # one that was stored before brings no new results
             bench.set_timer(1.0, self._say_why_unanswered)
 
     def _tell(self, state: DeskState, task: Task) -> None:
