@@ -79,10 +79,17 @@ def _interval(row: Mapping[str, Any], name: str) -> str:
     )
 
 
-def of_neurons(neurons: int, everywhere: int, langs: Sequence[str]) -> str:
-    """Of one fact: how many neurons it has, and in how many languages."""
+def of_neurons(neurons: int, everywhere: int, langs: Sequence[str], own: Sequence[str] = ()) -> str:
+    """Of one fact: how many neurons it has, and in how many languages.
+
+    :param own: the languages in which it has any; a question is asked in one
+    """
     if len(langs) < 2:
         return f"{neurons:,} neurons of this fact in {together(langs)}."
+    if len(own) == 1:
+        others = together([lang for lang in langs if lang not in own])
+        several = f"{neurons:,} neuron{'' if neurons == 1 else 's'}"
+        return f"This fact has {several} in {language(own[0])} and none in {'the other ' * (len(langs) > 4)}{others}."
     return f"{everywhere:,} of this fact's {neurons:,} neurons are found in {every(langs)}."
 
 

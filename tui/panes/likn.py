@@ -181,7 +181,8 @@ class LiknPane(Pane):
             from knscope.analysis.report import sentences
 
             self.entitle(below=cells.several(result.neurons.height, "neuron"))
-            self.tell(sentences.of_neurons(result.neurons.height, result.shared, result.langs))
+            own = [lang for lang in result.langs if result.neurons[lang].count()]
+            self.tell(sentences.of_neurons(result.neurons.height, result.shared, result.langs, own))
             summary.display = False
             bars = table.size.width >= 22 + len(result.langs) * (6 + BAR)
             table.show(result.neurons, self._neuron_columns(result.langs, BAR if bars else 0), ("layer", "neuron"))

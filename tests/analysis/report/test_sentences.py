@@ -97,6 +97,12 @@ def test_edits_and_neurons_sentences_name_the_first_row() -> None:
     assert (
         sentences.of_neurons(40, 3, ("en", "fr")) == "3 of this fact's 40 neurons are found in both English and French."
     )
+    five = ("en", "fr", "de", "zh", "es")
+    assert (
+        sentences.of_neurons(7, 0, five, ("en",))
+        == "This fact has 7 neurons in English and none in the other 4 languages."
+    )
+    assert sentences.of_neurons(1, 0, ("en", "fr"), ("fr",)) == "This fact has 1 neuron in French and none in English."
 
 
 def test_larger_sets_are_counted_by_size_beside_controls_that_have_any() -> None:
