@@ -68,6 +68,9 @@ async def test_header_tells_of_counting_and_of_the_worker_until_they_end_or_are_
             return header.wait
 
         assert (await tell(task, doing="starting")).startswith("▶ starting the model worker")
+        asked = Task("question", lambda: (), 2)
+        await tell(asked, 0, 1.0, doing="computing")
+        assert "1 of 2 · time left unknown" in await tell(asked, 1, 3.0, doing="computing")
         assert (await tell(task, doing="loading")).startswith("▶ loading bert-made")
         assert "0 of 120 · time left unknown" in await tell(task, 0, 9.0, doing="computing")
         assert "20 of 120 · time left 50 s" in await tell(task, 20, 19.0, doing="computing")

@@ -344,7 +344,8 @@ class ModelDesk:
         else:
             began = self._began = self._began or (state.seconds, state.done)
             passed, done = state.seconds - began[0], state.done - began[1]
-            left = duration((task.total - state.done) * passed / done) if done and passed > 1.0 else "unknown"
+            told = done > 1 and passed > 1.0  # the two results of a question are of two kinds
+            left = duration((task.total - state.done) * passed / done) if told else "unknown"
             what = f"{task.title}: {state.done:,} of {task.total:,} · time left {left}"
         bench.worker_text = f"model worker: {what}"
         since = self._wanted is not None and self._wanted.id != task.key  # a question waits for the same model
