@@ -25,7 +25,9 @@ WIDE = (120, 40)
 
 
 def test_percent_never_shows_a_positive_share_as_zero() -> None:
-    assert [cells.percent(value) for value in (None, 0.0, 1e-5, 0.0005, 0.5)] == ["–", "0.0%", "<0.1%", "0.1%", "50.0%"]
+    shown = {None: "–", 0.0: "0.0%", -1e-5: "0.0%", 1e-5: "<0.1%", 0.0005: "0.1%", 0.5: "50.0%"}
+    assert [cells.percent(value) for value in shown] == list(shown.values())
+    assert cells.signed(-1e-5) == "+0.000"
 
 
 async def test_sql_result_of_any_type_is_copied_and_exported_and_no_path_crashes_the_workbench(

@@ -50,7 +50,7 @@ def power(value: float | None) -> str:
 
 
 def signed(value: float | None) -> str:
-    return NOTHING if value is None else f"{value:+.3f}"
+    return NOTHING if value is None else f"{value:+z.3f}"
 
 
 def plain(value: Any) -> str:
@@ -75,7 +75,7 @@ def count(value: int | float | None) -> str:
 def percent(value: float | None) -> str:
     if value is None:
         return NOTHING
-    return "<0.1%" if 0 < value < 0.0005 else f"{100 * value:.1f}%"
+    return "<0.1%" if 0 < value < 0.0005 else f"{100 * value:z.1f}%"
 
 
 def tick(value: bool | None) -> str:
