@@ -36,7 +36,7 @@ help: ## Show this list
 run: .venv/installed ## Install, analyse the bundled facts with the bundled models, open the workbench
 	@$(BIN)/knscope demo
 
-test: check ## Format, lint, types, import contracts and the tests (about six minutes)
+test: check ## Format, lint, types, import contracts and the tests (about eight minutes)
 	@echo "tests"
 	@$(CLEAN_ENV) $(BIN)/python -m pytest -q -n 3 --dist loadfile
 	@echo "all checks passed; next: make run, or make soak for the long tests"

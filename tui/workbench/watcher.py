@@ -36,7 +36,7 @@ LEFT = 30.0
 """Seconds without a key or the mouse after which nobody is taken to be there."""
 LEFT_EVERY = 1.0
 """Seconds between two looks at the store while nobody is there."""
-LEFT_OTHER_REST = 30.0
+LEFT_OTHER_REST = 120.0
 """OTHER_REST while nobody is there: most of what such a round costs does not depend on how much has come."""
 MACHINE_EVERY = 3.0
 """Seconds between two looks at memory and GPUs."""
